@@ -1,0 +1,38 @@
+# Each target makes the virtual environment when it is missing; Python 3.11+, make and cargo are all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+# On two cores two workers; tests that need a core for themselves say so with xdist_group.
+JOBS ?= 2
+
+.PHONY: demo test check lint types imports bench clean
+
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "setting up .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: .venv/ready
+	@$(BIN)/python examples/demo.py
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+imports: .venv/ready
+	$(BIN)/lint-imports
+
+check: lint types imports test
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/bench_verify.py
+
+clean:
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,86 @@
+"""The `carnet` and `cargo carnet` commands: which exist, and how an error becomes an exit status."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from carnet.errors import CarnetError
+from carnet_cli import output
+
+# Each command's module is imported when the command is used: start-up time counts.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "key": ("carnet_cli.key", "Make, import and look at signing keys."),
+    "root": ("carnet_cli.root", "The offline ceremony: create, sign and rotate a repository's root of trust."),
+    "mirror": ("carnet_cli.mirror", "Publish crates with signed metadata."),
+    "trust": ("carnet_cli.trust", "Say which mirror you trust, and from which root on."),
+    "verify": ("carnet_cli.verify", "Check a lock file, a tarball or one crate."),
+    "explain": ("carnet_cli.explain", "Show the whole chain behind one crate, and why it is let in or not."),
+    "proxy": ("carnet_cli.proxy", "A cargo registry on loopback that serves only what was verified."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):  # without importing any of them
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.command(cls=_Commands)
+@click.version_option(package_name="carnet", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Let a crate into a build only after everything behind it was checked."""
+
+
+def run(command: click.Command, args: Sequence[str], name: str) -> int:
+    """Run a command and map what it raises to an exit status.
+
+    Returns:
+        0 when allowed or done; 1 when refused; 2 when the user's file or flag is wrong; 3 when nothing was decided;
+        130 when interrupted.
+    """
+    try:
+        result = command.main(args=list(args), prog_name=name, standalone_mode=False)
+    except CarnetError as error:
+        output.report(error)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        output.report_usage(error, name)
+        return 2
+    except click.ClickException as error:
+        output.report(CarnetError(error.format_message()))
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Entry point of `carnet`."""
+    sys.exit(run(cli, sys.argv[1:], "carnet"))
+
+
+def cargo_main() -> None:
+    """Entry point of `cargo carnet`: cargo calls `cargo-carnet carnet ARGS...`."""
+    from carnet_cli.cargo import command
+
+    args = sys.argv[1:]
+    sys.exit(run(command, args[1:] if args[:1] == ["carnet"] else args, "cargo carnet"))

@@ -1,0 +1,99 @@
+"""What a command prints: results on stdout, `error:` and `hint:` lines and progress on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+import click
+import orjson
+
+from carnet.errors import CarnetError
+
+MessageFormat = Literal["human", "json"]
+
+
+def message_format(command: Any) -> Any:
+    """Decorate a command with `--message-format human|json`, cargo's own flag for the same purpose."""
+    return click.option(
+        "--message-format",
+        type=click.Choice(["human", "json"]),
+        default="human",
+        show_default=True,
+        help="How results are written to stdout.",
+    )(command)
+
+
+def emit_json(value: Any) -> None:
+    """Write one result as a line of JSON on stdout."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode())
+
+
+def plain(text: str) -> str:
+    """Text that others wrote, safe for a terminal: control characters are shown as escapes."""
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+
+
+def _colours() -> bool:
+    return "NO_COLOR" not in os.environ and sys.stderr.isatty()
+
+
+def _say(label: str, text: str, colour: str) -> None:
+    head = click.style(f"{label}:", fg=colour, bold=True) if _colours() else f"{label}:"
+    click.echo(f"{head} {plain(text)}", err=True, color=_colours())
+
+
+def report(error: CarnetError) -> None:
+    """Print an error, and its hint when it has one."""
+    _say("error", str(error), "red")
+    if error.hint:
+        _say("hint", error.hint, "cyan")
+
+
+def warn(text: str, hint: str = "") -> None:
+    """Print something that a person should know and that stops nothing."""
+    _say("warning", text, "yellow")
+    if hint:
+        _say("hint", hint, "cyan")
+
+
+def note(text: str) -> None:
+    """Print what was done, for people only; results that machines read go to stdout."""
+    click.echo(plain(text), err=True)
+
+
+class Progress(Protocol):
+    """Counts the units of a long piece of work."""
+
+    def update(self, n_steps: int) -> None:
+        """Say that `n_steps` more are done."""
+
+
+class _Quiet:
+    def update(self, n_steps: int) -> None:
+        pass
+
+
+@contextmanager
+def progress(label: str, length: int) -> Iterator[Progress]:
+    """A progress bar on stderr when that is a terminal, nothing otherwise.
+
+    Args:
+        label: What is being done, such as `checking`.
+        length: How many units there are.
+    """
+    if not sys.stderr.isatty() or length == 0:
+        yield _Quiet()
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
+        yield bar
+
+
+def report_usage(error: click.UsageError, name: str) -> None:
+    """Print a mistake on the command line, and which `--help` explains it."""
+    _say("error", error.format_message()[:1].lower() + error.format_message()[1:], "red")
+    path = error.ctx.command_path if error.ctx is not None else name
+    _say("hint", f"`{path} --help` explains the command", "cyan")

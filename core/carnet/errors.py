@@ -1,0 +1,138 @@
+"""Every error that carnet raises on purpose.
+
+::
+
+    CarnetError
+      ConfigError             your file or flag is wrong                   exit 2
+      FormatError             received bytes do not parse                  exit 1
+      TransportError          could not fetch; nothing was decided         exit 3
+      StorageError            this machine's disk or database failed       exit 3
+      SigningError            key missing, locked, or wrong for the role   exit 3
+      VerificationError       understood, and not trusted                  exit 1
+        MetadataError         a TUF role
+          ExpiredMetadata     its time is over
+          RollbackDetected    older than what was seen before
+          ThresholdNotMet     too few distinct people signed
+          MetadataMismatch    not the bytes, version or name that was promised
+          NotFound            signed metadata says that it does not exist
+        ArchiveRefused        a .crate breaks a rule that keeps bytes in their place
+        ProvenanceError       an in-toto step
+          MissingLink         a step lacks the signed links that its threshold demands
+          RuleViolation       an artifact rule, or a rule of ours about links, was broken
+          LayoutRefused       the layout itself is unsafe, or was out of date at acceptance
+        PolicyRefused         verified, and below what the policy asks for
+
+Exit status 0 means allowed or done, and nothing else does. The command line maps errors to exit statuses once, in
+``carnet_cli.main``. Bytes that others wrote never surface as ``ValueError``, ``KeyError`` or a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CarnetError(Exception):
+    """The root of the tree: a one-line reason, and a hint about what to do.
+
+    Args:
+        message: What was refused or went wrong, in one lower-case line, naming the thing itself.
+        hint: What the reader can do about it; empty when there is nothing to add.
+
+    Attributes:
+        hint: As given.
+        exit_code: The exit status of a command that ends with this error.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(CarnetError):
+    """A file or flag of the user's own is wrong."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class FormatError(CarnetError):
+    """Received bytes do not parse as what they claim to be."""
+
+
+class TransportError(CarnetError):
+    """Something could not be fetched; nothing was decided about it.
+
+    Attributes:
+        status: The HTTP status that was answered, or None when there was no answer.
+    """
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class StorageError(CarnetError):
+    """This machine's disk or database failed; nothing was acknowledged."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class SigningError(CarnetError):
+    """A key is missing, locked, readable by others, or not one that may sign this."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class VerificationError(CarnetError):
+    """Understood, and not trusted."""
+
+
+class MetadataError(VerificationError):
+    """A TUF role failed a check of the client workflow (TUF specification, section 5)."""
+
+
+class ExpiredMetadata(MetadataError):  # noqa: N818  -- named for the fact, as in the specification
+    """A role's expiry has passed (TUF 5.3.10, 5.4.4, 5.5.6, 5.6.5)."""
+
+
+class RollbackDetected(MetadataError):  # noqa: N818
+    """A version is lower than one that was trusted before (TUF 5.3.5, 5.4.3, 5.5.5)."""
+
+
+class ThresholdNotMet(MetadataError):  # noqa: N818
+    """Fewer distinct keys signed than the role demands (TUF 5.3.4, 5.4.2, 5.5.3, 5.6.3)."""
+
+
+class MetadataMismatch(MetadataError):  # noqa: N818
+    """Bytes, version, length or role name differ from what was promised (TUF 5.5.2, 5.5.4, 5.6.2, 5.6.4, 5.7.3)."""
+
+
+class NotFound(MetadataError):  # noqa: N818
+    """Verified metadata says that there is no such target (TUF 5.6.7)."""
+
+
+class ArchiveRefused(VerificationError):  # noqa: N818
+    """A ``.crate`` breaks one of the rules that keep every byte in its place."""
+
+
+class ProvenanceError(VerificationError):
+    """A release step of in-toto failed a check."""
+
+
+class MissingLink(ProvenanceError):  # noqa: N818
+    """A step lacks the links, by distinct people, that its threshold demands (in-toto 5.3.1)."""
+
+
+class RuleViolation(ProvenanceError):  # noqa: N818
+    """An artifact rule, or a rule of carnet's about links, was broken."""
+
+
+class LayoutRefused(ProvenanceError):  # noqa: N818
+    """A layout is unsafe (see the linter), or had expired when the release was accepted."""
+
+
+class PolicyRefused(VerificationError):  # noqa: N818
+    """Verified, and below what the policy asks for."""

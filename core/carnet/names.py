@@ -1,0 +1,154 @@
+"""Crate names and versions as cargo and the registry have them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+
+from carnet.errors import FormatError
+
+MAX_NAME = 64
+"""Characters in a crate name, as the public registry allows."""
+
+MAX_VERSION = 128
+"""Characters in a version; a published one is far shorter."""
+
+# Windows device names: the registry refuses them as crate names, and a path that ends in one opens a device there.
+_RESERVED = frozenset(("nul", "con", "prn", "aux", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))))
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
+_NUMBER = r"0|[1-9][0-9]{0,19}"
+_VERSION = re.compile(
+    rf"({_NUMBER})\.({_NUMBER})\.({_NUMBER})"
+    r"(?:-((?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*))?"
+    r"(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?\Z",
+    re.ASCII,
+)
+_UINT64_MAX = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CrateName:
+    """A crate's name in the spelling it was published with.
+
+    Attributes:
+        text: ASCII letters, digits, `-` and `_`, starting with a letter, at most `MAX_NAME` characters.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if len(self.text) > MAX_NAME:
+            raise FormatError(f"crate name {self.text[:MAX_NAME]!a}... is longer than {MAX_NAME} characters")
+        if _NAME.match(self.text) is None:
+            raise FormatError(
+                f"{self.text!a} is not a crate name",
+                hint="a crate name starts with a letter and has only ASCII letters, digits, `-` and `_`",
+            )
+        if self.text.lower() in _RESERVED:
+            raise FormatError(f"crate name {self.text!a} is reserved: it names a device on Windows")
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def canonical(self) -> str:
+        """Lower case, `-` written `_`: equal for all spellings that the registry treats as one crate."""
+        return self.text.lower().replace("-", "_")
+
+    @property
+    def shard(self) -> str:
+        """Two hex digits: the first byte of the sha256 of the canonical name; it picks the shard of claims."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:2]
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A semantic version (SemVer 2.0) as cargo reads it: numbers fit 64 bits, build metadata takes part in the order.
+
+    Attributes:
+        text: As written; two versions are equal when their texts are.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        match = _VERSION.match(self.text) if len(self.text) <= MAX_VERSION else None
+        if match is None or any(int(match[part]) > _UINT64_MAX for part in (1, 2, 3)):
+            raise FormatError(
+                f"{self.text[:MAX_VERSION]!a} is not a semantic version",
+                hint="a version looks like 1.2.3, 1.2.3-rc.1 or 1.2.3+build",
+            )
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def prerelease(self) -> str:
+        """What stands between `-` and `+`; empty for a release."""
+        return self._parts()[3] or ""
+
+    def __lt__(self, other: Version) -> bool:
+        return self._key() < other._key()
+
+    def _parts(self) -> re.Match[str]:
+        match = _VERSION.match(self.text)
+        if match is None:  # it was checked when it was built
+            raise AssertionError(self.text)
+        return match
+
+    def _key(self) -> tuple[object, ...]:
+        match = self._parts()
+        numbers = (int(match[1]), int(match[2]), int(match[3]))
+        return (numbers, match[4] is None, _identifiers(match[4]), _identifiers(match[5]), self.text)
+
+
+def _identifiers(text: str | None) -> tuple[tuple[int, int, str], ...]:
+    """Numeric identifiers compare as numbers and come before the others (SemVer 11.4)."""
+    if text is None:
+        return ()
+    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in text.split("."))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class CrateId:
+    """One version of one crate.
+
+    Attributes:
+        name: Its name, in the published spelling.
+        version: Its version.
+    """
+
+    name: CrateName
+    version: Version
+
+    @classmethod
+    def of(cls, name: str, version: str) -> CrateId:
+        """Build from two texts.
+
+        Raises:
+            FormatError: Not a crate name, or not a version.
+        """
+        return cls(CrateName(name), Version(version))
+
+    @classmethod
+    def parse(cls, text: str) -> CrateId:
+        """Read `NAME@VERSION`, as people type it.
+
+        Raises:
+            FormatError: Not of that form.
+        """
+        name, at, version = text.partition("@")
+        if not at:
+            raise FormatError(f"{text[:80]!a} names no version", hint="write NAME@VERSION, such as serde@1.0.219")
+        return cls.of(name, version)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def stem(self) -> str:
+        """`<name>-<version>`: the tarball's file name without `.crate`, and the folder inside it."""
+        return f"{self.name}-{self.version}"

@@ -1,0 +1,1 @@
+"""Layout templates that people start from."""

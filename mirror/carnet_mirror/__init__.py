@@ -1,0 +1,1 @@
+"""The registry mirror: decides when to publish and keeps what was published; holds no key."""

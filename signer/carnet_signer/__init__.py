@@ -1,0 +1,1 @@
+"""Everything that holds a private key."""

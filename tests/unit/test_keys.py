@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+from securesystemslib.signer import CryptoSigner
+
+from carnet.errors import FormatError
+from carnet.keys import Profile, PublicKey, Signature, signers
+
+# y-coordinates of the points whose order divides 8, both signs of x, and two encodings that are not canonical.
+LOW_ORDER = [
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000080",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+]
+
+
+def read(signer: CryptoSigner) -> PublicKey:
+    return PublicKey.from_object(signer.public_key.to_dict(), keyid=signer.public_key.keyid)
+
+
+@pytest.mark.parametrize("make", [CryptoSigner.generate_ed25519, CryptoSigner.generate_ecdsa])
+def test_allowed_keys_are_read_and_verify(make: object) -> None:
+    signer = make()  # type: ignore[operator]
+    key = read(signer)
+    signature = bytes.fromhex(signer.sign(b"message").signature)
+    assert key.verifies(signature, b"message")
+    assert not key.verifies(signature, b"another")
+    assert not key.verifies(b"", b"message")
+    assert key.to_object() == signer.public_key.to_dict()
+
+
+@pytest.mark.parametrize("public", LOW_ORDER)
+def test_low_order_and_non_canonical_points_are_refused(public: str) -> None:
+    for profile in Profile:
+        with pytest.raises(FormatError):
+            PublicKey.from_object(
+                {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public}}, profile=profile
+            )
+
+
+def test_rsa_is_for_the_general_profile_only() -> None:
+    key = CryptoSigner.generate_rsa().public_key
+    with pytest.raises(FormatError, match="not allowed"):
+        PublicKey.from_object(key.to_dict(), keyid=key.keyid)
+    assert PublicKey.from_object(key.to_dict(), keyid=key.keyid, profile=Profile.GENERAL).keytype == "rsa"
+
+
+def test_key_id_must_be_the_digest_of_the_key() -> None:
+    key = CryptoSigner.generate_ed25519().public_key
+    with pytest.raises(FormatError, match="not the digest"):
+        PublicKey.from_object(key.to_dict(), keyid="0" * 64)
+
+
+@pytest.mark.parametrize("damage", [None, [], {}, {"keytype": "ed25519"}, {"keytype": 1, "scheme": 2, "keyval": 3}])
+def test_what_is_not_a_key_object_is_refused(damage: object) -> None:
+    with pytest.raises(FormatError):
+        PublicKey.from_object(damage)
+
+
+def test_one_key_under_two_ids_counts_once() -> None:
+    signer = CryptoSigner.generate_ed25519()
+    plain = signer.public_key.to_dict()
+    first = PublicKey.from_object(plain)
+    second = PublicKey.from_object(plain | {"x-note": "the same key, another id"})
+    assert first.keyid != second.keyid
+    signature = bytes.fromhex(signer.sign(b"m").signature)
+    offered = [Signature(first.keyid, signature), Signature(second.keyid, signature)]
+    assert len(signers([first, second], offered, b"m")) == 1
+    other = CryptoSigner.generate_ed25519()
+    offered.append(Signature(read(other).keyid, bytes.fromhex(other.sign(b"m").signature)))
+    assert len(signers([first, second, read(other)], offered, b"m")) == 2
+
+
+def test_one_ecdsa_key_in_two_pem_layouts_counts_once() -> None:
+    signer = CryptoSigner.generate_ecdsa()
+    plain = signer.public_key.to_dict()
+    pem = plain["keyval"]["public"]
+    assert PublicKey.from_object(plain).material == (
+        PublicKey.from_object(plain | {"keyval": {"public": pem + "\n\n"}}).material
+    )

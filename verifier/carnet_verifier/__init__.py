@@ -1,0 +1,1 @@
+"""What a build trusts: holds no key, executes nothing. The part to audit first."""
