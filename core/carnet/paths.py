@@ -142,9 +142,14 @@ SPARSE_INDEX_PREFIX = "index/"
 DOWNLOAD_PREFIX = "api/v1/crates/"
 
 
+def role_file(role: str) -> str:
+    """A role's name as part of a file name: quoted whole, so that no name of a foreign repository leads anywhere."""
+    return quote(role, safe="")
+
+
 def metadata_name(role: str, version: int | None) -> str:
     """`<N>.<role>.json`, or `timestamp.json`, which alone has no number (TUF consistent snapshots, 6.2)."""
-    return f"{role}.json" if version is None else f"{version}.{role}.json"
+    return f"{role_file(role)}.json" if version is None else f"{version}.{role_file(role)}.json"
 
 
 def hashed_path(path: str, sha256: str) -> str:

@@ -1,0 +1,596 @@
+"""TUF roles as values that cannot be built wrong, and the bytes that were signed (TUF specification, section 4).
+
+`parse_role` is the only way from received bytes to these values. It decides nothing about trust: who must have signed,
+and which version may follow which, are the rules of the verifier. The product profile refuses what carnet's own
+repositories never hold; the general one reads any repository that follows the specification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from carnet import paths, strictjson
+from carnet.errors import FormatError, ThresholdNotMet
+from carnet.keys import Profile, PublicKey, Signature
+from carnet.strictjson import JsonObject
+
+MAX_SIGNATURES = 1024
+MAX_VERSION = 2**63 - 1
+MAX_BIT_LENGTH = 32
+"""Of succinct roles; TAP 15 allows no more."""
+
+_EXPIRES = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
+_SPEC_VERSION = re.compile(r"1\.[0-9]{1,9}(\.[0-9]{1,9})?\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
+_SIGNATURE = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
+_PATH_HASH_PREFIX = re.compile(r"[0-9a-f]{1,64}\Z")
+_ROLE_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9_]+)*\Z")
+_TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
+
+
+@dataclass(frozen=True)
+class RoleKeys:
+    """Who may sign a role, and how many of them must (TUF 4.3, `keyids` and `threshold`).
+
+    Attributes:
+        keys: The keys, in the order that the delegator lists them.
+        threshold: At least 1; distinct key material that must have signed.
+    """
+
+    keys: tuple[PublicKey, ...]
+    threshold: int
+
+    def __post_init__(self) -> None:
+        if self.threshold < 1:
+            raise FormatError(f"a threshold of {self.threshold} would need no signature")
+
+    def check(self, envelope: Envelope[Any], what: str, step: str) -> None:
+        """Demand the threshold over what was signed.
+
+        Each distinct key counts once, under however many ids it is listed; verification stops when the threshold is
+        met, so a signature more or less beyond it changes nothing.
+
+        Raises:
+            ThresholdNotMet: Fewer distinct keys signed.
+        """
+        by_id = {key.keyid: key for key in self.keys}
+        found: set[bytes] = set()
+        for signature in envelope.signatures:
+            key = by_id.get(signature.keyid)
+            if key is None or key.material in found or not signature.sig:
+                continue
+            if key.verifies(signature.sig, envelope.message):
+                found.add(key.material)
+                if len(found) >= self.threshold:
+                    return
+        raise ThresholdNotMet(
+            f"{what} is signed by {len(found)} of its {len(self.keys)} keys, {self.threshold} are needed (TUF {step})"
+        )
+
+    def same_as(self, other: RoleKeys) -> bool:
+        """Whether the same people decide in the same way: equal key material and threshold."""
+        return self.threshold == other.threshold and {key.material for key in self.keys} == {
+            key.material for key in other.keys
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class MetaFile:
+    """What snapshot or timestamp says of one metadata file (TUF 4.4).
+
+    Attributes:
+        version: The version it must have.
+        length: Its length in bytes, or None when not given.
+        hashes: Algorithm to hex digest; empty when not given.
+    """
+
+    version: int
+    length: int | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFile:
+    """What a targets role says of one target (TUF 4.5).
+
+    Attributes:
+        length: In bytes.
+        hashes: Algorithm to hex digest, at least one; the product profile always has `sha256`.
+        custom: The signer's own words, empty when there are none.
+    """
+
+    length: int
+    hashes: Mapping[str, str]
+    custom: JsonObject = field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 in hex.
+
+        Raises:
+            FormatError: A foreign repository lists the target under other hashes only.
+        """
+        digest = self.hashes.get("sha256")
+        if digest is None:
+            raise FormatError("a target is listed without sha256")
+        return digest
+
+
+@dataclass(frozen=True)
+class DelegatedRole:
+    """One delegation by name (TUF 4.5).
+
+    Attributes:
+        name: The role that is trusted.
+        signers: With whose signatures.
+        terminating: Whether a search that came here never looks at later delegations.
+        paths: Patterns of the target paths it is trusted for; None when `path_hash_prefixes` are given instead.
+        path_hash_prefixes: Hex prefixes of the sha256 of target paths.
+    """
+
+    name: str
+    signers: RoleKeys
+    terminating: bool
+    paths: tuple[str, ...] | None
+    path_hash_prefixes: tuple[str, ...] | None = None
+
+    def covers(self, path: str) -> bool:
+        """Whether the role is trusted for this target path."""
+        if self.paths is not None:
+            return any(paths.matches(pattern, path) for pattern in self.paths)
+        digest = hashlib.sha256(path.encode()).hexdigest()
+        return any(digest.startswith(prefix) for prefix in self.path_hash_prefixes or ())
+
+
+@dataclass(frozen=True)
+class SuccinctRoles:
+    """Delegation to hash bins (TAP 15).
+
+    Attributes:
+        signers: Whose signatures every bin needs.
+        bit_length: There are 2 to the power of this many bins.
+        prefix: Bins are called `<prefix>-<hex>`.
+    """
+
+    signers: RoleKeys
+    bit_length: int
+    prefix: str
+
+    @property
+    def width(self) -> int:
+        """Hex digits in a bin's name."""
+        return (self.bit_length + 3) // 4
+
+    def bin_of(self, path: str) -> str:
+        """The one bin that may list this target path."""
+        leading = int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big")
+        return f"{self.prefix}-{leading >> (32 - self.bit_length):0{self.width}x}"
+
+    def names(self) -> Iterator[str]:
+        """Every bin's name, in order."""
+        return (f"{self.prefix}-{number:0{self.width}x}" for number in range(1 << self.bit_length))
+
+    def has(self, role: str) -> bool:
+        """Whether this is the name of one of the bins."""
+        prefix, _, number = role.rpartition("-")
+        if prefix != self.prefix or len(number) != self.width or not re.fullmatch(r"[0-9a-f]+", number):
+            return False
+        return int(number, 16) < 1 << self.bit_length
+
+
+@dataclass(frozen=True)
+class Delegations:
+    """Whom a targets role trusts further: either named roles in their order, or hash bins.
+
+    Attributes:
+        roles: By name, in the order of preference; empty when `succinct` is given.
+        succinct: Hash bins, or None.
+    """
+
+    roles: Mapping[str, DelegatedRole]
+    succinct: SuccinctRoles | None = None
+
+    def signers_of(self, role: str) -> RoleKeys | None:
+        """Who must sign `role`, or None when it is not delegated to."""
+        if self.succinct is not None:
+            return self.succinct.signers if self.succinct.has(role) else None
+        delegated = self.roles.get(role)
+        return None if delegated is None else delegated.signers
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What all roles have in common (TUF 4.3 to 4.6).
+
+    Attributes:
+        version: 1 or higher.
+        expires: Aware, UTC, whole seconds.
+        spec_version: As written; its major version is 1.
+        extra: Fields that carnet does not know; they are signed all the same.
+    """
+
+    TYPE: ClassVar[str] = ""
+
+    version: int
+    expires: datetime
+    spec_version: str
+    extra: JsonObject
+
+    def expired(self, now: datetime) -> bool:
+        """Whether the role's time is over at `now`."""
+        return self.expires <= now
+
+
+@dataclass(frozen=True)
+class Root(Signed):
+    """The root role: which keys sign the other top-level roles (TUF 4.3).
+
+    Attributes:
+        roles: For root, timestamp, snapshot and targets.
+        consistent_snapshot: Whether file names carry versions and hashes; always in the product profile.
+    """
+
+    TYPE: ClassVar[str] = paths.ROOT
+
+    roles: Mapping[str, RoleKeys]
+    consistent_snapshot: bool
+
+
+@dataclass(frozen=True)
+class Timestamp(Signed):
+    """The timestamp role: which snapshot is the newest (TUF 4.6)."""
+
+    TYPE: ClassVar[str] = paths.TIMESTAMP
+
+    snapshot: MetaFile
+
+
+@dataclass(frozen=True)
+class Snapshot(Signed):
+    """The snapshot role: which version of each targets role belongs to this view (TUF 4.4).
+
+    Attributes:
+        meta: By role name, without `.json`.
+    """
+
+    TYPE: ClassVar[str] = paths.SNAPSHOT
+
+    meta: Mapping[str, MetaFile]
+
+
+@dataclass(frozen=True)
+class Targets(Signed):
+    """A targets role, top-level or delegated (TUF 4.5).
+
+    Attributes:
+        targets: By target path.
+        delegations: Whom it trusts further, or None.
+    """
+
+    TYPE: ClassVar[str] = paths.TARGETS
+
+    targets: Mapping[str, TargetFile]
+    delegations: Delegations | None
+
+
+RoleT = TypeVar("RoleT", bound=Signed)
+RoleT_co = TypeVar("RoleT_co", bound=Signed, covariant=True)
+
+
+@dataclass(frozen=True)
+class Envelope(Generic[RoleT_co]):
+    """A metadata file: the bytes as received, the exact bytes that were signed, and what they say.
+
+    Attributes:
+        raw: The file, untouched.
+        message: What the signatures are over: the canonical JSON of its `signed` part.
+        signatures: One for each key id.
+        signed: The role.
+    """
+
+    raw: bytes = field(repr=False)
+    message: bytes = field(repr=False)
+    signatures: tuple[Signature, ...]
+    signed: RoleT_co
+
+
+def parse_role(
+    data: bytes,
+    role_type: type[RoleT],
+    *,
+    profile: Profile = Profile.PRODUCT,
+    max_bytes: int,
+    what: str = "",
+) -> Envelope[RoleT]:
+    """Read a metadata file; nothing about it is trusted yet.
+
+    Args:
+        data: The file as received.
+        role_type: `Root`, `Timestamp`, `Snapshot` or `Targets`; a file of another type is refused.
+        profile: Which keys and names are accepted.
+        max_bytes: Refused above this size, before parsing.
+        what: What to call it in messages; the type's name when empty.
+
+    Raises:
+        FormatError: Anything that is not well-formed metadata of that type.
+    """
+    what = what or role_type.TYPE
+    document = strictjson.parse_object(data, what, max_bytes=max_bytes)
+    try:
+        signed = _object(document.get("signed"), "signed")
+        # Canonical JSON of the parse is the signed message by definition; the strict parser has made sure that the
+        # file has one reading only.
+        message = strictjson.canonical(signed, what)
+        signatures = _signatures(document.get("signatures"))
+        role = cast(RoleT, _read(role_type, signed, profile))
+    except FormatError as error:
+        raise FormatError(f"{what}: {error}", hint=error.hint) from None
+    return Envelope(data, message, signatures, role)
+
+
+def check_role_name(name: str, profile: Profile) -> str:
+    """Refuse a name that cannot be a delegated role's.
+
+    Names become parts of file names and URLs. The general profile takes any text, because `carnet.paths` quotes it;
+    the product's own names need no quoting and cannot lead anywhere.
+
+    Raises:
+        FormatError: Empty, too long, one of the four top-level names, or (product) not of the form of our names.
+    """
+    if not 0 < len(name) <= 200 or len(paths.role_file(name)) > 240:
+        raise FormatError("a role name must have 1 to 200 characters")
+    if name in _TOP_LEVEL:
+        raise FormatError(f"a delegated role is called {name}, which is a top-level role")
+    if profile is Profile.PRODUCT and _ROLE_NAME.match(name) is None:
+        raise FormatError(f"role name {name[:80]!a} is not one of carnet's")
+    return name
+
+
+# --- reading the parts ---
+
+
+def _read(role_type: type[Signed], signed: JsonObject, profile: Profile) -> Signed:
+    kind = signed.get("_type")
+    if kind != role_type.TYPE:
+        raise FormatError(f"is of type {str(kind)[:40]!a}, not {role_type.TYPE}")
+    reader, known = _READERS[role_type]
+    extra: JsonObject = {name: value for name, value in signed.items() if name not in known}
+    spec_version = _string(signed.get("spec_version"), "spec_version")
+    if _SPEC_VERSION.match(spec_version) is None:
+        raise FormatError(f"spec_version {spec_version[:20]!a} is not 1.x")
+    common = (_version(signed.get("version")), _expires(signed.get("expires")), spec_version, extra)
+    return reader(common, signed, profile)  # type: ignore[no-any-return]
+
+
+_Common = tuple[int, datetime, str, JsonObject]
+
+
+def _read_root(common: _Common, signed: JsonObject, profile: Profile) -> Root:
+    keys = _keys(signed.get("keys"), profile)
+    listed = _object(signed.get("roles"), "roles")
+    if profile is Profile.PRODUCT and set(listed) != set(_TOP_LEVEL):
+        raise FormatError("must name exactly the roles root, timestamp, snapshot and targets")
+    missing = [name for name in _TOP_LEVEL if name not in listed]
+    if missing:
+        raise FormatError(f"names no keys for {missing[0]}")
+    roles = {name: _role_keys(_object(listed[name], name), keys, profile) for name in _TOP_LEVEL}
+    consistent = signed.get("consistent_snapshot", False)
+    if not isinstance(consistent, bool):
+        raise FormatError("consistent_snapshot is not true or false")
+    if profile is Profile.PRODUCT and not consistent:
+        raise FormatError("consistent_snapshot must be true")
+    return Root(*common, roles=roles, consistent_snapshot=consistent)
+
+
+def _read_timestamp(common: _Common, signed: JsonObject, profile: Profile) -> Timestamp:
+    meta = _object(signed.get("meta"), "meta")
+    if profile is Profile.PRODUCT and len(meta) != 1:
+        raise FormatError("meta must list snapshot.json and nothing else")
+    return Timestamp(*common, snapshot=_meta_file(meta.get("snapshot.json"), "snapshot.json"))
+
+
+def _read_snapshot(common: _Common, signed: JsonObject, profile: Profile) -> Snapshot:
+    listed = _object(signed.get("meta"), "meta")
+    meta: dict[str, MetaFile] = {}
+    # Most entries of a large snapshot are bins with a version only: equal ones share one value.
+    bare: dict[int, MetaFile] = {}
+    for name, entry in listed.items():
+        role = name.removesuffix(".json")
+        if role == name or not role:
+            raise FormatError(f"meta lists {name[:80]!a}, which is not a metadata file")
+        if type(entry) is dict and len(entry) == 1 and type(entry.get("version")) is int:
+            version = cast(int, entry["version"])
+            meta[role] = bare.get(version) or bare.setdefault(version, _meta_file(entry, name))
+        else:
+            meta[role] = _meta_file(entry, name)
+    return Snapshot(*common, meta=meta)
+
+
+def _read_targets(common: _Common, signed: JsonObject, profile: Profile) -> Targets:
+    listed = _object(signed.get("targets"), "targets")
+    if profile is Profile.PRODUCT:
+        for path in listed:
+            paths.check_target_path(path)
+    targets = {path: _target_file(entry, path, profile) for path, entry in listed.items()}
+    delegations = signed.get("delegations")
+    return Targets(
+        *common, targets=targets, delegations=None if delegations is None else _delegations(delegations, profile)
+    )
+
+
+_COMMON_FIELDS = frozenset(("_type", "version", "expires", "spec_version"))
+_READERS: dict[type[Signed], tuple[Any, frozenset[str]]] = {
+    Root: (_read_root, _COMMON_FIELDS | {"keys", "roles", "consistent_snapshot"}),
+    Timestamp: (_read_timestamp, _COMMON_FIELDS | {"meta"}),
+    Snapshot: (_read_snapshot, _COMMON_FIELDS | {"meta"}),
+    Targets: (_read_targets, _COMMON_FIELDS | {"targets", "delegations"}),
+}
+
+
+def _delegations(value: Any, profile: Profile) -> Delegations:
+    delegations = _object(value, "delegations")
+    keys = _keys(delegations.get("keys"), profile)
+    roles, succinct = delegations.get("roles"), delegations.get("succinct_roles")
+    if (roles is None) == (succinct is None):
+        raise FormatError("delegations need either roles or succinct_roles")
+    if succinct is not None:
+        return Delegations({}, _succinct(_object(succinct, "succinct_roles"), keys, profile))
+    found: dict[str, DelegatedRole] = {}
+    for entry in _list(roles, "delegations.roles"):
+        role = _delegated_role(_object(entry, "a delegation"), keys, profile)
+        if role.name in found:
+            raise FormatError(f"delegates to {role.name[:80]!a} twice")
+        found[role.name] = role
+    return Delegations(found)
+
+
+def _delegated_role(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile) -> DelegatedRole:
+    name = check_role_name(_string(entry.get("name"), "a delegation's name"), profile)
+    terminating = entry.get("terminating")
+    if not isinstance(terminating, bool):
+        raise FormatError(f"delegation to {name[:80]!a}: terminating is not true or false")
+    patterns, prefixes = entry.get("paths"), entry.get("path_hash_prefixes")
+    if (patterns is None) == (prefixes is None):
+        raise FormatError(f"delegation to {name[:80]!a} needs either paths or path_hash_prefixes")
+    if profile is Profile.PRODUCT and patterns is None:
+        raise FormatError(f"delegation to {name[:80]!a} is by path_hash_prefixes, which carnet does not use")
+    signers = _role_keys(entry, keys, profile)
+    if patterns is not None:
+        return DelegatedRole(name, signers, terminating, _strings(patterns, "paths"))
+    listed = _strings(prefixes, "path_hash_prefixes")
+    if any(_PATH_HASH_PREFIX.match(prefix) is None for prefix in listed):
+        raise FormatError(f"delegation to {name[:80]!a} has a path hash prefix that is not hex")
+    return DelegatedRole(name, signers, terminating, None, listed)
+
+
+def _succinct(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile) -> SuccinctRoles:
+    bit_length = entry.get("bit_length")
+    if type(bit_length) is not int or not 1 <= bit_length <= MAX_BIT_LENGTH:
+        raise FormatError(f"succinct_roles need a bit_length from 1 to {MAX_BIT_LENGTH}")
+    prefix = check_role_name(_string(entry.get("name_prefix"), "name_prefix"), profile)
+    return SuccinctRoles(_role_keys(entry, keys, profile), bit_length, prefix)
+
+
+def _keys(value: Any, profile: Profile) -> dict[str, PublicKey]:
+    keys: dict[str, PublicKey] = {}
+    for keyid, entry in _object(value, "keys").items():
+        try:
+            keys[keyid] = PublicKey.from_object(entry, keyid=keyid, profile=profile)
+        except FormatError:
+            # Other repositories may list key types that carnet has never heard of: such a key signs nothing here.
+            if profile is Profile.PRODUCT:
+                raise
+    return keys
+
+
+def _role_keys(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile) -> RoleKeys:
+    keyids = _strings(entry.get("keyids"), "keyids")
+    if len(set(keyids)) != len(keyids):
+        raise FormatError("a role lists a key id twice")
+    threshold = entry.get("threshold")
+    if type(threshold) is not int:
+        raise FormatError("a threshold is not an integer")
+    role = RoleKeys(tuple(keys[keyid] for keyid in keyids if keyid in keys), threshold)
+    if profile is Profile.PRODUCT:
+        if len(role.keys) != len(keyids):
+            raise FormatError("a role lists a key id that has no key")
+        if len({key.material for key in role.keys}) != len(keyids):
+            raise FormatError("a role lists one key under two ids")
+        if threshold > len(keyids):
+            raise FormatError(f"a threshold of {threshold} cannot be met by {len(keyids)} keys")
+    return role
+
+
+def _signatures(value: Any) -> tuple[Signature, ...]:
+    listed = _list(value, "signatures")
+    if len(listed) > MAX_SIGNATURES:
+        raise FormatError(f"has more than {MAX_SIGNATURES} signatures")
+    found: dict[str, Signature] = {}
+    for entry in listed:
+        match entry:
+            case {"keyid": str(keyid), "sig": str(sig)}:
+                pass
+            case _:
+                raise FormatError("a signature needs keyid and sig, both strings")
+        if keyid in found:
+            raise FormatError(f"has two signatures for key id {keyid[:64]!a} (TUF 4.2)")
+        # What is no hex is no signature; it counts for nothing, like an empty one, and spoils nothing either.
+        found[keyid] = Signature(keyid, bytes.fromhex(sig) if _SIGNATURE.match(sig) else b"")
+    return tuple(found.values())
+
+
+def _meta_file(value: Any, name: str) -> MetaFile:
+    if not isinstance(value, dict):
+        raise FormatError(f"meta for {name[:80]!a} is not an object")
+    length = value.get("length")
+    if length is not None and (type(length) is not int or length < 0):
+        raise FormatError(f"meta for {name[:80]!a}: length is not a size")
+    hashes = value.get("hashes")
+    return MetaFile(_version(value.get("version")), length, {} if hashes is None else _hashes(hashes, name))
+
+
+def _target_file(value: Any, path: str, profile: Profile) -> TargetFile:
+    if not isinstance(value, dict):
+        raise FormatError(f"target {path[:80]!a} is not an object")
+    length = value.get("length")
+    if type(length) is not int or length < 0:
+        raise FormatError(f"target {path[:80]!a}: length is not a size")
+    hashes = _hashes(value.get("hashes"), path)
+    if profile is Profile.PRODUCT and _SHA256.match(hashes.get("sha256", "")) is None:
+        raise FormatError(f"target {path[:80]!a} has no sha256 of 64 lower-case hex digits")
+    custom = value.get("custom")
+    return TargetFile(length, hashes, {} if custom is None else _object(custom, "custom"))
+
+
+def _hashes(value: Any, name: str) -> dict[str, str]:
+    if not isinstance(value, dict) or not value or not all(type(digest) is str for digest in value.values()):
+        raise FormatError(f"hashes of {name[:80]!a} are not an object of strings")
+    if any(not 0 < len(digest) <= 256 or _HEX.match(digest) is None for digest in value.values()):
+        raise FormatError(f"a hash of {name[:80]!a} is not lower-case hex")
+    return value
+
+
+def _version(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_VERSION:
+        raise FormatError("version is not an integer of 1 or more")
+    return value
+
+
+def _expires(value: Any) -> datetime:
+    text = _string(value, "expires")
+    if _EXPIRES.match(text) is not None:
+        try:
+            return datetime.fromisoformat(text[:-1]).replace(tzinfo=UTC)
+        except ValueError:
+            pass  # a 13th month, a 61st second
+    raise FormatError(f"expires {text[:40]!a} is not a time like 2030-01-01T00:00:00Z")
+
+
+def _object(value: Any, name: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise FormatError(f"{name} is not an object")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise FormatError(f"{name} is not a list")
+    return value
+
+
+def _string(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise FormatError(f"{name} is not a string")
+    return value
+
+
+def _strings(value: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise FormatError(f"{name} is not a list of strings")
+    return tuple(value)
