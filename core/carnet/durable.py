@@ -1,0 +1,186 @@
+"""Files that are either the old ones or the new ones, whatever happens, and that last once a call has returned.
+
+A file is written beside its place, forced to the disk, renamed over its place, and the folder is forced to the disk: a
+rename alone may be lost in a power cut. After a failed `fsync` the kernel may have dropped the data and calls the next
+`fsync` a success, so nothing here tries again: it raises, nothing was acknowledged, and the process should end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from carnet.errors import StorageError
+
+_LEFTOVER = ".carnet-"
+_HINTS = {
+    errno.ENOSPC: "the disk is full; nothing was changed",
+    errno.EDQUOT: "your quota is used up; nothing was changed",
+    errno.EACCES: "check who owns the folder and who may write to it",
+    errno.EPERM: "check who owns the folder and who may write to it",
+    errno.EROFS: "the file system is mounted read-only",
+}
+
+
+def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace a file's content, or create it: atomic, and durable when this returns.
+
+    Args:
+        path: The file; a symbolic link there is replaced, never followed.
+        data: Its whole new content.
+        mode: Permission bits, narrowed by the umask.
+
+    Raises:
+        StorageError: The disk failed or is full. The file holds the old content, or the new one without a promise.
+    """
+    write_files(path.parent, {path.name: data}, mode=mode)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) -> None:
+    """Write several files of one folder, each atomic, all durable when this returns, in one go.
+
+    Args:
+        folder: An existing folder.
+        files: Content by plain file name. No file is in place before the bytes of all of them are on the disk.
+        mode: Permission bits, narrowed by the umask.
+
+    Raises:
+        StorageError: As `write_file`; some files may be new and others old.
+    """
+    written: list[tuple[Path, Path]] = []
+    try:
+        with _as_storage_error(folder):
+            for name, data in files.items():
+                temporary = _temporary(folder)
+                written.append((temporary, folder / name))
+                _write_new(temporary, data, mode)
+            while written:
+                os.rename(*written[0])  # noqa: PTH104  -- Path.rename would hide which call a fault was injected into
+                del written[0]
+            sync_folder(folder)
+    finally:
+        _remove(temporary for temporary, _ in written)
+
+
+def create_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Create a file that must not exist yet: atomic, durable when this returns, and never over another file.
+
+    Raises:
+        FileExistsError: Something is there already, be it a dangling symbolic link.
+        StorageError: The disk failed or is full; there is no file, or the whole one without a promise.
+    """
+    temporary = _temporary(path.parent)
+    try:
+        with _as_storage_error(path, but=FileExistsError):
+            _write_new(temporary, data, mode)
+            os.link(temporary, path)  # unlike a rename, this fails when the name is taken
+            temporary.unlink()
+            sync_folder(path.parent)
+    finally:
+        _remove([temporary])
+
+
+def make_folder(path: Path, *, mode: int = 0o755) -> None:
+    """Create a folder and the ones above it that are missing, durably. One that is there already stays as it is.
+
+    Raises:
+        StorageError: It cannot be created, or something else stands there.
+    """
+    with _as_storage_error(path):
+        missing = []
+        while not path.is_dir():
+            missing.append(path)
+            if path == path.parent:
+                break
+            path = path.parent
+        for folder in reversed(missing):
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                folder.mkdir(mode=mode)
+            sync_folder(folder.parent)
+        for folder in missing:
+            if not folder.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to the disk, so that renames and removals in it last.
+
+    Raises:
+        StorageError: The disk failed; do not try again.
+    """
+    with _as_storage_error(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writes that were killed left behind in a folder. Nobody else may be writing to it meanwhile."""
+    with _as_storage_error(folder):
+        _remove(folder / entry.name for entry in os.scandir(folder) if entry.name.startswith(_LEFTOVER))
+
+
+def read_file(path: Path, what: str, *, max_bytes: int, check: Callable[[os.stat_result], None] | None = None) -> bytes:
+    """Read a regular file with a bound, without hanging on a pipe or a device that stands in its place.
+
+    Args:
+        path: The file; a symbolic link is followed.
+        what: What it is, for the message.
+        max_bytes: Refused above this size.
+        check: Looks at the *opened* file's owner and permissions, and raises to refuse it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        StorageError: It cannot be read, is not a regular file, or is too large.
+    """
+    with _as_storage_error(path, but=FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise StorageError(f"{what} {path} is not a regular file")
+            if check is not None:
+                check(status)
+            data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise StorageError(f"{what} {path} is larger than {max_bytes} bytes")
+    return data
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f"{_LEFTOVER}{secrets.token_hex(8)}"
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _as_storage_error(path: Path, *, but: type[OSError] | None = None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if but is not None and isinstance(error, but):
+            raise
+        reason = (error.strerror or type(error).__name__).lower()
+        raise StorageError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
