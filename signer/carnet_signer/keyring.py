@@ -1,0 +1,325 @@
+"""Private keys: made, kept encrypted, opened by URI.
+
+A private key file is OpenSSH's format with its bcrypt work factor raised (about a second for each guess): PKCS#8, as
+cryptography writes it, would let an attacker guess thousands of passphrases a second. A file that others can read, or
+that stands where others can swap it, is refused. The public half lies beside it in `<name>.pub`, as the JSON key object
+that metadata carries.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from carnet import durable, strictjson
+from carnet.errors import ConfigError, FormatError, SigningError
+from carnet.example_keys import refuse_example_keys
+from carnet.keys import PublicKey, Signature
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
+
+Scheme = Literal["ed25519", "ecdsa"]
+Passphrase = Callable[[str], bytes | None]
+"""Asked with what is to be unlocked, such as `alice.key`; None when nobody can answer."""
+
+KDF_ROUNDS = 128
+"""bcrypt rounds of a private key file: about a second on one core; OpenSSH's own default is 16 or 24."""
+MIN_PASSPHRASE = 12
+"""Characters; four random words have more."""
+_MAX_KEY_FILE = 64_000
+_MAX_PASSPHRASE = 1_000
+
+
+class Signer(Protocol):
+    """Makes signatures that one public key verifies."""
+
+    @property
+    def public_key(self) -> PublicKey:
+        """The key that verifies what this signs."""
+
+    def sign(self, message: bytes) -> Signature:
+        """Sign a message."""
+
+
+@dataclass(frozen=True)
+class FileSigner:
+    """A private key that was read into this process.
+
+    Attributes:
+        public_key: Its public half.
+    """
+
+    public_key: PublicKey
+    _private: PrivateKey = field(repr=False)
+
+    def sign(self, message: bytes) -> Signature:
+        """Sign a message."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        if isinstance(self._private, Ed25519PrivateKey):
+            return Signature(self.public_key.keyid, self._private.sign(message))
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        return Signature(self.public_key.keyid, self._private.sign(message, ec.ECDSA(hashes.SHA256())))
+
+    def __reduce__(self) -> str:
+        raise TypeError("a private key is not to be copied")
+
+
+def generate_key(path: Path, scheme: Scheme, passphrase: bytes | None, *, kdf_rounds: int = KDF_ROUNDS) -> PublicKey:
+    """Make a key: the encrypted private half at `path`, the public half at `<path>.pub`.
+
+    Args:
+        path: Where the private key goes; nothing may be there.
+        scheme: `ed25519` or `ecdsa` (P-256).
+        passphrase: What encrypts it; None leaves it in the clear, for trials and for machines whose disk is the secret.
+        kdf_rounds: bcrypt rounds; only tests have a reason to lower them.
+
+    Raises:
+        ConfigError: The passphrase is too short, or a file is there already.
+        StorageError: The disk failed.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.generate() if scheme == "ed25519" else ec.generate_private_key(ec.SECP256R1())
+    return store_key(path, private, passphrase, kdf_rounds=kdf_rounds)
+
+
+def import_key(
+    source: Path, path: Path, unlock: Passphrase, passphrase: bytes | None, *, kdf_rounds: int = KDF_ROUNDS
+) -> PublicKey:
+    """Copy an OpenSSH private key (Ed25519 or P-256) into a file of our own, encrypted with our work factor.
+
+    Args:
+        source: Such as `~/.ssh/id_ed25519`; it is not changed.
+        path: Where the copy goes, with `<path>.pub` beside it.
+        unlock: Asked for the passphrase of `source` when it has one.
+        passphrase: What encrypts the copy.
+        kdf_rounds: As for `generate_key`.
+
+    Raises:
+        SigningError: The source is readable by others, has another type, or does not open.
+        ConfigError: As `generate_key`.
+    """
+    return store_key(path, _open(source, unlock), passphrase, kdf_rounds=kdf_rounds)
+
+
+def store_key(path: Path, private: PrivateKey, passphrase: bytes | None, *, kdf_rounds: int = KDF_ROUNDS) -> PublicKey:
+    """Write a private key and its public half, as `generate_key` does."""
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        KeySerializationEncryption,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    encryption: KeySerializationEncryption = NoEncryption()
+    if passphrase is not None:
+        check_passphrase(passphrase)
+        encryption = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(kdf_rounds).build(passphrase)
+    public = _public_half(private)
+    beside = public_path(path)
+    _check_folder(path)
+    if os.path.lexists(beside):
+        raise ConfigError(f"{beside} exists already", hint="choose another name; keys are never overwritten")
+    data = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
+    try:
+        durable.create_file(path, data, mode=0o600)
+        durable.create_file(beside, strictjson.canonical(public.to_object()) + b"\n")
+    except FileExistsError as error:
+        raise ConfigError(f"{error.filename2} exists already", hint="keys are never overwritten") from None
+    return public
+
+
+def check_passphrase(passphrase: bytes) -> None:
+    """Refuse a passphrase that can be guessed however slow each guess is.
+
+    Raises:
+        ConfigError: Too short, too long, or one character over and over.
+    """
+    if len(passphrase) > _MAX_PASSPHRASE:
+        raise ConfigError(f"a passphrase has at most {_MAX_PASSPHRASE} bytes")
+    if len(passphrase.decode("utf-8", "replace")) < MIN_PASSPHRASE or len(set(passphrase)) < 5:
+        raise ConfigError(
+            f"the passphrase is too weak: it needs at least {MIN_PASSPHRASE} characters, five of them different",
+            hint="four or five random words are easy to type and hard to guess",
+        )
+
+
+def public_path(path: Path) -> Path:
+    """Where the public half of the private key at `path` lies."""
+    return path.with_name(f"{path.name}.pub")
+
+
+def load_signer(uri: str, passphrase: Passphrase, *, insecure_example_keys: bool = False) -> Signer:
+    """Open a private key.
+
+    Args:
+        uri: A path, or `file:` and a path.
+        passphrase: Asked once, and only when the key is encrypted.
+        insecure_example_keys: Also open the keys in `keys-example/`.
+
+    Raises:
+        ConfigError: A kind of URI that is not known.
+        SigningError: Missing, readable by others, locked, of another type, an example key, or not the private half of
+            the `.pub` file beside it.
+    """
+    scheme, colon, rest = uri.partition(":")
+    if colon and scheme != "file" and "/" not in scheme:
+        raise ConfigError(f"key URI {uri!a} is of no known kind", hint="give the path of a private key file")
+    path = Path(rest if colon and scheme == "file" else uri)
+    private = _open(path, passphrase)
+    public = _public_half(private)
+    refuse_example_keys([public], allow=insecure_example_keys)
+    if public_path(path).exists() and read_public_key(public_path(path)).material != public.material:
+        raise SigningError(
+            f"{public_path(path)} is not the public half of {path}",
+            hint="one of the two files was replaced: find out which before you sign anything",
+        )
+    return FileSigner(public, private)
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """Read a public key file: our JSON key object, or OpenSSH's `ssh-ed25519 AAAA... comment`.
+
+    Raises:
+        ConfigError: There is no such file.
+        FormatError: Neither of the two forms, or a key type that is not allowed.
+    """
+    try:
+        data = durable.read_file(path, "public key file", max_bytes=_MAX_KEY_FILE)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no public key file {path}") from None
+    if b"PRIVATE KEY" in data:
+        raise ConfigError(f"{path} is a private key", hint=f"hand out its public half, {public_path(path)}")
+    if data.startswith((b"ssh-", b"ecdsa-")):
+        return _from_openssh(data, path)
+    return PublicKey.from_object(strictjson.parse_object(data, f"public key file {path}", max_bytes=_MAX_KEY_FILE))
+
+
+def openssh_fingerprint(key: PublicKey) -> str:
+    """The key's fingerprint as `ssh-keygen -l` prints it: `SHA256:` and base64 without padding."""
+    import base64
+
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import load_der_public_key, ssh_key_fingerprint
+
+    loaded: object
+    if key.keytype == "ed25519":
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        loaded = Ed25519PublicKey.from_public_bytes(key.material)
+    else:
+        loaded = load_der_public_key(key.material)
+    digest = ssh_key_fingerprint(loaded, hashes.SHA256())  # type: ignore[arg-type]
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _open(path: Path, passphrase: Passphrase) -> PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+
+    data = read_secret_file(path, "private key file")
+    try:
+        try:
+            private = load_ssh_private_key(data, None)
+        except TypeError:  # it is encrypted
+            secret = passphrase(path.name)
+            if secret is None:
+                raise SigningError(f"{path} is locked and there is nobody to ask for its passphrase") from None
+            private = load_ssh_private_key(data, secret)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        if b"OPENSSH PRIVATE KEY" in data and "checksum" in str(error):
+            raise SigningError(f"{path} does not open with this passphrase", hint="or the file is damaged") from None
+        raise SigningError(
+            f"{path} is not a private key that carnet can read", hint="it reads OpenSSH's format only"
+        ) from None
+    if isinstance(private, Ed25519PrivateKey):
+        return private
+    if isinstance(private, EllipticCurvePrivateKey) and private.curve.name == "secp256r1":
+        return private
+    raise SigningError(
+        f"{path} is neither an Ed25519 nor an ECDSA P-256 key", hint="make one with `carnet key generate`"
+    )
+
+
+def read_secret_file(path: Path, what: str) -> bytes:
+    """Read a file that only its owner may read.
+
+    Raises:
+        SigningError: Missing, readable or writable by others, someone else's, or in a folder where others can swap it.
+    """
+
+    def check(status: os.stat_result) -> None:
+        if status.st_uid not in (os.geteuid(), 0):
+            raise SigningError(f"{what} {path} belongs to another user")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise SigningError(
+                f"{what} {path} can be read or changed by others (mode {stat.S_IMODE(status.st_mode):04o})",
+                hint=f"if nobody has read it: `chmod 600 {path}`; if somebody may have, make a new one",
+            )
+
+    _check_folder(path)
+    try:
+        return durable.read_file(path, what, max_bytes=_MAX_KEY_FILE, check=check)
+    except FileNotFoundError:
+        raise SigningError(f"there is no {what} {path}") from None
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder in which any user may replace files: write permission for all and no sticky bit."""
+    try:
+        mode = path.parent.stat().st_mode
+    except OSError:
+        return  # opening the file will say what is wrong
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise SigningError(
+            f"everybody may replace files in {path.parent}, where the key would be",
+            hint=f"`chmod o-w {path.parent}`, or keep keys elsewhere",
+        )
+
+
+def _public_half(private: PrivateKey) -> PublicKey:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    public = private.public_key()
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if isinstance(public, Ed25519PublicKey):
+        return PublicKey.ed25519(public.public_bytes(Encoding.Raw, PublicFormat.Raw))
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return PublicKey.from_object(
+        {"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256", "keyval": {"public": pem}},
+    )
+
+
+def _from_openssh(data: bytes, path: Path) -> PublicKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+
+    try:
+        public = load_ssh_public_key(data.strip())
+    except (ValueError, UnsupportedAlgorithm):
+        raise FormatError(f"public key file {path} is not an OpenSSH public key") from None
+    if isinstance(public, Ed25519PublicKey):
+        return PublicKey.ed25519(public.public_bytes(Encoding.Raw, PublicFormat.Raw))
+    if isinstance(public, EllipticCurvePublicKey):
+        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return PublicKey.from_object(
+            {"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256", "keyval": {"public": pem}},
+        )
+    raise FormatError(f"public key file {path} is neither Ed25519 nor ECDSA P-256")

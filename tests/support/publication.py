@@ -1,0 +1,35 @@
+"""A publication in a plain folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from carnet import durable
+
+
+@dataclass(frozen=True)
+class FolderPublication:
+    """Files below one folder; implements `carnet_signer.publish.Publication`."""
+
+    folder: Path
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return (self.folder / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        durable.make_folder((self.folder / path).parent)
+        durable.write_file(self.folder / path, data)
+
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        folders: dict[Path, dict[str, bytes]] = {}
+        for path, data in files.items():
+            place = self.folder / path
+            folders.setdefault(place.parent, {})[place.name] = data
+        for folder, content in folders.items():
+            durable.make_folder(folder)
+            durable.write_files(folder, content)
