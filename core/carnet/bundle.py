@@ -1,0 +1,107 @@
+"""A release's bundle of evidence: its layout, the links of its steps, statements about the tarball."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import orjson
+
+from carnet import strictjson
+from carnet.dsse import Envelope
+from carnet.errors import FormatError
+from carnet.intoto import STEP_NAME, Link
+from carnet.keys import decode_base64
+from carnet.strictjson import JsonObject
+
+MAX_BUNDLE = 64 * 1024 * 1024
+MAX_LINKS = 256
+"""In a whole bundle; a release has about a dozen."""
+
+_STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Everything that stands behind one release: `<stem>.bundle.json`.
+
+    Attributes:
+        layout: The layout file that the release was made under, byte for byte as the owners signed it into their role.
+        links: For each step, the envelopes that were handed in for it.
+        statements: Envelopes of in-toto Statements about the tarball (provenance, SBOM, verification summaries);
+            carried, shown, and no part of any decision here.
+    """
+
+    layout: bytes
+    links: Mapping[str, tuple[Envelope, ...]]
+    statements: tuple[Envelope, ...] = ()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Bundle:
+        """Read a bundle.
+
+        Raises:
+            FormatError: Too large, not strict JSON, not a bundle, or too many links.
+        """
+        value = strictjson.parse_object(data, "a bundle", max_bytes=MAX_BUNDLE)
+        match value:
+            case {
+                "_type": "carnet-bundle",
+                "version": 1,
+                "layout": str(layout),
+                "links": dict(links),
+                "statements": list(statements),
+            }:
+                pass
+            case _:
+                raise FormatError("a bundle needs _type, version 1, layout, links and statements")
+        read: dict[str, tuple[Envelope, ...]] = {}
+        for step, envelopes in links.items():
+            if STEP_NAME.match(step) is None or not isinstance(envelopes, list):
+                raise FormatError(f"a bundle lists links by step; {step[:64]!a} is not one")
+            read[step] = tuple(Envelope.from_object(item, f"a link of step {step}") for item in envelopes)
+        if sum(map(len, read.values())) > MAX_LINKS or len(statements) > MAX_LINKS:
+            raise FormatError(f"a bundle has more than {MAX_LINKS} links or statements")
+        return cls(
+            decode_base64(layout, "the layout of a bundle"),
+            read,
+            tuple(Envelope.from_object(item, "a statement") for item in statements),
+        )
+
+    def to_bytes(self) -> bytes:
+        """The bundle as a file; the same bundle gives the same bytes."""
+        return orjson.dumps(
+            {
+                "_type": "carnet-bundle",
+                "version": 1,
+                "layout": base64.b64encode(self.layout).decode(),
+                "links": {
+                    step: [envelope.to_object() for envelope in envelopes] for step, envelopes in self.links.items()
+                },
+                "statements": [envelope.to_object() for envelope in self.statements],
+            },
+            option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE,
+        )
+
+    def with_link(self, envelope: Envelope) -> Bundle:
+        """The same bundle with one more link, filed under the step that it names.
+
+        Raises:
+            FormatError: Its payload is not a link.
+        """
+        step = Link.from_payload(envelope.payload).name
+        return replace(self, links={**self.links, step: (*self.links.get(step, ()), envelope)})
+
+
+def statement(subject: str, sha256: str, predicate_type: str, predicate: JsonObject) -> bytes:
+    """The payload of an in-toto Statement (v1) about one file."""
+    return orjson.dumps(
+        {
+            "_type": _STATEMENT_TYPE,
+            "subject": [{"name": subject, "digest": {"sha256": sha256}}],
+            "predicateType": predicate_type,
+            "predicate": predicate,
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
