@@ -1,0 +1,539 @@
+"""The straight line from a trusted repository to an admitted crate.
+
+::
+
+    1. refresh            a pinned root to one consistent, verified view              (`carnet_verifier.refresh`)
+    2. find_target        the crate's index file is a signed target                   -> Listed
+    3. download           its bytes are the ones that were signed, and parse          -> Indexed
+    4. vouch              the wanted version has a line; the lock's checksum is its   -> Vouched
+    5. attribute          who owns the crate, and did they sign this very line        -> Attributed
+    6. check_provenance   was the owners' layout carried out                          -> Proven
+    7. evaluate           the policy has the last word                                -> Judged
+    8. admit              evidence, or the refusal                                    -> Admission
+
+Each step takes what the one before it returned, and nothing else makes these values: skipping a check fails type
+checking. A crate that nobody claimed stops being interesting after step 5: its level is `registry`, and its tarball is
+vouched for by the checksum in the signed index. Nothing here decides from what a mirror leaves out: absence is signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from carnet import paths
+from carnet.crate import CrateFile, CrateLimits, read_crate
+from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
+from carnet.index import IndexFile, IndexLine, compare_line
+from carnet.metadata import TargetFile
+from carnet.names import CrateId, CrateName, Version
+from carnet_verifier.fetch import Fetcher
+from carnet_verifier.policy import Facts, Level, Policy, Verdict, evaluate
+from carnet_verifier.repository import Claim, TrustedRepository, TrustedTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A crate that somebody asks for.
+
+    Attributes:
+        id: Which one.
+        checksum: The sha256 that the lock has for its tarball, or None when nothing is pinned.
+    """
+
+    id: CrateId
+    checksum: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """After step 2: the signed index lists the crate's file."""
+
+    wanted: Wanted
+    target: TrustedTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """After step 3: the index file, as it was signed."""
+
+    wanted: Wanted
+    target: TrustedTarget
+    index: IndexFile
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """After step 4: the registry's word for one version, which is the one that the lock pins."""
+
+    wanted: Wanted
+    target: TrustedTarget
+    index: IndexFile
+    line: IndexLine
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """After step 5: whose word it is.
+
+    Attributes:
+        vouched: What the registry says.
+        claim: Who owns the crate; None is the signed proof that nobody does.
+        release: What the maintainers signed for this version; None when the crate is unclaimed or was given up.
+    """
+
+    vouched: Vouched
+    claim: Claim | None
+    release: TargetFile | None
+
+    @property
+    def crate(self) -> CrateId:
+        """Which crate."""
+        return self.vouched.line.id
+
+    @property
+    def yanked_by(self) -> str | None:
+        """Who took the version back; the maintainers' word comes first."""
+        if self.release is not None and self.release.custom.get("yanked") is True:
+            return "its maintainers"
+        return "the registry" if self.vouched.line.yanked else None
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """After step 6: how much stands behind the version.
+
+    Attributes:
+        attributed: Whose word it is.
+        level: The level that was reached.
+        owner_least_level: The level that the owners ask of their releases, or None.
+        summary: What the provenance check established, in words; empty below level `provenance`.
+    """
+
+    attributed: Attributed
+    level: Level
+    owner_least_level: Level | None = None
+    summary: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """After step 7: what the policy says."""
+
+    proven: Proven
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """After step 8: a crate that may reach the compiler. Only `admit` makes one.
+
+    Attributes:
+        crate: Which one.
+        level: What stands behind it.
+        sha256: Of its tarball.
+        line: Its index line, with the yank state that counts.
+        verdict: What the policy remarked.
+        proven: All the evidence.
+    """
+
+    crate: CrateId
+    level: Level
+    sha256: str
+    line: IndexLine
+    verdict: Verdict
+    proven: Proven
+
+
+class Memory(Protocol):
+    """What a client remembers of each crate; `carnet_verifier.trust.TrustDirectory` is one."""
+
+    def highest_level(self, name: CrateName) -> int | None:
+        """The highest level at which a version of this crate was ever admitted, or None."""
+        ...
+
+    def remember_levels(self, levels: Mapping[CrateName, int]) -> None:
+        """Remember levels durably; one that is lower than remembered changes nothing."""
+        ...
+
+
+class ListCache(Protocol):
+    """Bytes of index files by their sha256, kept from earlier runs; they are hashed again before they are used."""
+
+    def get(self, sha256: str) -> bytes | None:
+        """The bytes kept under a digest, or None."""
+        ...
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Keep files by their digest."""
+        ...
+
+
+# --- the steps ---
+
+
+def find_target(repository: TrustedRepository, wanted: Wanted) -> Listed:
+    """2. Look the crate's index file up in the signed index.
+
+    Raises:
+        NotFound: The registry signed that there is no such crate.
+        MetadataError: A role on the way failed a check.
+        TransportError: Nothing was decided.
+    """
+    try:
+        return Listed(wanted, repository.find_target(paths.index_path(wanted.id.name)))
+    except NotFound:
+        raise _unknown_crate(wanted) from None
+
+
+def download(repository: TrustedRepository, listed: Listed) -> Indexed:
+    """3. Fetch the index file, check it against its signed length and digest (TUF 5.7), and parse it.
+
+    Raises:
+        MetadataMismatch: Other bytes than were signed.
+        FormatError: Not an index file.
+        TransportError: Nothing was decided.
+    """
+    return _parse_index(listed, repository.download(listed.target))
+
+
+def vouch(indexed: Indexed) -> Vouched:
+    """4. Find the version's line; a checksum in the lock has to be the line's.
+
+    Raises:
+        NotFound: The signed index file has no such version.
+        MetadataMismatch: The lock pins other bytes.
+    """
+    wanted = indexed.wanted
+    line = indexed.index.line(wanted.id.version)
+    if line is None or line.id.name != wanted.id.name:
+        raise NotFound(
+            f"{wanted.id} is not in the signed index: {_nearby(indexed.index, wanted.id)}",
+            hint="ask the mirror's operator to sync it, or change the version",
+        )
+    if wanted.checksum is not None and wanted.checksum != line.cksum:
+        raise MetadataMismatch(
+            f"{wanted.id} has checksum {wanted.checksum} in the lock, {line.cksum} in the signed index",
+            hint="one of the two was tampered with, or the lock is from another registry; do not update it blindly",
+        )
+    return Vouched(wanted, indexed.target, indexed.index, line)
+
+
+def attribute(vouched: Vouched, claim: Claim | None) -> Attributed:
+    """5. Where the crate is claimed, demand that its maintainers signed this very line and tarball.
+
+    A missing line refuses the whole index file; a line that is extra or differs refuses this version only.
+
+    Args:
+        vouched: The registry's word.
+        claim: What `TrustedRepository.claim` said of the crate.
+
+    Raises:
+        NotFound: The maintainers never signed this version.
+        MetadataMismatch: The registry's line or checksum is not what they signed, or it hides a version.
+    """
+    if claim is None or claim.crate is None:
+        return Attributed(vouched, claim, None)
+    if claim.name.canonical != vouched.line.id.name.canonical:
+        raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
+    releases = claim.crate.targets
+    for version in signed_versions(claim):
+        if vouched.index.line(version) is None:
+            raise MetadataMismatch(
+                f"the index of {claim.name} hides {version}, which its maintainers signed",
+                hint="the mirror, or whoever holds its online keys, left it out; tell its operator",
+            )
+    crate = vouched.line.id
+    release = releases.get(paths.crate_path(crate))
+    if release is None:
+        raise NotFound(
+            f"{crate} was not signed by the maintainers of {claim.name}, who sign every version",
+            hint=f"the registry alone lists it; signed are: {_few(signed_versions(claim))}",
+        )
+    check_release(vouched.line, release)
+    return Attributed(vouched, claim, release)
+
+
+def check_release(line: IndexLine, release: TargetFile) -> None:
+    """Compare a registry's line with what the maintainers signed for the version.
+
+    Raises:
+        MetadataMismatch: The checksum or the line differs.
+    """
+    if release.sha256 != line.cksum:
+        raise MetadataMismatch(
+            f"{line.id} has checksum {line.cksum} in the index, its maintainers signed {release.sha256}",
+            hint="whoever holds the mirror's online keys changed it; tell its operator",
+        )
+    if release.custom.get("index") != line.identity():
+        raise MetadataMismatch(
+            f"the index line of {line.id} is not the one that its maintainers signed",
+            hint="dependencies or features were changed by whoever holds the mirror's online keys; tell its operator",
+        )
+
+
+def check_provenance(attributed: Attributed, repository: TrustedRepository) -> Proven:
+    """6. See whether the owners' layout was carried out for this version.
+
+    Evidence beyond the maintainers' signatures is not looked at yet: a release reaches `maintainer` at most, so one
+    whose owners ask for more is refused in step 7.
+    """
+    if attributed.release is None:
+        return Proven(attributed, Level.REGISTRY)
+    return Proven(attributed, Level.MAINTAINER, owner_least_level(attributed))
+
+
+def owner_least_level(attributed: Attributed) -> Level | None:
+    """The least level that the owners' newest layout asks of releases.
+
+    Raises:
+        FormatError: They signed something that is not a level: refused, rather than read as none.
+    """
+    if attributed.claim is None:
+        return None
+    asked = [
+        target.custom["least_level"]
+        for target in attributed.claim.owner.targets.values()
+        if "least_level" in target.custom
+    ]
+    levels = [Level.parse(text if isinstance(text, str) else repr(text)) for text in asked]
+    return max(levels, default=None)
+
+
+def judge(proven: Proven, policy: Policy, memory: Memory | None, *, now: datetime) -> Judged:
+    """7. Let the policy judge what was established."""
+    attributed = proven.attributed
+    line = attributed.vouched.line
+    highest = None if memory is None else memory.highest_level(line.id.name)
+    facts = Facts(
+        crate=line.id,
+        level=proven.level,
+        owner_least_level=proven.owner_least_level,
+        highest_seen=None if highest is None else Level(highest),
+        takeover=attributed.claim is not None and attributed.claim.takeover,
+        released=attributed.claim is not None and attributed.claim.released,
+        yanked=attributed.yanked_by,
+        published=publication_time(line),
+    )
+    return Judged(proven, evaluate(facts, policy, now=now))
+
+
+def admit(judged: Judged) -> Admission:
+    """8. The evidence, when nothing denies it.
+
+    Raises:
+        PolicyRefused: A rule of the policy denies the crate.
+    """
+    judged.verdict.require()
+    attributed = judged.proven.attributed
+    line = attributed.vouched.line
+    effective = line.with_(yanked=attributed.yanked_by is not None)
+    return Admission(line.id, judged.proven.level, line.cksum, effective, judged.verdict, judged.proven)
+
+
+# --- the whole line, for one crate and for many ---
+
+
+def admit_one(
+    repository: TrustedRepository, wanted: Wanted, policy: Policy, memory: Memory | None, *, now: datetime
+) -> Admission:
+    """Steps 2 to 8 for one crate.
+
+    Raises:
+        CarnetError: Where it stopped.
+    """
+    listed = find_target(repository, wanted)
+    indexed = download(repository, listed)
+    vouched = vouch(indexed)
+    attributed = attribute(vouched, repository.claim(wanted.id.name))
+    proven = check_provenance(attributed, repository)
+    return admit(judge(proven, policy, memory, now=now))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one crate among many: an admission, or the error that stopped it."""
+
+    wanted: Wanted
+    result: Admission | CarnetError
+
+    @property
+    def admission(self) -> Admission | None:
+        """The admission, when it was admitted."""
+        return self.result if isinstance(self.result, Admission) else None
+
+    @property
+    def error(self) -> CarnetError | None:
+        """Why it was not admitted."""
+        return self.result if isinstance(self.result, CarnetError) else None
+
+
+def admit_all(
+    repository: TrustedRepository,
+    wanted: Sequence[Wanted],
+    policy: Policy,
+    memory: Memory | None,
+    *,
+    now: datetime,
+    cache: ListCache | None = None,
+) -> Iterator[Outcome]:
+    """Steps 2 to 8 for many crates, in order; what is needed is fetched concurrently first.
+
+    One crate's refusal does not stop the others. Levels are remembered once the last crate was judged.
+
+    Raises:
+        TransportError: Nothing could be decided about some of them: the mirror cannot be reached.
+        MetadataError: The view itself failed a check.
+    """
+    listed = _find_targets(repository, wanted)
+    files = _download_all(repository, [item for item in listed.values() if isinstance(item, Listed)], cache)
+    claims = repository.claims({item.id.name.canonical: item.id.name for item in wanted}.values())
+    levels: dict[CrateName, int] = {}
+    for item in wanted:
+        outcome = listed[item]
+        try:
+            if isinstance(outcome, CarnetError):
+                raise outcome
+            vouched = vouch(_parse_index(outcome, files[outcome.target.path]))
+            attributed = attribute(vouched, _claim_of(claims, item.id.name))
+            admission = admit(judge(check_provenance(attributed, repository), policy, memory, now=now))
+        except TransportError:
+            raise
+        except CarnetError as error:
+            yield Outcome(item, error)
+            continue
+        levels[item.id.name] = max(int(admission.level), levels.get(item.id.name, 0))
+        yield Outcome(item, admission)
+    if memory is not None and levels:
+        memory.remember_levels(levels)
+
+
+# --- the tarball of an admitted crate ---
+
+
+def fetch_crate(repository: TrustedRepository, fetcher: Fetcher, admission: Admission) -> tuple[bytes, CrateFile]:
+    """Fetch the tarball of an admitted crate, and see that what was checked is what cargo will unpack.
+
+    Returns:
+        Its bytes, and what they hold.
+
+    Raises:
+        MetadataMismatch: Other bytes than were admitted.
+        ArchiveRefused: A rule of the archive format is broken, or the signed line does not say what the manifest says.
+        TransportError: Nothing was decided.
+    """
+    if admission.proven.attributed.release is not None:
+        data = repository.download(repository.find_target(paths.crate_path(admission.crate)))
+    else:
+        data = fetcher.get(paths.download_path(admission.crate), max_bytes=CrateLimits().compressed)
+    return data, check_tarball(data, admission)
+
+
+def check_tarball(data: bytes, admission: Admission) -> CrateFile:
+    """See that these bytes are the admitted tarball, and that they hold what the signed line says.
+
+    Raises:
+        MetadataMismatch: Other bytes than were admitted.
+        ArchiveRefused: As `fetch_crate`.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != admission.sha256:
+        raise MetadataMismatch(
+            f"the tarball of {admission.crate} has sha256 {digest}, admitted was {admission.sha256}",
+            hint="the bytes were changed on the way or at the mirror; nothing of them was used",
+        )
+    crate = read_crate(data, admission.crate)
+    compare_line(admission.line, crate)
+    return crate
+
+
+# --- parts ---
+
+
+def signed_versions(claim: Claim) -> tuple[Version, ...]:
+    """The versions of a claimed crate that its maintainers signed, in order."""
+    if claim.crate is None:
+        return ()
+    found = []
+    for path in claim.crate.targets:
+        file = path.rpartition("/")[2]
+        stem = file.removesuffix(".crate")
+        name, dash, version = (
+            stem[: len(claim.name.text)],
+            stem[len(claim.name.text) :][:1],
+            stem[len(claim.name.text) + 1 :],
+        )
+        if stem == file or dash != "-" or name.lower().replace("-", "_") != claim.name.canonical:
+            continue
+        found.append(Version(version))
+    return tuple(sorted(found))
+
+
+def publication_time(line: IndexLine) -> datetime | None:
+    """When the registry says that a version was published."""
+    if line.pubtime is None:
+        return None
+    try:
+        return datetime.strptime(line.pubtime, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise FormatError(f"{line.id}: pubtime {line.pubtime[:40]!a} is not a time") from None
+
+
+def _unknown_crate(wanted: Wanted) -> NotFound:
+    return NotFound(
+        f"{wanted.id.name} is not in the signed index",
+        hint="the mirror does not carry this crate; ask its operator to sync it",
+    )
+
+
+def _find_targets(repository: TrustedRepository, wanted: Iterable[Wanted]) -> dict[Wanted, Listed | CarnetError]:
+    by_path = {item: paths.index_path(item.id.name) for item in wanted}
+    targets = repository.find_targets(dict.fromkeys(by_path.values()))
+    found: dict[Wanted, Listed | CarnetError] = {}
+    for item, path in by_path.items():
+        target = targets[path]
+        found[item] = _unknown_crate(item) if target is None else Listed(item, target)
+    return found
+
+
+def _download_all(repository: TrustedRepository, listed: Iterable[Listed], cache: ListCache | None) -> dict[str, bytes]:
+    targets = {item.target.path: item.target for item in listed}
+    files: dict[str, bytes] = {}
+    if cache is not None:
+        for path, target in targets.items():
+            data = cache.get(target.sha256)
+            if data is not None and len(data) == target.length and hashlib.sha256(data).hexdigest() == target.sha256:
+                files[path] = data
+    missing = [target for path, target in targets.items() if path not in files]
+    fresh = dict(zip((target.path for target in missing), repository.download_many(missing), strict=True))
+    if cache is not None and fresh:
+        cache.put({target.sha256: fresh[target.path] for target in missing})
+    return files | fresh
+
+
+def _parse_index(listed: Listed, data: bytes) -> Indexed:
+    return Indexed(listed.wanted, listed.target, IndexFile.from_bytes(data, listed.wanted.id.name))
+
+
+def _claim_of(claims: Mapping[CrateName, Claim | None], name: CrateName) -> Claim | None:
+    for spelling, claim in claims.items():
+        if spelling.canonical == name.canonical:
+            return claim
+    raise VerificationError(f"nothing was established about who owns {name}")
+
+
+def _few(versions: Sequence[Version]) -> str:
+    if not versions:
+        return "no version at all"
+    newest = ", ".join(str(version) for version in versions[-3:])
+    return f"..., {newest}" if len(versions) > 3 else newest
+
+
+def _nearby(index: IndexFile, crate: CrateId) -> str:
+    spelled = [line.id.name for line in index.lines if line.id.name != crate.name]
+    if spelled:
+        return f"the crate is spelled {spelled[0]}"
+    return f"it lists {_few(sorted(line.id.version for line in index.lines))}"
