@@ -1,0 +1,181 @@
+"""Crates through the user's own cargo, so that their registries, proxies and credentials apply.
+
+cargo runs in a home of its own that holds copies of the user's configuration and credentials. It is started in the
+root directory: cargo takes configuration from every directory above the one it runs in, and rustup takes toolchains, so
+a project, or somebody with a `/tmp/.cargo`, would have a say otherwise.
+
+`cargo fetch` wants a package whose dependencies are the lock's. One is generated: it depends on every locked version by
+`=version`, without default features, and its lock names exactly the packages of the user's lock, so yanked versions and
+those of other platforms are fetched as well. The lock's checksums are left out: cargo would stop at the first
+difference, and the mirror wants to report each. They are compared afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from carnet.errors import ConfigError, StorageError, TransportError
+from carnet.paths import index_prefix
+from carnet_mirror.upstream import Fetched
+from carnet_verifier.lockfile import CRATES_IO, LockedPackage
+
+_CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
+_DEADLINE = 1800.0
+_DEADLINE_ONE = 180.0
+_INDEX_CACHE_VERSIONS = (3,)
+"""The form of cargo's index cache: a byte, four more, a string, then version and line in turn, each ended by NUL."""
+_MAX_INDEX = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CargoUpstream:
+    """The user's cargo.
+
+    Attributes:
+        cargo: The program.
+        home: The user's cargo home, whose configuration is copied.
+        environment: The variables to run cargo with.
+    """
+
+    cargo: str
+    home: Path
+    environment: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """How the mirror remembers it."""
+        return "cargo"
+
+    def fetch(self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]) -> list[Fetched]:
+        """See `Upstream.fetch`."""
+        home = self._scratch_home(scratch)
+        error = self._cargo_fetch(scratch / "all", home, packages, _DEADLINE)
+        found = _tarballs(home)
+        progress(sum(package.id.stem in found for package in packages))
+        if error and not found and len(packages) > 1 and not _names_one(error, packages):
+            raise TransportError(
+                f"cargo could not fetch anything: {error}", hint="`cargo fetch` in your project says more"
+            )
+        reasons: dict[LockedPackage, str] = {}
+        for number, package in enumerate(package for package in packages if package.id.stem not in found):
+            # One that the upstream refuses stops cargo for all. Alone, each fails for itself only.
+            reasons[package] = self._fetch_one(scratch / str(number), home, package) or error
+            progress(1)
+        found = _tarballs(home)
+        return [self._fetched(package, home, found, reasons.get(package, "")) for package in packages]
+
+    def _fetched(self, package: LockedPackage, home: Path, found: Mapping[str, Path], reason: str) -> Fetched:
+        tarball = found.get(package.id.stem)
+        if tarball is None:
+            return Fetched(
+                package, None, reason or "cargo did not keep its tarball (is the registry a local directory?)"
+            )
+        return Fetched(package, tarball, index=_cached_index(home, tarball.parent.name, package))
+
+    def _fetch_one(self, folder: Path, home: Path, package: LockedPackage) -> str:
+        error = self._cargo_fetch(folder, home, [package], _DEADLINE_ONE)
+        if package.id.stem in _tarballs(home):
+            return ""
+        # A dependency of it may be what fails; `cargo info` fetches one package and nothing else, if it is not yanked.
+        error_alone = self._run(["info", "--quiet", str(package.id)], home, _DEADLINE_ONE)
+        return "" if package.id.stem in _tarballs(home) else error or error_alone
+
+    def _scratch_home(self, scratch: Path) -> Path:
+        home = scratch / "cargo-home"
+        try:
+            home.mkdir(mode=0o700)
+            for file in _CONFIGURATION:
+                if (self.home / file).is_file():
+                    shutil.copy(self.home / file, home / file)
+        except OSError as error:
+            raise StorageError(f"cannot copy your cargo configuration: {error.strerror}") from None
+        return home
+
+    def _cargo_fetch(self, folder: Path, home: Path, packages: Sequence[LockedPackage], deadline: float) -> str:
+        write_project(folder, packages)
+        return self._run(["fetch", "--quiet", "--manifest-path", str(folder / "Cargo.toml")], home, deadline)
+
+    def _run(self, arguments: list[str], home: Path, deadline: float) -> str:
+        """Run cargo; returns what it complained about, or an empty text when it succeeded."""
+        environment = {**self.environment, "CARGO_HOME": str(home), "CARGO_TERM_COLOR": "never"}
+        try:
+            done = subprocess.run(
+                [self.cargo, *arguments],
+                cwd="/",
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=deadline,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise ConfigError(
+                f"there is no {self.cargo} here", hint="install Rust, or read an index directly with --upstream"
+            ) from None
+        except subprocess.TimeoutExpired:
+            return f"cargo did not end within {deadline:.0f} s"
+        except OSError as error:
+            raise ConfigError(f"cannot run {self.cargo}: {error.strerror}") from None
+        return "" if done.returncode == 0 else _complaint(done.stderr.decode("utf-8", "replace"))
+
+
+def write_project(folder: Path, packages: Iterable[LockedPackage]) -> None:
+    """Write a package that depends on every one of these, and a lock that pins them.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    manifest = ['[package]\nname = "carnet-sync"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n[dependencies]\n']
+    lock = ["version = 4\n"]
+    for number, package in enumerate(packages):
+        name, version = package.id.name, package.id.version
+        requirement = str(version).partition("+")[0]  # build metadata takes no part in a requirement
+        manifest.append(f'p{number} = {{ package = "{name}", version = "={requirement}", default-features = false }}\n')
+        lock.append(f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = "{CRATES_IO}"\n')
+    try:
+        (folder / "src").mkdir(parents=True)
+        (folder / "src" / "lib.rs").write_bytes(b"")
+        (folder / "Cargo.toml").write_text("".join(manifest), encoding="utf-8")
+        (folder / "Cargo.lock").write_text("".join(lock), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write below {folder}: {error.strerror}") from None
+
+
+def parse_index_cache(data: bytes) -> tuple[bytes, ...]:
+    """The index lines in a file of cargo's index cache; empty when the form is not one that is known."""
+    if len(data) < 6 or data[0] not in _INDEX_CACHE_VERSIONS:
+        return ()
+    _, *rest = data[5:].split(b"\0")
+    return tuple(line for line in rest[1::2] if line.startswith(b"{"))
+
+
+def _cached_index(home: Path, registry: str, package: LockedPackage) -> tuple[bytes, ...]:
+    name = package.id.name
+    path = home / "registry" / "index" / registry / ".cache" / index_prefix(name) / name.text.lower()
+    try:
+        if path.stat().st_size > _MAX_INDEX:
+            return ()
+        return parse_index_cache(path.read_bytes())
+    except OSError:
+        return ()
+
+
+def _tarballs(home: Path) -> dict[str, Path]:
+    return {path.name.removesuffix(".crate"): path for path in home.glob("registry/cache/*/*.crate")}
+
+
+def _names_one(error: str, packages: Iterable[LockedPackage]) -> bool:
+    return any(str(package.id.name) in error for package in packages)
+
+
+def _complaint(stderr: str) -> str:
+    """The reason in cargo's words: its error and causes, on one line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.lstrip().startswith("warning:")]
+    start = next((index for index, line in enumerate(lines) if line.startswith("error")), 0)
+    causes = [re.sub(r"^error: ", "", line) for line in lines[start:] if line != "Caused by:"]
+    return "; ".join(causes)[:400] or "cargo failed without a word"

@@ -1,0 +1,86 @@
+"""What the published metadata says, parsed and not verified: for a mirror that looks at what it signed itself.
+
+Clients verify everything, and so does `fsck`. Here the question is only what stands in the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from carnet.errors import StorageError
+from carnet.metadata import Envelope, RoleT, Root, Snapshot, Targets, Timestamp, parse_role
+from carnet.names import CrateName
+from carnet.paths import (
+    METADATA_PREFIX,
+    ROOT,
+    SNAPSHOT,
+    TIMESTAMP,
+    claims_shard_role,
+    metadata_name,
+    owner_role,
+)
+from carnet_mirror.store import Store
+
+MAX_ROLE_FILE = 64_000_000
+"""Bytes: a snapshot of 2^16 bins and 100,000 claims stays below."""
+
+
+class Published:
+    """The current view: one timestamp, its snapshot, and the roles that the snapshot names.
+
+    Args:
+        store: The mirror. Its timestamp is read once, so that everything comes from one view.
+
+    Raises:
+        StorageError: Nothing is published, or a file is missing.
+        FormatError: A file does not parse.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.timestamp = self._read(TIMESTAMP, None, Timestamp).signed
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The snapshot that the timestamp names."""
+        return self._read(SNAPSHOT, self.timestamp.snapshot.version, Snapshot).signed
+
+    def root(self) -> Root:
+        """The newest root."""
+        version = self.root_versions()[-1]
+        return self._read(ROOT, version, Root).signed
+
+    def root_versions(self) -> list[int]:
+        """Every root's version, counting from 1 without a gap."""
+        versions: list[int] = []
+        while self._store.file(METADATA_PREFIX + metadata_name(ROOT, len(versions) + 1)) is not None:
+            versions.append(len(versions) + 1)
+        if not versions:
+            raise StorageError("this mirror has no root", hint="`carnet mirror init` publishes one")
+        return versions
+
+    def targets(self, role: str) -> Targets | None:
+        """A targets role, top-level or delegated; None when the snapshot does not name it."""
+        meta = self.snapshot.meta.get(role)
+        return None if meta is None else self._read(role, meta.version, Targets).signed
+
+    def claimed(self, names: Iterable[CrateName]) -> frozenset[str]:
+        """The canonical names, out of these, that have owners here."""
+        owners: dict[str, frozenset[str]] = {}
+        found: set[str] = set()
+        for name in names:
+            if name.shard not in owners:
+                shard = self.targets(claims_shard_role(name.shard))
+                listed = () if shard is None or shard.delegations is None else shard.delegations.roles
+                owners[name.shard] = frozenset(listed)
+            if owner_role(name) in owners[name.shard]:
+                found.add(name.canonical)
+        return frozenset(found)
+
+    def _read(self, role: str, version: int | None, kind: type[RoleT]) -> Envelope[RoleT]:
+        path = METADATA_PREFIX + metadata_name(role, version)
+        data = self._store.read(path)
+        if data is None:
+            raise StorageError(f"{path} is not published", hint="`carnet mirror fsck` lists what is damaged")
+        return parse_role(data, kind, max_bytes=MAX_ROLE_FILE, what=path)

@@ -1,0 +1,155 @@
+"""The web server: granian in this process, on a port that nobody else shares.
+
+granian binds with `SO_REUSEPORT`, so a second server on the same port would silently answer half of the requests. The
+port is therefore claimed first, without that option, which fails if anybody listens there; only then is the option set
+on the claim, which never listens itself, so that granian may bind beside it and others may not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from carnet.errors import ConfigError, StorageError
+from carnet_mirror.app import Mirror, RequestLog, open_log
+from carnet_mirror.store import Store
+
+_HEADERS_WITHIN = 10_000
+"""Milliseconds for a request's headers to arrive."""
+_HEADERS_MAX = 64 * 1024
+_STARTED_WITHIN = 10.0
+_STOPPED_WITHIN = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen.
+
+    Attributes:
+        host: An address or a name of this machine.
+        port: A port; 0 lets the system choose.
+        url: The base URL that clients use, when it is another one than `http://host:port`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8790
+    url: str | None = None
+
+
+def serve(
+    directory: Path,
+    address: Address,
+    *,
+    access_log: Path | None,
+    ready: Callable[[str], None],
+    background: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Serve a mirror until SIGINT or SIGTERM.
+
+    Args:
+        directory: The mirror.
+        address: Where to listen.
+        access_log: The file that gets a line for each request; stderr when None.
+        ready: Called with the base URL once requests are answered.
+        background: Runs beside the server, and ends it when it ends.
+
+    Raises:
+        ConfigError: The port is taken, or the address is not this machine's.
+        StorageError: The log cannot be written, or the mirror cannot be read.
+    """
+    with Store.open(directory) as store, claim(address) as claimed:
+        port = claimed.getsockname()[1]
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        url = (address.url or f"http://{host}:{port}").rstrip("/")
+        try:
+            log = open_log(access_log)
+        except OSError as error:
+            raise StorageError(f"cannot write the request log {access_log}: {error.strerror}") from None
+        app = RequestLog(Mirror(store, url), log)
+        asyncio.run(_run(app, address.host, port, lambda: ready(url), background))
+
+
+def claim(address: Address) -> AbstractContextManager[socket.socket]:
+    """Claim a port for this process alone; the claim does not listen.
+
+    Raises:
+        ConfigError: Somebody listens there, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        claimed = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {address.host!a}: {error.strerror or error}") from None
+    try:
+        # Connections of a server that has just ended linger; they may, a listener may not.
+        claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        claimed.bind(where)
+        claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError as error:
+        claimed.close()
+        raise ConfigError(
+            f"cannot listen on {address.host}:{address.port}: {(error.strerror or str(error)).lower()}",
+            hint="choose another --port; 0 lets the system choose",
+        ) from None
+    return closing(claimed)
+
+
+async def _run(
+    app: RequestLog, host: str, port: int, ready: Callable[[], None], background: Callable[[], Awaitable[None]] | None
+) -> None:
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
+    from granian.server.embed import Server
+
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_WITHIN, max_buffer_size=_HEADERS_MAX),
+        websockets=False,
+        log_enabled=False,
+        backlog=1024,
+    )
+    stop_server: Callable[[], None] = server.stop
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    serving = asyncio.ensure_future(server.serve())
+    tasks: set[asyncio.Future[object]] = {serving, asyncio.ensure_future(stop.wait())}
+    try:
+        await _wait_until_open(host, port, serving)
+        ready()
+        if background is not None:
+            tasks.add(asyncio.ensure_future(background()))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        stop_server()
+        for task in tasks - {serving}:
+            task.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), _STOPPED_WITHIN)
+
+
+async def _wait_until_open(host: str, port: int, serving: asyncio.Future[None]) -> None:
+    deadline = asyncio.get_running_loop().time() + _STARTED_WITHIN
+    while asyncio.get_running_loop().time() < deadline and not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.01)
+            continue
+        writer.close()
+        return
+    raise StorageError(f"the web server did not start on {host}:{port}")

@@ -1,0 +1,320 @@
+"""Copy the crates of a lock file from an upstream registry, and publish them in one go.
+
+1. the upstream gives tarballs and index lines (`upstream`);
+2. each tarball is held against the lock's checksum and read by the strict reader, and its index line against the
+   manifest inside it; where there is no line, one is built from the manifest;
+3. each is held against what the mirror has: a version never changes, a claimed crate never comes from upstream;
+4. what is new is published in one transaction.
+
+What is refused stops nothing else, and leaves what the mirror had as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from carnet.crate import CrateFile, read_crate
+from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
+from carnet.index import IndexLine, compare_line, line_from_crate
+from carnet.names import CrateId, CrateName
+from carnet.paths import index_path
+from carnet_mirror.published import Published as View
+from carnet_mirror.store import Store, StoredVersion, blob_path
+from carnet_mirror.upstream import Fetched, Upstream, wanted_lines
+from carnet_signer.publish import Change, OnlineSigner, Published, publish
+from carnet_verifier.lockfile import LockedPackage
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Given a label and a length, counts the units of a long piece of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One version that was not taken, and why."""
+
+    crate: CrateId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something about one version that a person should know and that stops nothing."""
+
+    crate: CrateId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a sync did.
+
+    Attributes:
+        added: Versions that the mirror did not have.
+        updated: Versions whose yank state or publication time is another one now.
+        unchanged: How many of the lock's were there already, with nothing new.
+        refused: What was not taken.
+        findings: What a person should know.
+        published: What the publish did; None when nothing had changed.
+    """
+
+    added: tuple[CrateId, ...]
+    updated: tuple[CrateId, ...]
+    unchanged: int
+    refused: tuple[Refused, ...]
+    findings: tuple[Finding, ...]
+    published: Published | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Examined:
+    """A tarball that passed every check that needs no state, or one that the mirror has already."""
+
+    line: IndexLine
+    tarball: Path
+    length: int
+
+
+def sync(
+    store: Store,
+    online: OnlineSigner,
+    upstream: Upstream,
+    packages: Sequence[LockedPackage],
+    *,
+    now: datetime,
+    progress: Progress,
+) -> SyncReport:
+    """Bring the packages of a lock into a mirror.
+
+    Args:
+        store: The mirror, opened for writing.
+        online: Signs what is published.
+        upstream: Where to take them from.
+        packages: The lock's packages of the registry that this mirror stands for.
+        now: The time; the publication time of versions whose real one is not known.
+        progress: Makes the progress bars.
+
+    Raises:
+        TransportError: The upstream gave nothing at all.
+        StorageError: Another process is writing to the mirror, or the disk failed; nothing was published.
+        SigningError: The online signer refused; nothing was published.
+    """
+    with _scratch() as scratch:
+        with progress("fetching", len(packages)) as count:
+            fetched = upstream.fetch(packages, scratch, count)
+        examined: list[_Examined] = []
+        refused: list[Refused] = []
+        findings: list[Finding] = []
+        with progress("checking", len(fetched)) as count:
+            for item in fetched:
+                try:
+                    checked, texts = _examine(item, now)
+                    examined.append(checked)
+                    findings += [Finding(item.package.id, text) for text in texts]
+                except (CarnetError, OSError) as error:
+                    refused.append(Refused(item.package.id, _reason(error)))
+                count(1)
+        index = {item.package.id.name: item.index for item in fetched if item.index}
+        with store.change():
+            merge = _Merge(store, upstream.name, now)
+            merge.take(examined)
+            merge.follow_upstream(index)
+            published = _publish(store, online, merge, now, progress)
+        return SyncReport(
+            added=tuple(sorted(merge.added)),
+            updated=tuple(sorted(merge.updated)),
+            unchanged=len(examined) - len(merge.added) - len(merge.refused) - len(merge.updated & merge.locked),
+            refused=tuple(sorted(refused + merge.refused, key=lambda item: item.crate)),
+            findings=tuple(findings + merge.findings),
+            published=published,
+        )
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Path]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="carnet-sync-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise StorageError(f"cannot use a temporary directory: {error.strerror or error}") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, CarnetError) else f"its tarball cannot be read: {error}"
+
+
+# --- 2. one tarball at a time ---
+
+
+def _examine(item: Fetched, now: datetime) -> tuple[_Examined, tuple[str, ...]]:
+    """Check what an upstream gave for one package.
+
+    Raises:
+        CarnetError: It is not to be had, not the lock's, or breaks a rule of archives or index lines.
+    """
+    crate = item.package.id
+    if item.tarball is None:
+        raise VerificationError(item.reason)
+    data = item.tarball.read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    if item.package.checksum is not None and item.package.checksum != sha256:
+        raise VerificationError(f"the upstream's tarball has sha256 {sha256}, the lock demands {item.package.checksum}")
+    contents = read_crate(data, crate)
+    line, findings = _line(item, contents, now)
+    return _Examined(line, item.tarball, len(data)), contents.warnings + findings
+
+
+def _line(item: Fetched, contents: CrateFile, now: datetime) -> tuple[IndexLine, tuple[str, ...]]:
+    version = str(contents.id.version)
+    line = wanted_lines(item.index, contents.id.name, {version}).get(version)
+    if line is None:
+        return line_from_crate(contents, pubtime=None), ()
+    if line.cksum != contents.sha256:
+        raise ArchiveRefused(f"the upstream's index says sha256 {line.cksum}, its tarball has {contents.sha256}")
+    return line, compare_line(line, contents)
+
+
+def pubtime(now: datetime) -> str:
+    """A time as an index line's `pubtime` writes it."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# --- 3. against what the mirror has ---
+
+
+class _Merge:
+    """What the mirror will have: its own versions, and those of the upstream that may stand beside them."""
+
+    def __init__(self, store: Store, upstream: str, now: datetime) -> None:
+        self._store = store
+        self._upstream = upstream
+        self._now = pubtime(now)
+        self._crates: dict[str, dict[str, StoredVersion]] = {}
+        self._claimed: frozenset[str] = frozenset()
+        self.names: dict[str, CrateName] = {}
+        self.tarballs: dict[str, Path] = {}
+        self.added: set[CrateId] = set()
+        self.updated: set[CrateId] = set()
+        self.locked: set[CrateId] = set()
+        self.refused: list[Refused] = []
+        self.findings: list[Finding] = []
+
+    def take(self, examined: Sequence[_Examined]) -> None:
+        """Add each version, or refuse it and leave what is there as it is."""
+        self._claimed = View(self._store).claimed({item.line.id.name for item in examined})
+        for item in examined:
+            crate = item.line.id
+            try:
+                self._take(crate, item)
+                self.locked.add(crate)
+            except VerificationError as error:
+                self.refused.append(Refused(crate, str(error)))
+
+    def _take(self, crate: CrateId, item: _Examined) -> None:
+        if crate.name.canonical in self._claimed:
+            raise VerificationError(
+                "this crate is claimed here: its versions come from its maintainers, not from upstream"
+            )
+        spelling = self._store.spelling(crate.name) or str(self.names.get(crate.name.canonical, crate.name))
+        if spelling != str(crate.name):
+            raise VerificationError(f"this mirror has the crate as {spelling}, which is another spelling of its name")
+        versions = self._versions(crate.name)
+        known = versions.get(str(crate.version))
+        if known is None:
+            versions[str(crate.version)] = self._new(item)
+            self.tarballs[item.line.cksum] = item.tarball
+            self.added.add(crate)
+            return
+        if known.line.cksum != item.line.cksum:
+            raise VerificationError(
+                f"the upstream now has a tarball with sha256 {item.line.cksum} for it, "
+                f"this mirror keeps {known.line.cksum}"
+            )
+        self._update(known, item.line)
+
+    def follow_upstream(self, index: dict[CrateName, tuple[bytes, ...]]) -> None:
+        """Take the yank states of every version that the mirror has of these crates, locked or not."""
+        for name, chunks in index.items():
+            versions = self._crates.get(name.canonical, {})
+            others = {text for text, version in versions.items() if version.id not in self.locked}
+            if self.names.get(name.canonical) != name or not others:
+                continue
+            for text, line in wanted_lines(chunks, name, others).items():
+                known = versions[text]
+                if line.cksum == known.line.cksum and not any(item.crate == known.id for item in self.refused):
+                    with contextlib.suppress(VerificationError):  # an unlocked version that differs stays as it is
+                        self._update(known, line)
+
+    def changed(self) -> list[tuple[CrateName, list[StoredVersion]]]:
+        """The crates that have something new, with all their versions."""
+        touched = {crate.name.canonical for crate in self.added | self.updated}
+        return [(self.names[key], list(self._crates[key].values())) for key in sorted(touched)]
+
+    def _versions(self, name: CrateName) -> dict[str, StoredVersion]:
+        if name.canonical not in self._crates:
+            self.names[name.canonical] = name
+            self._crates[name.canonical] = {str(one.id.version): one for one in self._store.versions(name)}
+        return self._crates[name.canonical]
+
+    def _new(self, item: _Examined) -> StoredVersion:
+        known = item.line.pubtime is not None
+        line = item.line if known else item.line.with_(pubtime=self._now)
+        return StoredVersion(line, item.length, blob_path(line.cksum), self._upstream, known, self._now)
+
+    def _update(self, known: StoredVersion, line: IndexLine) -> None:
+        if known.line.identity() != line.identity():
+            if line.pubtime is None:
+                return  # built from the manifest: the mirror's own line came from a registry and says more
+            raise VerificationError(
+                "the upstream changed its index line: dependencies or features differ from the mirror's"
+            )
+        new = known
+        if known.line.yanked != line.yanked:
+            new = replace(new, line=new.line.with_(yanked=line.yanked))
+        if line.pubtime is not None and line.pubtime != known.line.pubtime:
+            if known.pubtime_is_upstreams:
+                self.findings.append(
+                    Finding(
+                        known.id,
+                        f"the upstream now says {line.pubtime} for its publication, {known.line.pubtime} before",
+                    )
+                )
+            else:
+                new = replace(new, line=new.line.with_(pubtime=line.pubtime), pubtime_is_upstreams=True)
+        elif line.pubtime is not None and not known.pubtime_is_upstreams:
+            new = replace(new, pubtime_is_upstreams=True)
+        if new != known:
+            self._crates[known.id.name.canonical][str(known.id.version)] = new
+            self.updated.add(known.id)
+
+
+# --- 4. one publish ---
+
+
+def _publish(store: Store, online: OnlineSigner, merge: _Merge, now: datetime, progress: Progress) -> Published | None:
+    changed = merge.changed()
+    if not changed:
+        return None
+    with progress("publishing", len(changed) + 1) as count:
+        store.add_tarballs(_read_again(merge.tarballs))
+        index_files: dict[str, bytes] = {}
+        for name, versions in changed:
+            index_files[index_path(name)] = store.put_crate(name, versions)
+            count(1)
+        published = publish(store, online, Change(index_files=index_files), now=now)
+        count(1)
+    return published
+
+
+def _read_again(tarballs: dict[str, Path]) -> Iterator[bytes]:
+    for sha256, path in tarballs.items():
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise StorageError(f"{path} changed while it was being copied")
+        yield data
