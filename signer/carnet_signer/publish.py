@@ -4,39 +4,32 @@
 2. `add_release`: new files of offline roles, each checked against its delegator as a client will (TUF 5.3.4, 5.6.3);
 3. `roll_bins`: the hash bins whose index files changed, and no other;
 4. `roll_snapshot`: one consistent view (TUF 4.4); names never leave it;
-5. `roll_timestamp`: the pointer to it (TUF 4.6), written last.
+5. `roll_timestamp`: the pointer to it (TUF 4.6);
+6. `write`: what is named before what names it, the timestamp last.
 
-Every file is durable before the next step begins, and nothing that is published refers to it before the timestamp does:
-a crash at any point leaves the old state or the new one. What was signed for a state that was never reached keeps its
-version number for ever: the next run goes past it, because the online signer signs no second content for one number and
-a cache may have seen the first.
+Every file is durable before the next one that names it is written: a crash at any point leaves the old state or the new
+one. What was signed for a state that was never reached keeps its version number for ever: the next run goes past it,
+because the online signer signs no second content for one number, and a cache may have seen the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from carnet import keys, paths, strictjson
+from carnet.errors import MetadataMismatch, SigningError
 from carnet.keys import Signature
+from carnet.metadata import Envelope, MetaFile, RoleKeys, Signed, TargetFile
+from carnet.strictjson import JsonObject
+from carnet_signer import roles
+from carnet_signer.accept import Accepted, Change, add_release
+from carnet_signer.current import Current, Publication, metadata_path, read_current, target_path
 
-
-class Publication(Protocol):
-    """Where a repository's files are kept; the mirror's store, or a plain folder.
-
-    Paths are those below the repository's base URL: `metadata/timestamp.json`, `metadata/3.index-0a.json`,
-    `targets/index/se/rd/<sha256>.serde`. One process at a time may publish: the caller holds the lock.
-    """
-
-    def read(self, path: str) -> bytes | None:
-        """The file's content, or None when there is none."""
-
-    def write(self, path: str, data: bytes) -> None:
-        """Create or replace a file: atomic, and durable when this returns."""
-
-    def write_all(self, files: Mapping[str, bytes]) -> None:
-        """Several files, in any order among them: each atomic, all durable when this returns."""
+__all__ = ["Change", "OnlineSigner", "Publication", "Published", "expiries", "publish", "refresh_due"]
 
 
 class OnlineSigner(Protocol):
@@ -57,24 +50,6 @@ class OnlineSigner(Protocol):
 
 
 @dataclass(frozen=True)
-class Change:
-    """What is new.
-
-    Attributes:
-        index_files: Target path (`index/se/rd/serde`) to the sparse-index file's bytes. Files that are equal to the
-            published ones are skipped.
-        roles: Role name to the signed file of its next version: `root`, `targets`, `claims`, `claims-0a`, `index`,
-            `owner.serde`, `crate.serde`. A file that is published already is skipped.
-        targets: Target path to bytes that the new roles name: layouts, tarballs, bundles. Those that are published
-            already may be left out.
-    """
-
-    index_files: Mapping[str, bytes] = field(default_factory=dict)
-    roles: Mapping[str, bytes] = field(default_factory=dict)
-    targets: Mapping[str, bytes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Published:
     """What a publish did; clients see it from now on.
 
@@ -82,7 +57,7 @@ class Published:
         snapshot: The snapshot's version.
         timestamp: The timestamp's version.
         expires: When the timestamp ends, unless it is signed again before.
-        roles: Every role that got a new version, with it; empty when there was nothing to do but the timestamp.
+        roles: Every role that got a new version, with it; only the timestamp when there was nothing else to do.
         bytes_written: Over all files.
         warnings: What a person should know, in words.
     """
@@ -106,7 +81,8 @@ def publish(publication: Publication, online: OnlineSigner, change: Change, *, n
         SigningError: The online signer refused.
         StorageError: The disk failed; the old state stands, or the new one without a promise. Run it again.
     """
-    raise NotImplementedError
+    current = read_current(publication)
+    return _publish(current, online, change, now, due=())
 
 
 def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime, bins: int = 16) -> Published:
@@ -116,12 +92,151 @@ def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime
         publication: As for `publish`.
         online: As for `publish`.
         now: The time.
-        bins: At most so many bins are signed again in one run.
+        bins: At most so many bins are signed again in one run, the oldest first.
 
     Raises:
-        As `publish`.
+        MetadataError: As `publish`, and so on.
     """
-    raise NotImplementedError
+    current = read_current(publication)
+    return _publish(current, online, Change(), now, due=_due_bins(current, now)[:bins])
+
+
+def _publish(current: Current, online: OnlineSigner, change: Change, now: datetime, due: Collection[str]) -> Published:
+    accepted = add_release(current, change, now)
+    bins = roll_bins(accepted, online, change.index_files, now, due)
+    snapshot = roll_snapshot(accepted, online, bins, now)
+    timestamp = roll_timestamp(accepted, online, snapshot, now)
+    return write(accepted, bins, snapshot, timestamp, now)
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """One role's newest file: freshly signed, or the published one where nothing changed.
+
+    Attributes:
+        role: Its name.
+        version: Its version.
+        data: The whole file.
+        message: What was signed.
+        signatures: By whom.
+        fresh: Whether it is still to be written.
+    """
+
+    role: str
+    version: int
+    data: bytes = field(repr=False)
+    message: bytes = field(repr=False)
+    signatures: tuple[Signature, ...] = field(repr=False)
+    fresh: bool = True
+
+    @classmethod
+    def published(cls, role: str, envelope: Envelope[Signed]) -> Rolled:
+        """The file as it stands."""
+        return cls(role, envelope.signed.version, envelope.raw, envelope.message, envelope.signatures, fresh=False)
+
+    def signed_by(self, signers: RoleKeys) -> bool:
+        """Whether these keys' threshold signed it."""
+        return len(keys.signers(signers.keys, self.signatures, self.message)) >= signers.threshold
+
+
+@dataclass(frozen=True)
+class RolledBins:
+    """The bins that got a new version, and the index files that they name newly, by path."""
+
+    bins: tuple[Rolled, ...]
+    index_files: Mapping[str, bytes]
+
+
+def roll_bins(
+    accepted: Accepted, online: OnlineSigner, index_files: Mapping[str, bytes], now: datetime, due: Collection[str]
+) -> RolledBins:
+    """Make the next version of each bin that has a changed index file, is due, or has no valid version yet."""
+    after, before = accepted.bins, accepted.current.bins()
+    changed: dict[str, dict[str, bytes]] = {}
+    for path, data in index_files.items():
+        changed.setdefault(after.bin_of(_check_index_path(path)), {})[path] = data
+    # A delegated role must exist, and be signed by the keys that are in charge now.
+    everything = before is None or not before.signers.same_as(after.signers)
+    files: dict[str, bytes] = {}
+    payloads: dict[str, JsonObject] = {}
+    for name in after.names() if everything else sorted({*changed, *due}):
+        listed = {} if before is None else dict(accepted.current.bin(name, before.signers).signed.targets)
+        added = _new_targets(listed, changed.get(name, {}))
+        if added or everything or name in due:
+            listed |= {path: target for path, (target, _) in added.items()}
+            files |= {target_path(path, target.sha256): data for path, (target, data) in added.items()}
+            payloads[name] = roles.targets(
+                _next_version(accepted, online, name),
+                now + roles.BIN_LIFE,
+                listed={path: roles.target(target.length, target.sha256) for path, target in listed.items()},
+            )
+    return RolledBins(_sign(online, payloads, after.signers), files)
+
+
+def roll_snapshot(accepted: Accepted, online: OnlineSigner, bins: RolledBins, now: datetime) -> Rolled:
+    """Make the next snapshot: versions only for bins; version, length and sha256 for everything else."""
+    current, signers = accepted.current.snapshot, accepted.root.roles[paths.SNAPSHOT]
+    meta = dict(current.signed.meta) if current is not None else {}
+    for role, envelope in accepted.new.items():
+        meta[role] = _meta_file(envelope.signed.version, envelope.raw)
+    for rolled in bins.bins:
+        meta[rolled.role] = MetaFile(rolled.version)
+    if current is not None and meta == current.signed.meta and current.signed.expires - now > roles.SNAPSHOT_LIFE / 2:
+        unchanged = Rolled.published(paths.SNAPSHOT, current)
+        if unchanged.signed_by(signers):
+            return unchanged
+    version = _next_version(accepted, online, paths.SNAPSHOT)
+    payload = roles.snapshot(version, now + roles.SNAPSHOT_LIFE, meta)
+    return _sign(online, {paths.SNAPSHOT: payload}, signers)[0]
+
+
+def roll_timestamp(accepted: Accepted, online: OnlineSigner, snapshot: Rolled, now: datetime) -> Rolled:
+    """Make the next timestamp, which names the snapshot by version, length and sha256."""
+    version = _next_version(accepted, online, paths.TIMESTAMP)
+    payload = roles.timestamp(version, now + roles.TIMESTAMP_LIFE, _meta_file(snapshot.version, snapshot.data))
+    return _sign(online, {paths.TIMESTAMP: payload}, accepted.root.roles[paths.TIMESTAMP])[0]
+
+
+def write(accepted: Accepted, bins: RolledBins, snapshot: Rolled, timestamp: Rolled, now: datetime) -> Published:
+    """Write everything, each file after those that it names; the timestamp makes the new state visible.
+
+    A new root is visible at once, because clients ask for it first. Where its predecessor's keys accept the new
+    timestamp, snapshot and targets as well, it comes last and every client sees one valid state throughout. Where they
+    do not (keys were lost, not handed over), it comes just before the timestamp.
+    """
+    publication, written = accepted.current.publication, dict(accepted.files)
+    publication.write_all(bins.index_files)
+    for rolled in bins.bins:
+        written[metadata_path(rolled.role, rolled.version)] = rolled.data
+    publication.write_all(written)
+    written |= bins.index_files
+    tail = [(metadata_path(paths.TIMESTAMP, None), timestamp.data)]
+    if snapshot.fresh:
+        tail.insert(0, (metadata_path(paths.SNAPSHOT, snapshot.version), snapshot.data))
+    warnings = []
+    if accepted.new_root is not None:
+        root = (metadata_path(paths.ROOT, accepted.new_root.signed.version), accepted.new_root.raw)
+        if _valid_under_old_root(accepted, snapshot, timestamp):
+            tail.append(root)
+        else:
+            tail.insert(len(tail) - 1, root)
+            if accepted.current.timestamp is not None:
+                warnings.append("the root before does not accept the new keys: clients were refused for a moment")
+    for path, data in tail:
+        publication.write(path, data)
+    fresh = [*bins.bins, timestamp, *([snapshot] if snapshot.fresh else [])]
+    versions = {rolled.role: rolled.version for rolled in fresh}
+    versions |= {role: envelope.signed.version for role, envelope in accepted.new.items()}
+    if accepted.new_root is not None:
+        versions[paths.ROOT] = accepted.new_root.signed.version
+    return Published(
+        snapshot.version,
+        timestamp.version,
+        now + roles.TIMESTAMP_LIFE,
+        versions,
+        sum(map(len, written.values())) + sum(len(data) for _, data in tail),
+        tuple(warnings),
+    )
 
 
 def expiries(publication: Publication) -> dict[str, datetime]:
@@ -129,5 +244,100 @@ def expiries(publication: Publication) -> dict[str, datetime]:
 
     Raises:
         MetadataError: What is published is not what was signed.
+        FormatError: A file does not parse.
     """
-    raise NotImplementedError
+    current = read_current(publication)
+    found = {}
+    if current.roots:
+        found[paths.ROOT] = current.roots[-1].signed.expires
+    if current.timestamp is not None and current.snapshot is not None:
+        found[paths.TIMESTAMP] = current.timestamp.signed.expires
+        found[paths.SNAPSHOT] = current.snapshot.signed.expires
+        for role, meta in current.snapshot.signed.meta.items():
+            envelope = current.role(role) if meta.hashes else None
+            if envelope is not None:
+                found[role] = envelope.signed.expires
+    return found
+
+
+def _check_index_path(path: str) -> str:
+    paths.check_target_path(path)
+    if not any(paths.matches(pattern, path) for pattern in paths.INDEX_PATTERNS):
+        raise MetadataMismatch(f"{path} is not the path of an index file")
+    return path
+
+
+def _new_targets(listed: Mapping[str, TargetFile], offered: Mapping[str, bytes]) -> dict[str, tuple[TargetFile, bytes]]:
+    found = {}
+    for path, data in offered.items():
+        target = TargetFile(len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+        if listed.get(path) != target:
+            found[path] = (target, data)
+    return found
+
+
+def _meta_file(version: int, data: bytes) -> MetaFile:
+    return MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+
+
+def _next_version(accepted: Accepted, online: OnlineSigner, role: str) -> int:
+    """Past what is published, past what was ever signed, and past a file that a crash left behind."""
+    current = accepted.current
+    if role == paths.TIMESTAMP:
+        published = current.timestamp.signed.version if current.timestamp is not None else 0
+        return max(published, online.last_version(role)) + 1
+    if role == paths.SNAPSHOT:
+        published = current.snapshot.signed.version if current.snapshot is not None else 0
+    else:
+        published = current.version(role)
+    version = max(published, online.last_version(role)) + 1
+    while current.publication.read(metadata_path(role, version)) is not None:
+        version += 1
+    return version
+
+
+def _sign(online: OnlineSigner, payloads: Mapping[str, JsonObject], signers: RoleKeys) -> tuple[Rolled, ...]:
+    if not payloads:
+        return ()
+    messages = {role: strictjson.canonical(signed, role) for role, signed in payloads.items()}
+    signed = online.sign(messages)
+    rolled = []
+    for role, message in messages.items():
+        version = payloads[role]["version"]
+        data = roles.file_bytes(message, signed[role])
+        rolled.append(Rolled(role, version if isinstance(version, int) else 0, data, message, tuple(signed[role])))
+        if not rolled[-1].signed_by(signers):
+            raise SigningError(
+                f"the online key is not one that the delegator of {role} names",
+                hint="start the online signer with the key that was given to `carnet root init --online`",
+            )
+    return tuple(rolled)
+
+
+def _valid_under_old_root(accepted: Accepted, snapshot: Rolled, timestamp: Rolled) -> bool:
+    if not accepted.current.roots:
+        return False
+    old = accepted.current.roots[-1].signed.roles
+    targets = accepted.role(paths.TARGETS)
+    return (
+        timestamp.signed_by(old[paths.TIMESTAMP])
+        and snapshot.signed_by(old[paths.SNAPSHOT])
+        and targets is not None
+        and Rolled.published(paths.TARGETS, targets).signed_by(old[paths.TARGETS])
+    )
+
+
+_EXPIRES = b'"signed":{"_type":"targets","expires":"'
+
+
+def _due_bins(current: Current, now: datetime) -> list[str]:
+    """Bins in the second half of their life, the oldest first."""
+    succinct, due = current.bins(), []
+    limit = roles.at(now + roles.BIN_LIFE / 2).encode()
+    for name in succinct.names() if succinct is not None else ():
+        data = current.publication.read(metadata_path(name, current.version(name))) or b""
+        start = data.find(_EXPIRES) + len(_EXPIRES)  # a look is enough: the file is checked when it is signed again
+        expires = data[start : start + len(limit)]
+        if expires <= limit:
+            due.append((expires, name))
+    return [name for _, name in sorted(due)]

@@ -1,0 +1,227 @@
+"""New files of offline roles: what holders, owners and releasers signed, checked before it is published.
+
+A publication that names a file which clients refuse is broken for all of them. So each file must be the next version,
+unexpired, of the trust model's form, and signed as its delegator demands; and whoever is named by a new delegator must
+satisfy it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from carnet import paths, structure
+from carnet.errors import ExpiredMetadata, MetadataMismatch
+from carnet.metadata import Envelope, RoleKeys, Root, SuccinctRoles, Targets, parse_role
+from carnet_signer import roles
+from carnet_signer.current import (
+    Current,
+    check_next_root,
+    delegator_of,
+    metadata_path,
+    succinct_of,
+    target_path,
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is new.
+
+    Attributes:
+        index_files: Target path (`index/se/rd/serde`) to the sparse-index file's bytes. Files that are equal to the
+            published ones are skipped.
+        roles: Role name to the signed file of its next version: `root`, `targets`, `claims`, `claims-0a`, `index`,
+            `owner.serde`, `crate.serde`. A file that is published already is skipped.
+        targets: Target path to bytes that the new roles name: layouts, tarballs, bundles. Those that are published
+            already may be left out.
+    """
+
+    index_files: Mapping[str, bytes] = field(default_factory=dict)
+    roles: Mapping[str, bytes] = field(default_factory=dict)
+    targets: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The published state with the checked new files on top.
+
+    Attributes:
+        current: What is published.
+        new_root: The next root, when there is one.
+        new: Role name to the checked file of its next version.
+        files: Path to bytes of everything that is to be written for them, but the root.
+    """
+
+    current: Current
+    new_root: Envelope[Root] | None
+    new: Mapping[str, Envelope[Targets]]
+    files: Mapping[str, bytes]
+
+    @property
+    def root(self) -> Root:
+        """The root that clients will have."""
+        return (self.new_root or self.current.roots[-1]).signed
+
+    def role(self, role: str) -> Envelope[Targets] | None:
+        """A role's file: the new one, else the published one."""
+        return self.new.get(role) or self.current.role(role)
+
+    @property
+    def bins(self) -> SuccinctRoles:
+        """How the index is split."""
+        index = self.role(paths.INDEX)
+        if index is None:
+            raise MetadataMismatch(
+                "there is no index role", hint="the first publish brings every role that `carnet root init` made"
+            )
+        return succinct_of(index.signed)
+
+
+def add_release(current: Current, change: Change, now: datetime) -> Accepted:
+    """Check the new role files and the targets that they name.
+
+    Raises:
+        MetadataError: A file is not the next version, expired, not of the trust model's form, or not signed as its
+            delegator demands; or a delegation or a target would lead to nothing.
+        FormatError: A file does not parse.
+    """
+    new_root = _next_root(current, change.roles.get(paths.ROOT), now)
+    if new_root is None and not current.roots:
+        raise MetadataMismatch(
+            "there is no root", hint="the first publish brings every role that `carnet root init` made"
+        )
+    new: dict[str, Envelope[Targets]] = {}
+    accepted = Accepted(current, new_root, new, files := {})
+    for role in sorted(change.roles, key=_depth):
+        envelope = _next_role(accepted, role, change.roles[role], now) if role != paths.ROOT else None
+        if envelope is not None:
+            new[role] = envelope
+            files[metadata_path(role, envelope.signed.version)] = envelope.raw
+    _check_delegates(accepted)
+    files |= _named_targets(accepted, change.targets)
+    return accepted
+
+
+def _depth(role: str) -> int:
+    depth = 0
+    while role != paths.ROOT:
+        role, depth = delegator_of(role), depth + 1
+    return depth
+
+
+def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[Root] | None:
+    if data is None:
+        return None
+    envelope = parse_role(data, Root, max_bytes=roles.MAX_ROLE_FILE)
+    last = current.roots[-1] if current.roots else None
+    if last is not None and last.message == envelope.message:
+        return None
+    check_next_root(last.signed if last is not None else None, envelope)
+    _check_expiry(paths.ROOT, envelope.signed.expires, now)
+    return envelope
+
+
+def _next_role(accepted: Accepted, role: str, data: bytes, now: datetime) -> Envelope[Targets] | None:
+    envelope = parse_role(data, Targets, max_bytes=roles.MAX_ROLE_FILE, what=role)
+    published = accepted.current.role(role)
+    version = envelope.signed.version
+    if published is not None and published.message == envelope.message:
+        return None
+    expected = 1 if published is None else published.signed.version + 1
+    if version != expected:
+        raise MetadataMismatch(
+            f"{role} is of version {version}, and {expected} is next",
+            hint="someone else may have published meanwhile: make the new version from what is published now",
+        )
+    _check_expiry(role, envelope.signed.expires, now)
+    structure.check_structure(role, envelope.signed)
+    _signers(accepted, role).check(envelope, role, "5.6.3")
+    if role == paths.INDEX and published is not None:
+        before, after = succinct_of(published.signed), succinct_of(envelope.signed)
+        if before.bit_length != after.bit_length:
+            raise MetadataMismatch(
+                f"index has 2^{before.bit_length} bins and would get 2^{after.bit_length}: their number is fixed"
+            )
+    return envelope
+
+
+def _check_expiry(role: str, expires: datetime, now: datetime) -> None:
+    if expires <= now:
+        raise ExpiredMetadata(f"{role} expired on {roles.at(expires)}", hint="its holders must sign a new version")
+
+
+def _signers(accepted: Accepted, role: str) -> RoleKeys:
+    """Who must sign a role, as its delegator says: the new version of it, where there is one."""
+    delegator = delegator_of(role)
+    if delegator == paths.ROOT:
+        return accepted.root.roles[role]
+    envelope = accepted.role(delegator)
+    signers = (
+        envelope.signed.delegations.signers_of(role)
+        if envelope is not None and envelope.signed.delegations is not None
+        else None
+    )
+    if signers is None:
+        raise MetadataMismatch(f"{delegator} does not delegate to {role}")
+    return signers
+
+
+def _check_delegates(accepted: Accepted) -> None:
+    """Whoever a new delegator names differently than before must exist, and satisfy it."""
+    for delegator, role, signers in _changed_delegations(accepted):
+        envelope = accepted.role(role)
+        if envelope is None:
+            raise MetadataMismatch(f"{delegator} delegates to {role}, and there is no such file")
+        if role not in accepted.new:  # new files were checked when they were accepted
+            signers.check(envelope, f"{role} (as {delegator} now delegates to it)", "5.6.3")
+
+
+def _changed_delegations(accepted: Accepted) -> Iterator[tuple[str, str, RoleKeys]]:
+    if accepted.new_root is not None:
+        yield paths.ROOT, paths.TARGETS, accepted.root.roles[paths.TARGETS]
+    for delegator, envelope in accepted.new.items():
+        published = accepted.current.role(delegator)
+        before = published.signed.delegations if published is not None else None
+        after = envelope.signed.delegations
+        for role, entry in after.roles.items() if after is not None else ():
+            known = before.signers_of(role) if before is not None else None
+            if known is None or not known.same_as(entry.signers):
+                yield delegator, role, entry.signers
+
+
+def _named_targets(accepted: Accepted, offered: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Every target that a new role names newly must be there, and every one that is offered must be named."""
+    files: dict[str, bytes] = {}
+    used: set[str] = set()
+    for role, envelope in accepted.new.items():
+        published = accepted.current.role(role)
+        for path, target in envelope.signed.targets.items():
+            before = published.signed.targets.get(path) if published is not None else None
+            if before is not None and (before.length, before.sha256) == (target.length, target.sha256):
+                continue
+            place = target_path(path, target.sha256)
+            data = offered.get(path)
+            if data is None:
+                data = accepted.current.publication.read(place)
+            else:
+                used.add(path)
+                files[place] = data
+            if data is None:
+                raise MetadataMismatch(f"{role} names the target {path}, and there is no such file")
+            if len(data) != target.length or hashlib.sha256(data).hexdigest() != target.sha256:
+                raise MetadataMismatch(f"the target {path} is not the file that {role} names")
+    unnamed = sorted(offered.keys() - used)
+    if unnamed and not _are_published(accepted, offered, unnamed):
+        raise MetadataMismatch(f"the target {unnamed[0]} is named by no new role")
+    return files
+
+
+def _are_published(accepted: Accepted, offered: Mapping[str, bytes], listed: list[str]) -> bool:
+    """Whether these bytes are published already: a change that is handed in again after a crash is no mistake."""
+    return all(
+        accepted.current.publication.read(target_path(path, hashlib.sha256(offered[path]).hexdigest())) is not None
+        for path in listed
+    )

@@ -1,0 +1,213 @@
+"""What a publication holds now, as far as its signatures reach.
+
+A publish builds on the files of the one before. They lie on a disk that others may write to, so each is checked again
+before anything is taken from it: otherwise an edited bin would be signed anew by the online key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from carnet import paths
+from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
+from carnet.metadata import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp, parse_role
+from carnet.names import CrateName
+from carnet_signer import roles
+
+
+class Publication(Protocol):
+    """Where a repository's files are kept; the mirror's store, or a plain folder.
+
+    Paths are those below the repository's base URL: `metadata/timestamp.json`, `metadata/3.index-0a.json`,
+    `targets/index/se/rd/<sha256>.serde`. One process at a time may publish: the caller holds the lock.
+    """
+
+    def read(self, path: str) -> bytes | None:
+        """The file's content, or None when there is none."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Create or replace a file: atomic, and durable when this returns."""
+
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Several files, in any order among them: each atomic, all durable when this returns."""
+
+
+def metadata_path(role: str, version: int | None) -> str:
+    """Where a publication keeps a role's file."""
+    return paths.METADATA_PREFIX + paths.metadata_name(role, version)
+
+
+def target_path(path: str, sha256: str) -> str:
+    """Where a publication keeps a target."""
+    return paths.TARGETS_PREFIX + paths.hashed_path(path, sha256)
+
+
+def delegator_of(role: str) -> str:
+    """Which role names the keys of a targets role.
+
+    Raises:
+        MetadataMismatch: The role has no place in the trust model.
+    """
+    if role == paths.TARGETS:
+        return paths.ROOT
+    if role in (paths.CLAIMS, paths.INDEX):
+        return paths.TARGETS
+    if role in _SHARD_ROLES:
+        return paths.CLAIMS
+    kind, _, name = role.partition(".")
+    try:
+        if kind == "owner":
+            return paths.claims_shard_role(CrateName(name).shard)
+        if kind == "crate":
+            return paths.owner_role(CrateName(name))
+    except FormatError:
+        pass
+    raise MetadataMismatch(f"the role {role[:80]!a} is not one that a holder, an owner or a releaser signs")
+
+
+_SHARD_ROLES = frozenset(paths.claims_shard_role(shard) for shard in paths.SHARDS)
+
+
+@dataclass(frozen=True)
+class Current:
+    """The published state; empty before the first publish.
+
+    Attributes:
+        publication: Where it is kept.
+        roots: Every root, in order, each signed by the one before and by itself.
+        timestamp: As published.
+        snapshot: As published.
+    """
+
+    publication: Publication
+    roots: tuple[Envelope[Root], ...] = ()
+    timestamp: Envelope[Timestamp] | None = None
+    snapshot: Envelope[Snapshot] | None = None
+    _roles: dict[str, Envelope[Targets]] = field(default_factory=dict, repr=False)
+
+    def version(self, role: str) -> int:
+        """The published version of a targets role; 0 when there is none."""
+        meta = self.snapshot.signed.meta.get(role) if self.snapshot is not None else None
+        return 0 if meta is None else meta.version
+
+    def role(self, role: str) -> Envelope[Targets] | None:
+        """An offline role as published: exactly the bytes that the snapshot names. None when there is none.
+
+        Raises:
+            MetadataMismatch: The file is missing, or is not the one that was signed.
+        """
+        if self.snapshot is None or role not in self.snapshot.signed.meta:
+            return None
+        if role not in self._roles:
+            meta = self.snapshot.signed.meta[role]
+            data = _read(self.publication, metadata_path(role, meta.version))
+            if hashlib.sha256(data).hexdigest() != meta.hashes.get("sha256"):
+                raise MetadataMismatch(f"{metadata_path(role, meta.version)} is not the file that the snapshot names")
+            self._roles[role] = parse_role(data, Targets, max_bytes=roles.MAX_ROLE_FILE, what=role)
+        return self._roles[role]
+
+    def bin(self, name: str, signers: RoleKeys) -> Envelope[Targets]:
+        """A hash bin as published, its signatures checked: the snapshot names only its version.
+
+        Raises:
+            MetadataMismatch: The file is missing or of another version.
+            ThresholdNotMet: It is not signed by the keys that were in charge.
+        """
+        version = self.version(name)
+        envelope = parse_role(
+            _read(self.publication, metadata_path(name, version)), Targets, max_bytes=roles.MAX_ROLE_FILE, what=name
+        )
+        if envelope.signed.version != version:
+            raise MetadataMismatch(f"{metadata_path(name, version)} is of version {envelope.signed.version}")
+        signers.check(envelope, name, "5.6.3")
+        return envelope
+
+    def bins(self) -> SuccinctRoles | None:
+        """How the index is split, or None before the first publish."""
+        index = self.role(paths.INDEX)
+        return succinct_of(index.signed) if index is not None else None
+
+
+def succinct_of(index: Targets) -> SuccinctRoles:
+    """The bins that the index role delegates to.
+
+    Raises:
+        MetadataMismatch: It delegates to none.
+    """
+    if index.delegations is None or index.delegations.succinct is None:
+        raise MetadataMismatch("index does not delegate to hash bins")
+    return index.delegations.succinct
+
+
+def read_current(publication: Publication) -> Current:
+    """Read what is published and check it from the first root on.
+
+    Raises:
+        MetadataError: A file is missing or is not what was signed.
+        FormatError: A file does not parse.
+    """
+    roots = read_roots(publication)
+    data = publication.read(metadata_path(paths.TIMESTAMP, None))
+    if data is None:
+        return Current(publication, roots)
+    if not roots:
+        raise MetadataMismatch("there is a timestamp and no root")
+    timestamp = parse_role(data, Timestamp, max_bytes=roles.MAX_ROLE_FILE)
+    _check_online(timestamp, paths.TIMESTAMP, roots)
+    promised = timestamp.signed.snapshot
+    data = _read(publication, metadata_path(paths.SNAPSHOT, promised.version))
+    if hashlib.sha256(data).hexdigest() != promised.hashes.get("sha256"):
+        raise MetadataMismatch("the snapshot is not the file that the timestamp names")
+    snapshot = parse_role(data, Snapshot, max_bytes=roles.MAX_ROLE_FILE)
+    _check_online(snapshot, paths.SNAPSHOT, roots)
+    return Current(publication, roots, timestamp, snapshot)
+
+
+def read_roots(publication: Publication) -> tuple[Envelope[Root], ...]:
+    """Every published root, each checked against the one before (TUF 5.3.4, 5.3.5).
+
+    Raises:
+        MetadataError: The chain is broken.
+        FormatError: A root does not parse.
+    """
+    found: list[Envelope[Root]] = []
+    while (data := publication.read(metadata_path(paths.ROOT, len(found) + 1))) is not None:
+        envelope = parse_role(data, Root, max_bytes=roles.MAX_ROLE_FILE)
+        check_next_root(found[-1].signed if found else None, envelope)
+        found.append(envelope)
+    return tuple(found)
+
+
+def check_next_root(before: Root | None, envelope: Envelope[Root]) -> None:
+    """Demand that a root follows the one before: version + 1, signed by both (TUF 5.3.4, 5.3.5).
+
+    Raises:
+        MetadataMismatch: Another version.
+        ThresholdNotMet: Too few distinct keys of one of the two signed.
+    """
+    expected = 1 if before is None else before.version + 1
+    if envelope.signed.version != expected:
+        raise MetadataMismatch(f"the root is of version {envelope.signed.version}, and {expected} is next")
+    if before is not None:
+        before.roles[paths.ROOT].check(envelope, f"root {expected}, by the holders before it,", "5.3.4")
+    envelope.signed.roles[paths.ROOT].check(envelope, f"root {expected}", "5.3.4")
+
+
+def _check_online(envelope: Envelope[Signed], role: str, roots: tuple[Envelope[Root], ...]) -> None:
+    """The newest root's keys, or the one's before: a crash may have come between a new root and what it names."""
+    for root in reversed(roots[-2:]):
+        try:
+            return root.signed.roles[role].check(envelope, role, "5.4.2")
+        except ThresholdNotMet as error:
+            refused = error
+    raise refused
+
+
+def _read(publication: Publication, path: str) -> bytes:
+    data = publication.read(path)
+    if data is None:
+        raise MetadataMismatch(f"{path} is missing, though signed metadata names it")
+    return data
