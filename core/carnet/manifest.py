@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import tomli
+
+from carnet.errors import FormatError
 from carnet.names import CrateId
+from carnet.requirement import platform, requirement
+
+MAX_MANIFEST = 4 * 1024 * 1024
+"""Bytes in a `Cargo.toml`; the largest published ones have some 300 kB."""
+
+KINDS = {"normal": "dependencies", "build": "build-dependencies", "dev": "dev-dependencies"}
+"""The kinds of dependency, each with its table in a manifest."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Dependency:
     """One dependency, as an index line writes it.
 
     Attributes:
         name: What the code calls it: the alias of a renamed dependency, otherwise the crate's name.
-        req: The requirement, as cargo writes it (`^1.0`, `>=1, <2`, `*`).
+        req: The requirement, such as `^1.0` or `>=1, <2`.
         kind: `normal`, `build` or `dev`.
         target: The platform it is limited to, such as `cfg(unix)`, or None.
         features: Features asked for.
         optional: Whether it is only built when a feature asks.
         default_features: Whether its default features are on.
-        registry: The index URL of another registry than the crate's own, or None.
+        registry: The index URL of the registry it is from, or None: in a manifest for crates-io, in an index line for
+            the same registry.
         package: The crate's real name when it is renamed, or None.
+        artifact: What cargo's unstable artifact dependencies build from it; empty for all others.
+        bindep_target: The target those are built for, or None.
+        lib: Whether it is a library as well as an artifact.
     """
 
     name: str
@@ -34,6 +48,14 @@ class Dependency:
     default_features: bool = True
     registry: str | None = None
     package: str | None = None
+    artifact: tuple[str, ...] = ()
+    bindep_target: str | None = None
+    lib: bool = False
+
+    @property
+    def crate(self) -> str:
+        """The real name of the crate that is depended on."""
+        return self.package or self.name
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,7 @@ class Manifest:
 
     Attributes:
         id: Name and version.
-        dependencies: In cargo's order.
+        dependencies: Each with its requirement and platform as cargo publishes them.
         features: The `[features]` table, as written.
         links: The native library that it links, or None.
         rust_version: The least Rust version, or None.
@@ -60,6 +82,8 @@ class Manifest:
 def read_manifest(data: bytes, what: str = "Cargo.toml") -> Manifest:
     """Read the manifest that cargo wrote into a tarball.
 
+    A requirement or platform that cargo of today does not read is kept as it is written: very old crates have them.
+
     Args:
         data: The bytes of `Cargo.toml`.
         what: What it is, for messages.
@@ -67,4 +91,109 @@ def read_manifest(data: bytes, what: str = "Cargo.toml") -> Manifest:
     Raises:
         FormatError: Not TOML, not a package, or a field of the wrong type.
     """
-    raise NotImplementedError
+    document = _parse(data, what)
+    table = _Table(document, what)
+    package = table.table("package")
+    if not package.values:
+        package = table.table("project")  # what cargo read before 2015 and still does
+    name, version = package.text("name"), package.text("version")
+    if name is None or version is None:
+        raise FormatError(f"{what} has no package name and version")
+    dependencies = list(_dependencies(table, None))
+    targets = table.table("target")
+    for target in sorted(targets.values):
+        dependencies.extend(_dependencies(targets.table(target), target))
+    features = table.table("features")
+    return Manifest(
+        id=CrateId.of(name, version.strip()),
+        dependencies=tuple(dependencies),
+        features={feature: features.texts(feature) for feature in sorted(features.values)},
+        links=package.text("links"),
+        rust_version=package.text("rust-version"),
+        document=document,
+    )
+
+
+def _parse(data: bytes, what: str) -> dict[str, Any]:
+    if len(data) > MAX_MANIFEST:
+        raise FormatError(f"{what} is larger than {MAX_MANIFEST} bytes")
+    try:
+        return tomli.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{what} is not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise FormatError(f"{what} is nested too deeply") from None
+    except ValueError as error:  # tomli.TOMLDecodeError, and an integer of more than 4,300 digits
+        raise FormatError(f"{what} is not TOML: {str(error).splitlines()[0]}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A TOML table whose fields are asked for by type."""
+
+    values: Mapping[str, Any]
+    what: str
+
+    def _typed(self, key: str, kind: type, words: str) -> Any:
+        value = self.values.get(key)
+        if value is not None and type(value) is not kind:
+            raise FormatError(f"{self.what}: `{key[:60]}` must be {words}")
+        return value
+
+    def text(self, key: str) -> str | None:
+        value: str | None = self._typed(key, str, "a string")
+        return value
+
+    def truth(self, key: str) -> bool | None:
+        value: bool | None = self._typed(key, bool, "true or false")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._typed(key, list, "a list of strings") or []
+        if any(type(item) is not str for item in value):
+            raise FormatError(f"{self.what}: `{key[:60]}` must be a list of strings")
+        return tuple(value)
+
+    def table(self, key: str) -> _Table:
+        return _Table(self._typed(key, dict, "a table") or {}, f"{self.what}: {key[:80]}")
+
+
+def _dependencies(table: _Table, target: str | None) -> Iterator[Dependency]:
+    for kind, section in KINDS.items():
+        old = section.replace("-", "_")
+        found = table.table(section if section in table.values else old)
+        for name in sorted(found.values):
+            yield _dependency(found, name, kind, target)
+
+
+def _dependency(section: _Table, name: str, kind: str, target: str | None) -> Dependency:
+    written = section.values[name]
+    entry = _Table({"version": written}, section.what) if type(written) is str else section.table(name)
+    if "workspace" in entry.values:
+        raise FormatError(f"{section.what}: `{name[:60]}` is inherited from a workspace, which no published crate has")
+    default_features = entry.truth("default-features")
+    if default_features is None:
+        default_features = entry.truth("default_features")
+    artifact = entry.values.get("artifact")
+    version = entry.text("version")
+    return Dependency(
+        name=name,
+        req="*" if version is None else _or_as_written(requirement, version),
+        kind=kind,
+        target=None if target is None else _or_as_written(platform, target),
+        features=entry.texts("features"),
+        optional=bool(entry.truth("optional")),
+        default_features=default_features is not False,
+        registry=entry.text("registry-index") or entry.text("registry"),
+        package=entry.text("package"),
+        artifact=(artifact,) if type(artifact) is str else entry.texts("artifact"),
+        bindep_target=entry.text("target"),
+        lib=bool(entry.truth("lib")),
+    )
+
+
+def _or_as_written(normal: Callable[[str], str], text: str) -> str:
+    try:
+        return normal(text)
+    except FormatError:
+        return text

@@ -1,0 +1,190 @@
+"""Tar headers, read so that no two readers can disagree about them.
+
+cargo unpacks with the Rust crate `tar`, people look with GNU tar, bsdtar or Python. Each repairs odd headers in its own
+way: numbers in base 256, names that go on behind a NUL, a prefix that only one format knows, PAX records that override
+the header, sparse maps, data behind the end. Here there is nothing to repair: what is not written exactly as a plain
+writer writes it is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from carnet.errors import ArchiveRefused
+
+BLOCK = 512
+MAX_NAME = 1024
+"""Bytes in a member's name, folder included."""
+
+_ZERO_BLOCK = bytes(BLOCK)
+_GNU, _USTAR = b"ustar  \0", b"ustar\x0000"
+_LONG_NAME = b"././@LongLink"
+# Digits up to the end of the field, then one terminator. No blanks before, no base 256, no minus, no second number.
+_NUMBER = re.compile(rb"([0-7]+)[\0 ]{1,2}\Z")
+_OPTIONAL_NUMBERS = (
+    ("uid", 108, 116),
+    ("gid", 116, 124),
+    ("mtime", 136, 148),
+    ("device major", 329, 337),
+    ("device minor", 337, 345),
+)
+_FILE_TYPE_BIT = 0o100000  # "regular file" in a mode, as cargo wrote it until 2020
+_KINDS = {
+    b"1": "a hard link",
+    b"2": "a symbolic link",
+    b"3": "a character device",
+    b"4": "a block device",
+    b"6": "a fifo",
+    b"7": "a contiguous file",
+    b"D": "a GNU directory dump",
+    b"K": "a long link name",
+    b"M": "a continuation of another volume",
+    b"N": "an old long name table",
+    b"S": "a sparse file",
+    b"V": "a volume label",
+    b"g": "a global PAX header",
+    b"x": "a PAX header",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file or directory of a tar archive.
+
+    Attributes:
+        name: As the archive spells it, without the `/` that ends a directory's.
+        directory: Whether it is a directory.
+        mode: Permission bits, at most 0o7777.
+        start: Where its data begins in the archive.
+        size: Bytes of data; 0 for a directory.
+    """
+
+    name: str
+    directory: bool
+    mode: int
+    start: int
+    size: int
+
+
+def members(tar: bytes, *, max_members: int) -> Iterator[Member]:
+    """Walk over an uncompressed archive.
+
+    Args:
+        tar: All of it.
+        max_members: Refused above this number.
+
+    Raises:
+        ArchiveRefused: Anything but regular files and directories with plain headers, up to two or more zero blocks
+            that nothing follows.
+    """
+    if len(tar) % BLOCK:
+        raise ArchiveRefused(f"the archive is {len(tar)} bytes long, which is no multiple of {BLOCK}")
+    position, count, long_name = 0, 0, None
+    while True:
+        header = tar[position : position + BLOCK]
+        if len(header) < BLOCK:
+            raise ArchiveRefused("the archive is cut off: it has no end mark")
+        if header == _ZERO_BLOCK:
+            break
+        at = f"the header at byte {position}"
+        _check_header(header, at)
+        size, kind = _number(header[124:136], at, "size"), header[156:157]
+        start, position = position + BLOCK, position + BLOCK + -(-size // BLOCK) * BLOCK
+        if position > len(tar):
+            raise ArchiveRefused(f"{at} announces more data than the archive has")
+        if tar[start + size : position].strip(b"\0"):
+            raise ArchiveRefused(f"{at} hides data in the padding behind its file")
+        if kind == b"L":
+            if long_name is not None:
+                raise ArchiveRefused(f"{at} gives one file two long names")
+            long_name = _long_name(header, tar[start : start + size], at)
+            continue
+        count += 1
+        if count > max_members:
+            raise ArchiveRefused(f"the archive has more than {max_members} files and directories")
+        yield _member(header, kind, long_name, start, size)
+        long_name = None
+    if long_name is not None:
+        raise ArchiveRefused("the archive ends with a long name for a file that does not follow")
+    if len(tar) - position < 2 * BLOCK:
+        raise ArchiveRefused("the archive's end mark is cut off")
+    if tar.count(0, position) != len(tar) - position:
+        raise ArchiveRefused("the archive has data behind its end mark")
+
+
+def _check_header(header: bytes, at: str) -> None:
+    """The checksum, and every field that no plain writer fills but that some reader looks at."""
+    if _number(header[148:156], at, "checksum") != sum(header) - sum(header[148:156]) + 8 * 32:
+        raise ArchiveRefused(f"{at} has a wrong checksum")
+    magic = header[257:265]
+    if magic not in (_GNU, _USTAR):
+        raise ArchiveRefused(f"{at} is neither GNU nor ustar")
+    if header[500 if magic == _USTAR else 345 :].strip(b"\0"):
+        raise ArchiveRefused(f"{at} fills the fields behind the device numbers, which readers take differently")
+    if header[156:157] not in (b"0", b"5", b"L"):
+        what = _KINDS.get(header[156:157], f"of the unknown type {header[156:157]!a}")
+        raise ArchiveRefused(
+            f"{at} is {what}; only regular files and directories are allowed",
+            hint="package it with `cargo package`, which follows links and writes plain files",
+        )
+    if header[157:257].strip(b"\0"):
+        raise ArchiveRefused(f"{at} is no link and names a link target")
+    for field, start, end in _OPTIONAL_NUMBERS:
+        value = header[start:end]
+        if field in ("uid", "gid") and value[0] == 0x80:
+            continue  # a large owner id in base 256; nobody unpacks a crate with its owners
+        if value.strip(b"\0"):  # cargo leaves owners empty
+            _number(value, at, field)
+
+
+def _number(field: bytes, at: str, what: str) -> int:
+    match = _NUMBER.match(field)
+    if match is None:
+        raise ArchiveRefused(f"{at} has a {what} that is not plain octal")
+    return int(match[1], 8)
+
+
+def _text(field: bytes, at: str) -> bytes:
+    """A NUL-terminated field; what hides behind the NUL is refused."""
+    text, _, rest = field.partition(b"\0")
+    if rest.strip(b"\0"):
+        raise ArchiveRefused(f"{at} has a name that goes on behind a NUL")
+    return text
+
+
+def _long_name(header: bytes, data: bytes, at: str) -> bytes:
+    if _text(header[:100], at) != _LONG_NAME:
+        raise ArchiveRefused(f"{at} is a long name under a name of its own")
+    if not data.endswith(b"\0") or b"\0" in data[:-1]:
+        raise ArchiveRefused(f"{at} is a long name that does not end with its only NUL")
+    if not 100 < len(data) <= MAX_NAME + 1:
+        raise ArchiveRefused(f"{at} is a long name of {len(data) - 1} bytes; 100 to {MAX_NAME} are allowed")
+    return data[:-1]
+
+
+def _member(header: bytes, kind: bytes, long_name: bytes | None, start: int, size: int) -> Member:
+    at = f"the header at byte {start - BLOCK}"
+    short = _text(header[:100], at)
+    prefix = _text(header[345:500], at)
+    raw = prefix + b"/" + short if prefix else short
+    if long_name is not None:
+        raw = long_name
+        if prefix or short != long_name[: len(short)] or len(short) < 99:  # cargo cuts the name off
+            raise ArchiveRefused(f"{at} has another short name than its long one")
+    try:
+        name = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ArchiveRefused(f"the name {raw[:80]!a} is not UTF-8") from None
+    directory = kind == b"5"
+    if directory:
+        if size:
+            raise ArchiveRefused(f"the directory {name[:80]!a} has data")
+        name = name.removesuffix("/")
+    mode = _number(header[100:108], at, "mode")
+    if not directory:
+        mode &= ~_FILE_TYPE_BIT
+    if mode > 0o7777:
+        raise ArchiveRefused(f"the mode {mode:o} of {name[:80]!a} is more than permission bits")
+    return Member(name, directory, mode, start, size)
