@@ -267,8 +267,10 @@ def _in_line(registry: str | None, own: str) -> str | None:
 
 
 def _order(dep: Dependency) -> tuple[object, ...]:
-    """By name, then normal before build and dev: old versions of cargo mind the order of two of one name."""
-    return (dep.name, tuple(KINDS).index(dep.kind), dep.target or "", dep.req, dep.package or "", dep.features)
+    """The public registry's order: old versions of cargo want normal before build and dev of one name."""
+    kind = tuple(KINDS).index(dep.kind)
+    target = (dep.target is not None, dep.target or "")
+    return (dep.name, kind, dep.req, dep.features, dep.optional, dep.default_features, target, dep.package or "")
 
 
 def _write_dependency(dep: Dependency) -> JsonObject:
