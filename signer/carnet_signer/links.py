@@ -1,0 +1,200 @@
+"""Record the steps of a release, and sign what was recorded.
+
+Recording and signing are two calls on purpose: a key is opened only after everything that was run has ended. Artifacts
+are hashed here, from git's blobs and from what cargo made; in-toto's own recorder skips files such as `evil.link.rs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from carnet.dsse import Envelope
+from carnet.errors import SigningError
+from carnet.intoto import Link
+from carnet.names import CrateId
+from carnet.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord, digest
+from carnet_signer import sandbox
+from carnet_signer.gitsource import SourceTree, read_commit
+from carnet_signer.keyring import Signer
+from carnet_signer.packaging import Toolchain, export, open_workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A step that was carried out and is not signed yet.
+
+    Attributes:
+        crate: Of which release.
+        link: What to sign.
+        files: What it made, by file name: the tarball, the test report.
+        sandbox: What a command ran in; empty when nothing of the crate's was run.
+    """
+
+    crate: CrateId
+    link: Link
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    sandbox: str = ""
+
+
+def sign_link(link: Link, signer: Signer) -> Envelope:
+    """Sign a link (DSSE over a classic link payload)."""
+    envelope = Envelope(link.to_payload())
+    return envelope.with_signature(signer.sign(envelope.message))
+
+
+def record_tag(
+    repository: Path, revision: str, folder: str, toolchain: Toolchain, *, index: str | None = None
+) -> Recorded:
+    """Record what a maintainer tags: the source, the package's listing, the lock, the toolchain.
+
+    Args:
+        repository: The git repository; its work tree is not looked at.
+        revision: The tag or commit.
+        folder: The package's folder in the repository; empty at its top.
+        toolchain: The cargo that everybody will package with.
+        index: A verifying proxy that stands for crates.io, needed when no Cargo.lock is committed.
+
+    Raises:
+        ConfigError: No such repository, revision or package.
+        SigningError: git or cargo failed.
+        FormatError: The commit or its manifest cannot be released.
+    """
+    with open_workspace(repository, revision, folder, toolchain, index) as workspace:
+        crate = workspace.crate()
+        files, executable = workspace.tree.digests()
+        record = TagRecord(
+            files=files,
+            executable=executable,
+            commit=workspace.tree.commit,
+            listing=workspace.listing(),
+            lock=workspace.lock(),
+            toolchain=toolchain.version,
+            path_in_vcs=workspace.folder,
+            manifests=workspace.inherited_manifests(),
+            notes=workspace.tree.notes,
+        )
+    link = record.link(crate)
+    TagRecord.from_link(link, crate)  # what a verifier will do; better to hear of it now
+    return Recorded(crate, link)
+
+
+def record_review(repository: Path, tag: Link, crate: CrateId) -> Recorded:
+    """Record that somebody reviewed exactly what was tagged, all of it.
+
+    Raises:
+        SigningError: The repository at hand holds something else at the tagged commit.
+        RuleViolation: The tag does not add up.
+    """
+    _same_source(repository, tag, crate)
+    return Recorded(crate, Link(REVIEW, tag.products, {}, {"return-value": 0}, ("carnet", "record", "review")))
+
+
+def record_test(
+    repository: Path,
+    tag: Link,
+    crate: CrateId,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    scratch: Path,
+    hide: Sequence[Path] = (),
+) -> Recorded:
+    """Run a test command on the tagged source, in a sandbox where there is one. No key may be open.
+
+    Args:
+        repository: A git repository that holds the tagged commit.
+        tag: The `tag` link.
+        crate: Of which release.
+        command: What to run, in the package's folder; no shell.
+        environment: All that the command gets.
+        scratch: An empty folder for the source.
+        hide: Folders that the command must not see, such as where keys lie.
+
+    Raises:
+        SigningError: The repository holds something else, or the command did not end in time.
+        ConfigError: There is no such program.
+    """
+    record, tree = _same_source(repository, tag, crate)
+    export(tree, scratch)
+    place = scratch / record.path_in_vcs
+    root = next((Path(path).parent for path in record.manifests), Path(record.path_in_vcs))
+    lock = scratch / root / "Cargo.lock"
+    if not lock.exists():
+        lock.write_text(record.lock, encoding="utf-8")
+    outcome = sandbox.run(command, place, environment, hide=hide)
+    report = orjson.dumps(
+        {
+            "crate": str(crate),
+            "commit": record.commit,
+            "command": list(command),
+            "return-value": outcome.status,
+        },
+        option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE,
+    )
+    byproducts = {
+        "return-value": outcome.status,
+        "report": report.decode(),
+        "output": outcome.output,
+        "sandbox": outcome.sandbox,
+    }
+    products = {ArtifactNames(crate).test_report: digest(report)}
+    link = Link(TEST, tag.products, products, byproducts, tuple(command))
+    return Recorded(crate, link, {"test-report.json": report}, outcome.sandbox)
+
+
+def record_package(
+    repository: Path, tag: Link, crate: CrateId, toolchain: Toolchain, *, index: str | None = None, step: str = PACKAGE
+) -> Recorded:
+    """Make the tarball from what was tagged, running no code of the crate; as step `package` or `rebuild`.
+
+    Raises:
+        SigningError: The repository holds something else, the toolchain is another, or cargo failed.
+    """
+    record, _ = _same_source(repository, tag, crate)
+    if toolchain.version != record.toolchain:
+        raise SigningError(
+            f"the tag was made with {record.toolchain.strip()}, and this is {toolchain.version.strip()}",
+            hint="cargo's version shows in the tarball: use the one of the tag",
+        )
+    with open_workspace(repository, record.commit, record.path_in_vcs, toolchain, index) as workspace:
+        listing = workspace.listing()
+        if listing != record.listing:
+            odd = sorted(set(listing) ^ set(record.listing))
+            raise SigningError(
+                f"cargo lists other files than the tag: {', '.join(odd[:3])}", hint="the tag's listing was not cargo's"
+            )
+        workspace.put_lock(record.lock)
+        tarball = workspace.package(crate)
+    names = ArtifactNames(crate)
+    command = ("cargo", "package", "--no-verify", "--locked")
+    link = Link(step, tag.products, {names.tarball: digest(tarball)}, {"return-value": 0}, command)
+    return Recorded(crate, link, {names.tarball: tarball})
+
+
+def record_rebuild(
+    repository: Path, tag: Link, crate: CrateId, toolchain: Toolchain, *, index: str | None = None
+) -> Recorded:
+    """Make the tarball again, independently of whoever packaged it.
+
+    Raises:
+        SigningError: As `record_package`.
+    """
+    return record_package(repository, tag, crate, toolchain, index=index, step=REBUILD)
+
+
+def _same_source(repository: Path, tag: Link, crate: CrateId) -> tuple[TagRecord, SourceTree]:
+    """What was tagged, after comparing it with the repository at hand."""
+    record = TagRecord.from_link(tag, crate)
+    tree = read_commit(repository, record.commit)
+    files, executable = tree.digests()
+    if files != dict(record.files) or executable != record.executable:
+        odd = sorted(set(files.items()) ^ set(record.files.items())) or [("an executable bit", "")]
+        raise SigningError(
+            f"the tag is not what commit {record.commit[:12]} holds here: {odd[0][0]} differs",
+            hint="fetch the submodules that were recorded; otherwise the tag is not honest, and nothing may be signed",
+        )
+    return record, tree
