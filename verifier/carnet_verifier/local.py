@@ -1,10 +1,13 @@
-"""Fetchers without a network: a folder, a store's read function, and files laid on top of another fetcher."""
+"""Fetchers without a network: a folder, or a store's read function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import unquote
 
-from carnet.errors import TransportError
+from carnet.errors import FormatError, TransportError
+from carnet.paths import check_target_path
 
 
 class ReadFetcher:
@@ -15,12 +18,46 @@ class ReadFetcher:
     """
 
     def __init__(self, read: Callable[[str], bytes | None]) -> None:
-        raise NotImplementedError
+        self._read = read
 
     def get(self, path: str, *, max_bytes: int) -> bytes:
-        """See `carnet_verifier.fetch.Fetcher.get`."""
-        raise NotImplementedError
+        """See `carnet_verifier.fetch.Fetcher.get`.
+
+        Raises:
+            TransportError: As there.
+        """
+        try:
+            data = self._read(check_target_path(unquote(path)))
+        except FormatError:
+            data = None
+        if data is None:
+            raise TransportError(f"{path[:120]}: there is no such file", status=404)
+        if len(data) > max_bytes:
+            raise TransportError(f"{path[:120]} has {len(data)} bytes, and at most {max_bytes} were asked for")
+        return data
 
     def get_many(self, requests: Sequence[tuple[str, int]]) -> list[bytes | TransportError]:
         """See `carnet_verifier.fetch.Fetcher.get_many`."""
-        raise NotImplementedError
+        answers: list[bytes | TransportError] = []
+        for path, max_bytes in requests:
+            try:
+                answers.append(self.get(path, max_bytes=max_bytes))
+            except TransportError as error:
+                answers.append(error)
+        return answers
+
+
+class DirectoryFetcher(ReadFetcher):
+    """Fetches from a folder that holds `metadata/` and `targets/`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(self._read_file)
+        self._folder = folder
+
+    def _read_file(self, path: str) -> bytes | None:
+        try:
+            return (self._folder / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise TransportError(f"{self._folder / path}: {(error.strerror or 'cannot be read').lower()}") from error

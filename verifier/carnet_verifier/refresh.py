@@ -1,15 +1,47 @@
-"""The TUF client workflow (specification, section 5): from a pinned root to one consistent, verified view."""
+"""The TUF client workflow (specification, section 5): from a pinned root to one consistent, verified view.
+
+1. The root that was trusted last is read; its time does not matter yet (5.2).
+2. Each next root in turn, version by version, kept only once it is verified, until there is none (5.3).
+3. The last one must not have expired (5.3.10); what replaced keys signed is forgotten (5.3.11).
+4. The timestamp is fetched, verified, and kept (5.4).
+5. The snapshot that it names is taken from what was kept, or fetched, verified, and kept (5.5).
+6. The targets role that it names likewise (5.6); delegated roles follow when they are looked at.
+
+Which file is fetched when stands here; what makes it acceptable stands in `carnet_verifier.workflow`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 
+from carnet import paths
+from carnet.claim import SeenOwners
+from carnet.errors import (
+    ExpiredMetadata,
+    FormatError,
+    MetadataError,
+    MetadataMismatch,
+    RollbackDetected,
+    StorageError,
+    TransportError,
+)
+from carnet.keys import Profile
+from carnet.metadata import Delegations, MetaFile, RoleKeys, Targets, parse_role
+from carnet.names import CrateName
+from carnet_verifier.claims import absent
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.repository import TrustedRepository
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.trust import MemoryStore, MetadataStore, TrustDirectory
+from carnet_verifier.workflow import MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP, TrustedRoles
 
-__all__ = ["TrustedRepository", "preview", "read_repository", "refresh"]
+__all__ = ["TrustedRepository", "preview", "read_repository", "refresh", "update"]
+
+MAX_NEW_ROOTS = 256
+CLOCK_SLACK = timedelta(days=1)
+EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
+"""carnet did not exist before: a clock that says so is wrong, and would call expired files fresh."""
 
 
 def refresh(trust: TrustDirectory, fetcher: Fetcher, *, now: datetime) -> TrustedRepository:
@@ -22,15 +54,95 @@ def refresh(trust: TrustDirectory, fetcher: Fetcher, *, now: datetime) -> Truste
 
     Raises:
         MetadataError: A check failed; nothing newer than what was verified so far is remembered.
+        FormatError: A file does not parse.
         TransportError: A file could not be fetched.
         StorageError: The disk failed, or another process held the lock.
     """
-    raise NotImplementedError
+    with trust.locked():
+        _check_clock(trust.last_refresh(), now)
+        root = trust.root
+        trusted = update(root, trust.metadata, fetcher, now=now)
+        repository = TrustedRepository(trusted, trust.metadata, fetcher, trust)
+        _ = repository.targets  # 6.
+        trust.remember_refresh(now)
+    return repository
 
 
 def read_repository(root: bytes, fetcher: Fetcher, *, now: datetime) -> TrustedRepository:
-    """The same checks from a pinned root, without a memory: for a mirror that looks at its own files, and for tests."""
-    raise NotImplementedError
+    """The same checks from a pinned root, without a memory: for a mirror that looks at its own files, and for tests.
+
+    Raises:
+        MetadataError: A check failed.
+        FormatError: A file does not parse.
+        TransportError: A file could not be fetched.
+    """
+    store = MemoryStore()
+    repository = TrustedRepository(update(root, store, fetcher, now=now), store, fetcher)
+    _ = repository.targets
+    return repository
+
+
+def update(
+    root: bytes, store: MetadataStore, fetcher: Fetcher, *, now: datetime, profile: Profile = Profile.PRODUCT
+) -> TrustedRoles:
+    """Steps 1 to 5: the newest root, timestamp and snapshot, each kept in `store` once it is verified.
+
+    Raises:
+        MetadataError: A check failed.
+        FormatError: A file does not parse.
+        TransportError: A file could not be fetched.
+        StorageError: What was kept is damaged, or the disk failed.
+    """
+    trusted = TrustedRoles(root, now=now, profile=profile)  # 1.
+    for _ in range(MAX_NEW_ROOTS):  # 2.
+        try:
+            data = fetcher.get(_metadata(paths.ROOT, trusted.root.signed.version + 1), max_bytes=MAX_ROOT)
+        except TransportError as error:
+            if absent(error):
+                break
+            raise
+        trusted.next_root(data)
+        store.keep(paths.ROOT, data)  # 5.3.8
+    else:
+        raise MetadataError(f"more than {MAX_NEW_ROOTS} new roots at once: nothing was decided (TUF 5.3.3)")
+    trusted.check_root()  # 3.
+    try:
+        trusted.recall(store.read(paths.TIMESTAMP), store.read(paths.SNAPSHOT))
+    except FormatError as error:
+        raise StorageError(
+            f"what was trusted last is damaged: {error}",
+            hint="restore the trust directory from a copy, or trust the repository anew",
+        ) from error
+    data = fetcher.get(_metadata(paths.TIMESTAMP, None), max_bytes=MAX_TIMESTAMP)  # 4.
+    if trusted.accept_timestamp(data):
+        store.keep(paths.TIMESTAMP, data)
+    if not trusted.reuse_snapshot():  # 5.
+        meta = trusted.snapshot_meta
+        version = meta.version if trusted.root.signed.consistent_snapshot else None
+        most = MAX_SNAPSHOT if meta.length is None else min(meta.length, MAX_SNAPSHOT)
+        data = fetcher.get(_metadata(paths.SNAPSHOT, version), max_bytes=most)
+        trusted.accept_snapshot(data)
+        store.keep(paths.SNAPSHOT, data)
+    return trusted
+
+
+def _metadata(role: str, version: int | None) -> str:
+    return paths.METADATA_PREFIX + paths.metadata_name(role, version)
+
+
+def _check_clock(last: datetime | None, now: datetime) -> None:
+    """Expiry protects only as far as the clock can be believed."""
+    hint = "set this machine's clock; with a wrong one, old metadata would pass for fresh"
+    if now < EARLIEST:
+        raise ExpiredMetadata(f"this machine's clock says {now:%Y-%m-%d %H:%M}, before carnet existed", hint=hint)
+    if last is not None and now < last - CLOCK_SLACK:
+        raise ExpiredMetadata(
+            f"this machine's clock says {now:%Y-%m-%d %H:%M}, and the last refresh was at {last:%Y-%m-%d %H:%M}",
+            hint=f"{hint}. If it was wrong then and is right now, trust the repository anew",
+        )
+
+
+# --- what clients would see ---
 
 
 def preview(
@@ -39,7 +151,9 @@ def preview(
     """The current view with submitted files laid on top: what clients would see once they are published.
 
     Each submitted role must be the next version (current + 1, or 1 for a new role), unexpired and signed by the
-    threshold that its delegator names; the delegator may be submitted as well. Everything else stays as it is.
+    threshold that its delegator names; the delegator may be submitted as well. A role that is not submitted but whose
+    keys a submitted one changes must still verify. In the claims of the result, `handover` compares with the claims of
+    the current view.
 
     Args:
         current: The view to lay them on; it stays as it is.
@@ -49,5 +163,54 @@ def preview(
     Raises:
         MetadataError: A submitted role fails a check.
         FormatError: A submitted role does not parse.
+        TransportError: A role of the current view could not be fetched.
     """
-    raise NotImplementedError
+    meta = dict(current.trusted.snapshot.signed.meta)
+    for role, data in roles.items():
+        signed = parse_role(data, Targets, max_bytes=MAX_TARGETS, what=f"role {role[:80]}").signed
+        expected = (current.version(role) or 0) + 1
+        if signed.version < expected:
+            raise RollbackDetected(f"role {role} is submitted with version {signed.version}, not {expected}")
+        if signed.version > expected:
+            raise MetadataMismatch(f"role {role} is submitted with version {signed.version}, not {expected}")
+        meta[role] = MetaFile(signed.version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+    proposed = current.laid_on_top(meta, roles, targets or {}, _CurrentOwners(current))
+    for role in roles:
+        before = current.role(role).signed.delegations if current.version(role) is not None else None
+        after = proposed.role(role).signed.delegations
+        for child in _changed(before, after, meta):
+            proposed.role(child)
+    return proposed
+
+
+def _changed(before: Delegations | None, after: Delegations | None, meta: Mapping[str, MetaFile]) -> Iterable[str]:
+    """The roles whose keys are not what they were."""
+    if after is None:
+        return
+    if after.succinct is not None:
+        same = before is not None and before.succinct is not None
+        if not same or before is None or before.succinct is None or not _same(before.succinct.signers, after):
+            yield from (name for name in after.succinct.names() if name in meta)
+        return
+    for role in after.roles.values():
+        known = before.signers_of(role.name) if before is not None else None
+        if known is None or not known.same_as(role.signers):
+            yield role.name
+
+
+def _same(signers: RoleKeys, after: Delegations) -> bool:
+    return after.succinct is not None and signers.same_as(after.succinct.signers)
+
+
+class _CurrentOwners:
+    """The owners of the current view, as a memory for the proposed one."""
+
+    def __init__(self, current: TrustedRepository) -> None:
+        self._current = current
+
+    def owners(self, names: Iterable[CrateName]) -> dict[CrateName, SeenOwners]:
+        known = [name for name in names if self._current.released(name)]
+        return {name: claim.seen for name, claim in self._current.claims(known).items() if claim is not None}
+
+    def remember_owners(self, owners: Mapping[CrateName, SeenOwners]) -> None:
+        pass

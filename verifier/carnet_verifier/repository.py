@@ -1,15 +1,46 @@
-"""One consistent, verified view of a repository: looking up targets, downloading them, and reading claims."""
+"""One consistent, verified view of a repository: looking up targets, downloading them, and reading claims.
+
+A look-up is a pure walk over roles that are already there. When it needs one that is not, it says which; all roles that
+any of the look-ups of one call need are then read or fetched at the same time, and the walks start over. So the rules
+do not know about fetching, and 500 look-ups cost a handful of round trips.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum
+from typing import TypeVar
 
-from carnet.metadata import DelegatedRole, Targets
+from carnet import paths
+from carnet.claim import SeenOwners
+from carnet.errors import (
+    CarnetError,
+    FormatError,
+    MetadataError,
+    MetadataMismatch,
+    NotFound,
+    ThresholdNotMet,
+    TransportError,
+)
+from carnet.keys import Profile
+from carnet.metadata import Envelope, MetaFile, Targets
 from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet_verifier.claims import Claim, Handover, OwnerMemory, absent, follow, read_facts
+from carnet_verifier.fetch import Fetcher
+from carnet_verifier.structure import check_structure
+from carnet_verifier.trust import MemoryStore, MetadataStore
+from carnet_verifier.workflow import MAX_TARGETS, TrustedRoles, check_target
+
+__all__ = ["Claim", "Handover", "TrustedRepository", "TrustedTarget"]
+
+MAX_DELEGATIONS = 32
+"""Roles that one look-up visits at most, as in python-tuf; carnet's own tree needs four."""
+
+_Key = TypeVar("_Key")
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,69 +65,106 @@ class TrustedTarget:
 
     @property
     def sha256(self) -> str:
-        """The sha256 in hex."""
-        raise NotImplementedError
+        """The sha256 in hex.
+
+        Raises:
+            MetadataMismatch: A foreign repository lists it under other hashes only.
+        """
+        digest = self.hashes.get("sha256")
+        if digest is None:
+            raise MetadataMismatch(f"target {self.path[:120]} is listed without sha256")
+        return digest
 
 
-class Handover(Enum):
-    """How the owners of a claim follow those that this client saw before."""
-
-    FIRST_SEEN = "first-seen"
-    """This client saw no owners of the crate before: it takes the registry's word for them."""
-    SAME = "same"
-    """The owners' keys and threshold are the ones seen before."""
-    HANDED_OVER = "handed-over"
-    """They changed, and the threshold of the previous owners signed the change."""
-    TAKEOVER = "takeover"
-    """They changed, and the previous owners did not sign: the registry alone decided."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A claimed crate: who owns it, who releases it, and what they signed, all verified.
-
-    Attributes:
-        name: The crate.
-        owner: What `owner.<name>` says: the layout, as a target.
-        owner_delegation: The owners' keys and threshold, as the claims shard lists them.
-        crate: What `crate.<name>` says: every version. None when the name was released (a tombstone): nothing may be
-            published under it.
-        crate_delegation: The release keys and threshold, as the owners list them; None with a tombstone.
-        handover: How these owners follow the ones seen before.
-    """
-
-    name: CrateName
-    owner: Targets
-    owner_delegation: DelegatedRole
-    crate: Targets | None
-    crate_delegation: DelegatedRole | None
-    handover: Handover
-
-    @property
-    def released(self) -> bool:
-        """Whether this is a tombstone: claimed once, given up, never free again."""
-        return self.crate is None
-
-    @property
-    def takeover(self) -> bool:
-        """Whether the registry replaced the owners without their signatures."""
-        return self.handover is Handover.TAKEOVER
+class _Missing(Exception):  # noqa: N818  -- not an error: a walk saying what it needs to go on
+    def __init__(self, roles: Iterable[str]) -> None:
+        super().__init__()
+        self.roles = tuple(roles)
 
 
 class TrustedRepository:
     """A verified view: root, timestamp, snapshot and targets are checked; the rest is checked when it is looked at.
 
-    Made by `carnet_verifier.refresh` only.
+    Made by `carnet_verifier.refresh` only. Threads may share it.
+
+    Args:
+        trusted: The top-level roles, accepted.
+        store: Where verified roles are kept and looked for first.
+        fetcher: The repository.
+        memory: Remembers owners, or None.
     """
+
+    def __init__(
+        self, trusted: TrustedRoles, store: MetadataStore, fetcher: Fetcher, memory: OwnerMemory | None = None
+    ) -> None:
+        self._trusted = trusted
+        self._store = store
+        self._fetcher = fetcher
+        self._memory = memory
+        # Length, hash, version, expiry and structure are checked before a role comes in here; whether the right keys
+        # signed it depends on who delegates to it, and is checked for each delegator.
+        self._roles: dict[str, Envelope[Targets]] = {}
+        self._signed: set[tuple[str | None, str]] = set()
+        self._stored: set[str] = set()
+        self._failed: dict[str, CarnetError] = {}
+        self._laid_on_top: dict[str, bytes] = {}
+        self._lock = threading.RLock()
 
     @property
     def expires(self) -> datetime:
         """When this view ends: the earliest expiry among root, timestamp, snapshot and targets."""
-        raise NotImplementedError
+        trusted = self._trusted
+        return min(
+            trusted.root.signed.expires,
+            trusted.timestamp.signed.expires,
+            trusted.snapshot.signed.expires,
+            self.targets.expires,
+        )
+
+    @property
+    def now(self) -> datetime:
+        """The time that this view was verified at."""
+        return self._trusted.now
+
+    @property
+    def trusted(self) -> TrustedRoles:
+        """The top-level roles."""
+        return self._trusted
+
+    @property
+    def targets(self) -> Targets:
+        """The top-level targets role.
+
+        Raises:
+            MetadataError: It failed a check.
+            TransportError: It could not be fetched.
+        """
+        return self.role(paths.TARGETS).signed
 
     def version(self, role: str) -> int | None:
-        """The version of a role in this view, or None when it has none."""
-        raise NotImplementedError
+        """The version of a targets role in this view, or None when it has none."""
+        found = self._trusted.snapshot.signed.meta.get(role)
+        return None if found is None else found.version
+
+    def role(self, role: str) -> Envelope[Targets]:
+        """A role of the product's tree, verified: what a holder needs to see to sign the next version.
+
+        Raises:
+            MetadataError: It failed a check, or nobody delegates to it.
+            TransportError: It could not be fetched.
+        """
+        chain = _chain(role)
+
+        def walk() -> Envelope[Targets]:
+            delegator: str | None = None
+            for step in chain:
+                self._role(step, delegator, chain)
+                delegator = step
+            return self._roles[role]
+
+        return self._run({role: walk})[role]
+
+    # --- targets ---
 
     def find_target(self, path: str) -> TrustedTarget:
         """Look a target up, in preorder over the delegations (TUF 5.6.7).
@@ -106,7 +174,10 @@ class TrustedRepository:
             MetadataError: A role on the way failed a check, or the search reached its limit.
             TransportError: A role on the way could not be fetched: nothing was decided.
         """
-        raise NotImplementedError
+        found = self.find_targets([path])[path]
+        if found is None:
+            raise NotFound(f"signed metadata lists no target {path[:120]!a}")
+        return found
 
     def find_targets(self, paths: Iterable[str]) -> dict[str, TrustedTarget | None]:
         """Look several targets up, fetching what is needed concurrently; None is signed proof of absence.
@@ -115,7 +186,48 @@ class TrustedRepository:
             MetadataError: As `find_target`.
             TransportError: As `find_target`.
         """
-        raise NotImplementedError
+        return self._run({path: self._search_for(path) for path in paths})
+
+    def _search_for(self, path: str) -> Callable[[], TrustedTarget | None]:
+        self._check_path(path)
+        return lambda: self._search(path)
+
+    def _check_path(self, path: str) -> None:
+        if self._trusted.profile is Profile.PRODUCT:
+            paths.check_target_path(path)
+        # Other repositories may have spaces in target paths; what could lead out of a folder is refused all the same.
+        elif not path or "\0" in path or "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
+            raise FormatError(f"target path {path[:80]!a} is unsafe")
+
+    def _search(self, path: str) -> TrustedTarget | None:
+        to_visit: list[tuple[str, str | None]] = [(paths.TARGETS, None)]
+        visited: set[str] = set()
+        while to_visit:
+            name, delegator = to_visit.pop()
+            if name in visited:  # 5.6.7.1: a cycle, or another way to a role that was searched already
+                continue
+            if len(visited) > MAX_DELEGATIONS:
+                raise MetadataError(
+                    f"the search for {path[:120]!a} has visited {MAX_DELEGATIONS} delegated roles: nothing was decided"
+                )
+            signed = self._role(name, delegator)
+            visited.add(name)
+            found = signed.targets.get(path)
+            if found is not None:
+                return TrustedTarget(path, found.length, found.hashes, found.custom, name, signed.version)
+            children: list[tuple[str, str | None]] = []
+            if signed.delegations is not None and signed.delegations.succinct is not None:
+                children.append((signed.delegations.succinct.bin_of(path), name))
+                to_visit.clear()  # TAP 15: the bin is the only role that may list it
+            elif signed.delegations is not None:
+                for child in signed.delegations.roles.values():
+                    if child.covers(path):
+                        children.append((child.name, name))
+                        if child.terminating:  # 5.6.7.2.1
+                            to_visit.clear()
+                            break
+            to_visit.extend(reversed(children))
+        return None
 
     def download(self, target: TrustedTarget) -> bytes:
         """Fetch a target and check its length and hashes (TUF 5.7).
@@ -124,11 +236,39 @@ class TrustedRepository:
             MetadataMismatch: The bytes are not the ones that were signed.
             TransportError: They could not be fetched.
         """
-        raise NotImplementedError
+        return self.download_many([target])[0]
 
     def download_many(self, targets: Sequence[TrustedTarget]) -> list[bytes]:
-        """Fetch several targets concurrently; each as `download`."""
-        raise NotImplementedError
+        """Fetch several targets concurrently; each as `download`.
+
+        Raises:
+            MetadataMismatch: The bytes of one are not the ones that were signed.
+            TransportError: One could not be fetched.
+        """
+        wanted = [target for target in targets if target.path not in self._laid_on_top]
+        answers = self._fetcher.get_many([(self._target_url(target), target.length) for target in wanted])
+        fetched = dict(zip((target.path for target in wanted), answers, strict=True))
+        found = []
+        for target in targets:
+            data = self._laid_on_top.get(target.path)
+            if data is None:
+                answer = fetched[target.path]
+                if isinstance(answer, TransportError):
+                    raise answer
+                data = answer
+            check_target(data, target.path, target.length, target.hashes)
+            found.append(data)
+        return found
+
+    def _target_url(self, target: TrustedTarget) -> str:
+        self._check_path(target.path)
+        path = target.path
+        if self._trusted.root.signed.consistent_snapshot:
+            digest = target.hashes.get("sha256") or next(iter(target.hashes.values()))
+            path = paths.hashed_path(path, digest)
+        return paths.TARGETS_PREFIX + paths.url_path(path)
+
+    # --- claims (product profile) ---
 
     def claim(self, name: CrateName) -> Claim | None:
         """Who owns a crate, from the signed claims; None is the signed proof that nobody does.
@@ -137,8 +277,202 @@ class TrustedRepository:
             MetadataError: A role on the way failed a check, or a delegation is not exactly the trust model's.
             TransportError: A role on the way could not be fetched: nothing was decided.
         """
-        raise NotImplementedError
+        return self.claims([name])[name]
 
     def claims(self, names: Iterable[CrateName]) -> dict[CrateName, Claim | None]:
-        """Several claims, fetching what is needed concurrently; each as `claim`."""
-        raise NotImplementedError
+        """Several claims, fetching what is needed concurrently; each as `claim`.
+
+        Raises:
+            MetadataError: As `claim`.
+            TransportError: As `claim`.
+        """
+        if self._trusted.profile is not Profile.PRODUCT:
+            raise MetadataMismatch("claims are read in carnet's own repositories only")
+        found = self._run({name: self._claim_of(name) for name in names})
+        claimed = {name: claim for name, claim in found.items() if claim is not None}
+        if claimed and self._memory is not None:
+            seen = self._memory.owners(claimed)
+            for name, claim in claimed.items():
+                claimed[name] = self._follow(claim, seen.get(name))
+            self._memory.remember_owners({name: claim.seen for name, claim in claimed.items() if not claim.takeover})
+        return {**found, **claimed}
+
+    def released(self, name: CrateName) -> bool:
+        """Whether an unclaimed crate was claimed once: its roles stay in the snapshot for ever, as a tombstone."""
+        return self.version(paths.owner_role(name)) is not None
+
+    def _claim_of(self, name: CrateName) -> Callable[[], Claim | None]:
+        return lambda: self._read_claim(name)
+
+    def _read_claim(self, name: CrateName) -> Claim | None:
+        shard_role, owner_role = paths.claims_shard_role(name.shard), paths.owner_role(name)
+        chain = _chain(paths.crate_role(name))
+        self._role(paths.TARGETS, None, chain)
+        claims = self._role(paths.CLAIMS, paths.TARGETS, chain)
+        if claims.delegations is None or shard_role not in claims.delegations.roles:
+            raise MetadataMismatch(f"claims does not delegate to {shard_role}: who owns {name} cannot be told")
+        shard = self._role(shard_role, paths.CLAIMS, chain)
+        entry = shard.delegations.roles.get(owner_role) if shard.delegations is not None else None
+        if entry is None:
+            return None
+        owner = self._role(owner_role, shard_role, chain)
+        facts = read_facts(owner_role, owner, entry)
+        crate = self._role(paths.crate_role(name), owner_role, chain)
+        release = owner.delegations.roles.get(paths.crate_role(name)) if owner.delegations is not None else None
+        if release is None:
+            raise MetadataMismatch(f"{owner_role} does not delegate to its crate role")
+        return Claim(name, owner, entry, crate, release, facts, Handover.FIRST_SEEN)
+
+    def _follow(self, claim: Claim, before: SeenOwners | None) -> Claim:
+        role = paths.owner_role(claim.name)
+
+        def earlier(version: int) -> bytes | None:
+            try:
+                return self._fetcher.get(self._metadata_url(role, version), max_bytes=MAX_TARGETS)
+            except TransportError as error:
+                if absent(error):
+                    return None
+                raise
+
+        handover = follow(before, self._roles[role], claim.owner_delegation.signers, earlier)
+        return replace(claim, handover=handover, previous=before)
+
+    def laid_on_top(
+        self,
+        meta: Mapping[str, MetaFile],
+        roles: Mapping[str, bytes],
+        targets: Mapping[str, bytes],
+        memory: OwnerMemory,
+    ) -> TrustedRepository:
+        """This view with other roles on top; see `carnet_verifier.refresh.preview`, which checks what may be laid.
+
+        Raises:
+            MetadataError: A role fails a check that does not depend on its delegator.
+            FormatError: A role does not parse.
+        """
+        store = MemoryStore()
+        with self._lock:
+            for name, envelope in self._roles.items():
+                store.cache(name, envelope.raw)
+        proposed = TrustedRepository(self._trusted.with_meta(meta), store, self._fetcher, memory)
+        proposed._laid_on_top.update(targets)
+        for name, data in roles.items():
+            proposed._accept(name, data)
+        return proposed
+
+    # --- reading roles ---
+
+    def _run(self, look_ups: Mapping[_Key, Callable[[], _Found]]) -> dict[_Key, _Found]:
+        """Do all look-ups, supplying together what any of them needs, until none needs more."""
+        with self._lock:
+            self._failed.clear()
+            found: dict[_Key, _Found] = {}
+            while True:
+                missing: dict[str, None] = {}
+                for key, look_up in look_ups.items():
+                    if key not in found:
+                        try:
+                            found[key] = look_up()
+                        except _Missing as needs:
+                            missing.update(dict.fromkeys(needs.roles))
+                if not missing:
+                    return {key: found[key] for key in look_ups}
+                self._supply(list(missing))
+
+    def _role(self, name: str, delegator: str | None, hints: Sequence[str] = ()) -> Targets:
+        """A role, verified by what its delegator says.
+
+        Args:
+            name: The role.
+            delegator: The verified role that delegates to it; None for the top-level targets.
+            hints: Roles that will probably be needed next, worth fetching at the same time.
+        """
+        envelope = self._roles.get(name)
+        if envelope is None:
+            self._trusted.meta(name)
+            if name in self._failed:
+                raise self._failed[name]
+            listed = self._trusted.snapshot.signed.meta
+            raise _Missing([name, *(hint for hint in hints if hint in listed and hint not in self._roles)])
+        if (delegator, name) not in self._signed:
+            try:
+                self._trusted.check_targets(
+                    name, envelope, None if delegator is None else self._roles[delegator].signed
+                )
+            except ThresholdNotMet:
+                if name not in self._stored:
+                    raise
+                # What lies on disk was signed by keys that have been replaced since: fetch it.
+                del self._roles[name]
+                raise _Missing([name]) from None
+            if name not in self._stored:
+                self._store.cache(name, envelope.raw)
+                self._stored.add(name)
+            self._signed.add((delegator, name))
+        return envelope.signed
+
+    def _supply(self, names: Sequence[str]) -> None:
+        to_fetch = []
+        for name in names:
+            # A role that was read from disk once and found wanting is in `_stored` and comes from the network now.
+            stored = None if name in self._stored else self._store.read(name)
+            if stored is not None:
+                try:
+                    self._accept(name, stored)
+                    self._stored.add(name)
+                    continue
+                except (FormatError, MetadataError):
+                    pass  # an older version, or damaged: it is only a cache
+            to_fetch.append(name)
+        self._stored.difference_update(to_fetch)
+        answers = self._fetcher.get_many([(self._role_url(name), self._most(name)) for name in to_fetch])
+        for name, answer in zip(to_fetch, answers, strict=True):
+            # Raised when a look-up comes to the role: one that was only fetched ahead may never be needed.
+            if isinstance(answer, TransportError):
+                self._failed[name] = answer
+                continue
+            try:
+                self._accept(name, answer)
+            except (FormatError, MetadataError) as error:
+                self._failed[name] = error
+
+    def _accept(self, name: str, data: bytes) -> None:
+        envelope = self._trusted.read_targets(name, data, self._trusted.meta(name))
+        if self._trusted.profile is Profile.PRODUCT:
+            check_structure(name, envelope.signed)
+        if name in self._roles:
+            self._signed = {pair for pair in self._signed if pair[1] != name}
+        self._roles[name] = envelope
+
+    def _most(self, name: str) -> int:
+        length = self._trusted.meta(name).length
+        return MAX_TARGETS if length is None else min(length, MAX_TARGETS)
+
+    def _role_url(self, name: str) -> str:
+        return self._metadata_url(name, self._trusted.meta(name).version)
+
+    def _metadata_url(self, name: str, version: int) -> str:
+        consistent = self._trusted.root.signed.consistent_snapshot
+        return paths.METADATA_PREFIX + paths.metadata_name(name, version if consistent else None)
+
+
+def _chain(role: str) -> list[str]:
+    """The roles from the top down to one of the trust model's roles."""
+    if role == paths.TARGETS:
+        return [role]
+    if role in (paths.CLAIMS, paths.INDEX):
+        return [paths.TARGETS, role]
+    kind, _, rest = role.partition(".")
+    if kind in ("owner", "crate") and rest:
+        name = CrateName(rest)
+        chain = [
+            paths.TARGETS,
+            paths.CLAIMS,
+            paths.claims_shard_role(name.shard),
+            paths.owner_role(name),
+            paths.crate_role(name),
+        ]
+        return chain[:4] if kind == "owner" else chain
+    if role.startswith("claims-"):
+        return [paths.TARGETS, paths.CLAIMS, role]
+    return [paths.TARGETS, paths.INDEX, role]

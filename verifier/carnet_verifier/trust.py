@@ -1,16 +1,109 @@
 """What a client remembers: the pinned root, the metadata it trusted last, and what it saw of each crate.
 
-Everything that protects against going back (root, timestamp, snapshot, memory of crates) is written durably before it
-is acted on: to a new file, fsynced, renamed over the old one, directory fsynced.
+::
+
+    trust.json        the repository's URL
+    pinned-root.json  the root that the user chose to trust; never changed
+    metadata/         last trusted files, byte for byte, by role: root.json, timestamp.json, snapshot.json, ...
+    seen.json         time of the last refresh; of each crate the highest level and the last owners
+    lock
+
+Everything that protects against going back (root, timestamp, snapshot, `seen.json`) is durable before it is acted on.
+The other roles are a cache: a version of them counts only as the snapshot names it, and what lies here is verified
+again, signatures and all, whenever it is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
+from carnet import durable, paths, strictjson
+from carnet.claim import SeenOwners
+from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
 from carnet.names import CrateName
+from carnet.strictjson import JsonObject
+from carnet_verifier.workflow import MAX_SNAPSHOT, TrustedRoles
+
+_MAX_SEEN = 64_000_000
+
+
+class MetadataStore(Protocol):
+    """Where the files that were trusted last are kept, by role."""
+
+    def read(self, role: str) -> bytes | None:
+        """The file, or None when there is none that can be read."""
+        ...
+
+    def keep(self, role: str, data: bytes) -> None:
+        """Replace a file, durably: it is a memory that protects against going back."""
+        ...
+
+    def cache(self, role: str, data: bytes) -> None:
+        """Replace a file, atomically, without waiting for the disk: it can be fetched again."""
+        ...
+
+
+class MemoryStore:
+    """Keeps files for the life of the process."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, bytes] = {}
+
+    def read(self, role: str) -> bytes | None:
+        """See `MetadataStore.read`."""
+        return self._files.get(role)
+
+    def keep(self, role: str, data: bytes) -> None:
+        """See `MetadataStore.keep`."""
+        self._files[role] = data
+
+    def cache(self, role: str, data: bytes) -> None:
+        """See `MetadataStore.cache`."""
+        self._files[role] = data
+
+
+class MetadataDirectory:
+    """Keeps files in a folder, as `<role>.json` without a version, byte for byte as they came."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder = str(path)
+
+    def read(self, role: str) -> bytes | None:
+        """See `MetadataStore.read`."""
+        try:
+            return durable.read_file(self._file(role), "trusted metadata", max_bytes=MAX_SNAPSHOT)
+        except FileNotFoundError:
+            return None
+
+    def keep(self, role: str, data: bytes) -> None:
+        """See `MetadataStore.keep`."""
+        durable.write_file(self._file(role), data)
+
+    def cache(self, role: str, data: bytes) -> None:
+        """See `MetadataStore.cache`."""
+        target = f"{self._folder}/{paths.role_file(role)}.json"
+        temporary = f"{self._folder}/.carnet-{os.getpid()}-{threading.get_ident()}"
+        try:
+            with open(temporary, "wb") as file:  # noqa: PTH123  -- hundreds of these in a run: Path costs more
+                file.write(data)
+            os.replace(temporary, target)  # noqa: PTH105
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise StorageError(f"{target}: {(error.strerror or 'cannot be written').lower()}") from error
+
+    def _file(self, role: str) -> Path:
+        return self._path / f"{paths.role_file(role)}.json"
 
 
 class TrustDirectory:
@@ -19,10 +112,15 @@ class TrustDirectory:
     Attributes:
         path: The directory.
         url: The repository's base URL.
+        metadata: The files that were trusted last.
     """
 
-    path: Path
-    url: str
+    def __init__(self, path: Path, url: str) -> None:
+        self.path = path
+        self.url = url
+        self.metadata = MetadataDirectory(path / "metadata")
+        self._depth = 0
+        self._thread_lock = threading.RLock()
 
     @classmethod
     def create(cls, path: Path, root: bytes, url: str) -> TrustDirectory:
@@ -37,7 +135,21 @@ class TrustDirectory:
             ConfigError: There is one already, or the root is not one, or is not signed by its own threshold.
             StorageError: The disk failed.
         """
-        raise NotImplementedError
+        try:
+            TrustedRoles(root, now=datetime.now(UTC))
+        except CarnetError as error:
+            raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
+        durable.make_folder(path / "metadata")
+        if (path / "trust.json").exists():
+            raise ConfigError(
+                f"{path} already trusts a repository",
+                hint="choose another directory, or remove this one to forget everything that was seen",
+            )
+        durable.write_file(path / "metadata" / "root.json", root)
+        durable.write_file(path / "pinned-root.json", root)
+        # Last, because `open` asks for it: a directory that a crash left half made is not one.
+        durable.write_file(path / "trust.json", strictjson.canonical({"url": url}) + b"\n")
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> TrustDirectory:
@@ -47,26 +159,106 @@ class TrustDirectory:
             ConfigError: There is none.
             StorageError: It is damaged, or the disk failed.
         """
-        raise NotImplementedError
+        try:
+            data = durable.read_file(path / "trust.json", "the file", max_bytes=100_000)
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path} trusts no repository yet", hint="run `carnet trust add URL --root root.json`"
+            ) from None
+        try:
+            url = strictjson.parse_object(data, "trust.json", max_bytes=100_000).get("url")
+        except FormatError as error:
+            raise _damaged(path / "trust.json", str(error)) from None
+        if not isinstance(url, str):
+            raise _damaged(path / "trust.json", "it names no url")
+        return cls(path, url)
 
     @property
     def root(self) -> bytes:
-        """The newest root that was trusted; the pinned one at first."""
-        raise NotImplementedError
+        """The newest root that was trusted; the pinned one at first.
+
+        Raises:
+            StorageError: It is gone, or the disk failed.
+        """
+        data = self.metadata.read(paths.ROOT)
+        if data is None:
+            raise _damaged(self.path / "metadata" / "root.json", "it is missing")
+        return data
 
     @contextmanager
     def locked(self, timeout: float = 60.0) -> Iterator[None]:
-        """Keep other processes out (trap 6); reentrant within a thread.
+        """Keep other processes out (trap 6); the thread that holds it may enter again.
 
         Raises:
             StorageError: Another process held the lock for longer than `timeout` seconds.
         """
-        raise NotImplementedError
-        yield
+        with self._thread_lock:
+            if self._depth:
+                self._depth += 1
+                try:
+                    yield
+                finally:
+                    self._depth -= 1
+                return
+            descriptor = self._lock(timeout)
+            self._depth = 1
+            try:
+                yield
+            finally:
+                self._depth = 0
+                os.close(descriptor)
+
+    def _lock(self, timeout: float) -> int:
+        # flock is the kernel's: it ends with the process, however that ends. filelock does the same on POSIX and costs
+        # as much start-up time as everything else here together.
+        end = time.monotonic() + timeout
+        pause = 0.002
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise StorageError(f"{self.path / 'lock'}: {(error.strerror or 'cannot be opened').lower()}") from error
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    os.close(descriptor)
+                    raise StorageError(
+                        f"another carnet process has held {self.path / 'lock'} for {timeout:.0f} seconds",
+                        hint="wait for it, or end it",
+                    ) from None
+                time.sleep(pause)
+                pause = min(pause * 1.5, 0.1)
+            except OSError as error:
+                os.close(descriptor)
+                raise StorageError(f"{self.path / 'lock'}: {(error.strerror or 'cannot be locked').lower()}") from error
+
+    # --- what was seen ---
+
+    def last_refresh(self) -> datetime | None:
+        """When this client last completed a refresh, by its own clock; None before the first."""
+        text = self._seen().get("refreshed")
+        try:
+            return datetime.fromisoformat(text) if isinstance(text, str) else None
+        except ValueError:
+            raise _damaged(self.path / "seen.json", "its time is not one") from None
+
+    def remember_refresh(self, now: datetime) -> None:
+        """Remember a completed refresh; times within an hour of the last one are not written again.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        last = self.last_refresh()
+        if last is None or abs((now - last).total_seconds()) > 3600:
+            with self.locked():
+                self._write({**self._seen(), "refreshed": now.replace(microsecond=0).isoformat()})
 
     def highest_level(self, name: CrateName) -> int | None:
         """The highest level at which a version of this crate was ever admitted, or None."""
-        raise NotImplementedError
+        level = self._crate(self._seen(), name).get("level")
+        return level if isinstance(level, int) else None
 
     def remember_levels(self, levels: Mapping[CrateName, int]) -> None:
         """Remember levels durably; one that is lower than remembered changes nothing.
@@ -74,4 +266,77 @@ class TrustDirectory:
         Raises:
             StorageError: The disk failed.
         """
-        raise NotImplementedError
+        with self.locked():
+            seen = self._seen()
+            changed = False
+            for name, level in levels.items():
+                crate = self._crate(seen, name)
+                before = crate.get("level")
+                if not isinstance(before, int) or before < level:
+                    self._put(seen, name, {**crate, "level": int(level)})
+                    changed = True
+            if changed:
+                self._write(seen)
+
+    def owners(self, names: Iterable[CrateName]) -> dict[CrateName, SeenOwners]:
+        """The owners of crates as they were seen last; crates whose owners were never seen are left out.
+
+        Raises:
+            StorageError: The memory is damaged.
+        """
+        seen = self._seen()
+        known = {name: self._crate(seen, name).get("owners") for name in names}
+        try:
+            return {name: SeenOwners.from_object(found) for name, found in known.items() if found is not None}
+        except FormatError as error:
+            raise _damaged(self.path / "seen.json", str(error)) from None
+
+    def remember_owners(self, owners: Mapping[CrateName, SeenOwners]) -> None:
+        """Remember owners durably, in place of the ones before.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        with self.locked():
+            seen = self._seen()
+            changed = False
+            for name, found in owners.items():
+                crate = self._crate(seen, name)
+                if crate.get("owners") != found.to_object():
+                    self._put(seen, name, {**crate, "owners": found.to_object()})
+                    changed = True
+            if changed:
+                self._write(seen)
+
+    def _seen(self) -> JsonObject:
+        try:
+            data = durable.read_file(self.path / "seen.json", "the file", max_bytes=_MAX_SEEN)
+        except FileNotFoundError:
+            return {}
+        try:
+            return strictjson.parse_object(data, "seen.json", max_bytes=_MAX_SEEN)
+        except FormatError as error:
+            raise _damaged(self.path / "seen.json", str(error)) from None
+
+    def _write(self, seen: JsonObject) -> None:
+        durable.write_file(self.path / "seen.json", strictjson.canonical(seen))
+
+    @staticmethod
+    def _crate(seen: JsonObject, name: CrateName) -> JsonObject:
+        crates = seen.get("crates")
+        found: Any = crates.get(name.canonical) if isinstance(crates, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    @staticmethod
+    def _put(seen: JsonObject, name: CrateName, crate: JsonObject) -> None:
+        crates = seen.get("crates")
+        if not isinstance(crates, dict):
+            crates = seen["crates"] = {}
+        crates[name.canonical] = crate
+
+
+def _damaged(path: Path, why: str) -> StorageError:
+    return StorageError(
+        f"{path} is damaged: {why}",
+        hint="restore it from a copy, or trust the repository anew (which forgets what protects against going back)",
+    )

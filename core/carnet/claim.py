@@ -1,0 +1,146 @@
+"""What an owner role says beside TUF's own fields: who the owners and releasers are (docs/formats.md, "A claim").
+
+The signer writes this and the verifier reads it, so it stands here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from carnet import strictjson
+from carnet.errors import FormatError
+from carnet.keys import PublicKey, is_keyid
+from carnet.metadata import RoleKeys, Targets
+from carnet.strictjson import JsonObject
+
+FIELD = "carnet"
+"""The signed field of an owner role that holds all this."""
+
+MAX_PERSON = 100
+
+
+@dataclass(frozen=True)
+class Holders:
+    """The people who sign a role of a claim: their keys, how many are needed, and who has which key.
+
+    Attributes:
+        signers: Keys and threshold; equal to what the delegator says.
+        people: Owner id by key id, for every key; nobody has two.
+    """
+
+    signers: RoleKeys
+    people: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        keyids = [key.keyid for key in self.signers.keys]
+        if set(self.people) != set(keyids):
+            raise FormatError("people does not name the holder of exactly each key")
+        for person in self.people.values():
+            if not 0 < len(person) <= MAX_PERSON or not person.isprintable():
+                raise FormatError(f"{person[:MAX_PERSON]!a} is not an owner id")
+        names = [person.casefold() for person in self.people.values()]
+        for person in self.people.values():
+            if names.count(person.casefold()) > 1:
+                raise FormatError(f"{person!a} has two keys in one role: a threshold counts people")
+
+
+@dataclass(frozen=True)
+class ClaimFacts:
+    """The `carnet` field of an owner role.
+
+    Attributes:
+        owners: Who signs the owner role; a verifier demands that the shard's entry says the same.
+        releasers: Who signs the crate role, with the keys that the owner role delegates to.
+        registry: The registry that the crate belongs to, such as `crates-io`.
+    """
+
+    owners: Holders
+    releasers: Holders
+    registry: str
+
+    @classmethod
+    def of(cls, owner: Targets) -> ClaimFacts:
+        """Read them from a parsed owner role.
+
+        Raises:
+            FormatError: They are missing or malformed, or a person has two keys.
+        """
+        match owner.extra.get(FIELD):
+            case {
+                "owners": {"threshold": int(threshold), "keys": dict(keys), "people": dict(people)},
+                "releasers": {"people": dict(release_people)},
+                "registry": str(registry),
+            } if not isinstance(threshold, bool):
+                pass
+            case _:
+                raise FormatError("an owner role needs carnet.owners, carnet.releasers and carnet.registry")
+        if owner.delegations is None or len(owner.delegations.roles) != 1:
+            raise FormatError("an owner role delegates to its crate role and nobody else")
+        (release,) = owner.delegations.roles.values()
+        parsed = tuple(PublicKey.from_object(key, keyid=keyid) for keyid, key in keys.items())
+        if threshold > len({key.material for key in parsed}) or len({key.material for key in parsed}) != len(parsed):
+            raise FormatError("carnet.owners cannot meet its threshold with distinct keys")
+        return cls(
+            Holders(RoleKeys(parsed, threshold), _people(people)),
+            Holders(release.signers, _people(release_people)),
+            registry,
+        )
+
+    def to_object(self) -> JsonObject:
+        """The `carnet` field, as the owner role carries it."""
+        keys: JsonObject = {key.keyid: key.to_object() for key in self.owners.signers.keys}
+        return {
+            "owners": {
+                "threshold": self.owners.signers.threshold,
+                "keys": keys,
+                "people": dict(self.owners.people),
+            },
+            "releasers": {"people": dict(self.releasers.people)},
+            "registry": self.registry,
+        }
+
+
+@dataclass(frozen=True)
+class SeenOwners:
+    """The owners of a crate as a client saw them last.
+
+    Attributes:
+        version: Of the owner role.
+        signers: Their keys and threshold.
+    """
+
+    version: int
+    signers: RoleKeys
+
+    @classmethod
+    def from_object(cls, value: Any) -> SeenOwners:
+        """Read what `to_object` wrote.
+
+        Raises:
+            FormatError: Something else.
+        """
+        match value:
+            case {"version": int(version), "threshold": int(threshold), "keys": dict(keys)}:
+                found = tuple(PublicKey.from_object(key, keyid=keyid) for keyid, key in keys.items())
+                return cls(version, RoleKeys(found, threshold))
+            case _:
+                raise FormatError("remembered owners need version, threshold and keys")
+
+    def to_object(self) -> JsonObject:
+        """As JSON, for a client's memory."""
+        keys: JsonObject = {key.keyid: key.to_object() for key in self.signers.keys}
+        return {"version": self.version, "threshold": self.signers.threshold, "keys": keys}
+
+
+def _people(value: Mapping[Any, Any]) -> dict[str, str]:
+    if not all(isinstance(name, str) for name in value.values()) or not all(is_keyid(key) for key in value):
+        raise FormatError("people is not an object from key ids to owner ids")
+    return dict(value)
+
+
+def canonical_owners(owners: Holders) -> bytes:
+    """One spelling for equal owners, to compare and to show."""
+    keys: JsonObject = {key.keyid: key.to_object() for key in owners.signers.keys}
+    return strictjson.canonical({"keys": keys, "threshold": owners.signers.threshold})

@@ -1,0 +1,150 @@
+"""A crate's claim, and whether its owners are the ones that were seen before or were appointed by them.
+
+Who owns a crate is said by the registry's offline keys. What limits them is memory: a client that saw owners before
+follows a chain from those owners to the current ones, each change signed by the threshold of the owners before it, as
+TUF does for roots (5.3.4). A change outside that chain is a takeover by the registry, and is called one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from carnet.claim import ClaimFacts, SeenOwners
+from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet, TransportError
+from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets, parse_role
+from carnet.names import CrateName
+from carnet_verifier.workflow import MAX_TARGETS
+
+MAX_HANDOVERS = 100
+"""Versions of an owner role that a client walks through at most to follow a handover."""
+
+
+class Handover(Enum):
+    """How the owners of a claim follow those that this client saw before."""
+
+    FIRST_SEEN = "first-seen"
+    """This client saw no owners of the crate before: it takes the registry's word for them."""
+    SAME = "same"
+    """The owners' keys and threshold are the ones seen before."""
+    HANDED_OVER = "handed-over"
+    """They changed, and the threshold of the previous owners signed each change."""
+    TAKEOVER = "takeover"
+    """They changed, and the previous owners did not sign: the registry alone decided."""
+
+
+class OwnerMemory(Protocol):
+    """Remembers whose signatures ruled a crate."""
+
+    def owners(self, names: Iterable[CrateName]) -> dict[CrateName, SeenOwners]:
+        """The owners as seen last, of those names that were seen."""
+        ...
+
+    def remember_owners(self, owners: Mapping[CrateName, SeenOwners]) -> None:
+        """Remember, in place of what was seen before."""
+        ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claimed crate: who owns it, who releases it, and what they signed, all verified.
+
+    Attributes:
+        name: The crate.
+        owner: What `owner.<name>` says: the layout, as a target.
+        owner_delegation: The owners' keys and threshold, as the claims shard lists them.
+        crate: What `crate.<name>` says: every version.
+        crate_delegation: The release keys and threshold, as the owners list them.
+        facts: Which person holds which key, and the registry.
+        handover: How these owners follow the ones seen before.
+        previous: The owners seen before, if any: with a takeover, the ones that did not agree.
+    """
+
+    name: CrateName
+    owner: Targets
+    owner_delegation: DelegatedRole
+    crate: Targets
+    crate_delegation: DelegatedRole
+    facts: ClaimFacts
+    handover: Handover
+    previous: SeenOwners | None = None
+
+    @property
+    def takeover(self) -> bool:
+        """Whether the registry replaced the owners without their signatures."""
+        return self.handover is Handover.TAKEOVER
+
+    @property
+    def seen(self) -> SeenOwners:
+        """What to remember of this claim."""
+        return SeenOwners(self.owner.version, self.owner_delegation.signers)
+
+
+def read_facts(role: str, owner: Targets, delegation: DelegatedRole) -> ClaimFacts:
+    """The claim's own fields, held against the shard's entry (docs/formats.md, "A claim").
+
+    Raises:
+        FormatError: Missing or malformed.
+        MetadataMismatch: The owners that the file names are not the ones that the shard appoints.
+    """
+    try:
+        facts = ClaimFacts.of(owner)
+    except FormatError as error:
+        raise FormatError(f"role {role}: {error}", hint=error.hint) from None
+    listed = {key.keyid for key in facts.owners.signers.keys}
+    if listed != {key.keyid for key in delegation.signers.keys} or not facts.owners.signers.same_as(delegation.signers):
+        raise MetadataMismatch(f"role {role} names other owners than the claims shard does")
+    return facts
+
+
+def follow(
+    seen: SeenOwners | None, owner: Envelope[Targets], signers: RoleKeys, earlier: Callable[[int], bytes | None]
+) -> Handover:
+    """Follow the chain of owners from the ones seen before to the current ones.
+
+    Args:
+        seen: The owners seen before, or None.
+        owner: The current owner role, verified.
+        signers: The current owners.
+        earlier: Fetches the file of an earlier version of the owner role; None when it is not to be had.
+
+    Returns:
+        How they follow. A chain with a missing or bad link is no chain: `TAKEOVER`.
+    """
+    if seen is None:
+        return Handover.FIRST_SEEN
+    if signers.same_as(seen.signers):
+        return Handover.SAME
+    current, version = seen.signers, owner.signed.version
+    if not seen.version < version <= seen.version + MAX_HANDOVERS:
+        return Handover.TAKEOVER
+    if _signed_by(current, owner):
+        return Handover.HANDED_OVER
+    for number in range(seen.version + 1, version):
+        data = earlier(number)
+        if data is None:
+            return Handover.TAKEOVER
+        try:
+            link = parse_role(data, Targets, max_bytes=MAX_TARGETS, what="an earlier owner role")
+            owners = ClaimFacts.of(link.signed).owners.signers
+        except FormatError:
+            return Handover.TAKEOVER
+        if link.signed.version != number or not _signed_by(current, link) or not _signed_by(owners, link):
+            return Handover.TAKEOVER
+        current = owners
+    return Handover.HANDED_OVER if _signed_by(current, owner) else Handover.TAKEOVER
+
+
+def absent(error: TransportError) -> bool:
+    """Whether the repository answered that a file does not exist."""
+    return error.status in (404, 410)
+
+
+def _signed_by(owners: RoleKeys, envelope: Envelope[Targets]) -> bool:
+    try:
+        owners.check(envelope, "", "")
+    except ThresholdNotMet:
+        return False
+    return True

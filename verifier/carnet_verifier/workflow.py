@@ -1,0 +1,359 @@
+"""The checks of the TUF client workflow: bytes and a fixed time in, verified roles out, no input or output.
+
+::
+
+    5.2       the pinned root is well-formed and signed by its own threshold      TrustedRoles(root)
+    5.3.4-6   each next root: signed by both thresholds, version exactly + 1      next_root
+    5.3.10    the last root is not expired                                        check_root
+    5.3.11    what was stored under keys that were replaced is forgotten          recall
+    5.4       timestamp: signatures, rollback, expiry                             accept_timestamp
+    5.5       snapshot: length and hash, signatures, version, rollback, expiry    accept_snapshot
+    5.6       targets roles: length and hash, signatures, version, expiry         read_targets, check_targets
+    5.7       a downloaded target: length and hashes                              check_target
+
+Each method verifies first and remembers after: a file that failed a check leaves no trace. What is stored on disk comes
+through the same checks as what a mirror sends; only `recall` is different, because what it reads is not trusted as the
+newest: it is the memory that newer versions are compared with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import replace
+from datetime import datetime
+
+from carnet import paths
+from carnet.errors import (
+    ExpiredMetadata,
+    MetadataMismatch,
+    NotFound,
+    RollbackDetected,
+    ThresholdNotMet,
+)
+from carnet.keys import Profile
+from carnet.metadata import (
+    Envelope,
+    MetaFile,
+    RoleKeys,
+    RoleT,
+    Root,
+    Signed,
+    Snapshot,
+    Targets,
+    Timestamp,
+    parse_role,
+)
+
+MAX_ROOT = 512_000
+MAX_TIMESTAMP = 16_384
+MAX_SNAPSHOT = 64_000_000
+"""Most carnet reads of a snapshot when the timestamp names no length; python-tuf stops at 2,000,000 (trap 8)."""
+MAX_TARGETS = 16_000_000
+_ALGORITHMS = ("sha256", "sha384", "sha512")
+
+
+class TrustedRoles:
+    """The roles that have passed their checks so far, in the order of the workflow.
+
+    Args:
+        root: The root file that the user pinned, or that was trusted last.
+        now: The time that expiries are compared with (TUF 5.1).
+        profile: Which keys and names are accepted.
+
+    Attributes:
+        root: The newest trusted root.
+        now: As given.
+        profile: As given.
+
+    Raises:
+        FormatError: The root does not parse.
+        ThresholdNotMet: It is not signed by its own threshold.
+    """
+
+    def __init__(self, root: bytes, *, now: datetime, profile: Profile = Profile.PRODUCT) -> None:
+        self.now = now
+        self.profile = profile
+        self.root = self._parse(root, Root, MAX_ROOT)
+        self._signers(paths.ROOT).check(self.root, "root", "5.2")
+        self._timestamp: Envelope[Timestamp] | None = None
+        self._snapshot: Envelope[Snapshot] | None = None
+        self._old_timestamp: Envelope[Timestamp] | None = None
+        self._old_snapshot: Envelope[Snapshot] | None = None
+
+    @property
+    def timestamp(self) -> Envelope[Timestamp]:
+        """The timestamp; there is one once it was accepted."""
+        return _present(self._timestamp, paths.TIMESTAMP)
+
+    @property
+    def snapshot(self) -> Envelope[Snapshot]:
+        """The snapshot; there is one once it was accepted."""
+        return _present(self._snapshot, paths.SNAPSHOT)
+
+    # --- root ---
+
+    def next_root(self, data: bytes) -> None:
+        """Step to the next root (TUF 5.3.4 to 5.3.6).
+
+        Raises:
+            ThresholdNotMet: Not signed by the trusted root's threshold and by its own.
+            MetadataMismatch: Its version is not exactly the next one.
+        """
+        new = self._parse(data, Root, MAX_ROOT)
+        self._signers(paths.ROOT).check(new, f"root version {new.signed.version}, by the keys before it,", "5.3.4")
+        new.signed.roles[paths.ROOT].check(new, f"root version {new.signed.version}", "5.3.4")
+        expected = self.root.signed.version + 1
+        if new.signed.version != expected:  # 5.3.5
+            raise MetadataMismatch(f"root has version {new.signed.version}, not {expected} (TUF 5.3.5)")
+        self.root = new
+
+    def check_root(self) -> None:
+        """Demand that the newest root has not expired (TUF 5.3.10); roots on the way to it may have.
+
+        Raises:
+            ExpiredMetadata: It has.
+        """
+        self._check_fresh(self.root.signed, "root", "5.3.10")
+
+    def recall(self, timestamp: bytes | None, snapshot: bytes | None) -> None:
+        """Take up what was trusted last, to compare newer versions with; never as fresh by itself.
+
+        What the newest root's keys did not sign is forgotten: that is how a repository recovers from stolen online keys
+        that signed absurdly high versions (TUF 5.3.11).
+
+        Raises:
+            FormatError: A stored file does not parse: the disk damaged it.
+        """
+        self._old_timestamp = self._recalled(timestamp, Timestamp, MAX_TIMESTAMP)
+        self._old_snapshot = self._recalled(snapshot, Snapshot, MAX_SNAPSHOT)
+
+    def _recalled(self, data: bytes | None, role_type: type[RoleT], max_bytes: int) -> Envelope[RoleT] | None:
+        if data is None:
+            return None
+        envelope = self._parse(data, role_type, max_bytes)
+        try:
+            self._signers(role_type.TYPE).check(envelope, role_type.TYPE, "5.3.11")
+        except ThresholdNotMet:
+            return None
+        return envelope
+
+    # --- timestamp ---
+
+    def accept_timestamp(self, data: bytes) -> bool:
+        """Accept a timestamp (TUF 5.4.2 to 5.4.4).
+
+        Returns:
+            Whether it is newer than the one recalled. One of the same version changes nothing, whatever it holds: the
+            one recalled stays.
+
+        Raises:
+            ThresholdNotMet: Not signed by the root's keys for it.
+            RollbackDetected: It, or the snapshot it names, is older than recalled.
+            ExpiredMetadata: Its time is over: the mirror may be holding back newer ones.
+        """
+        new = self._parse(data, Timestamp, MAX_TIMESTAMP)
+        self._signers(paths.TIMESTAMP).check(new, "timestamp", "5.4.2")
+        old = self._old_timestamp
+        if old is not None:
+            if new.signed.version < old.signed.version:  # 5.4.3.1
+                raise RollbackDetected(
+                    f"timestamp has version {new.signed.version};"
+                    f" version {old.signed.version} was seen before (TUF 5.4.3)"
+                )
+            if new.signed.version == old.signed.version:
+                new = old
+            elif new.signed.snapshot.version < old.signed.snapshot.version:  # 5.4.3.2
+                raise RollbackDetected(
+                    f"timestamp names snapshot version {new.signed.snapshot.version};"
+                    f" version {old.signed.snapshot.version} was seen before (TUF 5.4.3)"
+                )
+        self._check_fresh(new.signed, "timestamp", "5.4.4")
+        self._timestamp = new
+        return new is not old
+
+    # --- snapshot ---
+
+    @property
+    def snapshot_meta(self) -> MetaFile:
+        """What the timestamp says of the snapshot."""
+        return self.timestamp.signed.snapshot
+
+    def reuse_snapshot(self) -> bool:
+        """Accept the recalled snapshot if it is still the one that the timestamp names, so that none is fetched.
+
+        Raises:
+            ExpiredMetadata: It is, and its time is over.
+        """
+        old = self._old_snapshot
+        if old is None or not _is_promised(old.raw, self.snapshot_meta):
+            return False
+        if old.signed.version != self.snapshot_meta.version:
+            return False
+        self._check_fresh(old.signed, "snapshot", "5.5.6")
+        self._snapshot = old
+        return True
+
+    def accept_snapshot(self, data: bytes) -> None:
+        """Accept a snapshot (TUF 5.5.2 to 5.5.6).
+
+        Raises:
+            MetadataMismatch: Not the length, hash or version that the timestamp names.
+            ThresholdNotMet: Not signed by the root's keys for it.
+            RollbackDetected: It lists an older version of a role than recalled, or has lost one.
+            ExpiredMetadata: Its time is over.
+        """
+        meta = self.snapshot_meta
+        check_promise(data, meta, "snapshot", "5.5.2")
+        new = self._parse(data, Snapshot, MAX_SNAPSHOT)
+        self._signers(paths.SNAPSHOT).check(new, "snapshot", "5.5.3")
+        if new.signed.version != meta.version:
+            raise MetadataMismatch(
+                f"snapshot has version {new.signed.version}, and the timestamp names {meta.version} (TUF 5.5.4)"
+            )
+        if self._old_snapshot is not None:
+            _check_no_rollback(self._old_snapshot.signed, new.signed)
+        self._check_fresh(new.signed, "snapshot", "5.5.6")
+        self._snapshot = new
+
+    def with_meta(self, meta: Mapping[str, MetaFile]) -> TrustedRoles:
+        """A copy whose snapshot lists other versions: a view that nobody has signed yet, to look ahead with."""
+        other = copy(self)
+        other._snapshot = replace(self.snapshot, signed=replace(self.snapshot.signed, meta=meta))
+        return other
+
+    # --- targets roles ---
+
+    def meta(self, role: str) -> MetaFile:
+        """What the snapshot says of a targets role.
+
+        Raises:
+            MetadataMismatch: It does not list it, so no version of it belongs to this view.
+        """
+        found = self.snapshot.signed.meta.get(role)
+        if found is None:
+            raise MetadataMismatch(f"the snapshot does not list the role {role[:80]!a} (TUF 5.6.1)")
+        return found
+
+    def read_targets(self, role: str, data: bytes, meta: MetaFile) -> Envelope[Targets]:
+        """Check what does not depend on the delegator: length, hash, version, expiry (TUF 5.6.2, 5.6.4, 5.6.5).
+
+        Raises:
+            MetadataMismatch: Not the length, hash or version that the snapshot names.
+            ExpiredMetadata: Its time is over.
+        """
+        what = f"role {role[:80]}" if role != paths.TARGETS else role
+        check_promise(data, meta, what, "5.6.2")
+        new = parse_role(data, Targets, profile=self.profile, max_bytes=MAX_TARGETS, what=what)
+        if new.signed.version != meta.version:
+            raise MetadataMismatch(
+                f"{what} has version {new.signed.version}, and the snapshot names {meta.version} (TUF 5.6.4)"
+            )
+        self._check_fresh(new.signed, what, "5.6.5")
+        return new
+
+    def check_targets(self, role: str, envelope: Envelope[Targets], delegator: Targets | None) -> None:
+        """Check the signatures by the keys that its delegator names (TUF 5.6.3).
+
+        Args:
+            role: The role's name.
+            envelope: The role.
+            delegator: The role that delegates to it, or None for the top-level targets, which the root names.
+
+        Raises:
+            MetadataMismatch: The delegator does not delegate to it.
+            ThresholdNotMet: Too few of those keys signed.
+        """
+        if delegator is None:
+            signers: RoleKeys | None = self._signers(paths.TARGETS)
+        else:
+            signers = delegator.delegations.signers_of(role) if delegator.delegations is not None else None
+        if signers is None:
+            raise MetadataMismatch(f"nobody delegates to the role {role[:80]!a} (TUF 5.6.7)")
+        signers.check(envelope, role if delegator is None else f"role {role[:80]}", "5.6.3")
+
+    # --- inside ---
+
+    def _signers(self, role: str) -> RoleKeys:
+        return self.root.signed.roles[role]
+
+    def _parse(self, data: bytes, role_type: type[RoleT], max_bytes: int) -> Envelope[RoleT]:
+        return parse_role(data, role_type, profile=self.profile, max_bytes=max_bytes)
+
+    def _check_fresh(self, signed: Signed, what: str, step: str) -> None:
+        if signed.expired(self.now):
+            raise ExpiredMetadata(
+                f"{what} version {signed.version} expired at {_text(signed.expires)},"
+                f" and this machine's clock says {_text(self.now)} (TUF {step})",
+                hint="if the clock is right, the repository has not been refreshed, or newer files are being held back",
+            )
+
+
+def check_promise(data: bytes, meta: MetaFile, what: str, step: str) -> None:
+    """Demand the length and hashes that were promised for a metadata file.
+
+    Raises:
+        MetadataMismatch: Other bytes.
+    """
+    if meta.length is not None and len(data) != meta.length:
+        raise MetadataMismatch(f"{what} has {len(data)} bytes, and {meta.length} were promised (TUF {step})")
+    _check_hashes(data, meta.hashes, what, step)
+
+
+def check_target(data: bytes, path: str, length: int, hashes: Mapping[str, str]) -> None:
+    """Demand that a target's bytes are the ones that were signed (TUF 5.7.2, 5.7.3).
+
+    Raises:
+        MetadataMismatch: Other bytes.
+    """
+    what = f"target {path[:120]}"
+    if len(data) != length:
+        raise MetadataMismatch(f"{what} has {len(data)} bytes, and {length} were signed (TUF 5.7.2)")
+    if not hashes:
+        raise MetadataMismatch(f"{what} was signed without a hash (TUF 5.7.3)")
+    _check_hashes(data, hashes, what, "5.7.3")
+
+
+def _check_hashes(data: bytes, hashes: Mapping[str, str], what: str, step: str) -> None:
+    for algorithm, expected in hashes.items():
+        if algorithm not in _ALGORITHMS:
+            raise MetadataMismatch(f"{what} is listed with the unknown hash {algorithm[:40]!a} (TUF {step})")
+        found = hashlib.new(algorithm, data).hexdigest()
+        if found != expected:
+            raise MetadataMismatch(
+                f"{what} has {algorithm} {found[:16]}..., and {expected[:16]}... was promised (TUF {step})"
+            )
+
+
+def _is_promised(data: bytes, meta: MetaFile) -> bool:
+    try:
+        check_promise(data, meta, "", "")
+    except MetadataMismatch:
+        return False
+    return True
+
+
+def _check_no_rollback(old: Snapshot, new: Snapshot) -> None:
+    """TUF 5.5.5: every role that was listed still is, in no lower version; nor is the snapshot's own version lower."""
+    if new.version < old.version:
+        raise RollbackDetected(f"snapshot has version {new.version}; version {old.version} was seen before (TUF 5.5.5)")
+    for role, before in old.meta.items():
+        after = new.meta.get(role)
+        if after is None:
+            raise RollbackDetected(f"the snapshot has lost the role {role[:80]!a} (TUF 5.5.5)")
+        if after.version < before.version:
+            raise RollbackDetected(
+                f"the snapshot lists version {after.version} of the role {role[:80]!a};"
+                f" version {before.version} was seen before (TUF 5.5.5)"
+            )
+
+
+def _present(envelope: Envelope[RoleT] | None, role: str) -> Envelope[RoleT]:
+    if envelope is None:
+        raise NotFound(f"no {role} has been accepted yet")
+    return envelope
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
