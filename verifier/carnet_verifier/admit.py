@@ -82,12 +82,14 @@ class Attributed:
     Attributes:
         vouched: What the registry says.
         claim: Who owns the crate; None is the signed proof that nobody does.
-        release: What the maintainers signed for this version; None when the crate is unclaimed or was given up.
+        release: What the maintainers signed for this version; None when the crate is unclaimed.
+        released: Whether the crate was claimed once and given up.
     """
 
     vouched: Vouched
     claim: Claim | None
     release: TargetFile | None
+    released: bool = False
 
     @property
     def crate(self) -> CrateId:
@@ -222,7 +224,7 @@ def vouch(indexed: Indexed) -> Vouched:
     return Vouched(wanted, indexed.target, indexed.index, line)
 
 
-def attribute(vouched: Vouched, claim: Claim | None) -> Attributed:
+def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) -> Attributed:
     """5. Where the crate is claimed, demand that its maintainers signed this very line and tarball.
 
     A missing line refuses the whole index file; a line that is extra or differs refuses this version only.
@@ -230,13 +232,14 @@ def attribute(vouched: Vouched, claim: Claim | None) -> Attributed:
     Args:
         vouched: The registry's word.
         claim: What `TrustedRepository.claim` said of the crate.
+        released: What `TrustedRepository.released` said of it.
 
     Raises:
         NotFound: The maintainers never signed this version.
         MetadataMismatch: The registry's line or checksum is not what they signed, or it hides a version.
     """
-    if claim is None or claim.crate is None:
-        return Attributed(vouched, claim, None)
+    if claim is None:
+        return Attributed(vouched, None, None, released)
     if claim.name.canonical != vouched.line.id.name.canonical:
         raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
     releases = claim.crate.targets
@@ -314,7 +317,7 @@ def judge(proven: Proven, policy: Policy, memory: Memory | None, *, now: datetim
         owner_least_level=proven.owner_least_level,
         highest_seen=None if highest is None else Level(highest),
         takeover=attributed.claim is not None and attributed.claim.takeover,
-        released=attributed.claim is not None and attributed.claim.released,
+        released=attributed.released,
         yanked=attributed.yanked_by,
         published=publication_time(line),
     )
@@ -348,7 +351,8 @@ def admit_one(
     listed = find_target(repository, wanted)
     indexed = download(repository, listed)
     vouched = vouch(indexed)
-    attributed = attribute(vouched, repository.claim(wanted.id.name))
+    name = wanted.id.name
+    attributed = attribute(vouched, repository.claim(name), released=repository.released(name))
     proven = check_provenance(attributed, repository)
     return admit(judge(proven, policy, memory, now=now))
 
@@ -398,7 +402,8 @@ def admit_all(
             if isinstance(outcome, CarnetError):
                 raise outcome
             vouched = vouch(_parse_index(outcome, files[outcome.target.path]))
-            attributed = attribute(vouched, _claim_of(claims, item.id.name))
+            name = item.id.name
+            attributed = attribute(vouched, _claim_of(claims, name), released=repository.released(name))
             admission = admit(judge(check_provenance(attributed, repository), policy, memory, now=now))
         except TransportError:
             raise
@@ -455,8 +460,6 @@ def check_tarball(data: bytes, admission: Admission) -> CrateFile:
 
 def signed_versions(claim: Claim) -> tuple[Version, ...]:
     """The versions of a claimed crate that its maintainers signed, in order."""
-    if claim.crate is None:
-        return ()
     found = []
     for path in claim.crate.targets:
         file = path.rpartition("/")[2]

@@ -28,9 +28,9 @@ from carnet.keys import Profile
 from carnet.metadata import Envelope, MetaFile, Targets
 from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet.structure import check_structure
 from carnet_verifier.claims import Claim, Handover, OwnerMemory, absent, follow, read_facts
 from carnet_verifier.fetch import Fetcher
-from carnet_verifier.structure import check_structure
 from carnet_verifier.trust import MemoryStore, MetadataStore
 from carnet_verifier.workflow import MAX_TARGETS, TrustedRoles, check_target
 
