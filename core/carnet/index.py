@@ -270,7 +270,7 @@ def _order(dep: Dependency) -> tuple[object, ...]:
     """The public registry's order: old versions of cargo want normal before build and dev of one name."""
     kind = tuple(KINDS).index(dep.kind)
     target = (dep.target is not None, dep.target or "")
-    return (dep.name, kind, dep.req, dep.features, dep.optional, dep.default_features, target, dep.package or "")
+    return (dep.name, kind, dep.req, dep.optional, dep.default_features, target, dep.package or "", dep.features)
 
 
 def _write_dependency(dep: Dependency) -> JsonObject:
