@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
+import tomli
+
+from carnet.errors import FormatError
 from carnet.names import CrateId
+
+MAX_LOCK = 16 * 1024 * 1024
+"""Bytes in a lock file; one with 1,100 packages has 0.3 MB."""
 
 CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 """How every lock file names the public registry, whichever protocol or mirror cargo used."""
@@ -53,10 +62,12 @@ class Lockfile:
     Attributes:
         version: Its format, 1 to 4.
         packages: Every package, in the order of the file.
+        nameless: Names of path packages that no registry would take, such as `_scratch`; they are not in `packages`.
     """
 
     version: int
     packages: tuple[LockedPackage, ...]
+    nameless: tuple[str, ...] = ()
 
     @property
     def registry_packages(self) -> tuple[LockedPackage, ...]:
@@ -66,6 +77,12 @@ class Lockfile:
     def of_kind(self, kind: SourceKind) -> tuple[LockedPackage, ...]:
         """Those of one kind of source."""
         return tuple(package for package in self.packages if package.kind is kind)
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_SOURCE = re.compile(r"(?:registry|sparse|git)\+[\x21-\x7e]{1,2000}\Z")
+_METADATA = "checksum "
+_REGENERATE = "restore it from version control, or have cargo write it anew"
 
 
 def read_lockfile(data: bytes, what: str = "Cargo.lock") -> Lockfile:
@@ -78,4 +95,81 @@ def read_lockfile(data: bytes, what: str = "Cargo.lock") -> Lockfile:
     Raises:
         FormatError: Not a lock file of version 1 to 4, or one that contradicts itself.
     """
-    raise NotImplementedError
+    document = _parse(data, what)
+    marked = document.get("version")
+    if marked not in (None, 3, 4) or type(marked) is bool:
+        raise FormatError(
+            f"{what} is of version {str(marked)[:20]!a}; carnet knows 1 to 4",
+            hint="use a cargo and a carnet of about the same age",
+        )
+    old = _metadata_checksums(document, what)
+    packages: dict[tuple[str, str, str | None], LockedPackage | None] = {}
+    for entry in _entries(document, what):
+        name, version, source = (_text(entry, key, what) for key in ("name", "version", "source"))
+        if name is None or version is None:
+            raise FormatError(f"{what} has a package without a name or version", hint=_REGENERATE)
+        if (name, version, source) in packages:
+            raise FormatError(f"{what} has the package {name[:80]!a} {version[:40]!a} twice", hint=_REGENERATE)
+        packages[name, version, source] = _package(entry, old, what)
+    kept = tuple(package for package in packages.values() if package is not None)
+    nameless = tuple(name for (name, _, _), package in packages.items() if package is None)
+    new = any("checksum" in entry for entry in _entries(document, what))
+    if old and (new or marked):
+        raise FormatError(f"{what} has checksums in two places, as after a bad merge", hint=_REGENERATE)
+    return Lockfile(marked or (2 if new else 1), kept, nameless)
+
+
+def _parse(data: bytes, what: str) -> dict[str, Any]:
+    if len(data) > MAX_LOCK:
+        raise FormatError(f"{what} is larger than {MAX_LOCK} bytes")
+    try:
+        return tomli.loads(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{what} is not UTF-8 (byte {error.start})", hint=_REGENERATE) from None
+    except RecursionError:
+        raise FormatError(f"{what} is nested too deeply", hint=_REGENERATE) from None
+    except ValueError as error:  # tomli.TOMLDecodeError, and an integer of more than 4,300 digits
+        raise FormatError(f"{what} is not TOML: {str(error).splitlines()[0]}", hint=_REGENERATE) from None
+
+
+def _entries(document: Mapping[str, Any], what: str) -> Iterator[Mapping[str, Any]]:
+    root, packages = document.get("root"), document.get("package", [])
+    if type(packages) is not list:
+        raise FormatError(f"{what}: `package` must be an array of tables", hint=_REGENERATE)
+    for entry in packages if root is None else [root, *packages]:  # `[root]` until 2017
+        if type(entry) is not dict:
+            raise FormatError(f"{what}: a package must be a table", hint=_REGENERATE)
+        yield entry
+
+
+def _text(entry: Mapping[str, Any], key: str, what: str) -> str | None:
+    value = entry.get(key)
+    if value is not None and type(value) is not str:
+        raise FormatError(f"{what}: `{key}` must be a string", hint=_REGENERATE)
+    return value
+
+
+def _package(entry: Mapping[str, Any], old: Mapping[str, str], what: str) -> LockedPackage | None:
+    name, version = str(entry["name"]), str(entry["version"])
+    source, checksum = _text(entry, "source", what), _text(entry, "checksum", what)
+    if source is not None and _SOURCE.match(source) is None:
+        raise FormatError(f"{what}: {source[:80]!a} is not a source", hint=_REGENERATE)
+    if checksum is None and source is not None:
+        checksum = old.get(f"{name} {version} ({source})")
+    if checksum is not None and _SHA256.match(checksum) is None:
+        raise FormatError(f"{what}: the checksum of {name[:80]!a} is not a sha256", hint=_REGENERATE)
+    try:
+        return LockedPackage(CrateId.of(name, version), source, checksum)
+    except FormatError as error:
+        if source is None:
+            return None  # the workspace's own; cargo allows more names than a registry does
+        raise FormatError(f"{what}: {error}", hint=error.hint) from None
+
+
+def _metadata_checksums(document: Mapping[str, Any], what: str) -> dict[str, str]:
+    """Version 1 keeps checksums apart: `"checksum NAME VERSION (SOURCE)" = "HEX"`, or `<none>`."""
+    metadata = document.get("metadata", {})
+    if type(metadata) is not dict:
+        raise FormatError(f"{what}: `metadata` must be a table", hint=_REGENERATE)
+    found = {key: _text(metadata, key, what) for key in metadata if key.startswith(_METADATA)}
+    return {key.removeprefix(_METADATA): value for key, value in found.items() if value and value != "<none>"}
