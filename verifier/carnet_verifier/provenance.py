@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from urllib.parse import quote
 
 from carnet.bundle import Bundle, statement
 from carnet.crate import CrateFile
@@ -133,7 +134,7 @@ class Provenance:
             {
                 "verifier": {"id": verifier},
                 "timeVerified": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "resourceUri": f"pkg:cargo/{self.crate}",
+                "resourceUri": f"pkg:cargo/{self.crate.name}@{quote(str(self.crate.version))}",
                 "policy": {"uri": f"{owner}@{self.role_version}", "digest": {"sha256": self.layout_sha256}},
                 "inputAttestations": [
                     {"uri": f"link:{step.name}", "digest": {"sha256": link}}
