@@ -15,6 +15,7 @@ from carnet_cli import output
 _COMMANDS: dict[str, tuple[str, str]] = {
     "key": ("carnet_cli.key", "Make, import and look at signing keys."),
     "root": ("carnet_cli.root", "The offline ceremony: create, sign and rotate a repository's root of trust."),
+    "online": ("carnet_cli.online", "Hold a mirror's online keys in a process of their own."),
     "mirror": ("carnet_cli.mirror", "Publish crates with signed metadata."),
     "trust": ("carnet_cli.trust", "Say which mirror you trust, and from which root on."),
     "verify": ("carnet_cli.verify", "Check a lock file, a tarball or one crate."),

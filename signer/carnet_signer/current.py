@@ -79,7 +79,7 @@ class Current:
         publication: Where it is kept.
         roots: Every root, in order, each signed by the one before and by itself.
         timestamp: As published.
-        snapshot: As published.
+        snapshot: As published, or the one that a signed timestamp names which a crash kept from being written.
     """
 
     publication: Publication
@@ -142,8 +142,13 @@ def succinct_of(index: Targets) -> SuccinctRoles:
     return index.delegations.succinct
 
 
-def read_current(publication: Publication) -> Current:
+def read_current(publication: Publication, named: tuple[int, str] | None = None) -> Current:
     """Read what is published and check it from the first root on.
+
+    Args:
+        publication: Where it is kept.
+        named: Version and sha256 of the snapshot that the newest *signed* timestamp names. When a crash kept that
+            timestamp from being written, everything it names was written before: the state is completed, not undone.
 
     Raises:
         MetadataError: A file is missing or is not what was signed.
@@ -161,6 +166,10 @@ def read_current(publication: Publication) -> Current:
     data = _read(publication, metadata_path(paths.SNAPSHOT, promised.version))
     if hashlib.sha256(data).hexdigest() != promised.hashes.get("sha256"):
         raise MetadataMismatch("the snapshot is not the file that the timestamp names")
+    if named is not None and named[0] > promised.version:
+        signed = publication.read(metadata_path(paths.SNAPSHOT, named[0]))
+        if signed is not None and hashlib.sha256(signed).hexdigest() == named[1]:
+            data = signed
     snapshot = parse_role(data, Snapshot, max_bytes=roles.MAX_ROLE_FILE)
     _check_online(snapshot, paths.SNAPSHOT, roots)
     return Current(publication, roots, timestamp, snapshot)

@@ -4,12 +4,13 @@
 2. `add_release`: new files of offline roles, each checked against its delegator as a client will (TUF 5.3.4, 5.6.3);
 3. `roll_bins`: the hash bins whose index files changed, and no other;
 4. `roll_snapshot`: one consistent view (TUF 4.4); names never leave it;
-5. `roll_timestamp`: the pointer to it (TUF 4.6);
-6. `write`: what is named before what names it, the timestamp last.
+5. `store`: everything that the timestamp will name is on the disk before the timestamp is signed;
+6. `roll_timestamp`: the pointer to it (TUF 4.6);
+7. `reveal`: the timestamp is written, and clients see the new state.
 
-Every file is durable before the next one that names it is written: a crash at any point leaves the old state or the new
-one. What was signed for a state that was never reached keeps its version number for ever: the next run goes past it,
-because the online signer signs no second content for one number, and a cache may have seen the first.
+A crash at any point leaves the old state or the new one. Once a timestamp was signed, the next run completes its state
+even if it was never written. What was signed for a state that was given up keeps its version number for ever: the next
+run goes past it, because the online signer signs no second content for one number, and a cache may have seen the first.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class OnlineSigner(Protocol):
 
     def last_version(self, role: str) -> int:
         """The highest version that was ever signed for a role; 0 when none was."""
+
+    def named_snapshot(self) -> tuple[int, str] | None:
+        """Version and sha256 of the snapshot that the newest signed timestamp names; None when none was signed."""
 
     def sign(self, payloads: Mapping[str, bytes]) -> dict[str, list[Signature]]:
         """Sign several roles.
@@ -81,7 +85,7 @@ def publish(publication: Publication, online: OnlineSigner, change: Change, *, n
         SigningError: The online signer refused.
         StorageError: The disk failed; the old state stands, or the new one without a promise. Run it again.
     """
-    current = read_current(publication)
+    current = read_current(publication, online.named_snapshot())
     return _publish(current, online, change, now, due=())
 
 
@@ -97,7 +101,7 @@ def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime
     Raises:
         MetadataError: As `publish`, and so on.
     """
-    current = read_current(publication)
+    current = read_current(publication, online.named_snapshot())
     return _publish(current, online, Change(), now, due=_due_bins(current, now)[:bins])
 
 
@@ -105,8 +109,9 @@ def _publish(current: Current, online: OnlineSigner, change: Change, now: dateti
     accepted = add_release(current, change, now)
     bins = roll_bins(accepted, online, change.index_files, now, due)
     snapshot = roll_snapshot(accepted, online, bins, now)
+    stored = store(accepted, bins, snapshot)
     timestamp = roll_timestamp(accepted, online, snapshot, now)
-    return write(accepted, bins, snapshot, timestamp, now)
+    return reveal(accepted, stored, snapshot, timestamp, now)
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,14 @@ class RolledBins:
 
     bins: tuple[Rolled, ...]
     index_files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What was written for the timestamp to name: versions by role, and bytes over all files."""
+
+    versions: Mapping[str, int]
+    size: int
 
 
 def roll_bins(
@@ -197,46 +210,44 @@ def roll_timestamp(accepted: Accepted, online: OnlineSigner, snapshot: Rolled, n
     return _sign(online, {paths.TIMESTAMP: payload}, accepted.root.roles[paths.TIMESTAMP])[0]
 
 
-def write(accepted: Accepted, bins: RolledBins, snapshot: Rolled, timestamp: Rolled, now: datetime) -> Published:
-    """Write everything, each file after those that it names; the timestamp makes the new state visible.
+def store(accepted: Accepted, bins: RolledBins, snapshot: Rolled) -> Stored:
+    """Write everything but the root and the timestamp, each file after those that it names."""
+    publication = accepted.current.publication
+    publication.write_all(bins.index_files)
+    named = dict(accepted.files) | {metadata_path(bin_.role, bin_.version): bin_.data for bin_ in bins.bins}
+    publication.write_all(named)
+    versions = {rolled.role: rolled.version for rolled in bins.bins}
+    versions |= {role: envelope.signed.version for role, envelope in accepted.new.items()}
+    size = sum(map(len, bins.index_files.values())) + sum(map(len, named.values()))
+    if snapshot.fresh:
+        publication.write(metadata_path(paths.SNAPSHOT, snapshot.version), snapshot.data)
+        versions[paths.SNAPSHOT] = snapshot.version
+        size += len(snapshot.data)
+    return Stored(versions, size)
+
+
+def reveal(accepted: Accepted, stored: Stored, snapshot: Rolled, timestamp: Rolled, now: datetime) -> Published:
+    """Write the timestamp, and the new root when there is one.
 
     A new root is visible at once, because clients ask for it first. Where its predecessor's keys accept the new
     timestamp, snapshot and targets as well, it comes last and every client sees one valid state throughout. Where they
     do not (keys were lost, not handed over), it comes just before the timestamp.
     """
-    publication, written = accepted.current.publication, dict(accepted.files)
-    publication.write_all(bins.index_files)
-    for rolled in bins.bins:
-        written[metadata_path(rolled.role, rolled.version)] = rolled.data
-    publication.write_all(written)
-    written |= bins.index_files
-    tail = [(metadata_path(paths.TIMESTAMP, None), timestamp.data)]
-    if snapshot.fresh:
-        tail.insert(0, (metadata_path(paths.SNAPSHOT, snapshot.version), snapshot.data))
     warnings = []
+    files = [(metadata_path(paths.TIMESTAMP, None), timestamp.data)]
+    versions = dict(stored.versions) | {paths.TIMESTAMP: timestamp.version}
     if accepted.new_root is not None:
-        root = (metadata_path(paths.ROOT, accepted.new_root.signed.version), accepted.new_root.raw)
-        if _valid_under_old_root(accepted, snapshot, timestamp):
-            tail.append(root)
-        else:
-            tail.insert(len(tail) - 1, root)
-            if accepted.current.timestamp is not None:
-                warnings.append("the root before does not accept the new keys: clients were refused for a moment")
-    for path, data in tail:
-        publication.write(path, data)
-    fresh = [*bins.bins, timestamp, *([snapshot] if snapshot.fresh else [])]
-    versions = {rolled.role: rolled.version for rolled in fresh}
-    versions |= {role: envelope.signed.version for role, envelope in accepted.new.items()}
-    if accepted.new_root is not None:
-        versions[paths.ROOT] = accepted.new_root.signed.version
-    return Published(
-        snapshot.version,
-        timestamp.version,
-        now + roles.TIMESTAMP_LIFE,
-        versions,
-        sum(map(len, written.values())) + sum(len(data) for _, data in tail),
-        tuple(warnings),
-    )
+        version = accepted.new_root.signed.version
+        last = _valid_under_old_root(accepted, snapshot, timestamp)
+        files.insert(len(files) if last else 0, (metadata_path(paths.ROOT, version), accepted.new_root.raw))
+        versions[paths.ROOT] = version
+        if not last and accepted.current.timestamp is not None:
+            warnings.append("the root before does not accept the new keys: clients were refused for a moment")
+    for path, data in files:
+        accepted.current.publication.write(path, data)
+    size = stored.size + sum(len(data) for _, data in files)
+    expires = now + roles.TIMESTAMP_LIFE
+    return Published(snapshot.version, timestamp.version, expires, versions, size, tuple(warnings))
 
 
 def expiries(publication: Publication) -> dict[str, datetime]:

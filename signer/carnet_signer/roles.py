@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from carnet import paths, strictjson
 from carnet.keys import PublicKey, Signature
-from carnet.metadata import MetaFile, RoleKeys
+from carnet.metadata import MetaFile, RoleKeys, RoleT, parse_role
 from carnet.strictjson import JsonObject
 
 SPEC_VERSION = "1.0.31"
@@ -43,6 +43,15 @@ def file_bytes(message: bytes, signatures: Iterable[Signature]) -> bytes:
     """
     listed = [{"keyid": signature.keyid, "sig": signature.sig.hex()} for signature in signatures]
     return b'{"signatures":' + strictjson.canonical(listed) + b',"signed":' + message + b"}"
+
+
+def read_signed(message: bytes, role_type: type[RoleT]) -> RoleT:
+    """Read the `signed` part of a file, nothing around it.
+
+    Raises:
+        FormatError: It is not well-formed metadata of that type.
+    """
+    return parse_role(file_bytes(message, []), role_type, max_bytes=2 * MAX_ROLE_FILE).signed
 
 
 def root(version: int, expires: datetime, roles: Mapping[str, RoleKeys], extra: JsonObject | None = None) -> JsonObject:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from carnet import paths, strictjson
 from carnet.keys import PublicKey, Signature
-from carnet.metadata import RoleKeys
+from carnet.metadata import RoleKeys, Timestamp
 from carnet.strictjson import JsonObject
 from carnet_signer import keyring, roles
 from carnet_signer.publish import Change
@@ -61,15 +61,22 @@ class DirectOnlineSigner:
     def __init__(self, key: TestKey) -> None:
         self.key = key
         self.versions: dict[str, int] = {}
+        self.named: tuple[int, str] | None = None
 
     def last_version(self, role: str) -> int:
         return self.versions.get(role, 0)
+
+    def named_snapshot(self) -> tuple[int, str] | None:
+        return self.named
 
     def sign(self, payloads: Mapping[str, bytes]) -> dict[str, list[Signature]]:
         for role, payload in payloads.items():
             version = strictjson.parse_object(payload, role, max_bytes=roles.MAX_ROLE_FILE)["version"]
             assert isinstance(version, int)
             self.versions[role] = version
+            if role == paths.TIMESTAMP:
+                snapshot = roles.read_signed(payload, Timestamp).snapshot
+                self.named = (snapshot.version, snapshot.hashes["sha256"])
         return {role: [self.key.sign(payload)] for role, payload in payloads.items()}
 
 

@@ -1,0 +1,123 @@
+"""`carnet online`: the process that holds the online keys."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from carnet.errors import CarnetError, ConfigError
+from carnet_cli import output
+from carnet_cli.passphrase import PassphraseSource, passphrase_options
+
+if TYPE_CHECKING:
+    from carnet_signer.online import Oracle
+
+
+def signer_command(
+    keys: Sequence[str], memory: Path, passphrase: PassphraseSource, *, insecure_example_keys: bool = False
+) -> list[str]:
+    """The command line that `carnet_signer.online_client.start_signer` starts as a child.
+
+    Args:
+        keys: Key URIs or paths.
+        memory: The signer's memory folder.
+        passphrase: Where the child gets the passphrase from; the mirror itself never sees it. A descriptor must be
+            inheritable.
+        insecure_example_keys: Also accept the example keys.
+    """
+    # -P: a `carnet_cli` in the working directory is not ours.
+    command = [sys.executable, "-P", "-m", "carnet_cli.online", "--memory", str(memory)]
+    for key in keys:
+        command += ["--key", key]
+    command += passphrase.arguments()
+    return [*command, "--insecure-example-keys"] if insecure_example_keys else command
+
+
+@click.command()
+@click.option(
+    "--key", "keys", required=True, multiple=True, help="An online private key; two only while a root replaces one."
+)
+@click.option(
+    "--memory",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder in which the signer remembers what it signed; keep it as long as the keys.",
+)
+@click.option("--socket", "path", type=click.Path(path_type=Path), help="Listen on this unix socket.")
+@click.option("--group", help="Give the socket to this group and let its members ask for signatures.")
+@click.option("--inherited-fd", type=int, hidden=True)
+@click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
+@passphrase_options
+def command(
+    keys: tuple[str, ...],
+    memory: Path,
+    path: Path | None,
+    group: str | None,
+    inherited_fd: int | None,
+    insecure_example_keys: bool,
+    passphrase: PassphraseSource,
+) -> None:
+    """Hold the online keys, in a process of their own, and sign only what may be signed.
+
+    A mirror's commands start one themselves. Under a user of its own it protects the keys from a mirror that was
+    broken into:
+
+    \b
+        carnet online --key online --memory /var/lib/carnet-online --socket /run/carnet/online.sock --group mirror
+
+    It signs timestamps, snapshots and index bins: never an older version, never two contents under one version, never
+    longer than a day, a week and 90 days.
+    """  # noqa: D301  -- click wants the character itself
+    if (path is None) == (inherited_fd is None):
+        raise ConfigError("say where to listen: `--socket PATH`")
+    inherited = socket.socket(fileno=inherited_fd) if inherited_fd is not None else None
+    if inherited is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the mirror, which gets the same Ctrl-C, says when to end
+    try:
+        oracle = _open(keys, memory, insecure_example_keys, passphrase)
+    except CarnetError as error:
+        if inherited is None:
+            raise
+        from carnet_signer.online import refusal, send_line
+
+        send_line(inherited, refusal(error))  # the mirror's command prints it
+        sys.exit(error.exit_code)
+    from carnet_signer.online import serve_connection, serve_socket
+
+    if inherited is not None:
+        serve_connection(inherited, oracle)
+    elif path is not None:
+        output.note(f"listening on {path}")
+        serve_socket(path, oracle, mode=0o600 if group is None else 0o660, group=_group(group))
+
+
+def _open(keys: Sequence[str], memory: Path, insecure_example_keys: bool, passphrase: PassphraseSource) -> Oracle:
+    from carnet_signer.keyring import load_signer
+    from carnet_signer.online import Oracle, harden
+    from carnet_signer.online_memory import Memory
+
+    harden()
+    signers = [load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys) for key in keys]
+    return Oracle(signers, Memory(memory), lambda: datetime.now(UTC))
+
+
+def _group(name: str | None) -> int | None:
+    import grp
+
+    try:
+        return None if name is None else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ConfigError(f"there is no group {name}") from None
+
+
+if __name__ == "__main__":
+    from carnet_cli.main import run
+
+    sys.exit(run(command, sys.argv[1:], "carnet online"))

@@ -1,0 +1,165 @@
+"""What the online keys may sign, and what they may not.
+
+The online signer does not trust the mirror that asks it. It cannot tell a right index file from a wrong one, but it can
+see to it that
+
+* only `timestamp`, `snapshot` and the hash bins are signed, each with exactly the fields it needs, canonical, and no
+  longer valid than its role may be;
+* no version is signed twice with different content, none goes back, and none leaps to where no later one is left;
+* a snapshot loses no name and lowers no version of the snapshot before, and a timestamp names no older snapshot;
+* a bin lists index files only, each in the bin that its hash puts it in, and delegates to nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from carnet import paths, strictjson
+from carnet.errors import CarnetError, SigningError
+from carnet.metadata import MetaFile, Signed, Snapshot, Targets, Timestamp
+from carnet.strictjson import JsonObject
+from carnet_signer import roles
+from carnet_signer.online_memory import Entry, Memory, digest
+
+MAX_LEAP = 10_000
+"""A version may be so far above the one signed last."""
+_CLOCK_SLACK = timedelta(minutes=5)
+_BIN = re.compile(rf"{re.escape(paths.INDEX_BIN_PREFIX)}-([0-9a-f]{{1,8}})\Z")
+_TYPES: dict[str, tuple[type[Signed], timedelta, frozenset[str]]] = {
+    paths.TIMESTAMP: (Timestamp, roles.TIMESTAMP_LIFE, frozenset(("meta",))),
+    paths.SNAPSHOT: (Snapshot, roles.SNAPSHOT_LIFE, frozenset(("meta",))),
+}
+_BIN_TYPE: tuple[type[Signed], timedelta, frozenset[str]] = (Targets, roles.BIN_LIFE, frozenset(("targets",)))
+_COMMON = frozenset(("_type", "version", "spec_version", "expires"))
+
+
+def check_payload(role: str, payload: bytes, memory: Memory, now: datetime) -> Signed:
+    """Decide whether the online keys may sign this.
+
+    Args:
+        role: The role it is said to be.
+        payload: The canonical bytes of its `signed` part.
+        memory: What was signed before.
+        now: The signer's own clock.
+
+    Returns:
+        What the payload says.
+
+    Raises:
+        SigningError: It may not be signed; the message says why.
+    """
+    match = _BIN.match(role)
+    if role not in _TYPES and match is None:
+        raise SigningError(
+            f"the online keys do not sign {role[:80]!a}",
+            hint="they sign timestamp, snapshot and the index bins; everything else is its holders' to sign",
+        )
+    role_type, life, fields = _TYPES.get(role, _BIN_TYPE)
+    try:
+        document = strictjson.parse_object(payload, role, max_bytes=roles.MAX_ROLE_FILE)
+        canonical = strictjson.canonical(document, role)
+        signed: Signed = roles.read_signed(payload, role_type)
+    except CarnetError as error:
+        raise SigningError(f"{role}: {error}") from None
+    if canonical != payload:
+        raise SigningError(f"{role} is not canonical JSON")
+    if document.keys() != fields | _COMMON or document["spec_version"] != roles.SPEC_VERSION:
+        raise SigningError(f"{role} does not have exactly the fields {', '.join(sorted(fields | _COMMON))}")
+    if not now < signed.expires <= now + life + _CLOCK_SLACK:
+        raise SigningError(
+            f"{role} would expire on {roles.at(signed.expires)}: not within {life.days} days of now ({roles.at(now)})",
+            hint="compare the clocks of mirror and signer",
+        )
+    _check_version(role, signed.version, payload, memory)
+    if isinstance(signed, Timestamp):
+        _check_timestamp(document, signed, memory)
+    elif isinstance(signed, Snapshot):
+        _check_snapshot(document, signed, memory)
+    elif isinstance(signed, Targets) and match is not None:
+        _check_bin(role, match[1], document, signed)
+    return signed
+
+
+def _check_version(role: str, version: int, payload: bytes, memory: Memory) -> None:
+    last = memory.last(role)
+    if last is None or (version == last.version and digest(payload) == last.payload):
+        return
+    if version == last.version:
+        raise SigningError(f"version {version} of {role} was signed already, with other content")
+    if version < last.version:
+        raise SigningError(f"version {version} of {role} is older than {last.version}, which was signed already")
+    if version > last.version + MAX_LEAP:
+        raise SigningError(f"version {version} of {role} is too far above {last.version}, the last that was signed")
+
+
+def _check_timestamp(document: JsonObject, signed: Timestamp, memory: Memory) -> None:
+    _check_meta(paths.TIMESTAMP, document, {paths.SNAPSHOT: signed.snapshot}, bare=lambda _: False)
+    named = (signed.snapshot.version, signed.snapshot.hashes["sha256"])
+    before, newest = memory.last(paths.TIMESTAMP), memory.last(paths.SNAPSHOT)
+    known = {entry.snapshot for entry in (before, newest) if entry is not None}
+    if named in known:
+        return
+    if before is not None and before.snapshot is not None and named[0] <= before.snapshot[0]:
+        raise SigningError(f"timestamp would name snapshot {named[0]}, and {before.snapshot[0]} was named before")
+    if newest is not None and named[0] <= newest.version:
+        raise SigningError(f"timestamp would name a snapshot {named[0]} that was not signed here")
+
+
+def _check_snapshot(document: JsonObject, signed: Snapshot, memory: Memory) -> None:
+    _check_meta(paths.SNAPSHOT, document, signed.meta, bare=lambda role: _BIN.match(role) is not None)
+    for role, before in memory.named_snapshot.items():
+        after = signed.meta.get(role)
+        if after is None:
+            raise SigningError(f"snapshot {signed.version} loses {role}, which the one before lists")
+        if after.version < before.version:
+            raise SigningError(f"snapshot {signed.version} takes {role} back from {before.version} to {after.version}")
+        if after.version == before.version and after != before:
+            raise SigningError(f"snapshot {signed.version} changes {role} and not its version")
+
+
+def _check_meta(what: str, document: JsonObject, files: Mapping[str, MetaFile], *, bare: Callable[[str], bool]) -> None:
+    """Version, length and sha256 for each file, or the version alone, and nothing else."""
+    listed: Any = document["meta"]
+    for role, file in files.items():
+        wanted = {"version"} if bare(role) else {"version", "length", "hashes"}
+        hashes = set() if bare(role) else {"sha256"}
+        if (
+            listed[f"{role}.json"].keys() != wanted
+            or file.hashes.keys() != hashes
+            or (file.length is None) != bare(role)
+        ):
+            raise SigningError(f"{what}: {role[:80]!a} must have exactly {', '.join(sorted(wanted))}")
+
+
+def _check_bin(role: str, number: str, document: JsonObject, signed: Targets) -> None:
+    listed: Any = document["targets"]
+    for path, entry in listed.items():
+        if not any(paths.matches(pattern, path) for pattern in paths.INDEX_PATTERNS):
+            raise SigningError(f"{role} lists {path[:80]!a}, which is not an index file")
+        if entry.keys() != {"length", "hashes"} or entry["hashes"].keys() != {"sha256"}:
+            raise SigningError(f"{role} lists {path[:80]!a} with more than its length and sha256")
+    # How many bins there are is not known here; the name's digits leave four possibilities, and one must fit all paths.
+    hashes = [int(digest(path.encode())[:8], 16) for path in listed]
+    widths = range(4 * len(number) - 3, 4 * len(number) + 1)
+    if not any(all(value >> (32 - bits) == int(number, 16) for value in hashes) for bits in widths):
+        raise SigningError(f"{role} lists an index file that belongs into another bin")
+
+
+def entry_of(role: str, payload: bytes, signed: Signed, file: bytes) -> Entry:
+    """What is to be remembered of a signature.
+
+    Args:
+        role: The role.
+        payload: What was signed.
+        signed: What it says.
+        file: The whole file, signatures included.
+    """
+    snapshot = None
+    if isinstance(signed, Timestamp):
+        snapshot = (signed.snapshot.version, signed.snapshot.hashes["sha256"])
+    elif isinstance(signed, Snapshot):
+        snapshot = (signed.version, digest(file))
+    return Entry(role, signed.version, digest(payload), snapshot)
