@@ -43,6 +43,8 @@ class Terms:
     def __post_init__(self) -> None:
         if self.least_level not in LEVELS:
             raise FormatError(f"{self.least_level[:40]!a} is not a level", hint=f"levels are {', '.join(LEVELS)}")
+        if not self.separate >= ALWAYS_SEPARATE:
+            raise FormatError("the steps tag and package must be kept apart: that is what `provenance` means")
 
     @classmethod
     def from_custom(cls, custom: Mapping[str, Any]) -> Terms:

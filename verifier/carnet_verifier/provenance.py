@@ -234,6 +234,7 @@ class _Check:
     vouched: dict[str, list[_Vouched]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     problems: dict[str, list[CarnetError]] = field(default_factory=dict)
+    agreed: dict[str, int] = field(default_factory=dict)
     furthest: int = -1
     tried: int = 0
 
@@ -305,6 +306,7 @@ class _Check:
                 who = ", ".join(sorted(group.people))
                 self._problem(step, _same_kind(error, f"the link by {who}: {error}"))
                 continue
+            self.agreed[step.name] = max(self.agreed.get(step.name, 0), len(group.people))
             if len(group.people) < step.threshold:
                 continue
             found = self._from_step(index + 1, {**chosen, step.name: group}, record)
@@ -417,8 +419,7 @@ class _Check:
             if others and group is not None:
                 yield Finding(step.name, f"{', '.join(sorted(others))} disagreed with the quorum")
             if step.name not in counted:
-                have = len(group.people if group is not None else others)
-                yield Finding(step.name, f"{have} of {step.threshold} people so far")
+                yield Finding(step.name, f"{self.agreed.get(step.name, 0)} of {step.threshold} people so far")
 
     # --- what to say when it was not enough ---
 
@@ -430,7 +431,7 @@ class _Check:
         else:
             step = self.layout.steps[self.furthest]
         problems = self.problems.get(step.name, [])
-        people = max((len(group.people) for group in self._groups(step)), default=0)
+        people = self.agreed.get(step.name, 0)
         if not problems:
             links = "links agree" if self.vouched.get(step.name) else "links were handed in"
             return MissingLink(
