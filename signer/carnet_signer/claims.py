@@ -1,0 +1,290 @@
+"""Who owns a crate: claiming it, changing owners, release keys or layout, giving it up.
+
+What is made here are unsigned next versions of up to three roles, always for one snapshot (docs/formats.md, "A claim"):
+
+    the shard `claims-<hh>`    names the owners; the registry's offline holders sign it
+    `owner.<name>`             names the release keys and the layout; the owners sign it
+    `crate.<name>`             lists every version; the release keys sign it
+
+Everything starts from roles that the caller has verified. `carnet_signer.review` says in words what they come to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from carnet import paths
+from carnet.claim import FIELD, ClaimFacts, Holders
+from carnet.duties import Terms
+from carnet.errors import ConfigError, FormatError, ThresholdNotMet
+from carnet.index import IndexFile
+from carnet.keys import PublicKey
+from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets
+from carnet.names import CrateName
+from carnet.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
+from carnet.strictjson import Json, JsonObject
+from carnet.submission import roles_of
+from carnet_signer import roles
+from carnet_signer.proposal import Proposal, Request, draft
+
+
+@dataclass(frozen=True, slots=True)
+class NewLayout:
+    """A layout that the owners are to put in force.
+
+    Attributes:
+        data: The signed layout file, as `carnet layout sign` wrote it.
+        terms: What they demand beside it.
+    """
+
+    data: bytes
+    terms: Terms
+
+
+@dataclass(frozen=True)
+class Published:
+    """The verified roles that a proposal starts from.
+
+    Attributes:
+        targets: The top-level targets role.
+        claims: The role above the shards.
+        shard: The crate's shard.
+        owner: The owner role, or None when the crate is unclaimed.
+        crate: The crate role, or None.
+    """
+
+    targets: Envelope[Targets]
+    claims: Envelope[Targets]
+    shard: Envelope[Targets]
+    owner: Envelope[Targets] | None = None
+    crate: Envelope[Targets] | None = None
+
+    def by_role(self, name: CrateName) -> dict[str, Envelope[Targets]]:
+        """By role name, as `Proposal.base` holds them."""
+        shard, owner, crate = roles_of(name)
+        found = {paths.TARGETS: self.targets, paths.CLAIMS: self.claims, shard: self.shard}
+        if self.owner is not None:
+            found[owner] = self.owner
+        if self.crate is not None:
+            found[crate] = self.crate
+        return found
+
+
+def team(members: Iterable[tuple[str, PublicKey]], threshold: int) -> Holders:
+    """People with one key each.
+
+    Raises:
+        ConfigError: A person or a key twice, or a threshold that they cannot meet.
+    """
+    members = list(members)
+    keys = [key for _, key in members]
+    for person, key in members:
+        if sum(other.material == key.material for other in keys) > 1:
+            raise ConfigError(f"the key of {person} is listed twice", hint="each person needs a key of their own")
+    if not 1 <= threshold <= len(keys):
+        raise ConfigError(f"a threshold of {threshold} cannot be met by {len(keys)} keys")
+    try:
+        return Holders(RoleKeys(tuple(keys), threshold), {key.keyid: person for person, key in members})
+    except FormatError as error:
+        raise ConfigError(str(error), hint="write PERSON=KEYFILE.pub once for each person") from None
+
+
+def adopt(index: IndexFile | None, lengths: Mapping[str, int], registry: str) -> Releases | None:
+    """The versions that are published already, by digest.
+
+    Args:
+        index: The crate's verified index file, or None when the registry has none.
+        lengths: Bytes of each tarball, by sha256.
+        registry: The registry's id.
+
+    Raises:
+        ConfigError: The length of a tarball is not known.
+    """
+    if index is None or not index.lines:
+        return None
+    found: dict[object, SignedRelease] = {}
+    for line in sorted(index.lines, key=lambda line: line.id.version):
+        if line.cksum not in lengths:
+            raise ConfigError(f"the mirror does not have the tarball of {line.id}: it cannot be adopted")
+        tarball = Digest(lengths[line.cksum], line.cksum)
+        found[line.id.version] = SignedRelease(line.id, tarball, line.identity(), line.yanked, registry)
+    return Releases(index.lines[0].id.name, found)  # type: ignore[arg-type]
+
+
+def new_claim(
+    published: Published,
+    request: Request,
+    facts: ClaimFacts,
+    *,
+    adopted: Releases | None,
+    layout: NewLayout | None,
+    now: datetime,
+) -> Proposal:
+    """The first version of a claim's three roles.
+
+    Raises:
+        ConfigError: The crate is claimed already.
+    """
+    name = request.crate
+    if published.owner is not None and _entry(published.shard, name) is not None:
+        raise ConfigError(f"{name} is claimed already", hint="its owners change things with `carnet claim handover`")
+    releases = adopted or Releases(name, {})
+    owner_version, crate_version = _next(published.owner), _next(published.crate)
+    listed, files = _with_layout(name, owner_version, {}, layout, releases)
+    exempt = sorted({release.tarball.sha256 for release in releases}) if layout is not None else []
+    _, owner, crate = roles_of(name)
+    drafts = {
+        owner: draft(owner, _owner(name, owner_version, facts, listed, exempt, now)),
+        crate: draft(crate, roles.targets(crate_version, now + roles.CLAIM_LIFE, listed=releases.to_targets())),
+    }
+    drafts |= _shard(published.shard, name, facts.owners.signers, now)
+    return Proposal(request, drafts, published.by_role(name), files)
+
+
+@dataclass(frozen=True)
+class OwnerChanges:
+    """What is to be another in the next version of an owner role; None stays as it is.
+
+    Attributes:
+        owners: Who owns the crate.
+        releasers: Who releases it.
+        layout: The layout of new releases.
+    """
+
+    owners: Holders | None = None
+    releasers: Holders | None = None
+    layout: NewLayout | None = None
+
+
+def next_owner(published: Published, request: Request, changes: OwnerChanges, *, now: datetime) -> Proposal:
+    """The next version of an owner role, and of what must follow it.
+
+    The shard follows when the owners change. The crate role follows when the release keys do, unless those who have
+    signed it are still enough. Releases that stand keep their level: a replaced layout goes on vouching for the
+    tarballs that were released under it, and for no others.
+
+    Raises:
+        ConfigError: The crate is unclaimed, or nothing would change.
+    """
+    name = request.crate
+    if published.owner is None or published.crate is None or _entry(published.shard, name) is None:
+        raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
+    before = ClaimFacts.of(published.owner.signed)
+    facts = ClaimFacts(changes.owners or before.owners, changes.releasers or before.releasers, before.registry)
+    if facts == before and changes.layout is None:
+        raise ConfigError("nothing would change", hint="name new owners, new release keys or a new layout")
+    releases = Releases.of(name, published.crate.signed)
+    demands = Demands.of(name, published.owner.signed)
+    version = published.owner.signed.version + 1
+    listed, files = _with_layout(name, version, _replaced(demands, releases, changes.layout), changes.layout, releases)
+    exempt = set(demands.adopted)
+    if changes.layout is not None and not demands.layouts:
+        exempt |= {release.tarball.sha256 for release in releases if release.bundle is None}
+    _, owner, crate = roles_of(name)
+    drafts = {owner: draft(owner, _owner(name, version, facts, listed, sorted(exempt), now))}
+    if not facts.owners.signers.same_as(before.owners.signers):
+        drafts |= _shard(published.shard, name, facts.owners.signers, now)
+    if not _met(facts.releasers.signers, published.crate):
+        signed = roles.targets(published.crate.signed.version + 1, now + roles.CLAIM_LIFE, listed=releases.to_targets())
+        drafts[crate] = draft(crate, signed)
+    return Proposal(request, drafts, published.by_role(name), files)
+
+
+def give_up(published: Published, request: Request, *, now: datetime) -> Proposal:
+    """The shard without the claim. The two other roles stay in the snapshot for ever, as a tombstone.
+
+    Raises:
+        ConfigError: The crate is unclaimed.
+    """
+    name = request.crate
+    if _entry(published.shard, name) is None:
+        raise ConfigError(f"{name} is not claimed")
+    return Proposal(request, _shard(published.shard, name, None, now), published.by_role(name))
+
+
+def _next(published: Envelope[Targets] | None) -> int:
+    return 1 if published is None else published.signed.version + 1
+
+
+def _entry(shard: Envelope[Targets], name: CrateName) -> DelegatedRole | None:
+    delegations = shard.signed.delegations
+    return None if delegations is None else delegations.roles.get(paths.owner_role(name))
+
+
+def _met(keys: RoleKeys, envelope: Envelope[Targets]) -> bool:
+    try:
+        keys.check(envelope, "", "")
+    except ThresholdNotMet:
+        return False
+    return True
+
+
+def _shard(
+    shard: Envelope[Targets], name: CrateName, owners: RoleKeys | None, now: datetime
+) -> dict[str, Envelope[Targets]]:
+    """The next version of a shard with one entry set to these owners, or taken out."""
+    role = paths.claims_shard_role(name.shard)
+    entries = dict(shard.signed.delegations.roles) if shard.signed.delegations is not None else {}
+    entries.pop(paths.owner_role(name), None)
+    if owners is not None:
+        entries[paths.owner_role(name)] = DelegatedRole(
+            paths.owner_role(name), owners, True, paths.owner_patterns(name)
+        )
+    delegations = roles.delegate_by_name(
+        roles.delegation(entry.name, entry.signers, entry.paths or (), terminating=entry.terminating)
+        for _, entry in sorted(entries.items())
+    )
+    signed = roles.targets(
+        shard.signed.version + 1,
+        now + roles.OFFLINE_LIFE,
+        delegations=delegations if entries else None,
+        extra=dict(shard.signed.extra),
+    )
+    return {role: draft(role, signed)}
+
+
+def _owner(
+    name: CrateName, version: int, facts: ClaimFacts, listed: JsonObject, adopted: Sequence[str], now: datetime
+) -> JsonObject:
+    crate = roles.delegation(
+        paths.crate_role(name), facts.releasers.signers, paths.crate_patterns(name), terminating=True
+    )
+    words = facts.to_object()
+    if adopted:
+        words["adopted"] = list[Json](adopted)
+    return roles.targets(
+        version,
+        now + roles.CLAIM_LIFE,
+        listed=listed,
+        delegations=roles.delegate_by_name([crate]),
+        extra={FIELD: words},
+    )
+
+
+def _with_layout(
+    name: CrateName, version: int, listed: JsonObject, layout: NewLayout | None, releases: Releases
+) -> tuple[JsonObject, dict[str, bytes]]:
+    """The owner role's targets with a new layout in force, and the layout's file."""
+    if layout is None:
+        return listed, {}
+    path = paths.layout_path(name, version)
+    entry = roles.target(len(layout.data), hashlib.sha256(layout.data).hexdigest(), layout.terms.to_custom())
+    return {**listed, path: entry}, {path: layout.data}
+
+
+def _replaced(demands: Demands, releases: Releases, layout: NewLayout | None) -> JsonObject:
+    """The layouts that stand, as targets; the one in force is bound to its releases when a new one comes."""
+    listed: JsonObject = {}
+    bound = {digest for one in demands.layouts for digest in one.releases or ()} | demands.adopted
+    for one in demands.layouts:
+        kept: OwnedLayoutFile | None = one
+        if one.releases is None and layout is not None:
+            made = {item.tarball.sha256 for item in releases if item.bundle is not None} - bound
+            custom = one.custom | {"releases": list[Json](sorted(made))}
+            kept = replace(one, custom=custom) if made else None
+        if kept is not None:
+            listed[kept.path] = roles.target(kept.file.length, kept.file.sha256, kept.custom)
+    return listed

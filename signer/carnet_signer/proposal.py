@@ -1,0 +1,406 @@
+"""Next versions of a crate's roles, in a folder that passes from one signer to the next.
+
+::
+
+    DIR/request.json      what is asked, in words
+    DIR/roles/<role>.json what is to be signed; every signer adds a signature
+    DIR/base/<role>.json  what is published now, to compare with
+    DIR/targets/...       layouts, tarballs and bundles, by target path
+    DIR/lines/<stem>.json index lines of new versions
+
+Copies may be signed at the same time by several people: merging takes the union of the signatures that are valid, over
+the same content. Nobody needs all the keys in one place, and nothing in the folder is secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from carnet import durable, paths, strictjson
+from carnet.claim import ClaimFacts
+from carnet.errors import ConfigError, FormatError, SigningError, ThresholdNotMet
+from carnet.keys import PublicKey, Signature, signers
+from carnet.metadata import Envelope, RoleKeys, Root, Targets, parse_role
+from carnet.names import CrateName
+from carnet.strictjson import Json, JsonObject
+from carnet.submission import Submission, crate_of_stem, roles_of
+from carnet_signer import roles
+from carnet_signer.keyring import Signer
+
+MAX_FILE = 160 * 1024 * 1024
+_MAX_REQUEST = 1024 * 1024
+_KINDS = ("claim", "owners", "release", "give-up")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked, for people; nothing is decided by it but whether a takeover is meant.
+
+    Attributes:
+        kind: `claim`, `owners` (who owns, who releases, by which layout), `release`, or `give-up`.
+        crate: Which crate.
+        asked: When, as metadata writes times.
+        evidence: Why the registry should agree, one line each.
+        takeover: Whether the previous owners are known not to sign.
+    """
+
+    kind: str
+    crate: CrateName
+    asked: str
+    evidence: tuple[str, ...] = ()
+    takeover: bool = False
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Request:
+        """Read `request.json`.
+
+        Raises:
+            FormatError: Not a request.
+        """
+        value = strictjson.parse_object(data, "request.json", max_bytes=_MAX_REQUEST)
+        match value:
+            case {
+                "_type": "carnet-request",
+                "version": 1,
+                "kind": str(kind),
+                "crate": str(crate),
+                "asked": str(asked),
+                "evidence": list(evidence),
+                "takeover": bool(takeover),
+            } if kind in _KINDS and all(isinstance(line, str) for line in evidence):
+                return cls(kind, CrateName(crate), asked, tuple(map(str, evidence)), takeover)
+            case _:
+                raise FormatError("request.json is not a request of `carnet claim` or `carnet release`")
+
+    def to_bytes(self) -> bytes:
+        """As a file."""
+        return strictjson.canonical(
+            {
+                "_type": "carnet-request",
+                "version": 1,
+                "kind": self.kind,
+                "crate": str(self.crate),
+                "asked": self.asked,
+                "evidence": list[Json](self.evidence),
+                "takeover": self.takeover,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """People who must sign one role.
+
+    Attributes:
+        role: Which role.
+        who: Who they are, in words.
+        signers: Their keys and threshold.
+        people: Names by key id, as far as they are known.
+        signed: The keys that have signed.
+        waived: Whether the role may be published without them: a takeover.
+    """
+
+    role: str
+    who: str
+    signers: RoleKeys
+    people: Mapping[str, str]
+    signed: tuple[PublicKey, ...]
+    waived: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether enough of them have signed."""
+        return len(self.signed) >= self.signers.threshold
+
+    @property
+    def missing(self) -> tuple[PublicKey, ...]:
+        """The keys that have not signed."""
+        done = {key.material for key in self.signed}
+        return tuple(key for key in self.signers.keys if key.material not in done)
+
+    def name(self, key: PublicKey) -> str:
+        """What to call the holder of a key."""
+        return self.people.get(key.keyid) or f"the holder of key {key.keyid[:12]}"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Everything in the folder.
+
+    Attributes:
+        request: What is asked.
+        drafts: Role name to its next version, with the signatures so far.
+        base: Role name to what is published now: top-level targets, claims, and the crate's own roles.
+        targets: Target path to bytes.
+        lines: Index lines of new versions, by `<name>-<version>`.
+    """
+
+    request: Request
+    drafts: Mapping[str, Envelope[Targets]]
+    base: Mapping[str, Envelope[Targets]]
+    targets: Mapping[str, bytes] = field(default_factory=dict)
+    lines: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def crate(self) -> CrateName:
+        """Which crate it is about."""
+        return self.request.crate
+
+    def after(self, role: str) -> Envelope[Targets] | None:
+        """A role as it will be: the draft, or what is published."""
+        return self.drafts.get(role) or self.base.get(role)
+
+    # --- who signs ---
+
+    def quorums(self) -> tuple[Quorum, ...]:
+        """Everybody whose signature is needed, in the order in which they look at it.
+
+        Raises:
+            FormatError: The folder lacks the role that says who signs another one.
+        """
+        return tuple(self._quorums())
+
+    def _quorums(self) -> Iterator[Quorum]:
+        shard, owner, crate = roles_of(self.crate)
+        if owner in self.drafts:
+            facts = self._facts(self.drafts[owner])
+            if owner in self.base:
+                before = self._facts(self.base[owner]).owners
+                if not before.signers.same_as(facts.owners.signers):
+                    waived = self.request.takeover
+                    yield self._quorum(owner, "previous owners", before.signers, before.people, waived=waived)
+            yield self._quorum(owner, "owners", self._signers_of(shard, owner), facts.owners.people)
+        if crate in self.drafts:
+            facts = self._facts(self.after(owner))
+            yield self._quorum(crate, "release keys", self._signers_of(owner, crate), facts.releasers.people)
+        if shard in self.drafts:
+            yield self._quorum(shard, "the registry's holders", self._signers_of(paths.CLAIMS, shard), {})
+
+    def _facts(self, owner: Envelope[Targets] | None) -> ClaimFacts:
+        if owner is None:
+            raise FormatError(f"the folder lacks the role {paths.owner_role(self.crate)}")
+        return ClaimFacts.of(owner.signed)
+
+    def _signers_of(self, delegator: str, role: str) -> RoleKeys:
+        envelope = self.after(delegator)
+        delegations = None if envelope is None else envelope.signed.delegations
+        found = None if delegations is None else delegations.signers_of(role)
+        if found is None:
+            raise FormatError(f"the folder's {delegator} does not say who signs {role}")
+        return found
+
+    def _quorum(
+        self, role: str, who: str, keys: RoleKeys, people: Mapping[str, str], *, waived: bool = False
+    ) -> Quorum:
+        draft = self.drafts[role]
+        signed = signers(keys.keys, draft.signatures, draft.message)
+        return Quorum(role, who, keys, people, tuple(signed), waived)
+
+    @property
+    def final(self) -> bool:
+        """Whether enough people have signed everything."""
+        return all(quorum.met or quorum.waived for quorum in self.quorums())
+
+    def sign(self, signer: Signer) -> tuple[Proposal, tuple[Quorum, ...]]:
+        """Sign whichever of the roles the key belongs to.
+
+        Returns:
+            The proposal with the signatures, and what they count for.
+
+        Raises:
+            SigningError: None of the roles is this key's to sign.
+        """
+        material = signer.public_key.material
+        mine = [(quorum, key) for quorum in self.quorums() for key in quorum.signers.keys if key.material == material]
+        if not mine:
+            raise SigningError(
+                f"key {signer.public_key.keyid[:12]} signs none of {', '.join(sorted(self.drafts))}",
+                hint="`carnet claim status` and `carnet release status` say whose signatures are missing",
+            )
+        drafts = dict(self.drafts)
+        for quorum, key in mine:
+            draft = drafts[quorum.role]
+            made = Signature(key.keyid, signer.sign(draft.message).sig)
+            drafts[quorum.role] = _with_signatures(draft, [made])
+        signed = replace(self, drafts=drafts)
+        return signed, tuple(quorum for quorum, _ in mine)
+
+    def merge(self, other: Proposal) -> Proposal:
+        """Take the valid signatures of another copy.
+
+        Raises:
+            ConfigError: The copy is not of the same proposal.
+        """
+        if {role: draft.message for role, draft in self.drafts.items()} != {
+            role: draft.message for role, draft in other.drafts.items()
+        }:
+            raise ConfigError(
+                "the two copies do not say the same: their signatures cannot be put together",
+                hint="start from one folder and hand out copies of it",
+            )
+        theirs = replace(other, base=self.base, request=self.request)
+        drafts = dict(self.drafts)
+        for quorum in theirs.quorums():
+            draft = other.drafts[quorum.role]
+            good = {key.keyid for key in quorum.signed}
+            drafts[quorum.role] = _with_signatures(
+                drafts[quorum.role], [one for one in draft.signatures if one.keyid in good]
+            )
+        return replace(self, drafts=drafts)
+
+    def check_base(self, root: Root) -> None:
+        """Demand that what the folder says is published was signed by the root's holders, their delegates and so on.
+
+        How new it is cannot be told without the network: the mirror refuses what is not the next version.
+
+        Raises:
+            ThresholdNotMet: It was not.
+            FormatError: A role is missing.
+        """
+        shard, owner, crate = roles_of(self.crate)
+        checked = [(paths.TARGETS, root.roles[paths.TARGETS])]
+        for delegator, role in ((paths.TARGETS, paths.CLAIMS), (paths.CLAIMS, shard), (shard, owner), (owner, crate)):
+            if role in (owner, crate) and role not in self.base:
+                continue
+            envelope = self.base.get(delegator)
+            delegations = None if envelope is None else envelope.signed.delegations
+            keys = None if delegations is None else delegations.signers_of(role)
+            if keys is None:
+                raise FormatError(f"the folder's base lacks {delegator}, or it does not delegate to {role}")
+            checked.append((role, keys))
+        for role, keys in checked:
+            if role not in self.base:
+                raise FormatError(f"the folder's base lacks {role}")
+            keys.check(self.base[role], f"the folder's copy of {role}", "5.6.3")
+
+    def submission(self) -> Submission:
+        """What the mirror gets.
+
+        Raises:
+            ThresholdNotMet: Signatures are missing.
+        """
+        for quorum in self.quorums():
+            if not quorum.met and not quorum.waived:
+                raise ThresholdNotMet(
+                    f"{quorum.role} has {len(quorum.signed)} of the {quorum.signers.threshold} signatures "
+                    f"that it needs from {quorum.who}",
+                    hint="`carnet release status` or `carnet claim status` says who signs next",
+                )
+        files = {role: draft.raw for role, draft in self.drafts.items()}
+        return Submission(self.crate, files, self.targets, self.lines)
+
+
+def draft(role: str, signed: JsonObject) -> Envelope[Targets]:
+    """The next version of a role, without signatures, read back by the strict parser: what it refuses is not written.
+
+    Raises:
+        FormatError: It is not a role that clients would read.
+    """
+    data = roles.file_bytes(strictjson.canonical(signed, role), [])
+    return parse_role(data, Targets, max_bytes=roles.MAX_ROLE_FILE, what=role)
+
+
+def read_role(data: bytes, role: str) -> Envelope[Targets]:
+    """Read a targets role's file.
+
+    Raises:
+        FormatError: It is not one.
+    """
+    return parse_role(data, Targets, max_bytes=roles.MAX_ROLE_FILE, what=role)
+
+
+def _with_signatures(draft: Envelope[Targets], new: Iterable[Signature]) -> Envelope[Targets]:
+    by_id = {one.keyid: one for one in draft.signatures} | {one.keyid: one for one in new}
+    ordered = [by_id[keyid] for keyid in sorted(by_id)]
+    return replace(draft, raw=roles.file_bytes(draft.message, ordered), signatures=tuple(ordered))
+
+
+# --- the folder ---
+
+
+def save(proposal: Proposal, folder: Path) -> None:
+    """Write a proposal into a new or empty folder.
+
+    Raises:
+        ConfigError: There is something in the folder.
+        StorageError: The disk failed.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} is there already", hint="name a folder that does not exist yet")
+    files = {
+        **{f"roles/{paths.role_file(role)}.json": draft.raw for role, draft in proposal.drafts.items()},
+        **{f"base/{paths.role_file(role)}.json": role_file.raw for role, role_file in proposal.base.items()},
+        **{f"targets/{path}": data for path, data in proposal.targets.items()},
+        **{f"lines/{stem}.json": data for stem, data in proposal.lines.items()},
+        "request.json": proposal.request.to_bytes(),
+    }
+    for name, data in files.items():
+        place = folder / name
+        durable.make_folder(place.parent)
+        durable.write_file(place, data)
+
+
+def save_signatures(proposal: Proposal, folder: Path) -> None:
+    """Write the role files again, with the signatures that were added.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    files = {f"{paths.role_file(role)}.json": draft.raw for role, draft in proposal.drafts.items()}
+    durable.write_files(folder / "roles", files)
+
+
+def load(folder: Path) -> Proposal:
+    """Read a folder that `save` wrote, perhaps by way of many people.
+
+    Raises:
+        ConfigError: It is no such folder, or holds something that has no place there.
+        FormatError: A file in it does not parse.
+        StorageError: A file cannot be read.
+    """
+    try:
+        request = Request.from_bytes(_read(folder / "request.json", _MAX_REQUEST))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{folder} is not a folder of `carnet claim new` or `carnet release assemble`",
+            hint="name the folder that holds request.json",
+        ) from None
+    own = roles_of(request.crate)
+    drafts = _roles(folder / "roles", own)
+    if not drafts:
+        raise ConfigError(f"{folder} holds nothing to sign")
+    base = _roles(folder / "base", (paths.TARGETS, paths.CLAIMS, *own))
+    targets = dict(_files(folder / "targets"))
+    lines = {}
+    for name, data in _files(folder / "lines"):
+        stem = name.removesuffix(".json")
+        crate_of_stem(request.crate, stem)
+        lines[stem] = data
+    return Proposal(request, drafts, base, targets, lines)
+
+
+def _roles(folder: Path, known: Iterable[str]) -> dict[str, Envelope[Targets]]:
+    expected = {f"{paths.role_file(role)}.json": role for role in known}
+    found = {}
+    for name, data in _files(folder):
+        if name not in expected:
+            raise ConfigError(f"{folder / name} has no place in this folder")
+        found[expected[name]] = read_role(data, expected[name])
+    return found
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file below a folder, by relative path; links are refused, because they lead out of it."""
+    if not folder.exists():
+        return
+    for place in sorted(folder.rglob("*")):
+        if place.is_symlink():
+            raise ConfigError(f"{place} is a symbolic link", hint="these folders hold plain files only")
+        if place.is_file():
+            yield place.relative_to(folder).as_posix(), _read(place, MAX_FILE)
+
+
+def _read(path: Path, most: int) -> bytes:
+    return durable.read_file(path, "the file", max_bytes=most)

@@ -1,0 +1,181 @@
+"""A release: from a tarball and the links of its steps to the next version of `crate.<name>`.
+
+The plan of `assemble`:
+
+    1. the tarball is read strictly                                                         -> CrateFile
+    2. its evidence: the owners' layout and the links, in one bundle                         -> Bundle
+    3. what cargo will resolve with, built from the manifest inside                          -> IndexLine
+    4. the version takes its place among those that are signed already                       -> Releases
+    5. all of it as the next version of the crate's role, for the release keys to sign       -> Proposal
+
+`carnet_signer.proposal` then passes from one release holder to the next; what the mirror gets is its `submission`. The
+mirror and every client check all of it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+
+from carnet import paths
+from carnet.bundle import Bundle
+from carnet.claim import ClaimFacts
+from carnet.crate import CrateFile, read_crate
+from carnet.dsse import Envelope
+from carnet.errors import ConfigError
+from carnet.index import IndexLine, line_from_crate
+from carnet.names import CrateId, CrateName, Version
+from carnet.releases import Demands, Digest, Releases, SignedRelease
+from carnet_signer import roles
+from carnet_signer.claims import Published
+from carnet_signer.proposal import Proposal, Request, draft
+
+
+def assemble(
+    published: Published,
+    name: CrateName,
+    tarball: bytes,
+    evidence: Bundle | None,
+    *,
+    now: datetime,
+) -> Proposal:
+    """Make a release ready to be signed.
+
+    Args:
+        published: The verified current roles.
+        name: The crate, as its claim is called.
+        tarball: The `.crate`.
+        evidence: From `gather`; None for a crate whose owners ask for no steps.
+        now: The time.
+
+    Raises:
+        ConfigError: The crate is unclaimed, or another one.
+        FormatError: The version was released already.
+        ArchiveRefused: The tarball breaks a rule.
+    """
+    # 1. the tarball
+    crate = read_tarball(name, tarball)
+    # 2. its evidence
+    bundle = None if evidence is None else evidence.to_bytes()
+    # 3. the index line
+    line = line_from_crate(crate, pubtime=None)
+    # 4. among the versions
+    facts, releases = _signed(published, name)
+    release = SignedRelease(
+        crate.id,
+        Digest(crate.length, crate.sha256),
+        line.identity(),
+        False,
+        facts.registry,
+        None if bundle is None else Digest(len(bundle), hashlib.sha256(bundle).hexdigest()),
+    )
+    following = releases.with_release(release)
+    # 5. the next version of the role
+    targets = {paths.crate_path(crate.id): tarball}
+    if bundle is not None:
+        targets[paths.bundle_path(crate.id)] = bundle
+    return _proposal(published, crate.id.name, following, targets, {crate.id.stem: line.to_bytes()}, now)
+
+
+def read_tarball(name: CrateName, tarball: bytes) -> CrateFile:
+    """1. Read a tarball that must be of one crate.
+
+    Raises:
+        ConfigError: It is of another crate.
+        ArchiveRefused: It breaks a rule.
+    """
+    crate = read_crate(tarball)
+    if crate.id.name.canonical != name.canonical:
+        raise ConfigError(f"the tarball is {crate.id}, not a version of {name}")
+    return crate
+
+
+def gather(published: Published, name: CrateName, layout: bytes | None, links: Iterable[Envelope]) -> Bundle | None:
+    """2. Put the layout in force and the links of the steps into one bundle.
+
+    Args:
+        published: The verified current roles.
+        name: The crate.
+        layout: The layout file that the owners put in force.
+        links: Of every step.
+
+    Returns:
+        The bundle; None when the owners ask for no steps and there are no links.
+
+    Raises:
+        ConfigError: The layout is not the one in force, or the owners ask for steps and there are no links.
+        FormatError: A link does not parse.
+    """
+    if published.owner is None:
+        raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
+    in_force = Demands.of(name, published.owner.signed).in_force
+    links = list(links)
+    if in_force is None:
+        if links or layout is not None:
+            raise ConfigError(
+                f"the owners of {name} put no layout in force: there is nothing to hold the links against",
+                hint="leave the links out, or put a layout in force with `carnet claim handover --layout`",
+            )
+        return None
+    if layout is None or hashlib.sha256(layout).hexdigest() != in_force.file.sha256:
+        raise ConfigError(
+            f"the layout is not the one that the owners of {name} put in force ({in_force.path})",
+            hint="the mirror serves it; leave --layout out to fetch it",
+        )
+    if not links:
+        raise ConfigError(
+            f"the owners of {name} ask for the steps of a layout, and there are no links",
+            hint="record the steps with `carnet record`, then name the folder with --bundle-from",
+        )
+    bundle = Bundle(layout, {})
+    for link in links:
+        bundle = bundle.with_link(link)
+    return bundle
+
+
+def yank(
+    published: Published, name: CrateName, versions: Iterable[Version], *, yanked: bool, now: datetime
+) -> Proposal:
+    """Take versions back, or give them again: the next version of the crate role.
+
+    Raises:
+        ConfigError: The crate is unclaimed.
+        FormatError: There is no such version, or it is in that state already.
+    """
+    _, releases = _signed(published, name)
+    for version in versions:
+        releases = releases.with_yank(version, yanked=yanked)
+    return _proposal(published, name, releases, {}, {}, now)
+
+
+def new_line(proposal: Proposal, crate: CrateId) -> IndexLine | None:
+    """The index line of a version that the proposal brings."""
+    data = proposal.lines.get(crate.stem)
+    return None if data is None else IndexLine.from_bytes(data)
+
+
+def _signed(published: Published, name: CrateName) -> tuple[ClaimFacts, Releases]:
+    if published.owner is None or published.crate is None:
+        raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
+    return ClaimFacts.of(published.owner.signed), Releases.of(name, published.crate.signed)
+
+
+def _proposal(
+    published: Published,
+    name: CrateName,
+    releases: Releases,
+    targets: dict[str, bytes],
+    lines: dict[str, bytes],
+    now: datetime,
+) -> Proposal:
+    version = 1 if published.crate is None else published.crate.signed.version + 1
+    role = paths.crate_role(name)
+    signed = roles.targets(version, now + roles.CLAIM_LIFE, listed=releases.to_targets())
+    return Proposal(
+        Request("release", name, roles.at(now)),
+        {role: draft(role, signed)},
+        published.by_role(name),
+        targets,
+        lines,
+    )

@@ -1,0 +1,349 @@
+"""What a proposal comes to: what is wrong with it, and in words what its signers would sign.
+
+A folder that passes through many hands may have been changed on the way. Nothing in it is believed: what is shown is
+read from the very bytes that would be signed, compared with what is published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from carnet.claim import ClaimFacts, Holders
+from carnet.duties import Terms
+from carnet.errors import CarnetError, FormatError, VerificationError
+from carnet.example_keys import refuse_example_keys
+from carnet.index import IndexLine
+from carnet.intoto import Layout
+from carnet.layoutlint import check_layout
+from carnet.metadata import DelegatedRole, Envelope, Targets
+from carnet.releases import Demands, Differences, Releases, SignedRelease
+from carnet.structure import check_structure
+from carnet.submission import roles_of
+from carnet_signer import roles
+from carnet_signer.proposal import Proposal
+
+WAITING = timedelta(days=7)
+"""How long a claim should be public before the registry's holders sign it."""
+_SLACK = timedelta(days=1)
+
+
+def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> None:
+    """Refuse a proposal that a mirror or a client would refuse, or that does more than its folder is about.
+
+    Args:
+        proposal: Read from its folder.
+        now: The time.
+        example_keys: Whether keys of `keys-example/` are let through.
+
+    Raises:
+        CarnetError: The first thing that is wrong.
+    """
+    shard, owner, crate = roles_of(proposal.crate)
+    for role, envelope in proposal.drafts.items():
+        check_structure(role, envelope.signed)
+        before = proposal.base.get(role)
+        expected = 1 if before is None else before.signed.version + 1
+        if envelope.signed.version != expected:
+            raise VerificationError(
+                f"the draft of {role} is of version {envelope.signed.version}, and {expected} is next",
+                hint="make the folder again: something was published meanwhile",
+            )
+        life = roles.OFFLINE_LIFE if role == shard else roles.CLAIM_LIFE
+        if not now < envelope.signed.expires <= now + life + _SLACK:
+            raise VerificationError(
+                f"the draft of {role} expires on {envelope.signed.expires:%Y-%m-%d}: that is not its life"
+            )
+    if shard in proposal.drafts:
+        _lint_shard(proposal, shard, owner)
+    if proposal.request.kind == "give-up":
+        if set(proposal.drafts) != {shard} or _entry_of(proposal.drafts[shard], owner):
+            raise VerificationError("giving a crate up takes its entry out of the shard and does nothing else")
+        return
+    facts = _facts(proposal.after(owner), owner)
+    listed = _entry_of(proposal.after(shard), owner)
+    if listed is None or not listed.signers.same_as(facts.owners.signers):
+        raise VerificationError(f"{shard} and {owner} do not name the same owners")
+    keys = (*facts.owners.signers.keys, *facts.releasers.signers.keys)
+    refuse_example_keys(keys, allow=example_keys)
+    if owner in proposal.drafts:
+        _lint_layouts(proposal, owner)
+    if crate in proposal.drafts:
+        _lint_releases(proposal, facts, crate)
+    _lint_targets(proposal)
+
+
+def _lint_shard(proposal: Proposal, shard: str, owner: str) -> None:
+    before, after = (
+        {} if one.signed.delegations is None else dict(one.signed.delegations.roles)
+        for one in (_needed(proposal.base, shard), proposal.drafts[shard])
+    )
+    for role in sorted((before.keys() | after.keys()) - {owner}):
+        old, new = before.get(role), after.get(role)
+        if old is None or new is None or old.signers != new.signers:
+            raise VerificationError(f"the draft of {shard} changes {role}, which this proposal is not about")
+
+
+def _lint_layouts(proposal: Proposal, owner: str) -> None:
+    demands = Demands.of(proposal.crate, proposal.drafts[owner].signed)
+    for layout in demands.layouts:
+        data = proposal.targets.get(layout.path)
+        if data is not None:
+            check_layout(Layout.from_envelope(data), Terms.from_custom(layout.custom))
+
+
+def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
+    after = Releases.of(proposal.crate, proposal.drafts[crate].signed)
+    changes = differences(proposal)
+    if changes.lost:
+        raise VerificationError(
+            f"{changes.lost[0]} is gone or changed: a released version stays as it is",
+            hint="to take a version back, `carnet release yank`",
+        )
+    for release in after:
+        if release.registry != facts.registry:
+            raise VerificationError(f"{release.id} is for the registry {release.registry[:60]!a}, not {facts.registry}")
+    added = {f"{release.id.stem}": release for release in changes.added}
+    for stem, line in proposal.lines.items():
+        if stem not in added:
+            raise VerificationError(f"there is an index line of {stem}, which is no new version")
+        _same_line(added[stem], IndexLine.from_bytes(line))
+
+
+def _same_line(release: SignedRelease, line: IndexLine) -> None:
+    if (line.id, line.cksum, line.identity()) != (release.id, release.tarball.sha256, release.index):
+        raise VerificationError(f"the index line of {release.id} is not the one that would be signed")
+
+
+def _lint_targets(proposal: Proposal) -> None:
+    wanted = {path: target for envelope in proposal.drafts.values() for path, target in envelope.signed.targets.items()}
+    for path, data in proposal.targets.items():
+        target = wanted.get(path)
+        if target is None:
+            raise VerificationError(f"the folder holds {path}, which no role in it names")
+        if (target.length, target.sha256) != (len(data), hashlib.sha256(data).hexdigest()):
+            raise VerificationError(f"{path} in the folder is not the file that would be signed")
+
+
+def differences(proposal: Proposal) -> Differences:
+    """What the crate role's draft changes."""
+    _, _, crate = roles_of(proposal.crate)
+    none = Releases(proposal.crate, {})
+    before, after = proposal.base.get(crate), proposal.after(crate)
+    return Differences.between(
+        none if before is None else Releases.of(proposal.crate, before.signed),
+        none if after is None else Releases.of(proposal.crate, after.signed),
+    )
+
+
+# --- in words ---
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One paragraph of a review.
+
+    Attributes:
+        title: What it is about.
+        lines: What is to be known.
+        alarm: Whether nobody should overlook it.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    alarm: bool = False
+
+
+def describe(proposal: Proposal, *, now: datetime) -> tuple[Words, ...]:
+    """Say what the drafts would do, in the order in which a holder should look at it.
+
+    Raises:
+        CarnetError: A draft cannot be read.
+    """
+    return tuple(_describe(proposal, now))
+
+
+def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
+    shard, owner, crate = roles_of(proposal.crate)
+    yield Words(*_heading(proposal))
+    yield from _takeover(proposal)
+    if proposal.request.kind == "give-up":
+        yield Words(
+            "AFTER THIS NOBODY VOUCHES FOR THE CRATE",
+            ("clients that saw it claimed refuse it from then on; its roles stay as a tombstone",),
+            alarm=True,
+        )
+        return
+    if owner in proposal.drafts:
+        facts, before = _facts(proposal.drafts[owner], owner), proposal.base.get(owner)
+        old = None if before is None else ClaimFacts.of(before.signed)
+        yield _team(
+            "owners", "choose the layout and who may release", facts.owners, None if old is None else old.owners
+        )
+        yield _team("release keys", "sign every version", facts.releasers, None if old is None else old.releasers)
+        yield _layouts(proposal, owner)
+        yield from _weak(facts)
+    if crate in proposal.drafts:
+        yield from _versions(proposal)
+    if shard in proposal.drafts:
+        draft = proposal.drafts[shard].signed
+        yield Words(
+            f"{shard}, version {draft.version}",
+            (f"appoints the owners above for {proposal.crate} and changes nobody else's entry",),
+        )
+    if proposal.request.kind in ("claim", "owners") and shard in proposal.drafts:
+        yield _evidence(proposal, now)
+
+
+_KIND = {
+    "claim": "a claim of {}",
+    "owners": "new owners, release keys or layout of {}",
+    "release": "a change to the versions of {}",
+    "give-up": "GIVING {} UP",
+}
+
+
+def _heading(proposal: Proposal) -> tuple[str, tuple[str, ...]]:
+    name = proposal.crate
+    lines = [f"{role}: version {proposal.drafts[role].signed.version}" for role in sorted(proposal.drafts)]
+    if str(name) != name.canonical:
+        lines.append(f"the claim covers every spelling of {name.canonical}")
+    return _KIND[proposal.request.kind].format(name), tuple(lines)
+
+
+def _takeover(proposal: Proposal) -> Iterator[Words]:
+    for quorum in proposal.quorums():
+        if quorum.who != "previous owners" or quorum.met:
+            continue
+        people = ", ".join(quorum.name(key) for key in quorum.signers.keys)
+        if quorum.waived:
+            yield Words(
+                "THIS IS A TAKEOVER: THE PREVIOUS OWNERS DO NOT SIGN",
+                (
+                    f"the previous owners: {people}",
+                    "clients that saw them say so, and refuse the crate unless their policy allows it by name",
+                ),
+                alarm=True,
+            )
+        else:
+            yield Words(
+                "the previous owners have to sign as well",
+                (f"{quorum.signers.threshold} of: {people}", f"{len(quorum.signed)} have signed"),
+            )
+
+
+def _team(title: str, what: str, now: Holders, before: Holders | None) -> Words:
+    old = {} if before is None else dict(before.people)
+    lines = [f"{now.signers.threshold} of {len(now.signers.keys)} {what}"]
+    for key in now.signers.keys:
+        new = "" if before is None or key.keyid in old else "  (new)"
+        lines.append(f"{now.people[key.keyid]}: {key.keytype} key {key.keyid[:16]}{new}")
+    listed = {key.keyid for key in now.signers.keys}
+    lines += [f"{person}: no longer (key {keyid[:16]})" for keyid, person in old.items() if keyid not in listed]
+    if before is not None and before.signers.threshold != now.signers.threshold:
+        lines.append(f"the threshold was {before.signers.threshold}")
+    return Words(title, tuple(lines))
+
+
+def _layouts(proposal: Proposal, owner: str) -> Words:
+    demands = Demands.of(proposal.crate, proposal.drafts[owner].signed)
+    if demands.in_force is None:
+        return Words("no layout", ("releases need the release keys' signatures and no steps: level maintainer",))
+    terms, path = demands.in_force.terms, demands.in_force.path
+    lines = [f"{path}, sha256 {demands.in_force.file.sha256[:16]}", f"new releases reach at least: {terms.least_level}"]
+    data = proposal.targets.get(path)
+    if data is not None:
+        layout = Layout.from_envelope(data)
+        for step in layout.steps:
+            people = ", ".join(sorted({terms.person(layout.keys[keyid]) for keyid in step.keyids}))
+            lines.append(f"step {step.name}: {step.threshold} of {people}")
+        lines.append(f"it expires on {layout.expires:%Y-%m-%d}: releases are not accepted under it from then on")
+    if demands.adopted:
+        lines.append(f"{len(demands.adopted)} versions need no steps: they were published before")
+    return Words("the layout of releases", tuple(lines))
+
+
+def _weak(facts: ClaimFacts) -> Iterator[Words]:
+    lines = []
+    if facts.owners.signers.threshold == 1:
+        lines.append("one stolen owner's key is enough to replace everybody")
+    if facts.releasers.signers.threshold == 1:
+        lines.append("one stolen release key is enough to publish")
+    both = {key.material for key in facts.owners.signers.keys} & {key.material for key in facts.releasers.signers.keys}
+    if both:
+        lines.append("a key both owns and releases: whoever steals it in daily use holds an owner's key")
+    if lines:
+        yield Words("weak points", tuple(lines), alarm=True)
+
+
+def _versions(proposal: Proposal) -> Iterator[Words]:
+    changes = differences(proposal)
+    lines = [f"new: {_release(release)}" for release in changes.added if release.tarball.sha256 in _brought(proposal)]
+    adopted = [release for release in changes.added if release.tarball.sha256 not in _brought(proposal)]
+    if adopted:
+        lines.append(f"{len(adopted)} versions that are published already are adopted as they are, by digest:")
+        lines += [_release(release) for release in adopted[-20:]]
+    lines += [f"YANKED: {release.id}" for release in changes.yanked]
+    lines += [f"no longer yanked: {release.id}" for release in changes.unyanked]
+    lines += [f"new evidence: {release.id}" for release in changes.evidence]
+    yield Words("versions", tuple(lines) or ("no version changes",))
+    if changes.added and len(changes.yanked) > 1:
+        yield Words(
+            "A RELEASE THAT YANKS OTHERS",
+            ("pushing people to a new version by taking the good ones back is what account thieves do: ask why",),
+            alarm=True,
+        )
+
+
+def _brought(proposal: Proposal) -> set[str]:
+    return {hashlib.sha256(data).hexdigest() for path, data in proposal.targets.items() if path.endswith(".crate")}
+
+
+def _release(release: SignedRelease) -> str:
+    evidence = "with its evidence" if release.bundle is not None else "without evidence"
+    yanked = ", yanked" if release.yanked else ""
+    return f"{release.id}, sha256 {release.tarball.sha256[:16]}, {evidence}{yanked}"
+
+
+def _evidence(proposal: Proposal, now: datetime) -> Words:
+    lines = [f"asked on {proposal.request.asked}"]
+    try:
+        asked = datetime.strptime(proposal.request.asked, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=now.tzinfo)
+        ends = asked + WAITING
+        lines.append(
+            f"the waiting period of {WAITING.days} days {'ended' if ends <= now else 'ENDS'} on {ends:%Y-%m-%d}"
+        )
+    except ValueError:
+        raise FormatError(f"request.json: asked {proposal.request.asked[:40]!a} is not a time") from None
+    lines += [f"they say: {line}" for line in proposal.request.evidence] or ["NO EVIDENCE WAS GIVEN"]
+    return Words("before the registry signs", tuple(lines))
+
+
+def problem(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> CarnetError | None:
+    """What `lint` refuses, as a value."""
+    try:
+        lint(proposal, now=now, example_keys=example_keys)
+    except CarnetError as error:
+        return error
+    return None
+
+
+def _facts(owner: Envelope[Targets] | None, role: str) -> ClaimFacts:
+    if owner is None:
+        raise FormatError(f"the folder lacks {role}")
+    return ClaimFacts.of(owner.signed)
+
+
+def _entry_of(shard: Envelope[Targets] | None, owner: str) -> DelegatedRole | None:
+    if shard is None or shard.signed.delegations is None:
+        return None
+    return shard.signed.delegations.roles.get(owner)
+
+
+def _needed(base: Mapping[str, Envelope[Targets]], role: str) -> Envelope[Targets]:
+    found = base.get(role)
+    if found is None:
+        raise FormatError(f"the folder's base lacks {role}")
+    return found

@@ -1,0 +1,241 @@
+"""Claimed crates: the registry lists versions, and only what the maintainers signed counts.
+
+A registry's online keys sign index files. For a claimed crate they can say nothing new with them: a line is taken when
+the maintainers signed its identity, refused for that version alone when they did not, and a file that lacks a line they
+signed is refused as a whole, because hiding a fix is as good as breaking it. The yank state is the maintainers'; what
+the registry says beside it is shown as the registry's.
+
+In three steps, each on what the one before returned:
+
+    1. `read_signed`     the claim's roles, parsed                                        -> Signed
+    2. `attest`          one line of the registry's against them                          -> SignedRelease
+    3. `establish`       the owners' layout, carried out or not                            -> Established
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from carnet import paths
+from carnet.bundle import Bundle
+from carnet.crate import CrateFile, read_crate
+from carnet.dsse import Envelope
+from carnet.errors import FormatError, MetadataMismatch, NotFound, VerificationError
+from carnet.index import IndexFile, IndexLine
+from carnet.releases import Demands, OwnedLayoutFile, Releases, SignedRelease
+from carnet_verifier.claims import Claim
+from carnet_verifier.provenance import OwnedLayout, Provenance, check_provenance
+from carnet_verifier.repository import TrustedRepository, TrustedTarget
+
+_TELL = "whoever holds the mirror's online keys changed it; tell its operator"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What the owners and the release keys of one crate signed.
+
+    Attributes:
+        claim: The verified roles.
+        releases: Every version.
+        demands: What the owners ask of them.
+    """
+
+    claim: Claim
+    releases: Releases
+    demands: Demands
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedLine:
+    """One line of the registry's index file for a claimed crate.
+
+    Attributes:
+        line: The line, with the yank state that the maintainers signed; the registry's own where it is refused.
+        refusal: Why this version is not let in, or None.
+        note: What a person should know, or None.
+    """
+
+    line: IndexLine
+    refusal: VerificationError | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """How much stands behind one version of a claimed crate.
+
+    Attributes:
+        release: What was signed.
+        level: `maintainer`, `provenance` or `reproduced`.
+        least_level: What the owners ask of it.
+        adopted: Whether it was published before the crate had a layout, and the owners let it stand.
+        provenance: The evidence, from level `provenance` on.
+        crate: The tarball, when it was read.
+    """
+
+    release: SignedRelease
+    level: str
+    least_level: str
+    adopted: bool
+    provenance: Provenance | None = None
+    crate: CrateFile | None = None
+
+
+def read_signed(claim: Claim) -> Signed:
+    """1. Parse what the claim's verified roles say.
+
+    Raises:
+        FormatError: A role lists what is not its to list.
+    """
+    return Signed(claim, Releases.of(claim.name, claim.crate), Demands.of(claim.name, claim.owner))
+
+
+def check_complete(signed: Signed, index: IndexFile) -> None:
+    """Demand that no version that was signed is missing from an index file.
+
+    Raises:
+        MetadataMismatch: The registry hides one: the whole file is refused.
+    """
+    listed = {line.id for line in index.lines}
+    for release in signed.releases:
+        if release.id not in listed:
+            raise MetadataMismatch(
+                f"the index of {signed.releases.name} hides {release.id}, which its maintainers signed",
+                hint="the mirror, or whoever holds its online keys, left it out; tell its operator",
+            )
+
+
+def attest(signed: Signed, line: IndexLine) -> SignedRelease:
+    """2. Find what the maintainers signed for a line, and demand that the line is that.
+
+    Raises:
+        NotFound: They never signed this version.
+        MetadataMismatch: Another tarball, another line, or signed for another registry.
+    """
+    release = signed.releases.get(line.id.version)
+    if release is None or release.id != line.id:
+        newest = ", ".join(str(version) for version in list(signed.releases.versions)[-3:]) or "no version at all"
+        raise NotFound(
+            f"{line.id} was not signed by the maintainers of {signed.releases.name}, who sign every version",
+            hint=f"the registry alone lists it; the newest signed: {newest}",
+        )
+    if release.registry != signed.claim.facts.registry:
+        raise MetadataMismatch(
+            f"{line.id} was signed for the registry {release.registry[:60]!a}, "
+            f"the crate belongs to {signed.claim.facts.registry[:60]!a}"
+        )
+    if release.tarball.sha256 != line.cksum:
+        raise MetadataMismatch(
+            f"{line.id} has checksum {line.cksum} in the index, its maintainers signed {release.tarball.sha256}",
+            hint=_TELL,
+        )
+    if release.index != line.identity():
+        raise MetadataMismatch(
+            f"the index line of {line.id} is not the one that its maintainers signed",
+            hint=f"its dependencies or features differ: {_TELL}",
+        )
+    return release
+
+
+def judge_index(signed: Signed, index: IndexFile) -> tuple[JudgedLine, ...]:
+    """Judge every line of an index file: the lines that cargo may resolve with are those without a refusal.
+
+    Raises:
+        MetadataMismatch: The file hides a version.
+    """
+    check_complete(signed, index)
+    judged = []
+    for line in index.lines:
+        try:
+            release = attest(signed, line)
+        except VerificationError as error:
+            judged.append(JudgedLine(line, refusal=error))
+        else:
+            judged.append(JudgedLine(line.with_(yanked=release.yanked), note=yank_note(release, line)))
+    return tuple(judged)
+
+
+def yank_note(release: SignedRelease, line: IndexLine) -> str | None:
+    """Where the registry and the maintainers disagree about a yank, in words; None where they agree."""
+    if line.yanked and not release.yanked:
+        return f"the registry marks {line.id} as yanked; its maintainers did not sign that"
+    if release.yanked and not line.yanked:
+        return f"the maintainers of {line.id.name} yanked {line.id}; the registry does not say so"
+    return None
+
+
+def establish(
+    repository: TrustedRepository,
+    signed: Signed,
+    release: SignedRelease,
+    *,
+    accepted_at: datetime | None = None,
+    late: Sequence[Envelope] = (),
+) -> Established:
+    """3. See whether the owners' layout was carried out for a version that was signed.
+
+    A version without evidence is at level `maintainer`, whatever its owners ask: the policy compares. Evidence that is
+    there and does not hold is refused, not ignored.
+
+    Args:
+        repository: Where its files are.
+        signed: The claim that the release is of.
+        release: What `attest` returned.
+        accepted_at: The time, when a mirror is accepting the release: the layout's expiry counts then.
+        late: Rebuilders' links that arrived after the release.
+
+    Raises:
+        VerificationError: The tarball breaks a rule, or the evidence does not hold.
+        FormatError: The bundle or layout does not parse.
+        TransportError: A file could not be fetched.
+    """
+    adopted = release.tarball.sha256 in signed.demands.adopted
+    least = signed.demands.least_level(release)
+    layouts = [layout for layout in signed.demands.layouts if layout.vouches_for(release.tarball.sha256)]
+    if release.bundle is None or not layouts:
+        return Established(release, "maintainer", least, adopted)
+    crate_target, bundle_target, *layout_targets = _find(
+        repository, [paths.crate_path(release.id), paths.bundle_path(release.id), *(layout.path for layout in layouts)]
+    )
+    _same(crate_target, release.tarball.sha256)
+    _same(bundle_target, release.bundle.sha256)
+    tarball, bundle, *files = repository.download_many([crate_target, bundle_target, *layout_targets])
+    crate = read_crate(tarball, release.id)
+    owned = [_owned(layout, data) for layout, data in zip(layouts, files, strict=True)]
+    provenance = check_provenance(crate, owned, Bundle.from_bytes(bundle), accepted_at=accepted_at, late=late)
+    return Established(release, provenance.level, least, adopted, provenance, crate)
+
+
+def _owned(layout: OwnedLayoutFile, data: bytes) -> OwnedLayout:
+    return OwnedLayout(data, layout.terms, layout_version(layout))
+
+
+def layout_version(layout: OwnedLayoutFile) -> int:
+    """The version of the owner role that brought a layout: the number in its path.
+
+    Raises:
+        FormatError: Its path is not one of a layout.
+    """
+    number = layout.path.rpartition("/")[2].removesuffix(".layout.json")
+    if not number.isascii() or not number.isdigit() or len(number) > 18:
+        raise FormatError(f"{layout.path[:120]!a} is not the path of a layout")
+    return int(number)
+
+
+def _find(repository: TrustedRepository, wanted: Sequence[str]) -> list[TrustedTarget]:
+    found: Mapping[str, TrustedTarget | None] = repository.find_targets(wanted)
+    targets = []
+    for path in wanted:
+        target = found[path]
+        if target is None:
+            raise NotFound(f"signed metadata lists no target {path[:120]!a}")
+        targets.append(target)
+    return targets
+
+
+def _same(target: TrustedTarget, sha256: str) -> None:
+    """The search for a path ends in the crate's own role; anything else would be a hole in the tree of roles."""
+    if target.sha256 != sha256:
+        raise MetadataMismatch(f"{target.role} lists {target.path[:120]} with another digest than was signed")
