@@ -122,7 +122,7 @@ def read_crate(
     )
     manifest = _root_manifest(entries, folder, expected)  # 4
     if strict and warnings:
-        raise ArchiveRefused(f"{manifest.id}: {warnings[0]}")
+        raise ArchiveRefused(f"{manifest.id}: {'; '.join(warnings[:3])}")
     sha256 = hashlib.sha256(data).hexdigest()
     return CrateFile(manifest.id, sha256, len(data), entries, manifest, tuple(warnings))
 
@@ -236,7 +236,7 @@ def _folded(path: str) -> str:
 def _root_manifest(entries: tuple[CrateEntry, ...], folder: str, expected: CrateId | None) -> Manifest:
     roots = [entry for entry in entries if _folded(entry.path) == "cargo.toml"]
     if len(roots) != 1 or roots[0].path != "Cargo.toml":
-        found = ", ".join(entry.path for entry in roots) or "none"
+        found = ", ".join(ascii(entry.path) for entry in roots[:3]) or "none"
         raise ArchiveRefused(f"the archive must have exactly one Cargo.toml in its folder; it has {found}")
     if expected is not None and folder != expected.stem:
         raise ArchiveRefused(f"the archive's folder is {folder[:80]!a}, not {expected.stem!a}")
