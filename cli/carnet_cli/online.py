@@ -74,7 +74,7 @@ def command(
 
     It signs timestamps, snapshots and index bins: never an older version, never two contents under one version, never
     longer than a day, a week and 90 days.
-    """  # noqa: D301  -- click wants the character itself
+    """
     if (path is None) == (inherited_fd is None):
         raise ConfigError("say where to listen: `--socket PATH`")
     inherited = socket.socket(fileno=inherited_fd) if inherited_fd is not None else None

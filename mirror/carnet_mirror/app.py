@@ -25,7 +25,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from carnet.errors import CarnetError, FormatError
 from carnet.names import CrateId
 from carnet.paths import DOWNLOAD_PREFIX, METADATA_PREFIX, SPARSE_INDEX_PREFIX, TARGETS_PREFIX, metadata_name
-from carnet_mirror.store import Store, StoredFile
+from carnet_mirror.records import StoredFile
+from carnet_mirror.store import Store
 
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
@@ -176,19 +177,22 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        status, sent = 0, 0
+        logged = False
 
-        async def counted(message: Message) -> None:
-            nonlocal status, sent
+        async def logging(message: Message) -> None:
+            nonlocal logged
             if message["type"] == "http.response.start":
-                status = message["status"]
-                sent = int(Headers(raw=message["headers"]).get("content-length", "0"))
+                # Before the answer leaves: whoever has an answer finds its line.
+                length = int(Headers(raw=message["headers"]).get("content-length", "0"))
+                self._write(scope, message["status"], length, time.monotonic() - started)
+                logged = True
             await send(message)
 
         try:
-            await self._app(scope, receive, counted)
+            await self._app(scope, receive, logging)
         finally:
-            self._write(scope, status, sent, time.monotonic() - started)
+            if not logged:
+                self._write(scope, 500, 0, time.monotonic() - started)
 
     def _write(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
         request = Request(scope)

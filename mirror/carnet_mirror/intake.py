@@ -29,7 +29,9 @@ from carnet.metadata import Targets, parse_role
 from carnet.names import CrateId
 from carnet.releases import Differences, Releases, SignedRelease
 from carnet.submission import Submission, roles_of
-from carnet_mirror.store import Store, StoredVersion
+from carnet_mirror.records import StoredVersion
+from carnet_mirror.store import Store
+from carnet_mirror.writing import writing
 from carnet_signer.publish import Change, OnlineSigner, publish
 from carnet_verifier.claimed import Signed, establish, judge_index, read_signed
 from carnet_verifier.local import ReadFetcher
@@ -92,7 +94,7 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         SigningError: The online signer refused.
     """
     submission = Submission.from_bytes(body)  # 1.
-    with store.change():
+    with writing(store, online, now=now):
         current = _current(store, now)
         if _already(current, submission):  # 2.
             return _receipt(submission, Differences((), (), (), (), ()), snapshot=None)

@@ -28,22 +28,29 @@ CREATE TABLE documents (
     body BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Every immutable file below the mirror's directory. A file without a row is the rest of an interrupted publish.
+-- Every immutable file below the mirror's directory. One that is not published yet is not served; a file without a row
+-- is left over from a publish that was given up.
 CREATE TABLE files (
-    path   TEXT PRIMARY KEY,
-    sha256 TEXT NOT NULL,
-    length INTEGER NOT NULL
+    path      TEXT PRIMARY KEY,
+    sha256    TEXT NOT NULL,
+    length    INTEGER NOT NULL,
+    published INTEGER NOT NULL CHECK (published IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
+"""
+
+# Twice: what is published, and what a publish that is under way will make of it. The second replaces the first in the
+# transaction that writes the timestamp.
+_CRATES = """
 -- One spelling for each crate: `foo-bar` and `foo_bar` are the same one.
-CREATE TABLE crates (
+CREATE TABLE {prefix}crates (
     canonical    TEXT PRIMARY KEY,
     name         TEXT NOT NULL UNIQUE,
     index_sha256 TEXT NOT NULL         -- the published sparse-index file
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE versions (
-    canonical      TEXT NOT NULL REFERENCES crates (canonical),
+CREATE TABLE {prefix}versions (
+    canonical      TEXT NOT NULL REFERENCES {prefix}crates (canonical),
     version        TEXT NOT NULL,
     checksum       TEXT NOT NULL,      -- sha256 of the tarball
     length         INTEGER NOT NULL,
@@ -52,6 +59,7 @@ CREATE TABLE versions (
     upstream       TEXT NOT NULL,      -- where it came from
     pubtime_source TEXT NOT NULL CHECK (pubtime_source IN ('upstream', 'first-seen')),
     first_seen     TEXT NOT NULL,
+    digest         TEXT NOT NULL,      -- of the values before it: finds a damaged disk
     PRIMARY KEY (canonical, version)
 ) STRICT, WITHOUT ROWID;
 """
@@ -66,7 +74,8 @@ def create(path: Path) -> sqlite3.Connection:
     with failures(path):
         connection = sqlite3.connect(path, isolation_level=None)
         _demand_durability(connection, path)
-        connection.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={VERSION};COMMIT;")
+        crates = _CRATES.format(prefix="") + _CRATES.format(prefix="staged_")
+        connection.executescript(f"BEGIN;{_TABLES}{crates}PRAGMA user_version={VERSION};COMMIT;")
         return connection
 
 

@@ -7,9 +7,11 @@
     DIR/targets/             index/se/rd/<sha256>.serde, and what claimed crates publish
     DIR/blobs/<hh>/<sha256>  tarballs of unclaimed crates
 
-A publish is one transaction. Files are written first, under names that nothing refers to yet; `timestamp.json`, the
-rows that say which files count, and the state of each version are committed together. A crash at any point leaves the
-old publication or the new one; files without a row are left-overs that the next publish may overwrite.
+Files are written first, under names that nothing refers to yet. With the snapshot, all that a publish brings is
+committed as *staged*: neither served nor counted, and durable before the online signer is asked for a timestamp. With
+`timestamp.json` it becomes what is published, in one transaction. A crash leaves the old publication or the new one;
+what is staged is then completed or dropped by the next writer, depending on whether its timestamp was ever signed (see
+`carnet_mirror.writing`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -27,71 +29,44 @@ from filelock import FileLock, Timeout
 
 from carnet import durable
 from carnet.errors import ConfigError, FormatError, StorageError, VerificationError
-from carnet.index import IndexFile, IndexLine
+from carnet.index import IndexFile
 from carnet.names import CrateId, CrateName
 from carnet.paths import METADATA_PREFIX, TARGETS_PREFIX, check_target_path, index_path, metadata_name
 from carnet_mirror import schema
+from carnet_mirror.records import RawVersion, StoredFile, StoredVersion, stored_version
 
 DATABASE = "mirror.db"
 BLOBS = "blobs"
 _TIMESTAMP = METADATA_PREFIX + metadata_name("timestamp", None)
 _HASHED = re.compile(r"([0-9a-f]{64})\.")
 _FILE = re.compile(r"(?:metadata|targets|blobs)/[A-Za-z0-9_.+/-]+\Z")
+_SNAPSHOT = re.compile(r"metadata/([1-9][0-9]{0,18})\.snapshot\.json\Z")
 _METADATA = re.compile(r"metadata/[1-9][0-9]{0,18}\.[A-Za-z0-9_.-]{1,100}\.json\Z")
 _SELECT_VERSIONS = "SELECT line, length, path, upstream, pubtime_source, first_seen FROM versions WHERE canonical = ?"
+_STAGED = "staged"
+"""The setting that holds version and sha256 of the snapshot that was staged last."""
 _PUT_VERSION = """
-INSERT OR REPLACE INTO versions
-    (canonical, version, checksum, length, path, line, upstream, pubtime_source, first_seen)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO staged_versions
+    (canonical, version, checksum, length, path, line, upstream, pubtime_source, first_seen, digest)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _PUT_CRATE = """
-INSERT INTO crates (canonical, name, index_sha256) VALUES (?, ?, ?)
-ON CONFLICT (canonical) DO UPDATE SET index_sha256 = excluded.index_sha256
+INSERT OR REPLACE INTO staged_crates (canonical, name, index_sha256) VALUES (?, ?, ?)
 """
+_PUBLISH_STAGED = (
+    "INSERT INTO crates SELECT * FROM staged_crates WHERE true"
+    " ON CONFLICT (canonical) DO UPDATE SET index_sha256 = excluded.index_sha256",
+    "INSERT OR REPLACE INTO versions SELECT * FROM staged_versions",
+    "UPDATE files SET published = 1 WHERE published = 0",
+)
+_CLEAR_STAGED = (
+    "DELETE FROM staged_versions",
+    "DELETE FROM staged_crates",
+    "DELETE FROM settings WHERE key = 'staged'",
+)
+_DROP_STAGED = ("DELETE FROM files WHERE published = 0", *_CLEAR_STAGED)
 _LOCK_WAIT = 10.0
 """Seconds that a writer waits for another one: longer than a re-signing, shorter than a person's patience."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """One immutable file.
-
-    Attributes:
-        path: Below the mirror's directory.
-        sha256: Of its bytes, in hex.
-        length: In bytes.
-    """
-
-    path: str
-    sha256: str
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class StoredVersion:
-    """One version of one crate.
-
-    Attributes:
-        line: Its line of the sparse index, as it is published.
-        length: Bytes of its tarball; the checksum is the line's.
-        path: Where the tarball is, below the mirror's directory.
-        upstream: Where it came from.
-        pubtime_is_upstreams: Whether the line's `pubtime` is the upstream's word; otherwise it is when this mirror
-            first saw the version.
-        first_seen: When that was, as `pubtime` is written.
-    """
-
-    line: IndexLine
-    length: int
-    path: str
-    upstream: str
-    pubtime_is_upstreams: bool
-    first_seen: str
-
-    @property
-    def id(self) -> CrateId:
-        """Which crate and version."""
-        return self.line.id
 
 
 class Store:
@@ -104,6 +79,7 @@ class Store:
         self.directory = directory
         self._connection = connection
         self._changing = False
+        self._revealed = False
 
     @classmethod
     def create(cls, directory: Path) -> Store:
@@ -149,7 +125,7 @@ class Store:
 
     @contextmanager
     def change(self, *, wait: float = _LOCK_WAIT) -> Iterator[None]:
-        """Be the only writer; commit everything at the end, or nothing when an error leaves the block.
+        """Be the only writer. What is not yet committed when an error leaves the block is undone.
 
         Args:
             wait: Seconds to wait for another writer.
@@ -169,10 +145,12 @@ class Store:
             raise StorageError(f"cannot lock {self.directory}: {error.strerror}") from None
         try:
             self._execute("BEGIN IMMEDIATE")
-            self._changing = True
+            self._changing, self._revealed = True, False
             try:
                 yield
-                self._execute("COMMIT")
+                self._commit()
+                # All is durable. Emptying the log is for the database file to be whole by itself.
+                self._execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self._changing = False
                 if self._connection.in_transaction:
@@ -180,10 +158,24 @@ class Store:
         finally:
             lock.release()
 
+    def _commit(self) -> None:
+        if self._connection.in_transaction:
+            self._execute("COMMIT")
+
+    def staged_snapshot(self) -> tuple[int, str] | None:
+        """Version and sha256 of the snapshot of a publish that was interrupted, or None."""
+        version, _, sha256 = (self.setting(_STAGED) or "").partition(" ")
+        return (int(version), sha256) if version.isdecimal() else None
+
+    def drop_staged(self) -> None:
+        """Forget what is staged, inside a `change`; its files stay on the disk, where nothing refers to them."""
+        for statement in _DROP_STAGED:
+            self._execute(statement)
+
     # --- Publication ---
 
     def read(self, path: str) -> bytes | None:
-        """What is published under a path of the repository, or None.
+        """What is published, or staged, under a path of the repository, or None.
 
         Raises:
             StorageError: It should be there and cannot be read.
@@ -191,11 +183,11 @@ class Store:
         if path == _TIMESTAMP:
             row = self._row("SELECT body FROM documents WHERE path = ?", path)
             return None if row is None else bytes(row[0])
-        file = self.file(path)
-        return None if file is None else self.read_file(file)
+        row = self._row("SELECT path, sha256, length FROM files WHERE path = ?", path)
+        return None if row is None else self.read_file(StoredFile(*row))
 
     def write(self, path: str, data: bytes) -> None:
-        """Keep a file of the repository; it counts once the surrounding `change` has ended.
+        """Keep a file of the repository, durably; it is published with the next timestamp.
 
         Raises:
             StorageError: The disk failed, or a published file would change.
@@ -205,9 +197,19 @@ class Store:
             raise StorageError("nothing is written to a mirror outside of a change")
         if path == _TIMESTAMP:
             self._execute("INSERT OR REPLACE INTO documents VALUES (?, ?)", path, data)
+            for statement in (*_PUBLISH_STAGED, *_CLEAR_STAGED):
+                self._execute(statement)
+            self._commit()
+            self._execute("BEGIN IMMEDIATE")
+            self._revealed = True  # a new root may follow, and counts at once
             return
         self._check_path(path, data)
         self._keep({path: data})
+        snapshot = _SNAPSHOT.match(path)
+        if snapshot is not None:
+            self.put_setting(_STAGED, f"{snapshot[1]} {hashlib.sha256(data).hexdigest()}")
+            self._commit()  # the next thing that happens is that somebody signs a timestamp for it
+            self._execute("BEGIN IMMEDIATE")
 
     def write_all(self, files: Mapping[str, bytes]) -> None:
         """Keep several files, as `write`."""
@@ -222,7 +224,7 @@ class Store:
         self._keep(rest)
 
     def add_tarballs(self, tarballs: Iterable[bytes]) -> None:
-        """Keep tarballs under their sha256 (see `blob_path`); they count once the surrounding `change` has ended."""
+        """Keep tarballs under their sha256 (see `blob_path`); they are published with the next timestamp."""
         self._keep({blob_path(hashlib.sha256(data).hexdigest()): data for data in tarballs})
 
     def _keep(self, files: Mapping[str, bytes]) -> None:
@@ -230,10 +232,10 @@ class Store:
         rows: list[StoredFile] = []
         for path, data in files.items():
             file = StoredFile(path, hashlib.sha256(data).hexdigest(), len(data))
-            known = self.file(path)
-            if known is not None and known != file:
+            row = self._row("SELECT path, sha256, length FROM files WHERE path = ?", path)
+            if row is not None and StoredFile(*row) != file:
                 raise StorageError(f"{path} is published already, with other bytes")
-            if known is None:
+            if row is None:
                 folder, _, name = path.rpartition("/")
                 folders.setdefault(folder, {})[name] = data
                 rows.append(file)
@@ -241,7 +243,9 @@ class Store:
             durable.make_folder(self.directory / folder)
             durable.write_files(self.directory / folder, group)
         for file in rows:
-            self._execute("INSERT INTO files VALUES (?, ?, ?)", file.path, file.sha256, file.length)
+            self._execute(
+                "INSERT INTO files VALUES (?, ?, ?, ?)", file.path, file.sha256, file.length, int(self._revealed)
+            )
 
     @staticmethod
     def _check_path(path: str, data: bytes) -> None:
@@ -260,12 +264,13 @@ class Store:
 
     def file(self, path: str) -> StoredFile | None:
         """The immutable file at a path below the mirror's directory, when it is published."""
-        row = self._row("SELECT path, sha256, length FROM files WHERE path = ?", path)
+        row = self._row("SELECT path, sha256, length FROM files WHERE path = ? AND published = 1", path)
         return None if row is None else StoredFile(*row)
 
     def files(self) -> list[StoredFile]:
         """Every immutable file that is published, by path."""
-        return [StoredFile(*row) for row in self._rows("SELECT path, sha256, length FROM files ORDER BY path")]
+        rows = self._rows("SELECT path, sha256, length FROM files WHERE published = 1 ORDER BY path")
+        return [StoredFile(*row) for row in rows]
 
     def read_file(self, file: StoredFile) -> bytes:
         """The bytes of a file, as they are on the disk: `fsck` and clients check them, serving does not.
@@ -307,7 +312,7 @@ class Store:
     def versions(self, name: CrateName) -> list[StoredVersion]:
         """The versions of one crate, oldest first as semantic versions order them."""
         rows = self._rows(_SELECT_VERSIONS, name.canonical)
-        return sorted((_version(row) for row in rows), key=lambda version: version.id.version)
+        return sorted((stored_version(row) for row in rows), key=lambda version: version.id.version)
 
     def version(self, crate: CrateId) -> StoredVersion | None:
         """One version, or None."""
@@ -316,7 +321,7 @@ class Store:
             crate.name.canonical,
             str(crate.version),
         )
-        return None if row is None else _version(row)
+        return None if row is None else stored_version(row)
 
     def count(self) -> tuple[int, int]:
         """How many crates and how many versions there are."""
@@ -342,7 +347,7 @@ class Store:
         return IndexFile(name, tuple(version.line for version in ordered)).to_bytes()
 
     def put_crate(self, name: CrateName, versions: list[StoredVersion]) -> bytes:
-        """Make these the versions of a crate, inside a `change`.
+        """Stage these as the versions of a crate, inside a `change`; the next timestamp publishes them.
 
         Returns:
             The bytes of its sparse-index file, which the change has to publish.
@@ -364,8 +369,7 @@ class Store:
             hashlib.sha256(data).hexdigest(),
         )
         for version in versions:
-            self._execute(
-                _PUT_VERSION,
+            row = RawVersion(
                 name.canonical,
                 str(version.id.version),
                 version.line.cksum,
@@ -376,6 +380,7 @@ class Store:
                 "upstream" if version.pubtime_is_upstreams else "first-seen",
                 version.first_seen,
             )
+            self._execute(_PUT_VERSION, *astuple(row)[:-1], row.recomputed())
         return data
 
     # --- settings ---
@@ -391,6 +396,25 @@ class Store:
 
     # --- what fsck asks ---
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Read one state of the database throughout, whatever is published meanwhile."""
+        self._execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+
+    def found_on_disk(self) -> set[str]:
+        """Every file below the folders of immutable files."""
+        return {
+            path.relative_to(self.directory).as_posix()
+            for folder in ("metadata", "targets", BLOBS)
+            for path in (self.directory / folder).rglob("*")
+            if not path.is_dir()
+        }
+
     def integrity(self) -> list[str]:
         """What SQLite finds wrong with the database file; empty when it is sound."""
         try:
@@ -402,12 +426,13 @@ class Store:
             return [str(error)]
         return [str(row[0]) for row in rows if row[0] != "ok"]
 
-    def raw_versions(self) -> list[tuple[str, str, str, bytes, int, str]]:
-        """Rows as they are: canonical name, version, checksum, line, length, path. `fsck` trusts none of them."""
-        return [
-            (str(row[0]), str(row[1]), str(row[2]), bytes(row[3]), int(row[4]), str(row[5]))
-            for row in self._rows("SELECT canonical, version, checksum, line, length, path FROM versions ORDER BY 1, 2")
-        ]
+    def raw_versions(self) -> list[RawVersion]:
+        """The rows of all versions as they are; `fsck` trusts none of them."""
+        rows = self._rows(
+            "SELECT canonical, version, checksum, length, path, line, upstream, pubtime_source, first_seen, digest"
+            " FROM versions ORDER BY 1, 2"
+        )
+        return [RawVersion(*row) for row in rows]
 
     def raw_crates(self) -> list[tuple[str, str, str]]:
         """Rows as they are: canonical name, name, sha256 of the index file."""
@@ -435,8 +460,3 @@ class Store:
 def blob_path(sha256: str) -> str:
     """Where the tarball of an unclaimed crate is, below the mirror's directory."""
     return f"{BLOBS}/{sha256[:2]}/{sha256}"
-
-
-def _version(row: tuple[Any, ...]) -> StoredVersion:
-    line, length, path, upstream, source, first_seen = row
-    return StoredVersion(IndexLine.from_bytes(bytes(line)), length, path, upstream, source == "upstream", first_seen)

@@ -26,8 +26,10 @@ from carnet.index import IndexLine, compare_line, line_from_crate
 from carnet.names import CrateId, CrateName
 from carnet.paths import index_path
 from carnet_mirror.published import Published as View
-from carnet_mirror.store import Store, StoredVersion, blob_path
+from carnet_mirror.records import StoredVersion
+from carnet_mirror.store import Store, blob_path
 from carnet_mirror.upstream import Fetched, Upstream, wanted_lines
+from carnet_mirror.writing import writing
 from carnet_signer.publish import Change, OnlineSigner, Published, publish
 from carnet_verifier.lockfile import LockedPackage
 
@@ -121,7 +123,7 @@ def sync(
                     refused.append(Refused(item.package.id, _reason(error)))
                 count(1)
         index = {item.package.id.name: item.index for item in fetched if item.index}
-        with store.change():
+        with writing(store, online, now=now):
             merge = _Merge(store, upstream.name, now)
             merge.take(examined)
             merge.follow_upstream(index)

@@ -1,0 +1,335 @@
+"""Check a mirror as its clients would, and then what only the mirror can: its state against what is signed.
+
+1. the database file itself;
+2. every published file: there, with the bytes it was published with;
+3. the signed view, from the first root on, with the verifier's own code;
+4. every role of the snapshot: its version, and signatures of those whom its delegator names;
+5. nothing newer was ever published than what the timestamp names;
+6. every crate: index file made from the state = index file on the disk = index file that is signed, and every tarball;
+7. every target that claimed crates list.
+
+Nothing is repaired: what is damaged has to be looked at by a person first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
+from carnet.index import IndexFile, IndexLine
+from carnet.metadata import MetaFile, RoleKeys, Targets, Timestamp, parse_role
+from carnet.names import CrateId, CrateName
+from carnet.paths import (
+    CLAIMS,
+    INDEX,
+    METADATA_PREFIX,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TARGETS_PREFIX,
+    TIMESTAMP,
+    claims_shard_role,
+    hashed_path,
+    index_path,
+    metadata_name,
+)
+from carnet_mirror.published import MAX_ROLE_FILE, Published
+from carnet_mirror.records import RawVersion, StoredFile
+from carnet_mirror.store import Store
+from carnet_verifier.local import ReadFetcher
+from carnet_verifier.refresh import read_repository
+from carnet_verifier.repository import TrustedRepository
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+_NUMBERED = re.compile(r"metadata/([1-9][0-9]*)\.([^/]+)\.json\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it was published.
+
+    Attributes:
+        where: A file, a role or a crate.
+        what: What is wrong with it.
+    """
+
+    where: str
+    what: str
+
+
+@dataclass(slots=True)
+class FsckReport:
+    """What was checked and what came of it.
+
+    Attributes:
+        files: How many files were compared with their sha256.
+        roles: How many roles' signatures were checked.
+        versions: How many versions of crates.
+        problems: What is wrong; a sound mirror has none.
+        notes: What a person may want to know and what harms nothing.
+    """
+
+    files: int = 0
+    roles: int = 0
+    versions: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, where: str, what: str | Exception) -> None:
+        """Note a problem, once."""
+        problem = Problem(where, str(what))
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def fsck(store: Store, *, now: datetime, progress: Progress, signed: Mapping[str, int] | None = None) -> FsckReport:
+    """Check everything; see the module.
+
+    Args:
+        store: The mirror; it may be serving meanwhile.
+        now: The time.
+        progress: Makes the progress bars.
+        signed: The highest version that the online signer remembers for each of its roles, when it can be asked.
+
+    Raises:
+        StorageError: The database cannot be read at all.
+    """
+    report = FsckReport()
+    with store.frozen():
+        for text in store.integrity():
+            report.add("database", text)
+        files = _check_files(store, report, progress)
+        repository = _check_view(store, report, now)
+        if repository is None:
+            return report
+        roles = _check_roles(store, report, progress)
+        _check_newest(report, roles, files, signed or {})
+        _check_crates(store, report, roles, files, progress)
+        _check_targets(report, roles, files)
+        _check_claims(report, repository, roles)
+    return report
+
+
+# --- 2. files ---
+
+
+def _check_files(store: Store, report: FsckReport, progress: Progress) -> dict[str, StoredFile]:
+    files = {file.path: file for file in store.files()}
+    with progress("checking files", len(files)) as count:
+        for file in files.values():
+            report.files += 1
+            count(1)
+            try:
+                data = store.read_file(file)
+            except StorageError as error:
+                report.add(file.path, error)
+                continue
+            if len(data) != file.length or hashlib.sha256(data).hexdigest() != file.sha256:
+                report.add(file.path, "its bytes are not the ones that were published")
+    if store.staged_snapshot() is not None:
+        report.notes.append("a publish was interrupted: the next sync or refresh completes it or drops it")
+    left_over = sorted(store.found_on_disk() - set(files))
+    if left_over:
+        report.notes.append(
+            f"{len(left_over)} files are left over from an interrupted publish and not served, such as {left_over[0]}"
+        )
+    return files
+
+
+# --- 3. the view of a client ---
+
+
+def _check_claims(report: FsckReport, repository: TrustedRepository, roles: _Roles) -> None:
+    names = [CrateName(role.partition(".")[2]) for role in roles.targets if role.startswith("owner.")]
+    for name in names:
+        try:
+            repository.claim(name)
+        except CarnetError as error:
+            report.add(f"owner.{name}", error)
+
+
+def _check_view(store: Store, report: FsckReport, now: datetime) -> TrustedRepository | None:
+    root = store.read(METADATA_PREFIX + metadata_name(ROOT, 1))
+    timestamp = store.read(METADATA_PREFIX + metadata_name(TIMESTAMP, None))
+    if root is None or timestamp is None:
+        report.add("metadata", "the first root or the timestamp is missing")
+        return None
+    fetcher = ReadFetcher(store.read)
+    try:
+        return read_repository(root, fetcher, now=now)
+    except ExpiredMetadata as error:
+        # An expired mirror is not a damaged one: look at it as it was the moment before.
+        report.notes.append(f"{error}: clients refuse this mirror until it is signed again")
+        try:
+            expires = parse_role(timestamp, Timestamp, max_bytes=MAX_ROLE_FILE).signed.expires
+            return read_repository(root, fetcher, now=min(now, expires - timedelta(seconds=1)))
+        except CarnetError as second:
+            report.add("metadata", second)
+    except CarnetError as error:
+        report.add("metadata", error)
+    return None
+
+
+# --- 4. and 5. roles ---
+
+
+@dataclass(slots=True)
+class _Roles:
+    """Every role of the current view: its version, and for those that list targets or delegate, what they say."""
+
+    versions: dict[str, int]
+    targets: dict[str, Targets]
+
+
+def _check_roles(store: Store, report: FsckReport, progress: Progress) -> _Roles:
+    view = Published(store)
+    meta = view.snapshot.meta
+    versions = {TIMESTAMP: view.timestamp.version, SNAPSHOT: view.snapshot.version}
+    found = _Roles(versions | {role: file.version for role, file in meta.items()}, {})
+    root = view.root()
+    with progress("checking roles", len(meta)) as count:
+        for role in sorted(meta, key=_depth):
+            count(1)
+            report.roles += 1
+            try:
+                signers = root.roles[TARGETS] if role == TARGETS else _signers(found.targets, role)
+                if signers is None and not role.startswith(("owner.", "crate.")):
+                    raise NotFound("no role delegates to it")
+                loaded = _load(store, role, meta[role], signers)
+                if signers is not None:
+                    found.targets[role] = loaded
+            except CarnetError as error:
+                report.add(role, error)
+    return found
+
+
+def _depth(role: str) -> tuple[int, str]:
+    """Delegators sort before those that they delegate to."""
+    prefixes = ((TARGETS, 0), (f"{CLAIMS}-", 2), (f"{INDEX}-", 2), (CLAIMS, 1), (INDEX, 1), ("owner.", 3))
+    return next((depth for prefix, depth in prefixes if role.startswith(prefix)), 4), role
+
+
+def _signers(targets: Mapping[str, Targets], role: str) -> RoleKeys | None:
+    """Who must sign a delegated role, as the one role says that may delegate to it (trust model).
+
+    None when it does not: owners who gave a claim up leave their roles in the snapshot, and nobody trusts them.
+    """
+    delegator = TARGETS
+    if role.startswith((f"{CLAIMS}-", f"{INDEX}-")):
+        delegator = role.partition("-")[0]
+    elif role.startswith(("owner.", "crate.")):
+        kind, _, name = role.partition(".")
+        delegator = claims_shard_role(CrateName(name).shard) if kind == "owner" else f"owner.{name}"
+    parent = targets.get(delegator)
+    return None if parent is None or parent.delegations is None else parent.delegations.signers_of(role)
+
+
+def _load(store: Store, role: str, meta: MetaFile, signers: RoleKeys | None) -> Targets:
+    path = METADATA_PREFIX + metadata_name(role, meta.version)
+    data = store.read(path)
+    if data is None:
+        raise StorageError(f"{path} is not published")
+    promised = meta.hashes.get("sha256")
+    if promised is not None and hashlib.sha256(data).hexdigest() != promised:
+        raise MetadataMismatch(f"{path} is not the file that the snapshot names")
+    envelope = parse_role(data, Targets, max_bytes=MAX_ROLE_FILE, what=path)
+    if signers is not None:
+        signers.check(envelope, path, "5.6.3")
+    if envelope.signed.version != meta.version:
+        raise MetadataMismatch(f"{path} says that it is version {envelope.signed.version}")
+    return envelope.signed
+
+
+def _check_newest(
+    report: FsckReport, roles: _Roles, files: Mapping[str, StoredFile], signed: Mapping[str, int]
+) -> None:
+    """Files and the database change together, so nothing published is newer than the view: unless that was put back."""
+    for path in files:
+        named = _NUMBERED.match(path)
+        if named is None or named[2] == ROOT:
+            continue
+        version, current = int(named[1]), roles.versions.get(named[2], 0)
+        if version > current:
+            report.add(named[2], f"version {version} was published, the current view has {current}: it was rolled back")
+    behind = signed.get(TIMESTAMP, 0) - roles.versions[TIMESTAMP]
+    if behind > 0:
+        report.notes.append(
+            f"the online signer has signed {behind} timestamps more than were published: a publish was interrupted,"
+            " or an older state was put back"
+        )
+
+
+# --- 6. and 7. crates and targets ---
+
+
+def _check_crates(
+    store: Store, report: FsckReport, roles: _Roles, files: Mapping[str, StoredFile], progress: Progress
+) -> None:
+    listed = {
+        path: target
+        for role, one in roles.targets.items()
+        if role.startswith("index-")
+        for path, target in one.targets.items()
+    }
+    versions: dict[str, list[RawVersion]] = {}
+    for row in store.raw_versions():
+        versions.setdefault(row.canonical, []).append(row)
+    crates = store.raw_crates()
+    with progress("checking crates", len(crates)) as count:
+        for canonical, text, index_sha256 in crates:
+            count(1)
+            try:
+                name = CrateName(text)
+                path = index_path(name)
+                if name.canonical != canonical:
+                    raise FormatError(f"is listed under {canonical!a}")
+                data = _index_file(report, name, versions.pop(canonical, []), files)
+            except CarnetError as error:
+                report.add(ascii(text), error)
+                continue
+            target = listed.pop(path, None)
+            made = hashlib.sha256(data).hexdigest()
+            if target is None:
+                report.add(path, "is in the database and not signed")
+            elif (target.sha256, target.length) != (made, len(data)):
+                report.add(path, "what is signed is not what the database says")
+            if index_sha256 != made:
+                report.add(path, "cargo is given another file than the database's versions make")
+    for canonical in versions:
+        report.add(canonical, "has versions in the database and no crate")
+    for path in listed:
+        report.add(path, "is signed and not in the database")
+
+
+def _index_file(report: FsckReport, name: CrateName, rows: list[RawVersion], files: Mapping[str, StoredFile]) -> bytes:
+    lines: list[IndexLine] = []
+    for row in rows:
+        report.versions += 1
+        line = IndexLine.from_bytes(row.line)
+        where = f"{name}@{row.version}"
+        if line.id != CrateId.of(str(name), row.version) or line.cksum != row.checksum:
+            report.add(where, "its row and its index line differ")
+        if row.digest != row.recomputed():
+            report.add(where, "its row is not the one that was written")
+        tarball = files.get(row.path)
+        if tarball is None:
+            report.add(where, f"its tarball {row.path} is not published")
+        elif (tarball.sha256, tarball.length) != (row.checksum, row.length):
+            report.add(where, f"its tarball {row.path} has another checksum or length")
+        lines.append(line)
+    return IndexFile(name, tuple(sorted(lines, key=lambda line: line.id.version))).to_bytes()
+
+
+def _check_targets(report: FsckReport, roles: _Roles, files: Mapping[str, StoredFile]) -> None:
+    for role, targets in roles.targets.items():
+        for path, target in targets.targets.items():
+            stored = files.get(TARGETS_PREFIX + hashed_path(path, target.sha256))
+            if stored is None:
+                report.add(path, f"is listed by {role} and not published")
+            elif stored.length != target.length or stored.sha256 != target.sha256:
+                report.add(path, f"is not what {role} lists")

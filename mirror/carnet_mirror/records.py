@@ -1,0 +1,79 @@
+"""What the mirror's database says of files and versions, as values."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from typing import Any
+
+from carnet.index import IndexLine
+from carnet.names import CrateId
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One immutable file.
+
+    Attributes:
+        path: Below the mirror's directory.
+        sha256: Of its bytes, in hex.
+        length: In bytes.
+    """
+
+    path: str
+    sha256: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """One version of one crate.
+
+    Attributes:
+        line: Its line of the sparse index, as it is published.
+        length: Bytes of its tarball; the checksum is the line's.
+        path: Where the tarball is, below the mirror's directory.
+        upstream: Where it came from.
+        pubtime_is_upstreams: Whether the line's `pubtime` is the upstream's word; otherwise it is when this mirror
+            first saw the version.
+        first_seen: When that was, as `pubtime` is written.
+    """
+
+    line: IndexLine
+    length: int
+    path: str
+    upstream: str
+    pubtime_is_upstreams: bool
+    first_seen: str
+
+    @property
+    def id(self) -> CrateId:
+        """Which crate and version."""
+        return self.line.id
+
+
+@dataclass(frozen=True, slots=True)
+class RawVersion:
+    """A row of the table of versions, as it stands there."""
+
+    canonical: str
+    version: str
+    checksum: str
+    length: int
+    path: str
+    line: bytes
+    upstream: str
+    pubtime_source: str
+    first_seen: str
+    digest: str = ""
+
+    def recomputed(self) -> str:
+        """What `digest` has to be: it shows a damaged disk. Against people there are signatures."""
+        values = [getattr(self, one.name) for one in fields(self) if one.name != "digest"]
+        return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+def stored_version(row: tuple[Any, ...]) -> StoredVersion:
+    """A version from the columns that the store selects."""
+    line, length, path, upstream, source, first_seen = row
+    return StoredVersion(IndexLine.from_bytes(bytes(line)), length, path, upstream, source == "upstream", first_seen)

@@ -1,0 +1,123 @@
+"""When a mirror signs again what would expire.
+
+The timestamp lives a day and is signed again from half of its life on; each run also takes a share of the hash bins, so
+that all of them are young without ever being signed all at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from carnet.errors import CarnetError
+from carnet.paths import INDEX
+from carnet_mirror.published import Published
+from carnet_mirror.store import Store
+from carnet_signer.roles import BIN_LIFE, TIMESTAMP_LIFE
+
+WARNING = timedelta(days=30)
+"""How long before an offline role ends people are told: they have to meet for it."""
+TICK = 60.0
+"""Seconds between two looks at what is due."""
+_RUNS_IN_A_BIN_LIFE = BIN_LIFE / (TIMESTAMP_LIFE / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """When one role ends.
+
+    Attributes:
+        role: Its name; all hash bins together go by `index-*`, with the one that ends first.
+        version: The current one.
+        expires: When it ends.
+        online: Whether the mirror signs it by itself; otherwise people have to.
+    """
+
+    role: str
+    version: int
+    expires: datetime
+    online: bool
+
+    def warning(self, now: datetime) -> str:
+        """What a person should know about it at `now`; empty when all is well."""
+        if self.expires <= now:
+            return "expired"
+        if not self.online and self.expires - now <= WARNING:
+            return f"expires in {(self.expires - now).days} days"
+        return ""
+
+
+def timestamp_due(expires: datetime, now: datetime) -> bool:
+    """Whether the timestamp is to be signed again."""
+    return expires - now <= TIMESTAMP_LIFE / 2
+
+
+def bins_each_run(bins: int) -> int:
+    """How many bins each run has to take so that every one is signed again within half of its life."""
+    return max(16, -(-bins * 2 // int(_RUNS_IN_A_BIN_LIFE)))
+
+
+def bin_count(store: Store) -> int:
+    """How many hash bins a mirror has.
+
+    Raises:
+        StorageError: Nothing is published.
+        FormatError: What is published does not parse.
+    """
+    index = Published(store).targets(INDEX)
+    succinct = None if index is None or index.delegations is None else index.delegations.succinct
+    return 0 if succinct is None else 1 << succinct.bit_length
+
+
+def expiries(store: Store) -> list[Expiry]:
+    """When each role ends, in the order of the trust model; bins as one line, claims' owners and crates left out.
+
+    Raises:
+        StorageError: Nothing is published, or a file is missing.
+        FormatError: What is published does not parse.
+    """
+    view = Published(store)
+    root = view.root()
+    found = [Expiry("root", root.version, root.expires, online=False)]
+    found.append(Expiry("timestamp", view.timestamp.version, view.timestamp.expires, online=True))
+    found.append(Expiry("snapshot", view.snapshot.version, view.snapshot.expires, online=True))
+    bins: list[Expiry] = []
+    shards: list[Expiry] = []
+    for role in view.snapshot.meta:
+        if role.startswith(("owner.", "crate.")):
+            continue
+        targets = view.targets(role)
+        if targets is None:
+            continue
+        if role.startswith("index-"):
+            bins.append(Expiry("index-*", targets.version, targets.expires, online=True))
+        elif role.startswith("claims-"):
+            shards.append(Expiry("claims-*", targets.version, targets.expires, online=False))
+        else:
+            found.append(Expiry(role, targets.version, targets.expires, online=False))
+    for group in (shards, bins):
+        if group:
+            found.append(min(group, key=lambda one: one.expires))
+    return found
+
+
+async def keep_fresh(
+    due: Callable[[], bool], sign: Callable[[], None], complain: Callable[[str], None], tick: float = TICK
+) -> None:
+    """Sign again whenever it is due, for as long as a mirror serves.
+
+    Args:
+        due: Whether it is time; quick.
+        sign: Signs again; runs in a thread.
+        complain: Gets one line when something failed; it is tried again at the next tick.
+        tick: Seconds between two looks.
+    """
+    while True:
+        try:
+            if due():
+                await asyncio.to_thread(sign)
+        except CarnetError as error:
+            complain(f"signing again failed: {error}")
+        await asyncio.sleep(tick)
