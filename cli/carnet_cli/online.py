@@ -70,7 +70,7 @@ def command(
     broken into:
 
     \b
-        carnet online --key online --memory /var/lib/carnet-online --socket /run/carnet/online.sock --group mirror
+    carnet online --key online --memory /var/lib/carnet-online --socket /run/carnet/online.sock --group mirror
 
     It signs timestamps, snapshots and index bins: never an older version, never two contents under one version, never
     longer than a day, a week and 90 days.

@@ -1,0 +1,331 @@
+"""`carnet root`: the offline ceremony."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from carnet.errors import ConfigError, SigningError
+from carnet_cli import output
+from carnet_cli.passphrase import PassphraseSource, passphrase_options
+
+if TYPE_CHECKING:
+    from carnet_signer.ceremony import Ceremony, Holder
+    from carnet_signer.ceremony_lint import Finding
+
+_ROOT_RENEWED_BEFORE = timedelta(days=120)
+_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_insecure = click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
+_holders = click.option(
+    "--holder", "holders", multiple=True, type=click.Path(path_type=Path), help="A holder's public key, NAME.pub."
+)
+_online = click.option(
+    "--online", multiple=True, type=click.Path(path_type=Path), help="The public key of the mirror's online signer."
+)
+
+
+@click.group()
+def command() -> None:
+    """The offline ceremony: who may decide about a repository, and by how many signatures.
+
+    One person makes the folder, each holder signs a copy on a machine of their own, and the folder is final when the
+    threshold has signed. Nobody needs all the keys in one place.
+
+    \b
+    carnet root init ceremony --holder alice.pub --holder bob.pub --holder carol.pub \\
+        --threshold 2 --online online.pub
+    carnet root sign ceremony --key alice        (Alice, then she hands the folder to Bob)
+    carnet root sign ceremony --key bob
+    carnet root status ceremony
+    """  # noqa: D301  -- click wants the character itself
+
+
+@command.command()
+@_folder
+@_holders
+@click.option("--threshold", type=click.IntRange(min=1), required=True, help="How many holders must sign.")
+@_online
+@click.option(
+    "--bins",
+    type=click.IntRange(2, 65536),
+    default=256,
+    show_default=True,
+    help="Hash bins of the index, a power of two. With 256 a bin of a mirror of 10,000 crates lists 40; all of a "
+    "large public registry wants 16384. It cannot be changed later.",
+)
+@_insecure
+def init(
+    folder: Path,
+    holders: tuple[Path, ...],
+    threshold: int,
+    online: tuple[Path, ...],
+    bins: int,
+    insecure_example_keys: bool,
+) -> None:
+    """Make the folder DIR with every offline role, unsigned.
+
+    \b
+    carnet root init ceremony --holder alice.pub --holder bob.pub --holder carol.pub \\
+        --threshold 2 --online online.pub
+    """  # noqa: D301  -- click wants the character itself
+    from carnet_signer import ceremony, ceremony_folder
+
+    if bins & (bins - 1):
+        raise ConfigError(f"{bins} is not a power of two", hint="such as 16, 256 or 16384")
+    plan = ceremony.Plan(
+        _read_holders(holders, insecure_example_keys),
+        threshold,
+        _read_holders(online, insecure_example_keys),
+        bins.bit_length() - 1,
+    )
+    ceremony_folder.create(folder, ceremony.start(plan, _now()))
+    made = ceremony_folder.read(folder)
+    _show(made, ceremony.OFFLINE_ROLES)
+    _warn(made, insecure_example_keys)
+    output.note(f"made {folder}, with nothing signed yet")
+    _next(folder, made)
+
+
+@command.command()
+@_folder
+@click.option("--key", required=True, help="Your private key.")
+@click.option("--yes", is_flag=True, help="Do not ask: you have read what is to be signed in another way.")
+@_insecure
+@passphrase_options
+def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphrase: PassphraseSource) -> None:
+    """Sign in DIR whatever waits for your key, after showing it to you in words.
+
+    \b
+    carnet root sign ceremony --key alice
+    """  # noqa: D301  -- click wants the character itself
+    from carnet import durable
+    from carnet_signer import ceremony, ceremony_folder, ceremony_lint, keyring
+
+    found = ceremony_folder.read(folder)
+    ceremony_lint.refuse(_warn(found, insecure_example_keys))
+    signer = keyring.load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
+    if not ceremony.takes_part(found, signer.public_key):
+        raise SigningError(
+            f"key {signer.public_key.keyid} is not one of the holders' keys",
+            hint=f"they are {', '.join(_holder_names(found))}; is this the right key, and the right folder?",
+        )
+    wanted = ceremony.to_sign(found, signer.public_key)
+    if not wanted:
+        output.note(f"nothing in {folder} waits for your signature")
+        _next(folder, found)
+        return
+    _show(found, wanted)
+    output.note(f"you are about to sign these {len(wanted)} files as {found.name(signer.public_key)}")
+    if not yes and not _confirmed():
+        raise SigningError("nothing was signed", hint="answer y, or give --yes")
+    durable.write_files(folder, ceremony.sign(found, wanted, signer))
+    output.note(f"signed {len(wanted)} files")
+    _next(folder, ceremony_folder.read(folder))
+
+
+@command.command()
+@_folder
+@click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_insecure
+def merge(folder: Path, others: tuple[Path, ...], insecure_example_keys: bool) -> None:
+    """Take over into DIR what was signed in copies of it, or what a repository has published since.
+
+    \b
+    carnet root merge ceremony from-bob from-carol
+    carnet root merge ceremony /srv/mirror/metadata
+    """  # noqa: D301  -- click wants the character itself
+    from carnet import durable
+    from carnet_signer import ceremony, ceremony_folder, ceremony_lint
+
+    for other in others:
+        ours = ceremony_folder.read(folder)
+        made = ceremony.merge(ours, ceremony_folder.read(other))
+        merged = ceremony_folder.overlay(ours, made)
+        ceremony_lint.refuse(_warn(merged, insecure_example_keys))
+        durable.write_files(folder, made)
+        output.note(f"took {len(made)} files over from {other}")
+    _next(folder, ceremony_folder.read(folder))
+
+
+@command.command()
+@_folder
+@output.message_format
+@_insecure
+def status(folder: Path, message_format: output.MessageFormat, insecure_example_keys: bool) -> None:
+    """Show which file of DIR has how many of its signatures, who is missing, and what to do next."""
+    from carnet_signer import ceremony, ceremony_folder, ceremony_words
+
+    found = ceremony_folder.read(folder)
+    findings = _warn(found, insecure_example_keys)
+    rows = []
+    for group in ceremony_words.groups(role for role in ceremony.OFFLINE_ROLES if role in found.files):
+        states: dict[tuple[object, ...], list[str]] = {}
+        for role in group:
+            states.setdefault(_state(found, role), []).append(role)
+        rows += [(names, state) for state, names in states.items()]
+    if message_format == "json":
+        output.emit_json(
+            {
+                "final": not found.pending(),
+                "problems": [finding.text for finding in findings if finding.stops],
+                "roles": [_json(found, role) for names, _ in rows for role in names],
+                "next": _next_command(folder, found),
+            }
+        )
+        return
+    for names, _ in rows:
+        facts = _json(found, names[0])
+        mark = "done" if facts["final"] else "    "
+        line = f"{mark}  {ceremony_words.group_name(names):32} version {facts['version']}, until {facts['expires']}"
+        click.echo(line)
+        if not facts["final"]:
+            for requirement in found.requirements(names[0]):
+                signed = ", ".join(found.name(key) for key in requirement.signed) or "nobody"
+                missing = ", ".join(found.name(key) for key in requirement.missing)
+                click.echo(
+                    f"      {len(requirement.signed)} of {requirement.signers.threshold} of {requirement.label}: "
+                    f"signed by {signed}; can sign: {missing}"
+                )
+    _next(folder, found)
+
+
+@command.command()
+@_folder
+@_holders
+@click.option("--threshold", type=click.IntRange(min=1), help="How many holders must sign from now on.")
+@_online
+@click.option("--new-root", is_flag=True, help="Make a next root even if nothing in it changes and it is not due.")
+@_insecure
+def rotate(
+    folder: Path,
+    holders: tuple[Path, ...],
+    threshold: int | None,
+    online: tuple[Path, ...],
+    new_root: bool,
+    insecure_example_keys: bool,
+) -> None:
+    """Make the next version of the offline roles in DIR, unsigned: with new expiries, and with new keys if you say so.
+
+    Give all holders that are to be there afterwards; without `--holder`, `--threshold` or `--online` those stay. A
+    change of holders is signed by the old ones and the new ones. While an online key is replaced, the online signer
+    holds both.
+
+    \b
+    carnet root rotate ceremony                                  renews what expires
+    carnet root rotate ceremony --holder alice.pub --holder bob.pub --holder dave.pub --threshold 2
+    carnet root rotate ceremony --online online-2027.pub
+    """  # noqa: D301  -- click wants the character itself
+    from carnet import durable
+    from carnet_signer import ceremony, ceremony_folder
+
+    found = ceremony_folder.read(folder)
+    old = ceremony.plan_of(found)
+    plan = ceremony.Plan(
+        _read_holders(holders, insecure_example_keys) if holders else old.holders,
+        threshold if threshold is not None else old.threshold,
+        _read_holders(online, insecure_example_keys) if online else old.online,
+        old.bit_length,
+    )
+    now = _now()
+    changed = not (plan.offline_keys.same_as(old.offline_keys) and plan.online_keys.same_as(old.online_keys))
+    due = found.root.expires - now < _ROOT_RENEWED_BEFORE
+    made = ceremony.advance(found, plan, now, new_root=new_root or changed or due)
+    after = ceremony_folder.overlay(found, made)
+    _show(after, [role for role in ceremony.OFFLINE_ROLES if not after.final(role)])
+    _warn(after, insecure_example_keys)
+    durable.write_files(folder, made)
+    output.note(f"made the next version of {len(made)} files in {folder}, with nothing signed yet")
+    _next(folder, after)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _read_holders(files: tuple[Path, ...], insecure_example_keys: bool) -> tuple[Holder, ...]:
+    from carnet.example_keys import refuse_example_keys
+    from carnet_signer import keyring
+    from carnet_signer.ceremony import Holder
+
+    found = tuple(Holder(path.name.removesuffix(".pub"), keyring.read_public_key(path)) for path in files)
+    refuse_example_keys((holder.key for holder in found), allow=insecure_example_keys)
+    return found
+
+
+def _confirmed() -> bool:
+    try:
+        return click.confirm("sign them?", err=True)
+    except click.Abort:
+        return False
+
+
+def _show(found: Ceremony, wanted: list[str] | tuple[str, ...]) -> None:
+    from carnet_signer import ceremony_words
+
+    for line in ceremony_words.describe(found, wanted, _now()):
+        click.echo(output.plain(line))
+
+
+def _warn(found: Ceremony, insecure_example_keys: bool) -> list[Finding]:
+    from carnet_signer import ceremony_lint
+
+    findings = ceremony_lint.lint(found, _now(), insecure_example_keys=insecure_example_keys)
+    for finding in findings:
+        output.warn(finding.text)
+    return findings
+
+
+def _holder_names(found: Ceremony) -> list[str]:
+    return [found.name(key) for key in found.root.roles["root"].keys]
+
+
+def _state(found: Ceremony, role: str) -> tuple[object, ...]:
+    facts = _json(found, role)
+    return tuple(repr(facts[name]) for name in ("version", "expires", "final", "signed", "missing"))
+
+
+def _json(found: Ceremony, role: str) -> dict[str, object]:
+    from carnet_signer import roles
+
+    signed = found.latest(role).signed
+    requirements = found.requirements(role)
+    return {
+        "role": role,
+        "version": signed.version,
+        "expires": roles.at(signed.expires),
+        "final": all(requirement.met for requirement in requirements),
+        "signed": sorted({found.name(key) for requirement in requirements for key in requirement.signed}),
+        "missing": sorted(
+            {found.name(key) for requirement in requirements if not requirement.met for key in requirement.missing}
+        ),
+    }
+
+
+def _next_command(folder: Path, found: Ceremony) -> str:
+    from carnet_signer import ceremony
+
+    place = shlex.quote(str(folder))
+    pending = found.pending()
+    if not pending:
+        return f"carnet mirror init --ceremony {place}"
+    missing = {
+        key.keyid: key
+        for role in pending
+        for requirement in found.requirements(role)
+        if not requirement.met
+        for key in requirement.missing
+    }
+    # Whoever is asked for most comes first: after a change of holders, one who is old and new at once.
+    key = max(missing.values(), key=lambda one: len(ceremony.to_sign(found, one)))
+    return f"carnet root sign {place} --key {found.name(key)}"
+
+
+def _next(folder: Path, found: Ceremony) -> None:
+    pending = found.pending()
+    if not pending:
+        output.note("every signature is there")
+    output.note(f"next: {_next_command(folder, found)}")

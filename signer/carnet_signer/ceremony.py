@@ -1,0 +1,428 @@
+"""The offline ceremony: root, targets, claims and its shards, index, signed by people who need never meet.
+
+A ceremony is a folder of metadata files, `<N>.<role>.json`, and nothing else. Whoever has a copy can see what is to be
+signed and by whom, sign it, and hand it on; copies that were signed in parallel are merged. A role's newest file is
+*final* when everybody who must agree has signed:
+
+* root N: the threshold of root N itself, and of root N-1 (TUF 5.3.4);
+* targets: the threshold that the newest root names; and, in the version that comes with a change of holders, also the
+  threshold before, so that clients with either root accept it while the two are being published;
+* claims, index: the threshold that the newest targets names; a shard: the one that the newest claims names.
+
+Files come from other people and are parsed as strictly as those of a mirror.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from carnet import keys, paths, strictjson
+from carnet.errors import ConfigError, FormatError, SigningError
+from carnet.keys import PublicKey, Signature
+from carnet.metadata import Envelope, RoleKeys, Root, Signed, Targets
+from carnet.strictjson import JsonObject
+from carnet_signer import roles
+from carnet_signer.current import delegator_of, succinct_of
+from carnet_signer.keyring import Signer
+
+MAX_FILE = 16_000_000
+MAX_BIT_LENGTH = 16
+OFFLINE_ROLES = (
+    paths.ROOT,
+    paths.TARGETS,
+    paths.CLAIMS,
+    *(paths.claims_shard_role(shard) for shard in paths.SHARDS),
+    paths.INDEX,
+)
+"""In the order in which they are shown and signed."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}\Z")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A person with a key, or the online key.
+
+    Attributes:
+        name: What the others call them; it is written into the root, so that checklists name people.
+        key: The public key.
+    """
+
+    name: str
+    key: PublicKey
+
+    def __post_init__(self) -> None:
+        if _NAME.match(self.name) is None:
+            raise ConfigError(
+                f"{self.name!a} cannot name a holder",
+                hint="a name has letters, digits and `.`, `_`, `@`, `+`, `-`: rename the .pub file",
+            )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who is to decide.
+
+    Attributes:
+        holders: The offline keys.
+        threshold: How many of them sign every offline file.
+        online: The keys of timestamp, snapshot and bins; any one of them signs. Two only while one replaces the other.
+        bit_length: The index has 2 to the power of this many bins.
+    """
+
+    holders: tuple[Holder, ...]
+    threshold: int
+    online: tuple[Holder, ...]
+    bit_length: int
+
+    def __post_init__(self) -> None:
+        everyone = [*self.holders, *self.online]
+        if not self.online:
+            raise ConfigError("a repository needs an online key", hint="`--online online.pub`")
+        if not 1 <= self.threshold <= len(self.holders):
+            raise ConfigError(f"a threshold of {self.threshold} cannot be met by {len(self.holders)} holders")
+        if not 1 <= self.bit_length <= MAX_BIT_LENGTH:
+            raise ConfigError(f"the index has from 2 to {2**MAX_BIT_LENGTH} bins, and their number is a power of two")
+        if len({holder.key.material for holder in everyone}) < len(everyone):
+            raise ConfigError(
+                "the same key is given twice",
+                hint="each holder and the online signer have a key of their own: a threshold counts people",
+            )
+        if len({holder.name.casefold() for holder in everyone}) < len(everyone):
+            raise ConfigError("two keys have the same name", hint="rename one of the .pub files")
+
+    @property
+    def offline_keys(self) -> RoleKeys:
+        """Who signs the offline roles."""
+        return RoleKeys(tuple(holder.key for holder in self.holders), self.threshold)
+
+    @property
+    def online_keys(self) -> RoleKeys:
+        """Who signs timestamp, snapshot and bins."""
+        return RoleKeys(tuple(holder.key for holder in self.online), 1)
+
+    @property
+    def people(self) -> JsonObject:
+        """Key id to name, as the root carries it."""
+        return {holder.key.keyid: holder.name for holder in (*self.holders, *self.online)}
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Somebody's threshold that a file needs.
+
+    Attributes:
+        label: Whose, in words.
+        signers: The keys and how many of them.
+        signed: Those who have signed already.
+    """
+
+    label: str
+    signers: RoleKeys
+    signed: tuple[PublicKey, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether enough have signed."""
+        return len(self.signed) >= self.signers.threshold
+
+    @property
+    def missing(self) -> tuple[PublicKey, ...]:
+        """Who could still sign."""
+        done = {key.material for key in self.signed}
+        return tuple(key for key in self.signers.keys if key.material not in done)
+
+
+@dataclass(frozen=True)
+class Ceremony:
+    """Every file of a ceremony's folder, parsed; nothing about it is trusted yet.
+
+    Attributes:
+        files: By role, then by version.
+    """
+
+    files: Mapping[str, Mapping[int, Envelope[Signed]]] = field(repr=False)
+
+    def latest(self, role: str) -> Envelope[Signed]:
+        """The newest version of a role.
+
+        Raises:
+            FormatError: The folder has none.
+        """
+        versions = self.files.get(role)
+        if not versions:
+            raise FormatError(f"the ceremony has no {role}", hint="take the whole folder from whoever gave it to you")
+        return versions[max(versions)]
+
+    def before(self, role: str) -> Envelope[Signed] | None:
+        """The version before the newest, where it is there."""
+        return self.files[role].get(self.latest(role).signed.version - 1)
+
+    @property
+    def root(self) -> Root:
+        """The newest root."""
+        return as_root(self.latest(paths.ROOT))
+
+    def name(self, key: PublicKey) -> str:
+        """What a key's holder is called in the roots; `unnamed-` and its id when nowhere."""
+        for version in sorted(self.files.get(paths.ROOT, {}), reverse=True):
+            carnet = self.files[paths.ROOT][version].signed.extra.get("carnet")
+            people = carnet.get("people") if isinstance(carnet, dict) else None
+            name = people.get(key.keyid) if isinstance(people, dict) else None
+            if isinstance(name, str) and _NAME.match(name):
+                return name
+        return f"unnamed-{key.keyid[:16]}"
+
+    def requirements(self, role: str) -> tuple[Requirement, ...]:
+        """Whose thresholds a role's newest file needs, and who has signed."""
+        envelope = self.latest(role)
+        return tuple(
+            Requirement(label, signers, tuple(keys.signers(signers.keys, envelope.signatures, envelope.message)))
+            for label, signers in self._thresholds(role)
+        )
+
+    def final(self, role: str) -> bool:
+        """Whether a role's newest file has every signature it needs."""
+        return all(requirement.met for requirement in self.requirements(role))
+
+    def pending(self) -> list[str]:
+        """The roles whose newest file still needs signatures."""
+        return [role for role in OFFLINE_ROLES if not self.final(role)]
+
+    def _thresholds(self, role: str) -> Iterator[tuple[str, RoleKeys]]:
+        if role == paths.ROOT:
+            yield "the holders", self.root.roles[paths.ROOT]
+            before = self.before(role)
+            if before is not None and not as_root(before).roles[paths.ROOT].same_as(self.root.roles[paths.ROOT]):
+                yield "the holders before", as_root(before).roles[paths.ROOT]
+        elif role == paths.TARGETS:
+            yield "the holders", self.root.roles[paths.TARGETS]
+            before_root = self.before(paths.ROOT)
+            if before_root is not None and self._hands_over(as_root(before_root).roles[paths.TARGETS]):
+                yield "the holders before", as_root(before_root).roles[paths.TARGETS]
+        else:
+            delegator = delegator_of(role)
+            delegations = as_targets(self.latest(delegator)).delegations
+            signers = delegations.signers_of(role) if delegations is not None else None
+            if signers is None:
+                raise FormatError(f"{delegator} does not delegate to {role}")
+            yield "the holders", signers
+
+    def _hands_over(self, old: RoleKeys) -> bool:
+        """Whether the newest targets is the first after a change of holders: the one before still names the old."""
+        before = self.before(paths.TARGETS)
+        if before is None or old.same_as(self.root.roles[paths.TARGETS]):
+            return False
+        delegations = as_targets(before).delegations
+        claims = delegations.signers_of(paths.CLAIMS) if delegations is not None else None
+        return claims is not None and claims.same_as(old)
+
+
+# --- making files ---
+
+
+def start(plan: Plan, now: datetime) -> dict[str, bytes]:
+    """The unsigned first version of every offline role, by file name."""
+    return _unsigned({role: _make(role, 1, plan, now, None) for role in OFFLINE_ROLES})
+
+
+def plan_of(ceremony: Ceremony) -> Plan:
+    """Who decides according to the newest root and index."""
+    root = ceremony.root
+    offline, online = root.roles[paths.ROOT], root.roles[paths.TIMESTAMP]
+    return Plan(
+        tuple(Holder(ceremony.name(key), key) for key in offline.keys),
+        offline.threshold,
+        tuple(Holder(ceremony.name(key), key) for key in online.keys),
+        succinct_of(as_targets(ceremony.latest(paths.INDEX))).bit_length,
+    )
+
+
+def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) -> dict[str, bytes]:
+    """The unsigned next version of every offline role, by file name; claims keep what they say.
+
+    Args:
+        ceremony: Where every role is final; next versions that nobody has signed yet are made anew.
+        plan: Who is to decide from now on.
+        now: From when the new expiries count.
+        new_root: Whether there is to be a next root as well.
+
+    Raises:
+        SigningError: Something is still being signed.
+        ConfigError: The number of bins would change.
+    """
+    ceremony = _without_unsigned(ceremony)
+    pending = ceremony.pending()
+    if pending:
+        raise SigningError(
+            f"version {ceremony.latest(pending[0]).signed.version} of {pending[0]} still waits for signatures",
+            hint="finish it first: `carnet root status` says who is missing",
+        )
+    if plan.bit_length != plan_of(ceremony).bit_length:
+        raise ConfigError("the number of bins is fixed when a repository is made")
+    made = {}
+    for role in OFFLINE_ROLES:
+        if role != paths.ROOT or new_root:
+            last = ceremony.latest(role)
+            made[role] = _make(role, last.signed.version + 1, plan, now, last)
+    return _unsigned(made)
+
+
+def _without_unsigned(ceremony: Ceremony) -> Ceremony:
+    files: dict[str, dict[int, Envelope[Signed]]] = {}
+    for role, versions in ceremony.files.items():
+        newest = max(versions)
+        drop = newest > 1 and not versions[newest].signatures
+        files[role] = {version: envelope for version, envelope in versions.items() if not (drop and version == newest)}
+    return Ceremony(files)
+
+
+def _make(role: str, version: int, plan: Plan, now: datetime, last: Envelope[Signed] | None) -> JsonObject:
+    offline, expires = plan.offline_keys, now + roles.OFFLINE_LIFE
+    if role == paths.ROOT:
+        top = dict.fromkeys((paths.ROOT, paths.TARGETS), offline)
+        top |= dict.fromkeys((paths.TIMESTAMP, paths.SNAPSHOT), plan.online_keys)
+        return roles.root(version, now + roles.ROOT_LIFE, top, {"carnet": {"people": plan.people}})
+    if role == paths.TARGETS:
+        delegations = roles.delegate_by_name(
+            roles.delegation(name, offline, patterns, terminating=False)
+            for name, patterns in ((paths.CLAIMS, paths.CLAIMS_PATTERNS), (paths.INDEX, paths.INDEX_PATTERNS))
+        )
+        return roles.targets(version, expires, delegations=delegations)
+    if role == paths.CLAIMS:
+        delegations = roles.delegate_by_name(
+            roles.delegation(paths.claims_shard_role(shard), offline, paths.shard_patterns(shard), terminating=False)
+            for shard in paths.SHARDS
+        )
+        return roles.targets(version, expires, delegations=delegations)
+    if role == paths.INDEX:
+        return roles.targets(version, expires, delegations=roles.delegate_to_bins(plan.online_keys, plan.bit_length))
+    if last is None:
+        return roles.targets(version, expires)
+    kept = strictjson.parse_object(last.raw, role, max_bytes=MAX_FILE)["signed"]
+    return dict(kept) | {"version": version, "expires": roles.at(expires)} if isinstance(kept, dict) else {}
+
+
+def _unsigned(made: Mapping[str, JsonObject]) -> dict[str, bytes]:
+    files = {}
+    for role, signed in made.items():
+        version = signed["version"]
+        files[paths.metadata_name(role, version if isinstance(version, int) else 0)] = roles.file_bytes(
+            strictjson.canonical(signed, role), []
+        )
+    return files
+
+
+# --- signing ---
+
+
+def to_sign(ceremony: Ceremony, key: PublicKey) -> list[str]:
+    """The roles whose newest file waits for this key's signature."""
+    return [
+        role
+        for role in OFFLINE_ROLES
+        if any(
+            not requirement.met and key.material in {other.material for other in requirement.missing}
+            for requirement in ceremony.requirements(role)
+        )
+    ]
+
+
+def takes_part(ceremony: Ceremony, key: PublicKey) -> bool:
+    """Whether a key is one of those that sign the newest files."""
+    return any(
+        key.material == other.material
+        for role in OFFLINE_ROLES
+        for requirement in ceremony.requirements(role)
+        for other in requirement.signers.keys
+    )
+
+
+def sign(ceremony: Ceremony, wanted: Iterable[str], signer: Signer) -> dict[str, bytes]:
+    """Sign the newest files of these roles.
+
+    Returns:
+        The files with the new signature, by file name.
+    """
+    made = {}
+    for role in wanted:
+        envelope = ceremony.latest(role)
+        signatures = [*_valid(ceremony, role, envelope.signatures), signer.sign(envelope.message)]
+        made[paths.metadata_name(role, envelope.signed.version)] = _with_signatures(envelope, signatures)
+    return made
+
+
+def merge(ours: Ceremony, theirs: Ceremony) -> dict[str, bytes]:
+    """Take over the signatures and the newer files of another copy.
+
+    Returns:
+        The files to be written, by file name: those that are new or gained a signature.
+
+    Raises:
+        SigningError: The copies have different files of the same version.
+    """
+    both: dict[str, dict[int, Envelope[Signed]]] = {role: dict(versions) for role, versions in ours.files.items()}
+    for role, versions in theirs.files.items():
+        for version, envelope in versions.items():
+            known = both.setdefault(role, {}).get(version)
+            if known is None:
+                both[role][version] = envelope
+            elif known.message != envelope.message:
+                raise SigningError(
+                    f"the two copies have different files of version {version} of {role}",
+                    hint="find out which one is meant, and delete the other with its signatures",
+                )
+            else:
+                listed = {signature.keyid: signature for signature in known.signatures}
+                union = [*known.signatures, *(one for one in envelope.signatures if one.keyid not in listed)]
+                # A copy may have spoiled somebody's signature: then the other's counts.
+                union += [one for one in envelope.signatures if listed.get(one.keyid, one) != one]
+                both[role][version] = Envelope(known.raw, known.message, tuple(union), known.signed)
+    merged = Ceremony(both)
+    made = {}
+    for role, versions in both.items():
+        for version, envelope in versions.items():
+            known = ours.files.get(role, {}).get(version)
+            newest = version == merged.latest(role).signed.version
+            raw = _with_signatures(envelope, _valid(merged, role, envelope.signatures)) if newest else envelope.raw
+            if known is None or (newest and len(envelope.signatures) > len(known.signatures) and raw != known.raw):
+                made[paths.metadata_name(role, version)] = raw
+    return made
+
+
+def _valid(ceremony: Ceremony, role: str, signatures: Iterable[Signature]) -> list[Signature]:
+    """The signatures that are somebody's who is asked for, one for each key."""
+    message = ceremony.latest(role).message
+    by_id = {key.keyid: key for requirement in ceremony.requirements(role) for key in requirement.signers.keys}
+    found: dict[str, Signature] = {}
+    for signature in signatures:
+        key = by_id.get(signature.keyid)
+        if key is not None and signature.keyid not in found and key.verifies(signature.sig, message):
+            found[signature.keyid] = signature
+    return list(found.values())
+
+
+def _with_signatures(envelope: Envelope[Signed], signatures: Iterable[Signature]) -> bytes:
+    """The file with these signatures in an order that does not depend on who signed first."""
+    return roles.file_bytes(envelope.message, sorted(signatures, key=lambda signature: signature.keyid))
+
+
+def as_root(envelope: Envelope[Signed]) -> Root:
+    """The root in a file that was read as one."""
+    if not isinstance(envelope.signed, Root):
+        raise FormatError("not a root")
+    return envelope.signed
+
+
+def as_targets(envelope: Envelope[Signed]) -> Targets:
+    """The targets role in a file that was read as one."""
+    if not isinstance(envelope.signed, Targets):
+        raise FormatError("not a targets role")
+    return envelope.signed
+
+
+def as_root_file(envelope: Envelope[Signed]) -> Envelope[Root]:
+    """The same file, as one whose content is known to be a root."""
+    return Envelope(envelope.raw, envelope.message, envelope.signatures, as_root(envelope))

@@ -1,0 +1,103 @@
+"""A ceremony on the disk: a folder of `<N>.<role>.json`, which people copy to one another."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from carnet import durable, paths
+from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
+from carnet.metadata import Envelope, Root, Signed, Targets, parse_role
+from carnet_signer.ceremony import MAX_FILE, OFFLINE_ROLES, Ceremony
+
+_FILE = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9-]+)\.json\Z")
+_KNOWN = frozenset(OFFLINE_ROLES)
+
+
+def read(folder: Path) -> Ceremony:
+    """Read a ceremony's folder, or any folder with published metadata; files of other roles are passed over.
+
+    Raises:
+        ConfigError: There is no such folder, or no ceremony in it.
+        FormatError: A file does not parse, or is not of the version that its name says.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}", hint="`carnet root init` makes one")
+    files: dict[str, dict[int, Envelope[Signed]]] = {}
+    for path in sorted(folder.iterdir()):
+        match = _FILE.match(path.name)
+        if match is None or match[2] not in _KNOWN:
+            continue
+        role, version = match[2], int(match[1])
+        try:
+            data = durable.read_file(path, "metadata file", max_bytes=MAX_FILE)
+            envelope = _parse(role, data, path.name)
+        except FileNotFoundError:
+            continue
+        except FormatError as error:
+            raise FormatError(f"{folder}: {error}", hint=error.hint) from None
+        if envelope.signed.version != version:
+            raise FormatError(f"{path} says that it is of version {envelope.signed.version}")
+        files.setdefault(role, {})[version] = envelope
+    if paths.ROOT not in files:
+        raise ConfigError(f"there is no root in {folder}", hint="`carnet root init` makes a ceremony")
+    return Ceremony(files)
+
+
+def overlay(ceremony: Ceremony, files: Mapping[str, bytes]) -> Ceremony:
+    """The ceremony as it will be when these files, named as in the folder, are written."""
+    found = {role: dict(versions) for role, versions in ceremony.files.items()}
+    for name, data in files.items():
+        match = _FILE.match(name)
+        if match is not None:
+            found.setdefault(match[2], {})[int(match[1])] = _parse(match[2], data, name)
+    return Ceremony(found)
+
+
+def create(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a ceremony's folder, whole or not at all.
+
+    Raises:
+        ConfigError: There is something already.
+        StorageError: The disk failed.
+    """
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise ConfigError(f"{folder} exists already", hint="a ceremony starts in a new folder")
+    durable.make_folder(folder.parent)
+    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    durable.make_folder(beside)
+    try:
+        durable.write_files(beside, files)
+        os.rename(beside, folder)  # noqa: PTH104  -- as everywhere in `carnet.durable`
+        durable.sync_folder(folder.parent)
+    except (CarnetError, OSError):
+        for path in beside.glob("*"):
+            path.unlink(missing_ok=True)
+        beside.rmdir()
+        raise
+
+
+def finished(folder: Path) -> dict[str, bytes]:
+    """The newest file of every offline role, for publishing, once all of them are final.
+
+    Raises:
+        SigningError: Signatures are missing.
+        FormatError: A file does not parse.
+    """
+    ceremony = read(folder)
+    pending = ceremony.pending()
+    if pending:
+        raise SigningError(
+            f"{len(pending)} files of the ceremony still need signatures, {pending[0]} among them",
+            hint=f"`carnet root status {folder}` says whose",
+        )
+    return {role: ceremony.latest(role).raw for role in OFFLINE_ROLES}
+
+
+def _parse(role: str, data: bytes, name: str) -> Envelope[Signed]:
+    if role == paths.ROOT:
+        return parse_role(data, Root, max_bytes=MAX_FILE, what=name)
+    return parse_role(data, Targets, max_bytes=MAX_FILE, what=name)

@@ -1,0 +1,135 @@
+"""A ceremony in words: what a holder is about to sign, and what changes against the version before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from carnet import paths
+from carnet.keys import PublicKey
+from carnet.metadata import RoleKeys, Root, Targets
+from carnet_signer import roles
+from carnet_signer.ceremony import OFFLINE_ROLES, Ceremony, as_root, as_targets
+from carnet_signer.current import succinct_of
+
+_SHARDS = tuple(paths.claims_shard_role(shard) for shard in paths.SHARDS)
+
+
+def groups(wanted: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """The roles in their order, the shards of claims together."""
+    listed = set(wanted)
+    shards = tuple(role for role in _SHARDS if role in listed)
+    for role in OFFLINE_ROLES:
+        if role in listed and role not in shards:
+            yield (role,)
+        elif shards and role == shards[0]:
+            yield shards
+
+
+def group_name(group: Sequence[str]) -> str:
+    """`root`, or `claims-00 to claims-ff (256 files)`."""
+    if len(group) == 1:
+        return group[0]
+    return f"{group[0]} to {group[-1]} ({len(group)} files)"
+
+
+def who(ceremony: Ceremony, signers: RoleKeys) -> str:
+    """`2 of 3: alice, bob, carol`."""
+    return f"{signers.threshold} of {len(signers.keys)}: {', '.join(ceremony.name(key) for key in signers.keys)}"
+
+
+def describe(ceremony: Ceremony, wanted: Iterable[str], now: datetime) -> list[str]:
+    """What these roles say, line by line, for whoever is to sign them."""
+    lines: list[str] = []
+    for group in groups(wanted):
+        version = ceremony.latest(group[0]).signed.version
+        expires = min(ceremony.latest(role).signed.expires for role in group)
+        days = (expires - now).days
+        lines.append(f"{group_name(group)}, version {version}, until {roles.at(expires)} ({days} days)")
+        if group[0] == paths.ROOT:
+            lines += [f"  {line}" for line in _root(ceremony)]
+        elif group[0] in _SHARDS:
+            lines += [f"  {line}" for line in _shards(ceremony, group)]
+        else:
+            lines += [f"  {line}" for line in _targets(ceremony, group[0])]
+    return lines
+
+
+def _root(ceremony: Ceremony) -> Iterator[str]:
+    root = ceremony.root
+    before = ceremony.before(paths.ROOT)
+    old = as_root(before) if before is not None else None
+    for name in (paths.ROOT, paths.TARGETS, paths.TIMESTAMP, paths.SNAPSHOT):
+        yield f"{name:10} {who(ceremony, root.roles[name])}"
+    for key in _all_keys(root):
+        yield f"key        {ceremony.name(key)}: {key.scheme}, key id {key.keyid}"
+    if old is not None:
+        yield from _changed_keys(ceremony, old, root)
+
+
+def _all_keys(root: Root) -> Iterable[PublicKey]:
+    return {key.keyid: key for signers in root.roles.values() for key in signers.keys}.values()
+
+
+def _changed_keys(ceremony: Ceremony, old: Root, new: Root) -> Iterator[str]:
+    unchanged = True
+    for name in (paths.ROOT, paths.TARGETS, paths.TIMESTAMP, paths.SNAPSHOT):
+        for line in _changes(ceremony, old.roles[name], new.roles[name]):
+            unchanged = False
+            yield f"change     {name}: {line}"
+    if unchanged:
+        yield "change     none but the expiry"
+
+
+def _changes(ceremony: Ceremony, old: RoleKeys | None, new: RoleKeys) -> Iterator[str]:
+    if old is None:
+        return
+    before, after = ({key.material: key for key in signers.keys} for signers in (old, new))
+    yield from (f"{ceremony.name(key)} joins" for material, key in after.items() if material not in before)
+    yield from (f"{ceremony.name(key)} leaves" for material, key in before.items() if material not in after)
+    if old.threshold != new.threshold:
+        yield f"threshold {old.threshold} becomes {new.threshold}"
+
+
+def _targets(ceremony: Ceremony, role: str) -> Iterator[str]:
+    signed = as_targets(ceremony.latest(role))
+    before = ceremony.before(role)
+    old = as_targets(before) if before is not None else None
+    if role == paths.INDEX:
+        bins = succinct_of(signed)
+        yield f"delegates to {2**bins.bit_length} bins of index files, signed by {who(ceremony, bins.signers)}"
+        lines = list(_changes(ceremony, succinct_of(old).signers if old is not None else None, bins.signers))
+    else:
+        entries = signed.delegations.roles if signed.delegations is not None else {}
+        kinds = {who(ceremony, entry.signers): list[str]() for entry in entries.values()}
+        for name, entry in entries.items():
+            kinds[who(ceremony, entry.signers)].append(name)
+        for signers, names in kinds.items():
+            listed = " and ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]} ({len(names)})"
+            yield f"delegates to {listed}, each signed by {signers}"
+        lines = sorted(
+            {line for name in entries for line in _changes(ceremony, _entry(old, name), entries[name].signers)}
+        )
+    if old is not None:
+        yield from (f"change     {line}" for line in lines or ["none but the expiry"])
+
+
+def _entry(signed: Targets | None, name: str) -> RoleKeys | None:
+    return signed.delegations.signers_of(name) if signed is not None and signed.delegations is not None else None
+
+
+def _shards(ceremony: Ceremony, group: Sequence[str]) -> Iterator[str]:
+    claimed, lines = 0, []
+    for role in group:
+        signed, before = as_targets(ceremony.latest(role)), ceremony.before(role)
+        old = as_targets(before) if before is not None else None
+        entries = signed.delegations.roles if signed.delegations is not None else {}
+        claimed += len(entries)
+        former = old.delegations.roles if old is not None and old.delegations is not None else {}
+        for name, entry in entries.items():
+            if name not in former:
+                lines.append(f"change     {name} is claimed, by {who(ceremony, entry.signers)}")
+            lines += [f"change     {name}: {line}" for line in _changes(ceremony, _entry(old, name), entry.signers)]
+        lines += [f"change     {name} is no longer claimed" for name in former if name not in entries]
+    yield f"list {claimed} claimed crates" if claimed else "say that no crate is claimed"
+    yield from lines
