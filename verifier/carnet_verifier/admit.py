@@ -97,6 +97,13 @@ class Attributed:
         return self.vouched.line.id
 
     @property
+    def yanked(self) -> bool:
+        """What cargo is told: of a claimed crate, what its maintainers say."""
+        if self.release is not None:
+            return self.release.custom.get("yanked") is True
+        return self.vouched.line.yanked
+
+    @property
     def yanked_by(self) -> str | None:
         """Who took the version back; the maintainers' word comes first."""
         if self.release is not None and self.release.custom.get("yanked") is True:
@@ -333,7 +340,7 @@ def admit(judged: Judged) -> Admission:
     judged.verdict.require()
     attributed = judged.proven.attributed
     line = attributed.vouched.line
-    effective = line.with_(yanked=attributed.yanked_by is not None)
+    effective = line.with_(yanked=attributed.yanked)
     return Admission(line.id, judged.proven.level, line.cksum, effective, judged.verdict, judged.proven)
 
 
@@ -475,6 +482,15 @@ def signed_versions(claim: Claim) -> tuple[Version, ...]:
     return tuple(sorted(found))
 
 
+def read_index(data: bytes, name: CrateName) -> IndexFile:
+    """Parse a signed index file.
+
+    Raises:
+        FormatError: The registry signed something that is not the crate's index file.
+    """
+    return IndexFile.from_bytes(data, name)
+
+
 def publication_time(line: IndexLine) -> datetime | None:
     """When the registry says that a version was published."""
     if line.pubtime is None:
@@ -518,7 +534,7 @@ def _download_all(repository: TrustedRepository, listed: Iterable[Listed], cache
 
 
 def _parse_index(listed: Listed, data: bytes) -> Indexed:
-    return Indexed(listed.wanted, listed.target, IndexFile.from_bytes(data, listed.wanted.id.name))
+    return Indexed(listed.wanted, listed.target, read_index(data, listed.wanted.id.name))
 
 
 def _claim_of(claims: Mapping[CrateName, Claim | None], name: CrateName) -> Claim | None:

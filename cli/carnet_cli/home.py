@@ -1,0 +1,144 @@
+"""Where carnet keeps what it remembers for one user, and which repositories that user trusts.
+
+::
+
+    <home>/trust/<id>/            one trusted repository: pinned root, newest metadata, memory of crates
+    <home>/cargo/<id>/registry/   its admitted tarballs, as a local registry for cargo
+    <home>/cargo/<id>/home/       the private CARGO_HOME
+
+`<home>` is CARNET_HOME, or `carnet` in the user's data directory (XDG_DATA_HOME). `<id>` begins the sha256 of the
+pinned root.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carnet.durable import make_folder
+from carnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from carnet_verifier.trust import TrustDirectory
+
+_ADD = "carnet trust add URL --root root.json"
+
+
+def now() -> datetime:
+    """The clock, in one place."""
+    return datetime.now(UTC)
+
+
+def home() -> Path:
+    """The folder of this user's carnet.
+
+    Raises:
+        ConfigError: The environment names no absolute folder.
+    """
+    named = os.environ.get("CARNET_HOME")
+    if named:
+        return Path(named).absolute()
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if not data.startswith("/"):  # as the XDG specification says of relative ones
+        user = os.environ.get("HOME", "")
+        if not user:
+            raise ConfigError("neither CARNET_HOME nor HOME is set", hint="set CARNET_HOME to a folder of your own")
+        data = f"{user}/.local/share"
+    return Path(data) / "carnet"
+
+
+def fingerprint(root: bytes) -> str:
+    """What identifies a pinned root: the sha256 of its file, in hex."""
+    return hashlib.sha256(root).hexdigest()
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A repository that the user trusts.
+
+    Attributes:
+        id: The first 16 digits of the fingerprint of the pinned root.
+        directory: What is remembered of it.
+        cargo: The folder of its local registry and its private CARGO_HOME.
+    """
+
+    id: str
+    directory: TrustDirectory
+    cargo: Path
+
+
+def private_folder(path: Path) -> Path:
+    """Create a folder that nobody else may look into, and refuse one that somebody else can write to.
+
+    Raises:
+        ConfigError: It is a symbolic link, another user's, or open for others.
+        StorageError: It cannot be created.
+    """
+    make_folder(path, mode=0o700)
+    status = path.lstat()
+    if path.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise ConfigError(
+            f"{path} can be written by somebody else",
+            hint="it must be a folder of your own with permissions 0700, not a link; or set CARNET_HOME",
+        )
+    return path
+
+
+def trusted_ids() -> list[str]:
+    """The ids of all trusted repositories."""
+    folder = home() / "trust"
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+def trust_path(trust_id: str) -> Path:
+    """The trust directory of one repository."""
+    return home() / "trust" / trust_id
+
+
+def open_trusted(trust_id: str) -> Trusted:
+    """Open one trusted repository.
+
+    Raises:
+        ConfigError: There is none.
+        StorageError: Its directory is damaged.
+    """
+    from carnet_verifier.trust import TrustDirectory
+
+    private_folder(home())
+    directory = TrustDirectory.open(trust_path(trust_id))
+    return Trusted(trust_id, directory, home() / "cargo" / trust_id)
+
+
+def choose(repository: str | None) -> Trusted:
+    """Open the repository that a command works with.
+
+    Args:
+        repository: Its URL, or the beginning of its fingerprint; None when there is only one.
+
+    Raises:
+        ConfigError: None is trusted, none fits, or it is not clear which one is meant.
+    """
+    ids = trusted_ids()
+    if not ids:
+        raise ConfigError("no repository is trusted yet", hint=f"run `{_ADD}` with the root file that you got safely")
+    if repository is None:
+        if len(ids) > 1:
+            raise ConfigError(
+                "more than one repository is trusted", hint='name one: `repository = "URL"` in carnet.toml, or a flag'
+            )
+        return open_trusted(ids[0])
+    by_id = [one for one in ids if len(repository) >= 8 and one.startswith(repository[:16])]
+    if len(by_id) == 1:
+        return open_trusted(by_id[0])
+    opened = [open_trusted(one) for one in ids]
+    found = [one for one in opened if one.directory.url.rstrip("/") == repository.rstrip("/")]
+    if len(found) != 1:
+        reason = "is not trusted" if not found else "is trusted with more than one root"
+        raise ConfigError(
+            f"repository {repository} {reason}", hint=f"`carnet trust status` lists them; `{_ADD}` adds one"
+        )
+    return found[0]

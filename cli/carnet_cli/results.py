@@ -1,0 +1,68 @@
+"""Results as JSON: the shapes that `docs/cli-json.md` documents. Fields are added, never renamed or removed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from carnet.errors import CarnetError
+
+if TYPE_CHECKING:
+    from carnet_verifier.admit import Admission, Outcome
+    from carnet_verifier.policy import Verdict
+
+_BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def error_object(error: CarnetError) -> dict[str, Any]:
+    """An error: its kind in kebab-case (`policy-refused`), its message, its hint."""
+    kind = _BOUNDARY.sub("-", type(error).__name__).lower()
+    return {"kind": kind, "message": str(error), "hint": error.hint or None}
+
+
+def verdict_findings(verdict: Verdict) -> list[dict[str, Any]]:
+    """What the policy remarked."""
+    return [
+        {
+            "rule": finding.rule.value,
+            "action": str(finding.action),
+            "message": finding.message,
+            "excused": None
+            if finding.excuse is None
+            else {"reason": finding.excuse.reason, "expires": f"{finding.excuse.expires:%Y-%m-%dT%H:%M:%SZ}"},
+        }
+        for finding in verdict.findings
+    ]
+
+
+def admission_object(admission: Admission) -> dict[str, Any]:
+    """A crate that was let in."""
+    return {
+        "reason": "crate",
+        "name": str(admission.crate.name),
+        "version": str(admission.crate.version),
+        "source": "crates-io",
+        "allowed": True,
+        "level": str(admission.level),
+        "sha256": admission.sha256,
+        "findings": verdict_findings(admission.verdict),
+        "error": None,
+    }
+
+
+def outcome_object(outcome: Outcome) -> dict[str, Any]:
+    """What became of one crate of the lock."""
+    if outcome.admission is not None:
+        return admission_object(outcome.admission)
+    wanted = outcome.wanted
+    return {
+        "reason": "crate",
+        "name": str(wanted.id.name),
+        "version": str(wanted.id.version),
+        "source": "crates-io",
+        "allowed": False,
+        "level": None,
+        "sha256": wanted.checksum,
+        "findings": [],
+        "error": None if outcome.error is None else error_object(outcome.error),
+    }

@@ -1,0 +1,159 @@
+"""`carnet trust`: say which mirror you trust, and from which root on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from carnet.errors import CarnetError, ConfigError
+from carnet_cli import home, output, results
+from carnet_cli.output import MessageFormat
+
+WARN_BEFORE = timedelta(days=30)
+
+
+@click.group()
+def command() -> None:
+    """Say which mirror you trust, and from which root on.
+
+    The root file is what everything else is checked against. Get it by a way that you trust (from a colleague, from a
+    signed image, from the mirror's operator in person) and compare its fingerprint; never from the mirror alone.
+    """
+
+
+@command.command()
+@click.argument("url")
+@click.option(
+    "--root",
+    "root_file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The root file that you got by a way you trust.",
+)
+@click.option("--fingerprint", help="Its sha256, when you know it: anything else is refused.")
+@output.message_format
+def add(url: str, root_file: Path, fingerprint: str | None, message_format: MessageFormat) -> None:
+    """Trust the repository at URL, from a root file on.
+
+    Nothing is fetched. For example:
+
+    \b
+        carnet trust add https://mirror.example/ --root root.json
+    """  # noqa: D301  -- click wants the character itself
+    from carnet.durable import read_file
+    from carnet.metadata import Root, parse_role
+    from carnet_verifier.trust import TrustDirectory
+    from carnet_verifier.workflow import MAX_ROOT
+
+    data = read_file(root_file, "the root file", max_bytes=MAX_ROOT)
+    found = home.fingerprint(data)
+    if fingerprint is not None and fingerprint.lower() != found:
+        raise ConfigError(
+            f"{root_file} has the fingerprint {found}, not the one that you gave",
+            hint="do not trust it; ask the operator for the right file",
+        )
+    trust_id = found[:16]
+    home.private_folder(home.home())
+    home.private_folder(home.home() / "trust")
+    directory = TrustDirectory.create(home.trust_path(trust_id), data, url)
+    root = parse_role(data, Root, max_bytes=MAX_ROOT).signed
+    signers = root.roles["root"]
+    if message_format == "json":
+        output.emit_json(
+            {
+                "reason": "trust-added",
+                "id": trust_id,
+                "url": directory.url,
+                "fingerprint": found,
+                "root": {"version": root.version, "expires": f"{root.expires:%Y-%m-%dT%H:%M:%SZ}"},
+            }
+        )
+        return
+    click.echo(f"trusting {directory.url}")
+    click.echo(f"  root          version {root.version}, expires {root.expires:%Y-%m-%d}")
+    click.echo(f"  fingerprint   {found}")
+    click.echo(f"  signed by     {signers.threshold} of these {len(signers.keys)} keys:")
+    for key in signers.keys:
+        click.echo(f"                {key.keyid} ({key.scheme})")
+    output.note("compare the fingerprint with the operator's before you build with it")
+
+
+@command.command()
+@output.message_format
+def status(message_format: MessageFormat) -> int:
+    """Refresh every trusted repository, and show how it stands.
+
+    For example:
+
+    \b
+        carnet trust status
+    """  # noqa: D301  -- click wants the character itself
+    from carnet_verifier.fetch import HttpFetcher
+    from carnet_verifier.refresh import refresh
+
+    ids = home.trusted_ids()
+    if not ids:
+        raise ConfigError("no repository is trusted yet", hint="run `carnet trust add URL --root root.json`")
+    now = home.now()
+    worst = 0
+    for trust_id in ids:
+        trusted = home.open_trusted(trust_id)
+        url = trusted.directory.url
+        try:
+            with HttpFetcher(url) as fetcher:
+                repository = refresh(trusted.directory, fetcher, now=now)
+        except CarnetError as error:
+            worst = max(worst, error.exit_code)
+            if message_format == "json":
+                output.emit_json(
+                    {"reason": "trust-status", "id": trust_id, "url": url, "error": results.error_object(error)}
+                )
+            else:
+                click.echo(f"{url}  [{trust_id}]")
+                output.report(error)
+            continue
+        view = repository.trusted
+        roles = {
+            "root": (view.root.signed.version, view.root.signed.expires),
+            "timestamp": (view.timestamp.signed.version, view.timestamp.signed.expires),
+            "snapshot": (view.snapshot.signed.version, view.snapshot.signed.expires),
+            "targets": (repository.targets.version, repository.targets.expires),
+        }
+        if message_format == "json":
+            listed = {
+                name: {"version": version, "expires": f"{expires:%Y-%m-%dT%H:%M:%SZ}"}
+                for name, (version, expires) in roles.items()
+            }
+            output.emit_json({"reason": "trust-status", "id": trust_id, "url": url, "roles": listed})
+            continue
+        click.echo(f"{url}  [{trust_id}]")
+        for name, (version, expires) in roles.items():
+            click.echo(f"  {name:<10} version {version:<6} expires {expires:%Y-%m-%d %H:%M} UTC")
+        for name in ("root", "targets"):
+            if roles[name][1] - now < WARN_BEFORE:
+                output.warn(f"{name} expires on {roles[name][1]:%Y-%m-%d}", "its holders must sign the next version")
+    return worst
+
+
+@command.command()
+@click.argument("crates", nargs=-1, metavar="[NAME@VERSION]...")
+@click.option("--repository", help="URL or fingerprint, when several repositories are trusted.")
+def clean(crates: tuple[str, ...], repository: str | None) -> None:
+    """Forget the tarballs and sources that are kept for cargo.
+
+    They are fetched and checked again by the next `cargo carnet`. Name crates to forget only these:
+
+    \b
+        carnet trust clean serde@1.0.219
+    """  # noqa: D301  -- click wants the character itself
+    from carnet.names import CrateId
+    from carnet_verifier.localregistry import LocalRegistry
+
+    trusted = home.choose(repository)
+    registry = LocalRegistry(home.private_folder(trusted.cargo) / "registry")
+    wanted = [CrateId.parse(text) for text in crates] or None
+    with registry.locked():
+        count = registry.clean(wanted, [path for path in trusted.cargo.glob("home*") if path.is_dir()])
+    output.note(f"removed {count} tarballs and unpacked crates")

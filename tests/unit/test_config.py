@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from carnet.errors import ConfigError
+from carnet.names import CrateId
+from carnet_cli import config
+from carnet_verifier.policy import Action, Level, Rule
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+FULL = """
+repository = "https://mirror.example/"
+
+[policy]
+least-level = "maintainer"
+least-age-days = 7
+
+[rules]
+yanked = "deny"
+
+[[require]]
+crates = "acme-*"
+least-level = "provenance"
+
+[[ban]]
+crates = "left-pad@1.*"
+reason = "abandoned"
+
+[[exception]]
+crates = "foo@1.2.3"
+rule = "downgrade"
+reason = "signed by hand,
+          agreed on"
+expires = 2026-12-31
+""".replace('hand,\n          agreed on"', 'hand, agreed on"')
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CARNET_CONFIG", "CARNET_REPOSITORY", "CARNET_LEAST_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "carnet.toml"
+    path.write_text(text)
+    return path
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    write(tmp_path, FULL)
+    settings = config.load(tmp_path, now=NOW)
+    policy = settings.policy
+    assert settings.repository == "https://mirror.example/"
+    assert policy.least_level is Level.MAINTAINER
+    assert policy.least_age.days == 7
+    assert policy.action(Rule.YANKED) is Action.DENY
+    assert policy.least_level_of(CrateId.of("acme-core", "1.0.0")) is Level.PROVENANCE
+    assert policy.bans[0].reason == "abandoned"
+    excuse = policy.excuse_for(Rule.DOWNGRADE, CrateId.of("foo", "1.2.3"), NOW)
+    assert excuse is not None
+    assert excuse.expires == datetime(2026, 12, 31, tzinfo=UTC)
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    settings = config.load(tmp_path, now=NOW)
+    assert settings.policy.least_level is Level.REGISTRY
+    assert settings.policy.action(Rule.DOWNGRADE) is Action.DENY
+    assert settings.file is None
+
+
+def test_flag_before_environment_before_file_before_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, 'repository = "file"\n[policy]\nleast-level = "maintainer"')
+    assert config.load(tmp_path, now=NOW).repository == "file"
+    monkeypatch.setenv("CARNET_REPOSITORY", "environment")
+    monkeypatch.setenv("CARNET_LEAST_LEVEL", "provenance")
+    by_environment = config.load(tmp_path, now=NOW)
+    assert (by_environment.repository, by_environment.policy.least_level) == ("environment", Level.PROVENANCE)
+    by_flag = config.load(tmp_path, now=NOW, repository="flag", least_level="registry")
+    assert (by_flag.repository, by_flag.policy.least_level) == ("flag", Level.REGISTRY)
+
+
+def test_another_file_by_flag_or_environment_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.toml"
+    with pytest.raises(ConfigError, match="does not exist"):
+        config.load(tmp_path, now=NOW, file=other)
+    other.write_text('repository = "other"')
+    assert config.load(tmp_path, now=NOW, file=other).repository == "other"
+    monkeypatch.setenv("CARNET_CONFIG", str(other))
+    assert config.load(tmp_path, now=NOW).repository == "other"
+
+
+def test_an_exception_whose_time_is_over_is_told(tmp_path: Path) -> None:
+    write(tmp_path, FULL)
+    late = config.load(tmp_path, now=datetime(2027, 1, 1, tzinfo=UTC))
+    assert "the exception for foo@1.2.3 [downgrade] ended on 2026-12-31" in late.remarks[0]
+
+
+EXCEPTION = '[[exception]]\ncrates = "a"\nrule = "git"\nreason = "r"\nexpires = 2026-07-01\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("repositroy = 'x'", "unknown key 'repositroy'"),
+        ("[policy]\nleast_level = 'registry'", "unknown key 'least_level'"),
+        ("[policy]\nleast-level = 'best'", "'best' is not a level"),
+        ("[policy]\nleast-level = 3", "least-level is not a string"),
+        ("[policy]\nleast-age-days = -1", "least-age-days"),
+        ("[policy]\nleast-age-days = true", "least-age-days"),
+        ("policy = 3", "is not a table"),
+        ("repository = 3", "repository is not a string"),
+        ("[rules]\nfoo = 'deny'", "'foo' is not a rule"),
+        ("[rules]\nyanked = 'never'", "yanked is 'never'"),
+        ("[rules]\nyanked = ['deny']", "yanked is"),
+        ("[exception]\ncrates = 'a'", "two brackets"),
+        (EXCEPTION.replace('reason = "r"\n', ""), "needs `reason`"),
+        (EXCEPTION.replace('reason = "r"', 'reason = " "'), "reason is empty"),
+        (EXCEPTION.replace("expires = 2026-07-01\n", ""), "needs `expires`"),
+        (EXCEPTION.replace("2026-07-01", '"2026-07-01"'), "expires is not a date"),
+        (EXCEPTION.replace("2026-07-01", "2036-07-01"), "more than a year from now"),
+        (EXCEPTION + "extra = 1", "unknown key 'extra'"),
+        (EXCEPTION.replace('crates = "a"', 'crates = "a b"'), "is not a crate pattern"),
+        ("[[ban]]\ncrates = 'a'", "needs `reason`"),
+        ("[[require]]\ncrates = 'a'", "needs `least-level`"),
+        ("not toml", "is not TOML"),
+        ("a = " + "[" * 5000, "is not TOML"),
+        ("\x00", "is not TOML"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, EXCEPTION)
+    config.load(tmp_path, now=NOW)  # the positive control
+    write(tmp_path, text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        config.load(tmp_path, now=NOW)
+    assert "\n" not in str(caught.value)
