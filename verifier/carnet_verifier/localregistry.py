@@ -1,0 +1,296 @@
+"""The admitted tarballs as cargo's local registry, and what cargo unpacked of them: kept, and compared before it runs.
+
+cargo checks a tarball once, when it unpacks it, and never looks at what it unpacked again: an edited source in its
+cache compiles. So nothing here is trusted for lying where it lies. Before cargo runs, every tarball of the lock has the
+admitted digest, and every unpacked tree is exactly its tarball's files: none changed, missing or added, no links.
+
+What is found to differ is refused and not repaired in silence: somebody wrote there, and a person should know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from carnet import paths
+from carnet.crate import CrateFile, CrateLimits, read_crate
+from carnet.durable import make_folder, read_file, write_file
+from carnet.errors import CarnetError, MetadataMismatch, StorageError
+from carnet.index import MAX_FILE, IndexFile
+from carnet.names import CrateId, CrateName
+from carnet_verifier.admit import Admission
+
+MARKER = ".cargo-ok"
+"""What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""
+
+
+class Poisoned(MetadataMismatch):
+    """What is kept for cargo is not what was admitted."""
+
+
+def _poisoned(message: str) -> Poisoned:
+    return Poisoned(message, hint="somebody wrote to it: find out who; `carnet trust clean` then fetches it again")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An admitted crate whose tarball is in the registry and was compared."""
+
+    admission: Admission
+    crate: CrateFile
+
+
+class LocalRegistry:
+    """Admitted tarballs at one path for each trust root, and the private CARGO_HOMEs that unpack them.
+
+    Args:
+        path: The folder for `*.crate` and `index/`; its path takes part in what cargo thinks is fresh.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        make_folder(path / "index", mode=0o700)
+
+    @contextmanager
+    def locked(self, timeout: float = 600.0) -> Iterator[None]:
+        """Keep other gates out while tarballs, index and unpacked trees are prepared and compared.
+
+        Raises:
+            StorageError: Another process held the lock for longer than `timeout` seconds.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path.parent / "lock", mode=0o600)
+        try:
+            with lock.acquire(timeout=timeout):
+                yield
+        except Timeout:
+            raise StorageError(
+                f"another `cargo carnet` has been preparing crates for {timeout:.0f} s", hint="wait for it, or end it"
+            ) from None
+
+    def tarball(self, crate: CrateId) -> Path:
+        """Where a crate's tarball is kept."""
+        return self.path / f"{crate.stem}.crate"
+
+    def keep(self, admission: Admission, data: bytes) -> None:
+        """Keep the bytes of an admitted tarball.
+
+        Raises:
+            MetadataMismatch: They are not the admitted ones.
+        """
+        if hashlib.sha256(data).hexdigest() != admission.sha256:
+            raise MetadataMismatch(f"the tarball of {admission.crate} is not the admitted one")
+        write_file(self.tarball(admission.crate), data, mode=0o400)
+
+    def open(self, admission: Admission) -> Kept | None:
+        """Read an admitted crate's tarball and compare it; None when it is not kept yet.
+
+        Raises:
+            Poisoned: The file there is not the admitted tarball.
+        """
+        path = self.tarball(admission.crate)
+        try:
+            plain = stat.S_ISREG(path.lstat().st_mode)
+        except FileNotFoundError:
+            return None
+        if not plain:
+            raise _poisoned(f"the tarball of {admission.crate} kept for cargo is not a plain file: {path}")
+        data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != admission.sha256:
+            raise _poisoned(
+                f"the tarball of {admission.crate} in cargo's cache was changed after it was admitted: "
+                f"sha256 {digest}, admitted {admission.sha256}"
+            )
+        return Kept(admission, read_crate(data, admission.crate))
+
+    def write_index(self, kept: Iterable[Admission]) -> None:
+        """Give cargo the signed index lines of these crates; lines of other admitted crates stay.
+
+        Raises:
+            Poisoned: A line there says something else of one of these versions.
+        """
+        by_path: dict[str, list[Admission]] = {}
+        for admission in kept:
+            by_path.setdefault(paths.index_path(admission.crate.name), []).append(admission)
+        for relative, admissions in by_path.items():
+            path = self.path / relative
+            old = self._read_index(path, admissions[0].crate.name)
+            wanted = {admission.crate: admission.line for admission in admissions}
+            others = [line for line in old.lines if line.id not in wanted] if old else []
+            for line in old.lines if old else ():
+                if line.id in wanted and line.identity() != wanted[line.id].identity():
+                    raise _poisoned(f"the index line of {line.id} kept for cargo is not the signed one: {path}")
+            lines = sorted([*others, *wanted.values()], key=lambda line: line.id.version)
+            data = b"".join(line.to_bytes() + b"\n" for line in lines)
+            if old is None or old.to_bytes() != data:
+                make_folder(path.parent, mode=0o700)
+                write_file(path, data, mode=0o600)
+
+    def _read_index(self, path: Path, name: CrateName) -> IndexFile | None:
+        try:
+            return IndexFile.from_bytes(read_file(path, "the index file", max_bytes=MAX_FILE), name)
+        except FileNotFoundError:
+            return None
+        except CarnetError as error:
+            raise _poisoned(f"the index file of {name} kept for cargo does not parse: {error}") from None
+
+    def clean(self, crates: Iterable[CrateId] | None, homes: Iterable[Path]) -> int:
+        """Forget kept crates, so that they are fetched and checked again.
+
+        Args:
+            crates: Which; None for all of them.
+            homes: The private CARGO_HOMEs.
+
+        Returns:
+            How many tarballs and unpacked trees were removed.
+        """
+        stems = None if crates is None else {crate.stem for crate in crates}
+        found = [file for file in self.path.glob("*.crate") if stems is None or file.name[:-6] in stems]
+        for file in found:
+            file.unlink()
+        trees = [
+            tree
+            for home in homes
+            for root in _source_roots(home, strict=False)
+            for tree in root.iterdir()
+            if stems is None or tree.name in stems
+        ]
+        for tree in trees:
+            _remove(tree)
+        for index in sorted((self.path / "index").rglob("*")) if trees or found else ():
+            if index.is_file() or index.is_symlink():
+                index.unlink()  # written again from the signed index by the next run
+        return len(found) + len(trees)
+
+
+def compare_sources(home: Path, kept: Mapping[CrateId, CrateFile]) -> bool:
+    """Compare every unpacked tree of these crates with its tarball.
+
+    A tree that cargo did not finish is removed: cargo would unpack over what lies there.
+
+    Args:
+        home: A private CARGO_HOME; nobody may be unpacking in it.
+        kept: The tarballs, as admitted.
+
+    Returns:
+        Whether there is a folder that has all of them, complete; if not, cargo has to unpack first.
+
+    Raises:
+        Poisoned: A tree is not exactly its tarball's files.
+    """
+    complete = not kept
+    for root in _source_roots(home, strict=True):
+        missing = 0
+        for crate, tarball in kept.items():
+            tree = root / crate.stem
+            if _is_finished(tree):
+                compare_tree(tree, tarball)
+            else:
+                missing += 1
+                if os.path.lexists(tree):
+                    _remove(tree)
+        complete = complete or not missing
+    return complete
+
+
+def compare_tree(tree: Path, tarball: CrateFile) -> None:
+    """Demand that an unpacked tree is exactly the files of its tarball.
+
+    Raises:
+        Poisoned: A file differs, is missing, was added, or is a link or device.
+    """
+    expected = {entry.path: entry.data for entry in tarball.entries if entry.path.rpartition("/")[2] != MARKER}
+    seen = 0
+    for relative, path in _walk(tree, ""):
+        data = expected.get(relative)
+        if data is None:
+            if relative == MARKER:
+                continue
+            raise _poisoned(f"{tarball.id}: {relative!a} was added to the unpacked crate: {tree}")
+        if _read(path, len(data)) != data:
+            raise _poisoned(f"{tarball.id}: {relative!a} was changed after the crate was admitted: {tree}")
+        seen += 1
+    if seen != len(expected):
+        missing = next(path for path in expected if not os.path.lexists(tree / path))
+        raise _poisoned(f"{tarball.id}: {missing!a} was removed from the unpacked crate: {tree}")
+
+
+def protect(home: Path, crates: Iterable[CrateId]) -> None:
+    """Take the write permission from unpacked trees: nobody edits an admitted source by accident."""
+    stems = {crate.stem for crate in crates}
+    for root in _source_roots(home, strict=True):
+        for tree in root.iterdir():
+            if tree.name in stems and tree.lstat().st_mode & 0o200:
+                for folder, _, files in os.walk(tree, topdown=False):
+                    for name in files:
+                        file = Path(folder) / name
+                        file.chmod(0o555 if file.stat().st_mode & 0o100 else 0o444)
+                    Path(folder).chmod(0o555)
+
+
+def _source_roots(home: Path, *, strict: bool) -> list[Path]:
+    """The folders of unpacked crates: one for each source, and for each way cargo hashes its name."""
+    for folder in (home / "registry", home / "registry" / "src"):
+        if folder.is_symlink() and strict:
+            raise _poisoned(f"{folder} is a link")
+        if folder.is_symlink() or not folder.is_dir():
+            return []
+    roots = sorted((home / "registry" / "src").iterdir())
+    for root in roots:
+        if strict and (root.is_symlink() or not root.is_dir()):
+            raise _poisoned(f"{root} is not a folder")
+    return [root for root in roots if root.is_dir() and not root.is_symlink()]
+
+
+def _is_finished(tree: Path) -> bool:
+    """Whether cargo would use a tree as it is; without a good marker it unpacks again, over what is there."""
+    try:
+        return (
+            stat.S_ISDIR(tree.lstat().st_mode)
+            and stat.S_ISREG((tree / MARKER).lstat().st_mode)
+            and _read(str(tree / MARKER), 100).startswith(b'{"v":1}')
+        )
+    except FileNotFoundError:
+        return False
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    stack = [(str(folder), prefix)]
+    while stack:
+        current, below = stack.pop()
+        with os.scandir(current) as entries:
+            for entry in entries:
+                relative = below + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    stack.append((entry.path, relative + "/"))
+                elif entry.is_file(follow_symlinks=False):
+                    yield relative, entry.path
+                else:
+                    raise _poisoned(f"{relative!a} is a link or device in the unpacked crate {folder}")
+
+
+def _read(path: str, length: int) -> bytes:
+    """The content, without following a link that took the file's place since it was listed; one byte more is enough."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _poisoned(f"{path} cannot be read: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        return file.read(length + 1) or b""
+
+
+def _remove(tree: Path) -> None:
+    if tree.is_symlink() or not tree.is_dir():
+        tree.unlink()
+        return
+    for folder, _, _ in os.walk(tree):
+        Path(folder).chmod(0o700)
+    shutil.rmtree(tree)
