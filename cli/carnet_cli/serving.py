@@ -1,0 +1,75 @@
+"""A verifying registry on a loopback socket that is bound here, before anybody else can."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from carnet.errors import StorageError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from carnet_verifier.proxy import Gatekeeper
+
+LOOPBACK = "127.0.0.1"
+
+
+def bind(port: int = 0) -> socket.socket:
+    """Bind a loopback socket of our own; nobody else can answer on its port.
+
+    Raises:
+        StorageError: The port is taken.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.bind((LOOPBACK, port))
+    except OSError as error:
+        listener.close()
+        raise StorageError(f"cannot listen on {LOOPBACK}:{port}: {(error.strerror or '').lower()}") from None
+    listener.listen(128)
+    return listener
+
+
+def server(keeper: Gatekeeper, listener: socket.socket) -> tuple[uvicorn.Server, str]:
+    """The server that answers on `listener`, and its URL."""
+    import uvicorn
+
+    from carnet_verifier.proxy import Registry
+
+    url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+    settings = uvicorn.Config(
+        Registry(keeper, url),
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        http="h11",
+        loop="asyncio",
+    )
+    return uvicorn.Server(settings), url
+
+
+@contextmanager
+def serve(keeper: Gatekeeper) -> Iterator[str]:
+    """Serve while the block runs.
+
+    Returns:
+        The URL of the registry.
+    """
+    listener = bind()
+    serving, url = server(keeper, listener)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        while not serving.started and thread.is_alive():
+            time.sleep(0.005)
+        yield url
+    finally:
+        serving.should_exit = True
+        thread.join(timeout=10)
+        listener.close()

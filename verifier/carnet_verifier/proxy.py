@@ -1,0 +1,216 @@
+"""A cargo registry on loopback that serves only what was verified.
+
+The index it serves is the signed one: for a claimed crate exactly the lines that its maintainers signed. A tarball is
+served when it was admitted, and answered with 403 and the reason in words when it was refused: cargo shows that text.
+A version that the user's lock pins is never hidden, because cargo's message would then mislead.
+
+    GET /index/config.json
+    GET /index/<prefix>/<name>
+    GET /api/v1/crates/<name>/<version>/download
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from carnet import paths
+from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, StorageError, TransportError
+from carnet.index import IndexLine
+from carnet.names import CrateId, CrateName
+from carnet_verifier import admit as line
+from carnet_verifier.admit import Memory, Wanted
+from carnet_verifier.fetch import Fetcher
+from carnet_verifier.policy import Facts, Level, Policy, Rule, evaluate
+from carnet_verifier.repository import Claim, TrustedRepository
+
+MAX_TEXT = 512
+"""Characters of a refusal that cargo shows."""
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an HTTP request is answered with."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Gatekeeper:
+    """What the registry decides with.
+
+    Attributes:
+        view: The newest verified view; called for each request, and free to return the one before.
+        fetcher: Where tarballs come from.
+        policy: What a crate must fulfil.
+        memory: What is remembered of each crate.
+        clock: The time, aware, UTC.
+        pinned: Versions that the user's lock has: never hidden from cargo.
+    """
+
+    view: Callable[[], TrustedRepository]
+    fetcher: Fetcher
+    policy: Policy
+    memory: Memory | None
+    clock: Callable[[], datetime]
+    pinned: frozenset[CrateId] = field(default_factory=frozenset)
+
+    def index(self, name: CrateName) -> bytes:
+        """The index file that cargo is given for a crate.
+
+        Raises:
+            NotFound: The registry signed that there is no such crate.
+            CarnetError: It was not admitted, or nothing could be decided.
+        """
+        repository = self.view()
+        target = repository.find_target(paths.index_path(name))
+        index = line.read_index(repository.download(target), name)
+        lines = cargo_lines(index.lines, repository.claim(name), self.pinned)
+        now = self.clock()
+        shown = (one for one in lines if one.id in self.pinned or not _hidden(one, self.policy, now))
+        return b"".join(one.to_bytes() + b"\n" for one in shown)
+
+    def tarball(self, crate: CrateId) -> bytes:
+        """The tarball of a crate, once it was admitted.
+
+        Raises:
+            CarnetError: It was not admitted, or nothing could be decided.
+        """
+        repository = self.view()
+        admission = line.admit_one(repository, Wanted(crate), self.policy, self.memory, now=self.clock())
+        data, _ = line.fetch_crate(repository, self.fetcher, admission)
+        return data
+
+
+def cargo_lines(
+    lines: Iterable[IndexLine], claim: Claim | None, pinned: frozenset[CrateId] = frozenset()
+) -> list[IndexLine]:
+    """The lines that cargo may see: of a claimed crate, those that its maintainers signed, yanked as they say.
+
+    Raises:
+        MetadataMismatch: The registry hides a version that the maintainers signed.
+    """
+    listed = list(lines)
+    if claim is None or claim.crate is None:
+        return listed
+    there = {one.id.version for one in listed}
+    for version in line.signed_versions(claim):
+        if version not in there:
+            raise MetadataMismatch(f"the index of {claim.name} hides {version}, which its maintainers signed")
+    shown = []
+    for one in listed:
+        release = claim.crate.targets.get(paths.crate_path(one.id))
+        try:
+            if release is None:
+                raise NotFound(f"{one.id} was not signed")
+            line.check_release(one, release)
+            shown.append(one.with_(yanked=release.custom.get("yanked") is True))
+        except CarnetError:
+            if one.id in pinned:  # its download says why it is refused
+                shown.append(one)
+    return shown
+
+
+def _hidden(one: IndexLine, policy: Policy, now: datetime) -> bool:
+    """Whether cargo should not even consider a version for a new lock: banned, or too young."""
+    facts = Facts(one.id, Level.REPRODUCED, published=line.publication_time(one))
+    return any(finding.rule in (Rule.BANNED, Rule.YOUNG) for finding in evaluate(facts, policy, now=now).denials)
+
+
+class Registry:
+    """The ASGI application.
+
+    Args:
+        gatekeeper: Decides.
+        base_url: Where the registry is reached, such as `http://127.0.0.1:8790`.
+    """
+
+    def __init__(self, gatekeeper: Gatekeeper, base_url: str) -> None:
+        self._gatekeeper = gatekeeper
+        self._config = orjson.dumps({"dl": f"{base_url}/api/v1/crates", "api": base_url})
+        self._lock = threading.Lock()  # a view is not made for several threads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI 3)."""
+        if scope["type"] != "http":
+            return
+        answer = await asyncio.to_thread(self.answer, scope["method"], scope["path"])
+        etag = f'"{hashlib.sha256(answer.body).hexdigest()}"'
+        headers = [("content-type", answer.content_type), *answer.headers]
+        if answer.status == 200:
+            headers.append(("etag", etag))
+            if (b"if-none-match", etag.encode()) in scope["headers"]:
+                answer = Answer(304, b"")
+        headers.append(("content-length", str(len(answer.body))))
+        raw = [(name.encode(), value.encode()) for name, value in headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    def answer(self, method: str, path: str) -> Answer:
+        """Decide about one request."""
+        if method not in ("GET", "HEAD"):
+            return Answer(405, b"this registry is read-only; publish to the upstream registry\n")
+        if path == "/index/config.json":
+            return Answer(200, self._config, "application/json")
+        try:
+            if path.startswith("/" + paths.SPARSE_INDEX_PREFIX):
+                return self._answer_index(path.removeprefix("/"))
+            if path.startswith("/" + paths.DOWNLOAD_PREFIX):
+                return self._answer_download(path.removeprefix("/" + paths.DOWNLOAD_PREFIX))
+        except FormatError as error:
+            return Answer(400, refusal_text(error))
+        return Answer(404, b"there is nothing here\n")
+
+    def _answer_index(self, path: str) -> Answer:
+        name = CrateName(path.rpartition("/")[2])
+        if paths.index_path(name) != path:
+            return Answer(404, b"not a path of a sparse index\n")
+        try:
+            with self._lock:
+                return Answer(200, self._gatekeeper.index(name))
+        except NotFound as error:
+            return Answer(404, refusal_text(error))
+        except CarnetError as error:
+            return refusal(error)
+
+    def _answer_download(self, path: str) -> Answer:
+        name, slash, rest = path.partition("/")
+        version = rest.removesuffix("/download")
+        if not slash or version == rest:
+            return Answer(404, b"not a download path\n")
+        crate = CrateId.of(name, version)
+        try:
+            with self._lock:
+                return Answer(200, self._gatekeeper.tarball(crate), "application/gzip")
+        except CarnetError as error:
+            return refusal(error, crate)
+
+
+def refusal(error: CarnetError, crate: CrateId | None = None) -> Answer:
+    """How an error is told to cargo: 403 ends the build at once with our words; 502 is tried again."""
+    undecided = isinstance(error, TransportError | StorageError)
+    return Answer(502 if undecided else 403, refusal_text(error, crate))
+
+
+def refusal_text(error: CarnetError, crate: CrateId | None = None) -> bytes:
+    """At most `MAX_TEXT` characters that cargo prints as they are."""
+    about = f"{crate}: " if crate is not None and str(crate) not in str(error) else ""
+    text = f"carnet: {about}{error}"
+    if error.hint:
+        text += f"\ncarnet: hint: {error.hint}"
+    printable = "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+    return printable[: MAX_TEXT - 1].encode() + b"\n"
