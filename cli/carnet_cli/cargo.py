@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from carnet_cli import cargoargs
+from carnet_cli.cargoargs import SUBCOMMANDS, Kind
 
-@click.group()
-def command() -> None:
+_HELP = f"""Run a cargo command on verified crates only.
+
+Every package of Cargo.lock is admitted first: found in the signed index of the repository that you trust (`carnet trust
+add`), and judged by carnet.toml. Then your own cargo runs from the admitted crates alone, locked and offline. Arguments
+are cargo's own; they stand after the command, as in:
+
+\b
+    cargo carnet build --locked --release
+    cargo carnet test -p mycrate
+    cargo carnet add serde
+
+In CI, and wherever a project is not trusted, call `cargo-carnet build`: a project's configuration can shadow what
+`cargo carnet` means, and that name it cannot.
+
+Commands: {", ".join(sorted(SUBCOMMANDS))}.
+"""
+
+
+@click.command(
+    help=_HELP,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.version_option(package_name="carnet", message="%(prog)s %(version)s")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
+def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""
+    invocation = cargoargs.parse(args)
+    from carnet_cli.gate import Gate, show_help
+
+    if invocation.asks_help:
+        return show_help(invocation)
+    gate = Gate(invocation, Path.cwd())
+    return gate.use() if invocation.kind is Kind.USE else gate.resolve()

@@ -1,0 +1,199 @@
+"""The arguments of a cargo command, as far as the gate has to understand them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from carnet.errors import ConfigError, PolicyRefused
+
+
+class Kind(Enum):
+    """What a cargo command needs."""
+
+    USE = "use"
+    """Works with the locked crates: compiles, lists or unpacks them."""
+    RESOLVE = "resolve"
+    """Chooses versions: writes Cargo.toml or Cargo.lock, compiles nothing."""
+
+
+SUBCOMMANDS: dict[str, Kind] = {
+    "bench": Kind.USE,
+    "build": Kind.USE,
+    "check": Kind.USE,
+    "clippy": Kind.USE,
+    "doc": Kind.USE,
+    "fetch": Kind.USE,
+    "metadata": Kind.USE,
+    "run": Kind.USE,
+    "rustc": Kind.USE,
+    "rustdoc": Kind.USE,
+    "test": Kind.USE,
+    "tree": Kind.USE,
+    "add": Kind.RESOLVE,
+    "generate-lockfile": Kind.RESOLVE,
+    "remove": Kind.RESOLVE,
+    "update": Kind.RESOLVE,
+}
+"""The commands that were tried behind the gate."""
+
+_SHORT = {"b": "build", "c": "check", "d": "doc", "r": "run", "t": "test", "rm": "remove"}
+_LOCAL = frozenset(("clean", "fmt", "help", "init", "locate-project", "new", "pkgid", "version"))
+
+# Options whose value is the next argument. One that is missing here and stands before an argument of the program that
+# `run` starts would make the gate repeat `--locked`, which cargo refuses: never the other way round.
+_TAKES_VALUE = frozenset(
+    (
+        *(
+            "-p",
+            "--package",
+            "--exclude",
+            "--bin",
+            "--example",
+            "--test",
+            "--bench",
+            "-F",
+            "--features",
+            "-j",
+            "--jobs",
+        ),
+        *("--profile", "--target", "--target-dir", "--manifest-path", "--lockfile-path", "--message-format", "--color"),
+        *("--config", "-Z", "-C", "--format-version", "--filter-platform", "-e", "--edges", "--prune", "--depth"),
+        *("--prefix", "--charset", "-f", "--format", "--precise", "--path", "--git", "--branch", "--tag", "--rev"),
+        *("--registry", "--rename", "--base", "--crate-type", "--print", "--artifact-dir", "--build-dir"),
+    )
+)
+_SHORT_WITH_VALUE = ("-p", "-F", "-j", "-Z", "-C", "-e", "-f")
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A cargo command line.
+
+    Attributes:
+        toolchain: What stood after `+`, or None.
+        subcommand: One of `SUBCOMMANDS`.
+        args: Everything after the subcommand; options that stood before it come first.
+        manifest_path: The value of `--manifest-path`, or None.
+        configs: The values of `--config`.
+        locked: Whether the user demands an unchanged lock.
+        offline: Whether the user forbids the network.
+        quiet: Whether cargo is asked to be quiet.
+        asks_help: Whether only a help text is wanted.
+    """
+
+    toolchain: str | None
+    subcommand: str
+    args: tuple[str, ...]
+    manifest_path: str | None
+    configs: tuple[str, ...]
+    locked: bool
+    offline: bool
+    quiet: bool
+    asks_help: bool
+
+    @property
+    def kind(self) -> Kind:
+        """What the subcommand needs."""
+        return SUBCOMMANDS[self.subcommand]
+
+    def has(self, flag: str) -> bool:
+        """Whether a flag is given to cargo itself."""
+        return any(name == flag for name, _ in _options(self.subcommand, self.args))
+
+
+def parse(args: Sequence[str]) -> Invocation:
+    """Understand what stands after `cargo carnet`.
+
+    Raises:
+        ConfigError: There is no subcommand, or an option that would lead cargo elsewhere.
+        PolicyRefused: A subcommand that was not tried behind the gate.
+    """
+    rest = list(args)
+    toolchain = rest.pop(0)[1:] if rest and rest[0].startswith("+") else None
+    leading: list[str] = []
+    while rest and rest[0].startswith("-"):
+        option = rest.pop(0)
+        leading.append(option)
+        if option in _TAKES_VALUE and rest:
+            leading.append(rest.pop(0))
+    if not rest:
+        raise ConfigError("no cargo command given", hint="for example: cargo carnet build --locked")
+    subcommand = _SHORT.get(rest[0], rest[0])
+    _check_subcommand(subcommand)
+    own = (*leading, *rest[1:])
+    options = list(_options(subcommand, own))
+    names = {name for name, _ in options}
+    if "-C" in names:
+        raise ConfigError("`-C` is not supported behind the gate", hint="change into the folder instead")
+    if "--lockfile-path" in names:
+        raise ConfigError("`--lockfile-path` is not supported behind the gate: the lock that is checked is Cargo.lock")
+    if "-" in names:
+        raise ConfigError("an option cannot be understood", hint="write each option as an argument of its own")
+    manifests = [value for name, value in options if name == "--manifest-path"]
+    frozen = "--frozen" in names
+    return Invocation(
+        toolchain,
+        subcommand,
+        own,
+        manifests[-1] if manifests else None,
+        tuple(value for name, value in options if name == "--config" and value is not None),
+        "--locked" in names or frozen,
+        "--offline" in names or frozen,
+        bool(names & {"-q", "--quiet"}),
+        bool(names & {"-h", "--help"}),
+    )
+
+
+def _check_subcommand(name: str) -> None:
+    if name in SUBCOMMANDS:
+        return
+    if name in _LOCAL:
+        raise PolicyRefused(
+            f"`cargo carnet {name}` is not needed: it compiles no crate", hint=f"run `cargo {name}` itself"
+        )
+    raise PolicyRefused(
+        f"`cargo {name}` was never tried behind the gate: it may fetch or compile what was not verified",
+        hint=f"tried are {', '.join(sorted(SUBCOMMANDS))}; for an alias of yours, write out what it stands for",
+    )
+
+
+def _options(subcommand: str, args: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """The options that cargo itself reads, with their values; what belongs to the program or test harness is left."""
+    position = 0
+    while position < len(args):
+        argument = args[position]
+        position += 1
+        if argument == "--":
+            return
+        if not argument.startswith("-") or argument == "-":
+            if subcommand == "run":  # from here on everything belongs to the program
+                return
+            continue
+        if argument.startswith("--"):
+            name, equals, value = argument.partition("=")
+            if equals:
+                yield name, value
+                continue
+        elif argument[:2] in _SHORT_WITH_VALUE and len(argument) > 2:
+            yield argument[:2], argument[2:].removeprefix("=")
+            continue
+        elif len(argument) > 2:  # -vvq
+            yield from _cluster(argument)
+            continue
+        else:
+            name = argument
+        if name in _TAKES_VALUE and position < len(args):
+            yield name, args[position]
+            position += 1
+        else:
+            yield name, None
+
+
+def _cluster(argument: str) -> Iterator[tuple[str, None]]:
+    for char in argument[1:]:
+        if f"-{char}" in _SHORT_WITH_VALUE:
+            yield "-", None  # such as -qp serde: nobody writes that, and guessing wrong would matter
+            return
+        yield f"-{char}", None

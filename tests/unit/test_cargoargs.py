@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from carnet.errors import ConfigError, PolicyRefused
+from carnet_cli.cargoargs import Kind, parse
+
+
+def test_a_plain_command() -> None:
+    found = parse(["build"])
+    assert (found.subcommand, found.args, found.kind) == ("build", (), Kind.USE)
+    assert not (found.locked)
+    assert not (found.offline)
+    assert not (found.quiet)
+    assert not (found.asks_help)
+
+
+@pytest.mark.parametrize(
+    ("args", "locked", "offline"),
+    [
+        (["build", "--locked"], True, False),
+        (["build", "--offline"], False, True),
+        (["build", "--frozen"], True, True),
+        (["--locked", "build"], True, False),
+        (["test", "name", "--locked"], True, False),
+        (["test", "--", "--locked"], False, False),
+        (["run", "--", "--locked"], False, False),
+        (["run", "argument", "--locked"], False, False),
+        (["run", "-p", "crate", "--locked"], True, False),
+        (["run", "--features", "a", "--offline", "x"], False, True),
+        (["run", "-Fa", "-j4", "-vq", "--locked"], True, False),
+    ],
+)
+def test_flags_that_are_cargos_own(args: list[str], locked: bool, offline: bool) -> None:
+    found = parse(args)
+    assert (found.locked, found.offline) == (locked, offline)
+
+
+def test_what_stands_before_the_subcommand_moves_behind_it() -> None:
+    assert parse(["-v", "--color", "never", "check", "-p", "x"]).args == ("-v", "--color", "never", "-p", "x")
+
+
+def test_values_are_found_in_both_spellings() -> None:
+    found = parse(["build", "--manifest-path=a/Cargo.toml", "--config", "k=1", "--config=l.toml"])
+    assert (found.manifest_path, found.configs) == ("a/Cargo.toml", ("k=1", "l.toml"))
+    assert parse(["run", "--manifest-path", "b/Cargo.toml", "x"]).manifest_path == "b/Cargo.toml"
+
+
+def test_toolchain_and_cargos_own_short_names() -> None:
+    found = parse(["+nightly", "t"])
+    assert (found.toolchain, found.subcommand) == ("nightly", "test")
+
+
+@pytest.mark.parametrize("name", ["install", "publish", "vendor", "nextest", "fix", "xtask", "../evil"])
+def test_what_was_not_tried_is_refused(name: str) -> None:
+    with pytest.raises(PolicyRefused, match="never tried behind the gate"):
+        parse([name])
+
+
+def test_what_compiles_nothing_is_sent_away() -> None:
+    with pytest.raises(PolicyRefused, match="is not needed"):
+        parse(["fmt"])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["-v"],
+        ["build", "-C", "x"],
+        ["build", "--lockfile-path", "x"],
+        ["build", "--lockfile-path=x"],
+        ["build", "-qp", "x"],
+    ],
+)
+def test_what_would_lead_cargo_elsewhere(args: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        parse(args)
