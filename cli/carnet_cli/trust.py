@@ -41,7 +41,7 @@ def add(url: str, root_file: Path, fingerprint: str | None, message_format: Mess
 
     \b
         carnet trust add https://mirror.example/ --root root.json
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet.durable import read_file
     from carnet.metadata import Root, parse_role
     from carnet_verifier.trust import TrustDirectory
@@ -89,7 +89,7 @@ def status(message_format: MessageFormat) -> int:
 
     \b
         carnet trust status
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet_verifier.fetch import HttpFetcher
     from carnet_verifier.refresh import refresh
 
@@ -147,7 +147,7 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
 
     \b
         carnet trust clean serde@1.0.219
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet.names import CrateId
     from carnet_verifier.localregistry import LocalRegistry
 
