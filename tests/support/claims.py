@@ -6,6 +6,11 @@ with `proposal`s and with `publish_index`, which is what stolen online keys can 
 
 from __future__ import annotations
 
+import atexit
+import copy
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -66,6 +71,18 @@ def body(proposal: Proposal) -> bytes:
     return Submission(proposal.crate, files, proposal.targets, proposal.lines).to_bytes()
 
 
+@functools.cache
+def _first_publish() -> tuple[Path, Ceremony, DirectOnlineSigner]:
+    """A published ceremony, made once for each process and copied: signing 256 shards takes a while."""
+    folder = Path(tempfile.mkdtemp(prefix="carnet-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    ceremony = make_ceremony(bit_length=1)
+    online = ceremony.signer()
+    with Store.create(folder / "mirror") as store, store.change():
+        publish(store, online, ceremony.change, now=NOW)
+    return folder / "mirror", ceremony, online
+
+
 @dataclass
 class World:
     """A registry."""
@@ -79,12 +96,9 @@ class World:
 
     @classmethod
     def make(cls, folder: Path) -> World:
-        ceremony = make_ceremony(bit_length=1)
-        store = Store.create(folder / "mirror")
-        world = cls(folder, ceremony, ceremony.signer(), store)
-        with store.change():
-            publish(store, world.online, ceremony.change, now=world.now)
-        return world
+        template, ceremony, online = _first_publish()
+        shutil.copytree(template, folder / "mirror")
+        return cls(folder, ceremony, copy.deepcopy(online), Store.open(folder / "mirror", write=True))
 
     # --- looking ---
 
