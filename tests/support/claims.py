@@ -28,7 +28,8 @@ from carnet.index import IndexFile, IndexLine, line_from_crate
 from carnet.names import CrateId, CrateName, Version
 from carnet.strictjson import Json, JsonObject
 from carnet_mirror.intake import Receipt, accept
-from carnet_mirror.store import Store, StoredVersion, blob_path
+from carnet_mirror.records import StoredVersion
+from carnet_mirror.store import Store, blob_path
 from carnet_signer import claims, release
 from carnet_signer.proposal import Proposal, Request
 from carnet_signer.publish import Change, publish
