@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.types import ASGIApp
+
 from carnet.errors import ConfigError, StorageError
 from carnet_mirror.app import Mirror, RequestLog, open_log
 from carnet_mirror.store import Store
@@ -48,6 +50,7 @@ def serve(
     access_log: Path | None,
     ready: Callable[[str], None],
     background: Callable[[], Awaitable[None]] | None = None,
+    around: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> None:
     """Serve a mirror until SIGINT or SIGTERM.
 
@@ -57,6 +60,7 @@ def serve(
         access_log: The file that gets a line for each request; stderr when None.
         ready: Called with the base URL once requests are answered.
         background: Runs beside the server, and ends it when it ends.
+        around: Puts something in front of the application, such as what takes submissions.
 
     Raises:
         ConfigError: The port is taken, or the address is not this machine's.
@@ -70,7 +74,8 @@ def serve(
             log = open_log(access_log)
         except OSError as error:
             raise StorageError(f"cannot write the request log {access_log}: {error.strerror}") from None
-        app = RequestLog(Mirror(store, url), log)
+        app: ASGIApp = Mirror(store, url)
+        app = RequestLog(app if around is None else around(app), log)
         asyncio.run(_run(app, address.host, port, lambda: ready(url), background))
 
 
@@ -102,7 +107,7 @@ def claim(address: Address) -> AbstractContextManager[socket.socket]:
 
 
 async def _run(
-    app: RequestLog, host: str, port: int, ready: Callable[[], None], background: Callable[[], Awaitable[None]] | None
+    app: ASGIApp, host: str, port: int, ready: Callable[[], None], background: Callable[[], Awaitable[None]] | None
 ) -> None:
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings

@@ -140,12 +140,13 @@ def _batches(payloads: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
         yield batch
 
 
-def start_signer(command: Sequence[str]) -> OnlineClient:
+def start_signer(command: Sequence[str], *, inherit: Sequence[int] = ()) -> OnlineClient:
     """Start an online signer as a child over an inherited socket.
 
     Args:
         command: The command line of `carnet online`, to which `--inherited-fd N` is added. The child opens the keys
             itself: no passphrase and no key passes through this process.
+        inherit: Descriptors that the child gets as well, such as the one that it reads its passphrase from.
 
     Raises:
         SigningError: It could not start.
@@ -153,7 +154,7 @@ def start_signer(command: Sequence[str]) -> OnlineClient:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
-            [*command, "--inherited-fd", str(theirs.fileno())], pass_fds=[theirs.fileno()], close_fds=True
+            [*command, "--inherited-fd", str(theirs.fileno())], pass_fds=[theirs.fileno(), *inherit], close_fds=True
         )
     return OnlineClient(ours, process)
 

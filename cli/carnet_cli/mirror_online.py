@@ -1,0 +1,153 @@
+"""How the commands of `carnet mirror` reach the online signer: one that runs already, or a child of their own.
+
+A mirror remembers either the path of its online key, or the socket of a signer that somebody else runs. `serve` starts
+a signer that listens on a socket in the mirror's directory for as long as it serves, and `sync` beside it asks the same
+one: a key's memory has one owner at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from carnet.errors import ConfigError, SigningError
+from carnet_cli.online import signer_command
+from carnet_cli.passphrase import PassphraseSource
+from carnet_mirror.store import Store
+from carnet_signer.online_client import OnlineClient, connect_signer, start_signer
+
+SOCKET = "online.sock"
+_STARTED_WITHIN = 600.0
+"""Seconds: somebody may have to look for the passphrase."""
+_MAX_SOCKET_PATH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineSettings:
+    """Where a mirror's online signer is.
+
+    Attributes:
+        key: The private key file, when the mirror's commands start the signer.
+        memory: The signer's memory, then.
+        socket: The socket of a signer that runs by itself, otherwise.
+        example_keys: Whether the example keys are accepted.
+    """
+
+    key: Path | None = None
+    memory: Path | None = None
+    socket: Path | None = None
+    example_keys: bool = False
+
+    @classmethod
+    def of(cls, store: Store) -> OnlineSettings:
+        """What a mirror remembers.
+
+        Raises:
+            ConfigError: It knows of no online signer.
+        """
+        key, memory, place = (store.setting(name) for name in ("online-key", "online-memory", "online-socket"))
+        if key is None and place is None:
+            raise ConfigError(f"the mirror in {store.directory} knows of no online signer")
+        return cls(
+            None if key is None else Path(key),
+            None if memory is None else Path(memory),
+            None if place is None else Path(place),
+            store.setting("example-keys") == "yes",
+        )
+
+    def remember(self, store: Store) -> None:
+        """Let a mirror remember it, inside a change."""
+        for name, value in (("online-key", self.key), ("online-memory", self.memory), ("online-socket", self.socket)):
+            if value is not None:
+                store.put_setting(name, str(value))
+        if self.example_keys:
+            store.put_setting("example-keys", "yes")
+
+    def command(self, passphrase: PassphraseSource) -> list[str]:
+        """The command line that starts the signer."""
+        if self.key is None or self.memory is None:
+            raise ConfigError("this mirror's online signer runs by itself", hint=f"it listens on {self.socket}")
+        absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
+        return signer_command([str(self.key)], self.memory, absolute, insecure_example_keys=self.example_keys)
+
+
+@contextmanager
+def online(directory: Path, settings: OnlineSettings, passphrase: PassphraseSource) -> Iterator[OnlineClient]:
+    """Ask the signer that runs for this mirror; start one for the time being when there is none.
+
+    Raises:
+        SigningError: It cannot be reached or started.
+    """
+    client = _running(directory, settings)
+    if client is None:
+        client = start_signer(settings.command(passphrase), inherit=_descriptors(passphrase))
+    with client:
+        yield client
+
+
+@contextmanager
+def signer_beside(directory: Path, settings: OnlineSettings, passphrase: PassphraseSource) -> Iterator[None]:
+    """Let a signer listen in a mirror's directory, for this process and those that sync meanwhile.
+
+    Raises:
+        SigningError: It did not start.
+    """
+    client = _running(directory, settings)
+    if client is not None:  # somebody else's
+        client.close()
+        yield
+        return
+    command = [*settings.command(passphrase), "--socket", SOCKET]
+    process = subprocess.Popen(
+        command, cwd=directory, stderr=None, stdout=subprocess.DEVNULL, pass_fds=_descriptors(passphrase)
+    )
+    try:
+        _wait(directory, settings, process)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        (directory / SOCKET).unlink(missing_ok=True)
+
+
+def _wait(directory: Path, settings: OnlineSettings, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _STARTED_WITHIN
+    while time.monotonic() < deadline:
+        client = _running(directory, settings)
+        if client is not None:
+            client.close()
+            return
+        if process.poll() is not None:
+            raise SigningError("the online signer did not start", hint="its own message stands above")
+        time.sleep(0.02)
+    raise SigningError(f"the online signer did not start within {_STARTED_WITHIN:.0f} s")
+
+
+def _running(directory: Path, settings: OnlineSettings) -> OnlineClient | None:
+    if settings.socket is not None:
+        return connect_signer(settings.socket)
+    place = directory.absolute() / SOCKET
+    if not place.exists():
+        return None
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if len(str(place)) > _MAX_SOCKET_PATH:  # the address of a unix socket is short; Linux has a way round
+            place = Path(f"/proc/self/fd/{folder}/{SOCKET}")
+        return connect_signer(place)
+    except SigningError:
+        return None  # left over from a signer that was killed
+    finally:
+        os.close(folder)
+
+
+def _descriptors(passphrase: PassphraseSource) -> tuple[int, ...]:
+    return () if passphrase.descriptor is None else (passphrase.descriptor,)
