@@ -45,7 +45,7 @@ def generate(
 
     \b
     carnet key generate alice
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet_signer import keyring
 
     secret = _new_passphrase(name, insecure_no_passphrase, passphrase)
@@ -76,7 +76,7 @@ def import_(
 
     \b
     carnet key import ~/.ssh/id_ed25519 alice
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet_signer import keyring
 
     unlock = PassphraseSource(source_passphrase_file) if source_passphrase_file is not None else passphrase

@@ -41,7 +41,7 @@ def command() -> None:
     carnet root sign ceremony --key alice        (Alice, then she hands the folder to Bob)
     carnet root sign ceremony --key bob
     carnet root status ceremony
-    """  # noqa: D301  -- click wants the character itself
+    """
 
 
 @command.command()
@@ -71,7 +71,7 @@ def init(
     \b
     carnet root init ceremony --holder alice.pub --holder bob.pub --holder carol.pub \\
         --threshold 2 --online online.pub
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet_signer import ceremony, ceremony_folder
 
     if bins & (bins - 1):
@@ -101,7 +101,7 @@ def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphr
 
     \b
     carnet root sign ceremony --key alice
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet import durable
     from carnet_signer import ceremony, ceremony_folder, ceremony_lint, keyring
 
@@ -137,7 +137,7 @@ def merge(folder: Path, others: tuple[Path, ...], insecure_example_keys: bool) -
     \b
     carnet root merge ceremony from-bob from-carol
     carnet root merge ceremony /srv/mirror/metadata
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet import durable
     from carnet_signer import ceremony, ceremony_folder, ceremony_lint
 
@@ -218,7 +218,7 @@ def rotate(
     carnet root rotate ceremony                                  renews what expires
     carnet root rotate ceremony --holder alice.pub --holder bob.pub --holder dave.pub --threshold 2
     carnet root rotate ceremony --online online-2027.pub
-    """  # noqa: D301  -- click wants the character itself
+    """
     from carnet import durable
     from carnet_signer import ceremony, ceremony_folder
 

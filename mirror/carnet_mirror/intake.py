@@ -23,7 +23,7 @@ from datetime import datetime
 from carnet import paths
 from carnet.crate import read_crate
 from carnet.duties import LEVELS
-from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
+from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, RollbackDetected, VerificationError
 from carnet.index import IndexFile, IndexLine, compare_line
 from carnet.metadata import Targets, parse_role
 from carnet.names import CrateId
@@ -159,7 +159,7 @@ def _check_versions(current: TrustedRepository, submission: Submission) -> None:
         submitted = parse_role(data, Targets, max_bytes=MAX_ROLE, what=role).signed.version
         published = current.version(role) or 0
         if submitted <= published:
-            raise MetadataMismatch(
+            raise RollbackDetected(
                 f"{role} is at version {published} here: someone else published version {submitted} meanwhile",
                 hint="make it anew from what is published now: `carnet release assemble` or `carnet claim new`, "
                 "then let it be signed again",

@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 from carnet import paths
 from carnet.claim import FIELD, ClaimFacts, Holders
@@ -54,6 +55,7 @@ class Published:
         shard: The crate's shard.
         owner: The owner role, or None when the crate is unclaimed.
         crate: The crate role, or None.
+        given_up: Whether the name was claimed once and given up: its roles stay in the snapshot for ever.
     """
 
     targets: Envelope[Targets]
@@ -61,6 +63,7 @@ class Published:
     shard: Envelope[Targets]
     owner: Envelope[Targets] | None = None
     crate: Envelope[Targets] | None = None
+    given_up: bool = False
 
     def by_role(self, name: CrateName) -> dict[str, Envelope[Targets]]:
         """By role name, as `Proposal.base` holds them."""
@@ -71,6 +74,35 @@ class Published:
         if self.crate is not None:
             found[crate] = self.crate
         return found
+
+
+class View(Protocol):
+    """A verified view of a repository, as `carnet_verifier.repository.TrustedRepository` is one."""
+
+    def version(self, role: str) -> int | None:
+        """The version of a role in this view, or None."""
+
+    def role(self, role: str) -> Envelope[Targets]:
+        """A verified role."""
+
+
+def read_published(view: View, name: CrateName) -> Published:
+    """The verified roles of one crate.
+
+    Raises:
+        VerificationError: A role failed a check.
+    """
+    shard, owner, crate = roles_of(name)
+    shard_role = view.role(shard)
+    claimed = _entry(shard_role, name) is not None
+    return Published(
+        view.role(paths.TARGETS),
+        view.role(paths.CLAIMS),
+        shard_role,
+        view.role(owner) if claimed else None,
+        view.role(crate) if claimed else None,
+        given_up=not claimed and view.version(owner) is not None,
+    )
 
 
 def team(members: Iterable[tuple[str, PublicKey]], threshold: int) -> Holders:
@@ -129,16 +161,17 @@ def new_claim(
         ConfigError: The crate is claimed already.
     """
     name = request.crate
-    if published.owner is not None and _entry(published.shard, name) is not None:
+    if _entry(published.shard, name) is not None:
         raise ConfigError(f"{name} is claimed already", hint="its owners change things with `carnet claim handover`")
+    if published.given_up:
+        raise ConfigError(f"{name} was claimed and given up: such a name is never free again")
     releases = adopted or Releases(name, {})
-    owner_version, crate_version = _next(published.owner), _next(published.crate)
-    listed, files = _with_layout(name, owner_version, {}, layout, releases)
+    listed, files = _with_layout(name, 1, {}, layout)
     exempt = sorted({release.tarball.sha256 for release in releases}) if layout is not None else []
     _, owner, crate = roles_of(name)
     drafts = {
-        owner: draft(owner, _owner(name, owner_version, facts, listed, exempt, now)),
-        crate: draft(crate, roles.targets(crate_version, now + roles.CLAIM_LIFE, listed=releases.to_targets())),
+        owner: draft(owner, _owner(name, 1, facts, listed, exempt, now)),
+        crate: draft(crate, roles.targets(1, now + roles.CLAIM_LIFE, listed=releases.to_targets())),
     }
     drafts |= _shard(published.shard, name, facts.owners.signers, now)
     return Proposal(request, drafts, published.by_role(name), files)
@@ -179,7 +212,7 @@ def next_owner(published: Published, request: Request, changes: OwnerChanges, *,
     releases = Releases.of(name, published.crate.signed)
     demands = Demands.of(name, published.owner.signed)
     version = published.owner.signed.version + 1
-    listed, files = _with_layout(name, version, _replaced(demands, releases, changes.layout), changes.layout, releases)
+    listed, files = _with_layout(name, version, _replaced(demands, releases, changes.layout), changes.layout)
     exempt = set(demands.adopted)
     if changes.layout is not None and not demands.layouts:
         exempt |= {release.tarball.sha256 for release in releases if release.bundle is None}
@@ -203,10 +236,6 @@ def give_up(published: Published, request: Request, *, now: datetime) -> Proposa
     if _entry(published.shard, name) is None:
         raise ConfigError(f"{name} is not claimed")
     return Proposal(request, _shard(published.shard, name, None, now), published.by_role(name))
-
-
-def _next(published: Envelope[Targets] | None) -> int:
-    return 1 if published is None else published.signed.version + 1
 
 
 def _entry(shard: Envelope[Targets], name: CrateName) -> DelegatedRole | None:
@@ -265,7 +294,7 @@ def _owner(
 
 
 def _with_layout(
-    name: CrateName, version: int, listed: JsonObject, layout: NewLayout | None, releases: Releases
+    name: CrateName, version: int, listed: JsonObject, layout: NewLayout | None
 ) -> tuple[JsonObject, dict[str, bytes]]:
     """The owner role's targets with a new layout in force, and the layout's file."""
     if layout is None:

@@ -28,10 +28,12 @@ from carnet import paths
 from carnet.crate import CrateFile, CrateLimits, read_crate
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
 from carnet.index import IndexFile, IndexLine, compare_line
-from carnet.metadata import TargetFile
 from carnet.names import CrateId, CrateName, Version
+from carnet.releases import SignedRelease
+from carnet_verifier.claimed import Established, Signed, attest, check_complete, establish, read_signed
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.policy import Facts, Level, Policy, Verdict, evaluate
+from carnet_verifier.provenance import Provenance
 from carnet_verifier.repository import Claim, TrustedRepository, TrustedTarget
 
 
@@ -83,12 +85,14 @@ class Attributed:
         vouched: What the registry says.
         claim: Who owns the crate; None is the signed proof that nobody does.
         release: What the maintainers signed for this version; None when the crate is unclaimed.
+        signed: Everything that the claim's owners and release keys signed; None when the crate is unclaimed.
         released: Whether the crate was claimed once and given up.
     """
 
     vouched: Vouched
     claim: Claim | None
-    release: TargetFile | None
+    release: SignedRelease | None
+    signed: Signed | None = None
     released: bool = False
 
     @property
@@ -99,14 +103,12 @@ class Attributed:
     @property
     def yanked(self) -> bool:
         """What cargo is told: of a claimed crate, what its maintainers say."""
-        if self.release is not None:
-            return self.release.custom.get("yanked") is True
-        return self.vouched.line.yanked
+        return self.vouched.line.yanked if self.release is None else self.release.yanked
 
     @property
     def yanked_by(self) -> str | None:
         """Who took the version back; the maintainers' word comes first."""
-        if self.release is not None and self.release.custom.get("yanked") is True:
+        if self.release is not None and self.release.yanked:
             return "its maintainers"
         return "the registry" if self.vouched.line.yanked else None
 
@@ -120,12 +122,19 @@ class Proven:
         level: The level that was reached.
         owner_least_level: The level that the owners ask of their releases, or None.
         summary: What the provenance check established, in words; empty below level `provenance`.
+        established: The evidence itself; None when the crate is unclaimed.
     """
 
     attributed: Attributed
     level: Level
     owner_least_level: Level | None = None
     summary: tuple[str, ...] = ()
+    established: Established | None = None
+
+    @property
+    def exempt(self) -> bool:
+        """Whether the owners let this version stand without evidence: it is older than the layout, no downgrade."""
+        return self.established is not None and self.established.adopted
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,78 +255,42 @@ def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) 
         MetadataMismatch: The registry's line or checksum is not what they signed, or it hides a version.
     """
     if claim is None:
-        return Attributed(vouched, None, None, released)
+        return Attributed(vouched, None, None, released=released)
     if claim.name.canonical != vouched.line.id.name.canonical:
         raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
-    releases = claim.crate.targets
-    for version in signed_versions(claim):
-        if vouched.index.line(version) is None:
-            raise MetadataMismatch(
-                f"the index of {claim.name} hides {version}, which its maintainers signed",
-                hint="the mirror, or whoever holds its online keys, left it out; tell its operator",
-            )
-    crate = vouched.line.id
-    release = releases.get(paths.crate_path(crate))
-    if release is None:
-        raise NotFound(
-            f"{crate} was not signed by the maintainers of {claim.name}, who sign every version",
-            hint=f"the registry alone lists it; signed are: {_few(signed_versions(claim))}",
-        )
-    check_release(vouched.line, release)
-    return Attributed(vouched, claim, release)
-
-
-def check_release(line: IndexLine, release: TargetFile) -> None:
-    """Compare a registry's line with what the maintainers signed for the version.
-
-    Raises:
-        MetadataMismatch: The checksum or the line differs.
-    """
-    if release.sha256 != line.cksum:
-        raise MetadataMismatch(
-            f"{line.id} has checksum {line.cksum} in the index, its maintainers signed {release.sha256}",
-            hint="whoever holds the mirror's online keys changed it; tell its operator",
-        )
-    if release.custom.get("index") != line.identity():
-        raise MetadataMismatch(
-            f"the index line of {line.id} is not the one that its maintainers signed",
-            hint="dependencies or features were changed by whoever holds the mirror's online keys; tell its operator",
-        )
+    signed = read_signed(claim)
+    check_complete(signed, vouched.index)
+    return Attributed(vouched, claim, attest(signed, vouched.line), signed)
 
 
 def check_provenance(attributed: Attributed, repository: TrustedRepository) -> Proven:
-    """6. See whether the owners' layout was carried out for this version.
+    """6. See whether the owners' layout was carried out for this version (`carnet_verifier.provenance`).
 
-    Evidence beyond the maintainers' signatures is not looked at yet: a release reaches `maintainer` at most, so one
-    whose owners ask for more is refused in step 7.
-    """
-    if attributed.release is None:
-        return Proven(attributed, Level.REGISTRY)
-    return Proven(attributed, Level.MAINTAINER, owner_least_level(attributed))
-
-
-def owner_least_level(attributed: Attributed) -> Level | None:
-    """The least level that the owners' newest layout asks of releases.
+    A release without evidence is at level `maintainer`; step 7 compares that with what its owners ask. Evidence that is
+    there and does not hold is refused here.
 
     Raises:
-        FormatError: They signed something that is not a level: refused, rather than read as none.
+        ProvenanceError: The evidence does not hold.
+        ArchiveRefused: The tarball breaks a rule, or is not what was tagged.
+        TransportError: Nothing was decided.
     """
-    if attributed.claim is None:
-        return None
-    asked = [
-        target.custom["least_level"]
-        for target in attributed.claim.owner.targets.values()
-        if "least_level" in target.custom
-    ]
-    levels = [Level.parse(text if isinstance(text, str) else repr(text)) for text in asked]
-    return max(levels, default=None)
+    if attributed.signed is None or attributed.release is None:
+        return Proven(attributed, Level.REGISTRY)
+    found = establish(repository, attributed.signed, attributed.release)
+    summary = () if found.provenance is None else _summary(found.provenance)
+    return Proven(attributed, Level.parse(found.level), Level.parse(found.least_level), summary, found)
+
+
+def _summary(provenance: Provenance) -> tuple[str, ...]:
+    steps = tuple(f"{step.name}: {', '.join(step.people)}" for step in provenance.steps)
+    return (*steps, *(f"{finding.where}: {finding.text}" for finding in provenance.findings))
 
 
 def judge(proven: Proven, policy: Policy, memory: Memory | None, *, now: datetime) -> Judged:
     """7. Let the policy judge what was established."""
     attributed = proven.attributed
     line = attributed.vouched.line
-    highest = None if memory is None else memory.highest_level(line.id.name)
+    highest = None if memory is None or proven.exempt else memory.highest_level(line.id.name)
     facts = Facts(
         crate=line.id,
         level=proven.level,
@@ -463,23 +436,6 @@ def check_tarball(data: bytes, admission: Admission) -> CrateFile:
 
 
 # --- parts ---
-
-
-def signed_versions(claim: Claim) -> tuple[Version, ...]:
-    """The versions of a claimed crate that its maintainers signed, in order."""
-    found = []
-    for path in claim.crate.targets:
-        file = path.rpartition("/")[2]
-        stem = file.removesuffix(".crate")
-        name, dash, version = (
-            stem[: len(claim.name.text)],
-            stem[len(claim.name.text) :][:1],
-            stem[len(claim.name.text) + 1 :],
-        )
-        if stem == file or dash != "-" or name.lower().replace("-", "_") != claim.name.canonical:
-            continue
-        found.append(Version(version))
-    return tuple(sorted(found))
 
 
 def read_index(data: bytes, name: CrateName) -> IndexFile:

@@ -22,11 +22,12 @@ from typing import Any
 import orjson
 
 from carnet import paths
-from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, StorageError, TransportError
-from carnet.index import IndexLine
+from carnet.errors import CarnetError, FormatError, NotFound, StorageError, TransportError
+from carnet.index import IndexFile, IndexLine
 from carnet.names import CrateId, CrateName
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Memory, Wanted
+from carnet_verifier.claimed import judge_index, read_signed
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.policy import Facts, Level, Policy, Rule, evaluate
 from carnet_verifier.repository import Claim, TrustedRepository
@@ -104,25 +105,12 @@ def cargo_lines(
     Raises:
         MetadataMismatch: The registry hides a version that the maintainers signed.
     """
-    listed = list(lines)
-    if claim is None or claim.crate is None:
-        return listed
-    there = {one.id.version for one in listed}
-    for version in line.signed_versions(claim):
-        if version not in there:
-            raise MetadataMismatch(f"the index of {claim.name} hides {version}, which its maintainers signed")
-    shown = []
-    for one in listed:
-        release = claim.crate.targets.get(paths.crate_path(one.id))
-        try:
-            if release is None:
-                raise NotFound(f"{one.id} was not signed")
-            line.check_release(one, release)
-            shown.append(one.with_(yanked=release.custom.get("yanked") is True))
-        except CarnetError:
-            if one.id in pinned:  # its download says why it is refused
-                shown.append(one)
-    return shown
+    listed = tuple(lines)
+    if claim is None:
+        return list(listed)
+    judged = judge_index(read_signed(claim), IndexFile(claim.name, listed))
+    # One that is refused and pinned is shown all the same: its download says why it is refused.
+    return [one.line for one in judged if one.refusal is None or one.line.id in pinned]
 
 
 def _hidden(one: IndexLine, policy: Policy, now: datetime) -> bool:

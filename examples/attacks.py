@@ -1,0 +1,223 @@
+"""The attacks of the demo. Each one changes a single thing, and the command that meets it must refuse it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from carnet import paths, strictjson
+from carnet.keys import PublicKey
+from carnet.metadata import MetaFile, RoleKeys
+from carnet.names import CrateId
+from carnet_signer import roles
+from carnet_signer.keyring import load_signer
+from carnet_verifier.lockfile import LockedPackage, read_lockfile
+from examples.stage import DemoError, Stage
+from examples.wire import Tamper, Wire
+
+PASSPHRASE = b"correct horse battery staple"
+
+
+def play(stage: Stage, app: Path, network: Wire) -> None:
+    """Try them all."""
+    crate, other, *_ = read_lockfile((app / "Cargo.lock").read_bytes()).registry_packages
+    attacker = Attacker(stage, app, network, crate.id, other)
+    attacker.flip_a_byte()
+    attacker.poison_the_cache()
+    attacker.swap_a_checksum()
+    attacker.replay()
+    attacker.let_it_expire()
+    attacker.forge_a_root()
+    attacker.count_one_key_twice()
+    attacker.invent_a_role()
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """Owns the network, and what else an attack names.
+
+    Attributes:
+        stage: Where the commands run.
+        app: The program that is built.
+        network: Between the build and the mirror.
+        crate: The one that is attacked.
+        other: Another one of the same lock.
+    """
+
+    stage: Stage
+    app: Path
+    network: Wire
+    crate: CrateId
+    other: LockedPackage
+
+    def flip_a_byte(self) -> None:
+        """Serve a tarball with one bit changed, to a machine that has nothing cached."""
+        name = "a flipped byte in a served crate"
+        self.stage.attack(name, f"the network changes one bit of {self.crate}, for a machine with an empty cache")
+        newcomer = {"CARNET_HOME": str(self.stage.folder / "newcomer")}
+        self.stage.run(f"carnet trust add {self.network.url} --root ceremony/1.root.json", more=newcomer)
+
+        def tamper(path: str, status: int, body: bytes) -> tuple[int, bytes]:
+            if paths.download_path(self.crate) not in path or not body:
+                return status, body
+            middle = len(body) // 2
+            return status, body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+
+        with self.network.tampering(tamper):
+            self.stage.refuses(name, "cargo carnet build", r"sha256|digest|bytes", cwd=self.app, more=newcomer)
+
+    def poison_the_cache(self) -> None:
+        """Edit the unpacked source of an admitted crate: cargo itself never looks again."""
+        name = "a crate poisoned in cargo's cache after it was admitted"
+        sources = (self.stage.folder / "client").glob(f"cargo/*/home*/registry/src/*/{self.crate.stem}/src/lib.rs")
+        victim = next(sources, None)
+        if victim is None:
+            raise DemoError(f"found no unpacked source of {self.crate}")
+        self.stage.attack(name, f"somebody appends a line to {victim.relative_to(self.stage.folder)}")
+        before, mode, folder = victim.read_bytes(), victim.stat().st_mode, victim.parent.stat().st_mode
+        victim.parent.chmod(0o700)
+        victim.chmod(0o600)
+        victim.write_bytes(before + b"\npub fn innocent() {}\n")
+        self.stage.refuses(name, "cargo carnet build", rf"{self.crate.stem}|{self.crate}", cwd=self.app)
+        victim.write_bytes(before)
+        victim.chmod(mode)
+        victim.parent.chmod(folder)
+
+    def swap_a_checksum(self) -> None:
+        """Give a crate's index line the checksum of another crate."""
+        name = "an index line with another one's checksum"
+        self.stage.attack(name, f"the index file of {self.crate} says that its checksum is the one of {self.other.id}")
+        target = f"/{paths.TARGETS_PREFIX}{paths.index_path(self.crate.name).rpartition('/')[0]}/"
+        file = f".{self.crate.name.text.lower()}"
+
+        def tamper(path: str, status: int, body: bytes) -> tuple[int, bytes]:
+            if status == 200 and path.startswith(target) and path.endswith(file):
+                return status, _with_checksum(body, self.other.checksum or "")
+            return status, body
+
+        newcomer = {"CARNET_HOME": str(self.stage.folder / "newcomer")}
+        with self.network.tampering(tamper):
+            command = "carnet verify app/Cargo.lock"
+            self.stage.refuses(name, command, r"sha256|digest|bytes|length", more=newcomer)
+
+    def replay(self) -> None:
+        """Serve a timestamp and snapshot that are older than what the client has seen; both are still valid."""
+        name = "a replayed old timestamp and snapshot"
+        self.stage.attack(name, "the mirror publishes again and the client sees it; then the old files are served")
+        old = self.network.fetch("/metadata/timestamp.json")[2]
+        self.stage.run("carnet mirror refresh mirror --passphrase-file passphrase")
+        self.stage.run(f"carnet verify {self.crate}")
+        with self.network.tampering(_instead({"/metadata/timestamp.json": old})):
+            self.stage.refuses(name, f"carnet verify {self.crate}", r"version|older|rollback")
+
+    def let_it_expire(self) -> None:
+        """Serve the newest timestamp, a day after it ended."""
+        name = "an expired timestamp"
+        self.stage.attack(name, "nobody signs for two days: the timestamp, properly signed, ended yesterday")
+        online = Online(self.stage.folder, self.network)
+        forged = online.timestamp(online.snapshot_file(), datetime.now(UTC) - timedelta(days=1))
+        with self.network.tampering(_instead({"/metadata/timestamp.json": forged})):
+            self.stage.refuses(name, f"carnet verify {self.crate}", r"expired|expir")
+
+    def forge_a_root(self) -> None:
+        """Serve a next root that only one of the three holders signed."""
+        name = "a root signed by one holder of two"
+        self.stage.attack(name, "Carol alone makes a next root in which her own key is enough")
+        folder = self.stage.folder / "coup"
+        shutil.copytree(self.stage.folder / "ceremony", folder)
+        self.stage.run("carnet root rotate coup --holder carol.pub --threshold 1 --new-root")
+        self.stage.run("carnet root sign coup --key carol --yes --passphrase-file passphrase")
+        forged = (folder / "2.root.json").read_bytes()
+        with self.network.tampering(_instead({"/metadata/2.root.json": forged})):
+            self.stage.refuses(name, f"carnet verify {self.crate}", r"signed by 1 of|1 of")
+
+    def count_one_key_twice(self) -> None:
+        """Hand out a root that lists one key under two ids, for a threshold of two."""
+        name = "one key listed twice for a threshold"
+        self.stage.attack(name, "Carol lists her one key under two ids and signs twice: two signatures, one person")
+        carol = load_signer(str(self.stage.folder / "carol"), lambda _: PASSPHRASE)
+        twin = PublicKey.from_object(carol.public_key.to_object() | {"x-comment": "the same key, another id"})
+        twice = RoleKeys((carol.public_key, twin), 2)
+        signed = roles.root(1, datetime.now(UTC) + roles.ROOT_LIFE, dict.fromkeys(_TOP_LEVEL, twice))
+        message = strictjson.canonical(signed)
+        signature = carol.sign(message)
+        both = [signature, type(signature)(twin.keyid, signature.sig)]
+        (self.stage.folder / "forged-root.json").write_bytes(roles.file_bytes(message, both))
+        newcomer = {"CARNET_HOME": str(self.stage.folder / "another")}
+        command = f"carnet trust add {self.network.url} --root forged-root.json"
+        self.stage.refuses(name, command, r"one key under two ids|distinct|1 of", more=newcomer)
+
+    def invent_a_role(self) -> None:
+        """With the stolen online key, let an index bin delegate to a role that nobody appointed."""
+        name = "a target role that the delegation does not name"
+        self.stage.attack(name, "with the stolen online key, an index bin hands its crates to a role called `helper`")
+        online = Online(self.stage.folder, self.network)
+        files = online.bin_that_delegates(paths.index_path(self.crate.name), "helper")
+        with self.network.tampering(_instead(files)):
+            self.stage.refuses(name, "carnet verify app/Cargo.lock", r"delegat")
+
+
+_TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
+
+
+class Online:
+    """Somebody who stole the online key and the passphrase, and signs what the online signer never would."""
+
+    def __init__(self, folder: Path, network: Wire) -> None:
+        self._signer = load_signer(str(folder / "online"), lambda _: PASSPHRASE)
+        self._read: Callable[[str], bytes] = lambda name: network.fetch(f"/metadata/{name}")[2]
+        self._timestamp = json.loads(self._read("timestamp.json"))["signed"]
+
+    def snapshot_file(self) -> MetaFile:
+        """What the newest timestamp says of the snapshot."""
+        listed = self._timestamp["meta"]["snapshot.json"]
+        return MetaFile(listed["version"], listed["length"], listed["hashes"])
+
+    def timestamp(self, snapshot: MetaFile, expires: datetime) -> bytes:
+        """The next timestamp."""
+        return self._file(roles.timestamp(self._timestamp["version"] + 1, expires, snapshot))
+
+    def bin_that_delegates(self, path: str, role: str) -> dict[str, bytes]:
+        """The bin that lists `path`, made to delegate to `role`; with the snapshot and timestamp that name it."""
+        old = self.snapshot_file()
+        snapshot = json.loads(self._read(f"{old.version}.snapshot.json"))["signed"]
+        bins = [name for name in snapshot["meta"] if name.startswith("index-")]
+        for name in bins:
+            number = snapshot["meta"][name]["version"]
+            bin_file = json.loads(self._read(f"{number}.{name}"))["signed"]
+            if path in bin_file["targets"]:
+                break
+        else:
+            raise DemoError(f"no bin lists {path}")
+        entry = roles.delegation(role, RoleKeys((self._signer.public_key,), 1), ["index/*/*/*"], terminating=True)
+        bin_file |= {"version": number + 1000, "targets": {}, "delegations": roles.delegate_by_name([entry])}
+        snapshot["version"] += 1000
+        snapshot["meta"] |= {name: {"version": number + 1000}, f"{role}.json": {"version": 1}}
+        snapshot_file = self._file(snapshot)
+        tomorrow = datetime.now(UTC) + timedelta(hours=20)
+        meta = MetaFile(snapshot["version"], len(snapshot_file))
+        return {
+            f"/metadata/{number + 1000}.{name}": self._file(bin_file),
+            f"/metadata/{snapshot['version']}.snapshot.json": snapshot_file,
+            "/metadata/timestamp.json": self.timestamp(meta, tomorrow),
+        }
+
+    def _file(self, signed: strictjson.JsonObject) -> bytes:
+        message = strictjson.canonical(signed)
+        return roles.file_bytes(message, [self._signer.sign(message)])
+
+
+def _instead(files: dict[str, bytes]) -> Tamper:
+    def tamper(path: str, status: int, body: bytes) -> tuple[int, bytes]:
+        return (200, files[path]) if path in files else (status, body)
+
+    return tamper
+
+
+def _with_checksum(index_file: bytes, checksum: str) -> bytes:
+    lines = [json.loads(line) for line in index_file.splitlines()]
+    return b"".join(json.dumps(line | {"cksum": checksum}, separators=(",", ":")).encode() + b"\n" for line in lines)

@@ -1,0 +1,97 @@
+"""The network between a build and its mirror, in the hands of whoever owns it.
+
+A plain HTTP relay on loopback. It passes everything on unchanged until a `Tamper` is laid over a path.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+Tamper = Callable[[str, int, bytes], tuple[int, bytes]]
+"""Takes a path, and the status and body that the mirror answered; gives the status and body that the client sees."""
+
+_PASSED_ON = ("content-type", "etag", "cache-control", "last-modified")
+_ASKED = ("accept", "if-none-match", "user-agent")
+
+
+@dataclass
+class Wire:
+    """A relay to a mirror.
+
+    Attributes:
+        url: Where the relay listens; clients take it for the mirror.
+        requests: Every path that was asked for, in order.
+        tamper: What is done to the answers; None passes them on.
+    """
+
+    mirror: str
+    url: str = ""
+    requests: list[str] = field(default_factory=list)
+    tamper: Tamper | None = None
+
+    @contextmanager
+    def tampering(self, tamper: Tamper) -> Iterator[None]:
+        """Change the answers for as long as the block runs."""
+        self.tamper = tamper
+        try:
+            yield
+        finally:
+            self.tamper = None
+
+    def fetch(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
+        """Ask the mirror itself."""
+        target = urlsplit(self.mirror)
+        connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=30)
+        try:
+            connection.request("GET", path, headers=headers or {})
+            answer = connection.getresponse()
+            body = answer.read()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
+        finally:
+            connection.close()
+
+
+@contextmanager
+def wire(mirror: str) -> Iterator[Wire]:
+    """Relay to the mirror at the URL `mirror` until the block ends."""
+    relay = Wire(mirror)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            relay.requests.append(self.path)
+            asked = {name: value for name in _ASKED if (value := self.headers.get(name))}
+            status, headers, body = relay.fetch(self.path, asked)
+            tampered = status, body
+            if relay.tamper is not None:
+                tampered = relay.tamper(self.path, status, body)
+            self.send_response(tampered[0])
+            for name in _PASSED_ON:
+                if name in headers and (name != "etag" or tampered == (status, body)):
+                    self.send_header(name, headers[name])
+            if tampered[0] != 304:
+                self.send_header("content-length", str(len(tampered[1])))
+            self.end_headers()
+            if tampered[0] != 304:
+                self.wfile.write(tampered[1])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        relay.url = f"http://127.0.0.1:{server.server_address[1]}/"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield relay
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,188 @@
+"""HTTP: taking submissions, `POST /api/v1/carnet/submissions`.
+
+The server underneath cuts neither slow nor large bodies, so both are cut here; what is submitted is judged in a thread
+of its own, one at a time, while the mirror goes on serving. Answers are one line of JSON, errors in the form that cargo
+reads: `{"errors":[{"detail":"...","hint":"..."}]}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from carnet.errors import (
+    CarnetError,
+    FormatError,
+    RollbackDetected,
+    SigningError,
+    StorageError,
+    TransportError,
+    VerificationError,
+)
+from carnet.strictjson import Json, JsonObject
+from carnet.submission import MAX_SUBMISSION, URL_PATH
+from carnet_mirror.intake import Receipt, accept
+from carnet_mirror.store import Store
+from carnet_signer.publish import OnlineSigner
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one submission may cost before anything about it is known.
+
+    Attributes:
+        size: Bytes of a body.
+        deadline: Seconds for the body to arrive.
+        least_rate: Bytes a second, on average after `grace` seconds.
+        grace: Seconds before the least rate counts.
+        at_once: Bodies that are received at the same time; more are asked to come back.
+    """
+
+    size: int = MAX_SUBMISSION
+    deadline: float = 300.0
+    least_rate: int = 16 * 1024
+    grace: float = 10.0
+    at_once: int = 4
+
+
+class _Refused(Exception):  # noqa: N818  -- an answer on its way out, not an error
+    def __init__(self, status: int, detail: str, **headers: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.headers = headers
+
+
+def into_store(directory: Path, online: OnlineSigner, clock: Callable[[], datetime]) -> Callable[[bytes], Receipt]:
+    """What takes a body: opens the mirror for this one submission, in whichever thread it runs."""
+
+    def take(body: bytes) -> Receipt:
+        with Store.open(directory, write=True) as store:
+            return accept(store, online, body, now=clock())
+
+    return take
+
+
+class Submissions:
+    """Takes submissions, and leaves every other request to the application behind it.
+
+    Args:
+        app: Answers everything else.
+        take: Judges a body; runs in a thread, never twice at a time. None on a mirror that publishes nothing.
+        bounds: What a body may cost.
+    """
+
+    def __init__(self, app: ASGIApp, take: Callable[[bytes], Receipt] | None, bounds: Bounds | None = None) -> None:
+        self._app = app
+        self._take = take
+        self._bounds = bounds or Bounds()
+        self._receiving = 0
+        self._one_at_a_time = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["path"] != f"/{URL_PATH}":
+            await self._app(scope, receive, send)
+            return
+        try:
+            response = await self._answer(scope, receive)
+        except _Refused as refused:
+            response = _json(refused.status, {"errors": [{"detail": str(refused)}]}, refused.headers)
+        except CarnetError as error:
+            response = _error(error)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        if scope["method"] != "POST":
+            raise _Refused(405, "submissions are posted", allow="POST")
+        if self._take is None:
+            raise _Refused(503, "this mirror is read-only")
+        body = await self._receive(Headers(scope=scope), receive)
+        async with self._one_at_a_time:
+            receipt = await asyncio.to_thread(self._take, body)
+        return _json(200, {"ok": True, "detail": receipt.words, "receipt": _receipt(receipt)})
+
+    async def _receive(self, headers: Headers, receive: Receive) -> bytes:
+        length = headers.get("content-length", "")
+        if not length.isascii() or not length.isdigit() or "transfer-encoding" in headers:
+            raise _Refused(411, "a submission needs a content-length", connection="close")
+        if int(length[:20]) > self._bounds.size:
+            raise _Refused(413, f"a submission has at most {self._bounds.size} bytes", connection="close")
+        if self._receiving >= self._bounds.at_once:
+            raise _Refused(503, "several submissions are being received", connection="close", **{"retry-after": "5"})
+        self._receiving += 1
+        try:
+            async with asyncio.timeout(self._bounds.deadline):
+                return await self._read(int(length), receive)
+        except TimeoutError:
+            raise _Refused(408, "the submission did not arrive in time", connection="close") from None
+        finally:
+            self._receiving -= 1
+
+    async def _read(self, length: int, receive: Receive) -> bytes:
+        started = time.monotonic()
+        body = bytearray()
+        while True:
+            wait = self._bounds.grace + len(body) / self._bounds.least_rate - (time.monotonic() - started)
+            async with asyncio.timeout(max(wait, 0)):
+                message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Refused(400, "the submission was cut off", connection="close")
+            body += message.get("body", b"")
+            if len(body) > length:
+                raise _Refused(400, "the submission is longer than its content-length", connection="close")
+            if not message.get("more_body", False):
+                break
+        if len(body) != length:
+            raise _Refused(400, "the submission was cut off", connection="close")
+        return bytes(body)
+
+
+def _receipt(receipt: Receipt) -> JsonObject:
+    return {
+        "crate": receipt.crate,
+        "added": list[Json](receipt.added),
+        "yanked": list[Json](receipt.yanked),
+        "unyanked": list[Json](receipt.unyanked),
+        "roles": dict[str, Json](receipt.roles),
+        "snapshot": receipt.snapshot,
+        "takeover": receipt.takeover,
+    }
+
+
+def _error(error: CarnetError) -> Response:
+    if isinstance(error, RollbackDetected):
+        status = 409
+    elif isinstance(error, FormatError):
+        status = 400
+    elif isinstance(error, VerificationError):
+        status = 422
+    else:
+        # What failed here is the operator's to know and to mend.
+        print(f"error: a submission was not decided: {error}", file=sys.stderr, flush=True)
+        busy = isinstance(error, StorageError | SigningError | TransportError)
+        return _json(
+            503 if busy else 500, {"errors": [{"detail": "the mirror could not decide; its operator was told"}]}
+        )
+    entry: JsonObject = {"detail": str(error)}
+    if error.hint:
+        entry["hint"] = error.hint
+    return _json(status, {"errors": [entry]})
+
+
+def _json(status: int, value: JsonObject, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        orjson.dumps(value) + b"\n",
+        status,
+        {"cache-control": "no-store", "x-content-type-options": "nosniff"} | dict(headers or {}),
+        "application/json",
+    )

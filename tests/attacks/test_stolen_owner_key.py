@@ -1,0 +1,105 @@
+"""A stolen owner's key below the threshold: nothing. Owners replaced without the owners: everybody sees it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.claims import NAME, World, people, person, refusal, sign
+
+from carnet import paths
+from carnet.errors import MetadataError, PolicyRefused, ThresholdNotMet
+from carnet_signer import claims
+from carnet_signer.proposal import Proposal
+from carnet_verifier.repository import Handover
+
+MALLORY = people(("mallory", "mallet"), 1)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World.make(tmp_path)
+    world.claim()
+    world.release("1.0.0")
+    world.admit(client="old")  # this client has seen the owners
+    return world
+
+
+def _holders(world: World, proposal: Proposal) -> Proposal:
+    return sign(proposal, world.ceremony.holders[:2])
+
+
+def test_two_of_three_owners_appoint_new_release_keys(world: World) -> None:
+    proposal = world.owner_proposal(claims.OwnerChanges(releasers=people(("uma", "vic"), 2)))
+    world.submit(sign(proposal, map(person, ("alice", "carol", "uma", "vic"))))
+    world.release("1.1.0", by=("uma", "vic"))
+    assert str(world.admit("1.1.0", client="old").level) == "maintainer"
+    assert isinstance(refusal(lambda: world.release("1.2.0", by=("rita", "sven"))), Exception)
+
+
+def test_one_owner_appoints_nobody(world: World) -> None:
+    proposal = world.owner_proposal(claims.OwnerChanges(releasers=MALLORY))
+    signed = sign(proposal, map(person, ("alice", "mallory")))
+    with pytest.raises(ThresholdNotMet):
+        world.submit(signed)
+    with pytest.raises(MetadataError):
+        world.publish_roles({role: draft.raw for role, draft in signed.drafts.items()})
+
+
+def test_one_owner_and_the_thief_change_no_owners(world: World) -> None:
+    """The shard's holders have not signed: the owners stay."""
+    proposal = world.owner_proposal(claims.OwnerChanges(owners=MALLORY, releasers=MALLORY))
+    signed = sign(proposal, map(person, ("alice", "mallory", "mallet")))
+    with pytest.raises(ThresholdNotMet):
+        world.submit(signed)
+    without_shard = replace(
+        signed, drafts={role: draft for role, draft in signed.drafts.items() if not role.startswith("claims-")}
+    )
+    with pytest.raises(MetadataError):
+        world.submit(without_shard)
+    assert world.admit(client="old").level.name == "MAINTAINER"
+
+
+def test_new_owners_with_the_old_ones_consent_are_no_takeover(world: World) -> None:
+    new = people(("dora", "emil", "carol"), 2)
+    proposal = world.owner_proposal(claims.OwnerChanges(owners=new))
+    signed = _holders(world, sign(proposal, map(person, ("alice", "bob", "dora", "emil"))))
+    assert signed.final
+    receipt = world.submit(signed)
+    assert not receipt.takeover
+    admission = world.admit(client="old")
+    claim = admission.proven.attributed.claim
+    assert claim is not None
+    assert claim.handover is Handover.HANDED_OVER
+
+
+def test_an_owner_replaced_without_the_owners_is_a_takeover(world: World) -> None:
+    """The registry's own holders were tricked: one stolen owner key is not the threshold before."""
+    proposal = world.owner_proposal(claims.OwnerChanges(owners=MALLORY, releasers=MALLORY), takeover=True)
+    signed = _holders(world, sign(proposal, map(person, ("alice", "mallory"))))
+    assert signed.final
+    receipt = world.submit(signed)
+    assert receipt.takeover
+    error = refusal(lambda: world.admit(client="old"))
+    assert isinstance(error, PolicyRefused)
+    assert "[takeover]" in str(error)
+
+
+def test_without_the_word_takeover_the_folder_is_not_final(world: World) -> None:
+    proposal = world.owner_proposal(claims.OwnerChanges(owners=MALLORY))
+    signed = _holders(world, sign(proposal, map(person, ("alice", "mallory"))))
+    assert not signed.final
+    assert isinstance(refusal(signed.submission), ThresholdNotMet)
+
+
+def test_a_chain_of_two_handovers_is_followed(world: World) -> None:
+    first, second = people(("dora", "emil"), 2), people(("fred", "gwen"), 2)
+    one = world.owner_proposal(claims.OwnerChanges(owners=first))
+    world.submit(_holders(world, sign(one, map(person, ("alice", "bob", "dora", "emil")))))
+    two = world.owner_proposal(claims.OwnerChanges(owners=second))
+    world.submit(_holders(world, sign(two, map(person, ("dora", "emil", "fred", "gwen")))))
+    claim = world.admit(client="old").proven.attributed.claim
+    assert claim is not None
+    assert claim.handover is Handover.HANDED_OVER
+    assert world.fresh().version(paths.owner_role(NAME)) == 3
