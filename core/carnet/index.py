@@ -164,16 +164,15 @@ class IndexFile:
         Raises:
             FormatError: A line is another crate's, or repeats a version.
         """
-        kept = tuple(lines)
-        seen: set[str] = set()
-        for line in kept:
+        kept: dict[str, IndexLine] = {}
+        for line in lines:
             if line.id.name.text.lower() != name.text.lower():
                 raise FormatError(f"the index file of {name} has a line of {line.id}")
             version = str(line.id.version)
-            if version in seen:
+            if version in kept:
                 raise FormatError(f"the index file of {name} has two lines of version {version}")
-            seen.add(version)
-        return cls(name, kept)
+            kept[version] = line
+        return cls(name, tuple(kept.values()))
 
     def to_bytes(self) -> bytes:
         """The file as it is served: each line with its newline."""
