@@ -59,8 +59,8 @@ def requirement(text: str) -> str:
     return ", ".join(comparators(text)) or "*"
 
 
-_SHORT = re.compile(r"(?:[=~^]?)([0-9]+)(?:\.\*)?\Z")
-_TWO = re.compile(r"[=~]?([0-9]+\.[0-9]+)(?:\.\*)?\Z")
+_ONE = re.compile(r"[=~^]?([0-9]+)(?:\.\*)?")
+_TWO = re.compile(r"[=~]?([0-9]+\.[0-9]+)(?:\.\*)?")
 
 
 def meaning(text: str) -> frozenset[str]:
@@ -71,7 +71,14 @@ def meaning(text: str) -> frozenset[str]:
     Raises:
         FormatError: Not a requirement that cargo reads.
     """
-    return frozenset(_TWO.sub(r"~\1", _SHORT.sub(r"^\1", part)) for part in comparators(text))
+    return frozenset(_shortest(part) for part in comparators(text))
+
+
+def _shortest(comparator: str) -> str:
+    if one := _ONE.fullmatch(comparator):
+        return f"^{one[1]}"
+    two = _TWO.fullmatch(comparator)
+    return f"~{two[1]}" if two else comparator
 
 
 def _comparator(part: str, whole: str) -> str:
