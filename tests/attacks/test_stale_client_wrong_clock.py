@@ -1,0 +1,153 @@
+"""Attacker: time. A client that was away for years, a clock that is wrong, online keys that ran ahead."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.simulator import DAY, NOW, Simulator, Who, keys
+
+from carnet.errors import ExpiredMetadata, RollbackDetected, StorageError
+from carnet_verifier.refresh import refresh
+from carnet_verifier.trust import TrustDirectory
+
+
+@pytest.fixture
+def sim() -> Simulator:
+    made = Simulator()
+    made.add_index("serde", b"{}\n")
+    made.publish()
+    return made
+
+
+@pytest.fixture
+def trust(sim: Simulator, tmp_path: Path) -> TrustDirectory:
+    return TrustDirectory.create(tmp_path / "trust", sim.root_file(), "https://mirror.example/")
+
+
+def test_a_client_that_was_away_walks_the_roots_to_the_newest(trust: TrustDirectory, sim: Simulator) -> None:
+    """Roots on the way have expired; only the last one must not have (TUF 5.3.10)."""
+    refresh(trust, sim, now=NOW)
+    for year in range(1, 5):
+        sim.publish(*sim.roles.keys() - {"snapshot", "timestamp"}, now=NOW + 300 * year * DAY)
+        for role in ("targets", "claims", "index"):
+            sim.roles[role].expires = sim.now + 90 * DAY
+    sim.publish("targets", "claims", "index")
+    assert refresh(trust, sim, now=sim.now).trusted.root.signed.version == 5
+
+
+def test_an_expired_last_root_is_refused_after_it_was_kept(trust: TrustDirectory, sim: Simulator) -> None:
+    sim.publish("root")
+    late = NOW + 400 * DAY
+    with pytest.raises(ExpiredMetadata, match=r"root .*5\.3\.10"):
+        refresh(trust, sim, now=late)
+    assert trust.root == sim.root_file(2)
+    sim.publish("root", now=late)
+    for role in ("targets", "claims", "index"):
+        sim.roles[role].expires = late + 90 * DAY
+    sim.publish("targets", "claims", "index")
+    assert refresh(trust, sim, now=late).trusted.root.signed.version == 3
+
+
+@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets"])
+def test_each_top_level_role_expires(
+    trust: TrustDirectory, sim: Simulator, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = dict.fromkeys(("root", "timestamp", "snapshot", "targets", "claims", "index"), 400) | {role: 1}
+    monkeypatch.setattr("tests.support.simulator.LIFETIMES", days)
+    sim.publish("root", "targets", "claims", "index")
+    refresh(trust, sim, now=NOW + DAY - timedelta(seconds=1))
+    with pytest.raises(ExpiredMetadata, match=f"^{role} version"):
+        refresh(trust, sim, now=NOW + DAY)
+
+
+def test_a_delegated_role_expires(trust: TrustDirectory, sim: Simulator) -> None:
+    end = NOW + 90 * DAY
+    for name in ("targets", "claims"):
+        sim.roles[name].expires = end + DAY
+    sim.publish("targets", "claims", "root", now=end)
+    repository = refresh(trust, sim, now=end)
+    with pytest.raises(ExpiredMetadata, match="role index"):
+        repository.find_target("index/se/rd/serde")
+
+
+def test_rollback_is_refused_across_restarts(trust: TrustDirectory, sim: Simulator) -> None:
+    old = sim.copy()
+    sim.publish("index-0")
+    refresh(TrustDirectory.open(trust.path), sim, now=NOW)
+    for _ in range(2):
+        with pytest.raises(RollbackDetected, match=r"5\.4\.3"):
+            refresh(TrustDirectory.open(trust.path), old, now=NOW)
+
+
+def test_a_snapshot_that_lowers_one_role_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
+    """With the online keys: timestamp and snapshot go up, one bin goes down (TUF 5.5.5)."""
+    old = sim.copy()
+    sim.add_index("serde", b"newer\n")
+    sim.publish()
+    refresh(trust, sim, now=NOW)
+    role = sim.bin_of("index/se/rd/serde")
+    sim.roles["snapshot"].meta[f"{role}.json"] = old.roles["snapshot"].meta[f"{role}.json"]  # type: ignore[attr-defined]
+    sim.publish()
+    with pytest.raises(RollbackDetected, match=r"5\.5\.5"):
+        refresh(trust, sim, now=NOW)
+
+
+def test_a_snapshot_that_lost_a_role_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
+    refresh(trust, sim, now=NOW)
+    del sim.roles["snapshot"].meta["claims-8b.json"]  # type: ignore[attr-defined]
+    sim.publish()
+    with pytest.raises(RollbackDetected, match="lost"):
+        refresh(trust, sim, now=NOW)
+
+
+def test_online_keys_that_ran_ahead_are_recovered_from_by_replacing_them(trust: TrustDirectory, sim: Simulator) -> None:
+    """TUF 5.3.11: what replaced keys signed is forgotten, so that honest versions count again."""
+    for role in ("timestamp", "snapshot"):
+        sim.roles[role].version = 1_000_000
+    sim.publish()
+    refresh(trust, sim, now=NOW)
+    for role in ("timestamp", "snapshot"):
+        sim.roles[role].version = 5
+    sim.publish()
+    with pytest.raises(RollbackDetected):
+        refresh(trust, sim, now=NOW)
+    for role in ("timestamp", "snapshot"):
+        sim.set_keys(role, Who(keys(f"new {role}", 1), 1))
+    sim.publish()
+    assert refresh(trust, sim, now=NOW).trusted.snapshot.signed.version < 10
+
+
+def test_a_clock_before_carnet_existed_is_reported(trust: TrustDirectory, sim: Simulator) -> None:
+    with pytest.raises(ExpiredMetadata, match="clock says 1970") as refused:
+        refresh(trust, sim, now=datetime(1970, 1, 1, tzinfo=UTC))
+    assert "set this machine's clock" in refused.value.hint
+    assert sim.asked() == []
+
+
+def test_a_clock_that_was_set_back_is_reported(trust: TrustDirectory, sim: Simulator) -> None:
+    refresh(trust, sim, now=NOW)
+    with pytest.raises(ExpiredMetadata, match="last refresh was at"):
+        refresh(trust, sim, now=NOW - 2 * DAY)
+    refresh(trust, sim, now=NOW - timedelta(hours=12))  # clocks differ a little, and time zones are got wrong
+
+
+def test_a_clock_far_ahead_says_so(trust: TrustDirectory, sim: Simulator) -> None:
+    with pytest.raises(ExpiredMetadata, match="clock says 2099") as refused:
+        refresh(trust, sim, now=datetime(2099, 1, 1, tzinfo=UTC))
+    assert "clock" in refused.value.hint
+    refresh(trust, sim, now=NOW)  # and that time is not remembered
+
+
+def test_a_damaged_memory_is_not_taken_for_none(trust: TrustDirectory, sim: Simulator) -> None:
+    """Without its memory a client could be led back: damage is told, not skipped."""
+    refresh(trust, sim, now=NOW)
+    for name in ("metadata/timestamp.json", "metadata/snapshot.json", "seen.json"):
+        place = trust.path / name
+        good = place.read_bytes()
+        place.write_bytes(good[: len(good) // 2])
+        with pytest.raises(StorageError, match="damaged"):
+            refresh(trust, sim, now=NOW)
+        place.write_bytes(good)
+    refresh(trust, sim, now=NOW)

@@ -1,0 +1,144 @@
+"""Attacker: the online keys (timestamp, snapshot, bins). Nothing of a claimed crate changes.
+
+What such a thief can do to unclaimed crates is openly the registry's word. Here is what TUF's level shows; that index
+lines of claimed crates are held against what their maintainers signed is shown with the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.simulator import DAY, NOW, Simulator, key, sign
+
+from carnet import paths
+from carnet.errors import CarnetError, ExpiredMetadata, MetadataMismatch, RollbackDetected, ThresholdNotMet
+from carnet.names import CrateName
+from carnet_verifier.refresh import read_repository, refresh
+from carnet_verifier.repository import TrustedRepository
+from carnet_verifier.trust import TrustDirectory
+
+SERDE = CrateName("serde")
+SHARD = paths.claims_shard_role(SERDE.shard)
+STOLEN = ("timestamp", "snapshot", "bins")
+
+
+@pytest.fixture
+def sim() -> Simulator:
+    made = Simulator()
+    made.add_index("serde", b"honest\n")
+    made.claim("serde", releases={"serde-1.0.0.crate": b"tarball"})
+    made.publish()
+    return made
+
+
+@pytest.fixture
+def trust(sim: Simulator, tmp_path: Path) -> TrustDirectory:
+    return TrustDirectory.create(tmp_path / "trust", sim.root_file(), "https://mirror.example/")
+
+
+def claimed(repository: TrustedRepository) -> list[str]:
+    claim = repository.claim(SERDE)
+    assert claim is not None
+    return list(claim.crate.targets)
+
+
+def test_what_they_can_sign_is_taken_for_unclaimed_crates(trust: TrustDirectory, sim: Simulator) -> None:
+    """The positive control: the thief's snapshot, timestamp and bins are well signed."""
+    sim.add_index("rand", b"whatever the thief likes\n")
+    sim.publish()
+    repository = refresh(trust, sim, now=NOW)
+    assert repository.download(repository.find_target("index/ra/nd/rand")) == b"whatever the thief likes\n"
+    assert claimed(repository) == ["crates/8b/serde/serde-1.0.0.crate"]
+
+
+def look(trust: TrustDirectory, sim: Simulator) -> None:
+    repository = refresh(trust, sim, now=NOW)
+    repository.find_target("index/se/rd/serde")
+    claimed(repository)
+
+
+def more(signed: dict[str, Any]) -> None:
+    signed["version"] += 1
+    signed["expires"] = "2029-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("role", ["targets", "claims", SHARD, "owner.serde", "crate.serde", "index"])
+def test_offline_roles_cannot_be_signed_with_online_keys(trust: TrustDirectory, sim: Simulator, role: str) -> None:
+    refresh(trust, sim, now=NOW)
+    online = [key(f"{name} 0") for name in STOLEN]
+    signed = sim.roles[role].to_dict()
+    more(signed)
+    sim.roles[role].version += 1
+    sim.files[sim.path(role)] = sign(signed, online)
+    sim.vouch(role)
+    with pytest.raises(ThresholdNotMet):
+        look(trust, sim)
+
+
+def test_a_claim_cannot_be_left_out(trust: TrustDirectory, sim: Simulator) -> None:
+    """Leaving a shard, an owner or a crate role out of the snapshot shows nothing as unclaimed."""
+    for role in (SHARD, "owner.serde", "crate.serde"):
+        evil = sim.copy()
+        del evil.roles["snapshot"].meta[f"{role}.json"]  # type: ignore[attr-defined]
+        evil.vouch()
+        with pytest.raises(MetadataMismatch, match="snapshot does not list"):
+            read_repository(evil.root_file(), evil, now=NOW).claim(SERDE)
+
+
+@pytest.mark.parametrize("role", [SHARD, "owner.serde", "crate.serde"])
+def test_an_older_version_is_refused_by_a_client_that_saw_the_newer(
+    trust: TrustDirectory, sim: Simulator, role: str
+) -> None:
+    old = sim.roles[role].version, sim.files[sim.path(role)]
+    sim.publish(role)
+    assert claimed(refresh(trust, sim, now=NOW))
+    sim.roles[role].version, sim.files[sim.path(role)] = old
+    sim.vouch(role)
+    with pytest.raises(RollbackDetected):
+        refresh(trust, sim, now=NOW)
+
+
+def test_a_fresh_client_is_held_in_the_past_no_longer_than_offline_roles_live(sim: Simulator) -> None:
+    """The limit that the threat model names: 90 days."""
+    old = sim.copy()
+    late = NOW + 89 * DAY
+    old.publish(now=late)
+    assert claimed(read_repository(old.root_file(), old, now=late))
+    old.publish(now=NOW + 90 * DAY)
+    with pytest.raises(ExpiredMetadata):
+        read_repository(old.root_file(), old, now=old.now)
+
+
+def _path(path: str) -> Callable[[dict[str, Any]], object]:
+    target = {"length": 4, "hashes": {"sha256": "0" * 64}}
+    return lambda signed: signed["targets"].update({path: target})
+
+
+def _delegate(signed: dict[str, Any]) -> None:
+    role = {"name": "owner.serde", "keyids": [], "threshold": 1, "terminating": True, "paths": ["crates/8b/serde/*"]}
+    signed["delegations"] = {"keys": {}, "roles": [role]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _path("crates/8b/serde/serde-1.0.1.crate"),
+        _path("layouts/8b/serde/2.layout.json"),
+        _path("somewhere/else"),
+        _delegate,
+    ],
+    ids=["tarball", "layout", "elsewhere", "delegation"],
+)
+def test_a_bin_cannot_reach_into_a_claim(
+    trust: TrustDirectory, sim: Simulator, change: Callable[[dict[str, Any]], object]
+) -> None:
+    role = sim.bin_of("index/se/rd/serde")
+    sim.forge(role, change)
+    sim.vouch(role)
+    repository = refresh(trust, sim, now=NOW)
+    with pytest.raises(CarnetError):
+        repository.find_target("index/se/rd/serde")
+    assert claimed(repository) == ["crates/8b/serde/serde-1.0.0.crate"]
