@@ -97,8 +97,7 @@ class HttpFetcher:
         if _PATH.match(path) is None:
             raise TransportError(f"{path[:80]!a} is not a path of a repository")
         while True:
-            with self._lock:
-                connection = self._idle.pop() if self._idle else None
+            connection = self._take()
             fresh = connection is None
             if connection is None:
                 connection = Connection(self._base.origin, self._limits, proxy=self._proxy, ca_file=self._ca_file)
@@ -121,6 +120,17 @@ class HttpFetcher:
             if answer.status == 200:
                 return answer.body
             raise self._refusal(path, answer.status)
+
+    def _take(self) -> Connection | None:
+        """An idle connection, if there is one that can be used."""
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if not connection.stale:
+                return connection
+            connection.close()
 
     def _refusal(self, path: str, status: int) -> TransportError:
         if 300 <= status < 400:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import socket
 import time
 import zlib
@@ -99,6 +100,15 @@ class Connection:
             with contextlib.suppress(OSError):
                 self._socket.close()
             self._socket = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether an idle connection was closed by the server, or holds bytes that nobody asked for."""
+        if self._socket is None:
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def get(self, path: str, *, max_bytes: int) -> Answer:
         """Ask for a file.
@@ -202,14 +212,15 @@ class Connection:
             raise TransportError("the server sent interim answers without end")
         keeps = keeps and headers.get(b"connection", b"").lower() != b"close"
         if status != 200:
-            return Answer(status, b"", keeps and self._drain(status, headers))
+            return Answer(status, b"", keeps and self._drain(status, headers) and not self._buffer)
         encoding = headers.get(b"content-encoding", b"identity").lower()
         if encoding not in (b"identity", b"gzip", b"x-gzip"):
             raise TransportError(f"the server sent the encoding {encoding[:40].decode('latin-1')!a}, unasked")
         zipped = encoding != b"identity"
         # Deflate can only grow by a few bytes in 16 kB, so the encoded body is bounded too.
         body, ended = self._body(headers, max_bytes + (max_bytes >> 10) + 1024 if zipped else max_bytes)
-        return Answer(status, _unzip(body, max_bytes) if zipped else body, keeps and ended)
+        # Bytes after the answer are none that were asked for, and would pass for the next one.
+        return Answer(status, _unzip(body, max_bytes) if zipped else body, keeps and ended and not self._buffer)
 
     def _head(self) -> tuple[int, bool, dict[bytes, bytes]]:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
