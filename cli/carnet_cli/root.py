@@ -185,11 +185,12 @@ def status(folder: Path, message_format: output.MessageFormat, insecure_example_
         if not facts["final"]:
             for requirement in found.requirements(names[0]):
                 signed = ", ".join(found.name(key) for key in requirement.signed) or "nobody"
-                missing = ", ".join(found.name(key) for key in requirement.missing)
-                click.echo(
-                    f"      {len(requirement.signed)} of {requirement.signers.threshold} of {requirement.label}: "
-                    f"signed by {signed}; can sign: {missing}"
+                line = (
+                    f"      {requirement.label}: {len(requirement.signed)} of {requirement.signers.threshold}, {signed}"
                 )
+                if not requirement.met:
+                    line += f"; missing: {', '.join(found.name(key) for key in requirement.missing)}"
+                click.echo(line)
     _next(folder, found)
 
 
