@@ -29,9 +29,11 @@ class PublicationFetcher(FetcherInterface):
         yield data
 
 
-def stock_client(publication: Publication, root: bytes, folder: Path) -> Updater:
+def stock_client(
+    publication: Publication, root: bytes, folder: Path, *, snapshot_max_length: int = 2_000_000
+) -> Updater:
     """A client that has pinned `root` and keeps its state in `folder`; one refresh for each."""
-    config = UpdaterConfig(snapshot_max_length=50_000_000, max_delegations=64)
+    config = UpdaterConfig(snapshot_max_length=snapshot_max_length)
     (folder / "metadata").mkdir(parents=True, exist_ok=True)
     (folder / "targets").mkdir(exist_ok=True)
     first = not (folder / "metadata" / "root.json").exists()
