@@ -24,23 +24,23 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from carnet.crate import CrateFile
 from carnet.durable import read_file, write_file
-from carnet.errors import CarnetError, ConfigError, MetadataMismatch, PolicyRefused, TransportError
+from carnet.errors import CarnetError, ConfigError, MetadataMismatch, PolicyRefused
 from carnet.names import CrateId
 from carnet_cli import cargoconfig, config, home, output
 from carnet_cli.cargoargs import Invocation
+from carnet_cli.verdicts import foreign_verdicts, refuse_all, warn_of
 from carnet_verifier import admit as line
 from carnet_verifier import localregistry
 from carnet_verifier.admit import Admission, Wanted
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.localregistry import LocalRegistry
-from carnet_verifier.lockfile import Lockfile, SourceKind, read_lockfile
-from carnet_verifier.policy import Policy, Rule, Verdict, evaluate_foreign
+from carnet_verifier.lockfile import Lockfile, read_lockfile
+from carnet_verifier.policy import Verdict
 from carnet_verifier.repository import TrustedRepository
 
 MAX_LOCK = 64 * 1024 * 1024
@@ -219,7 +219,7 @@ class Gate:
                 errors.append(error)
         for verdict in [*(admission.verdict for admission in admissions), *foreign]:
             warn_of(verdict)
-        refuse_all(errors, len(wanted) + len(foreign))
+        refuse_all(errors, len(wanted) + len(foreign), "nothing was compiled")
         return Admitted(tuple(admissions), foreign)
 
     def _say(self, admitted: Admitted) -> None:
@@ -339,43 +339,6 @@ class Gate:
         if not self._invocation.offline:
             environment.pop("CARGO_NET_OFFLINE", None)
         return environment
-
-
-def foreign_verdicts(lock: Lockfile, policy: Policy, now: datetime) -> tuple[Verdict, ...]:
-    """What the policy says of each package from git or from another registry."""
-    rules = {SourceKind.GIT: Rule.GIT, SourceKind.REGISTRY: Rule.OTHER_REGISTRY}
-    return tuple(
-        evaluate_foreign(package.id, rules[package.kind], package.source or "", policy, now=now)
-        for package in lock.packages
-        if package.kind in rules
-    )
-
-
-def warn_of(verdict: Verdict) -> None:
-    """Print what the policy remarks of a crate and does not deny."""
-    for finding in verdict.findings:
-        if finding not in verdict.denials:
-            excuse = finding.excuse
-            because = f"; excused until {excuse.expires.date()}: {excuse.reason}" if excuse is not None else ""
-            output.warn(f"{finding.message} [{finding.rule.value}]{because}")
-
-
-def refuse_all(errors: Sequence[CarnetError], total: int) -> None:
-    """Report every refusal; the last line says how many there were.
-
-    Raises:
-        CarnetError: There was one; its exit status is theirs.
-    """
-    if not errors:
-        return
-    if len(errors) == 1:
-        raise errors[0]
-    for error in errors:
-        output.report(error)
-    undecided = [error for error in errors if isinstance(error, TransportError)]
-    if undecided:
-        raise TransportError(f"{len(errors)} of {total} crates could not be admitted")
-    raise PolicyRefused(f"{len(errors)} of {total} crates were refused; nothing was compiled")
 
 
 def show_help(invocation: Invocation) -> int:

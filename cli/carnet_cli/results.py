@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carnet.errors import CarnetError
 
 if TYPE_CHECKING:
+    from carnet.names import CrateId
     from carnet_verifier.admit import Admission, Outcome
     from carnet_verifier.policy import Verdict
 
@@ -65,4 +66,37 @@ def outcome_object(outcome: Outcome) -> dict[str, Any]:
         "sha256": wanted.checksum,
         "findings": [],
         "error": None if outcome.error is None else error_object(outcome.error),
+    }
+
+
+def foreign_object(verdict: Verdict) -> dict[str, Any]:
+    """A package from git or from another registry."""
+    denied = verdict.denials
+    return {
+        "reason": "crate",
+        "name": str(verdict.crate.name),
+        "version": str(verdict.crate.version),
+        "source": "foreign",
+        "allowed": not denied,
+        "level": None,
+        "sha256": None,
+        "findings": verdict_findings(verdict),
+        "error": None
+        if not denied
+        else {"kind": "policy-refused", "message": denied[0].message, "hint": denied[0].hint},
+    }
+
+
+def own_object(crate: CrateId) -> dict[str, Any]:
+    """A package of the project's own, or a path dependency."""
+    return {
+        "reason": "crate",
+        "name": str(crate.name),
+        "version": str(crate.version),
+        "source": "path",
+        "allowed": True,
+        "level": None,
+        "sha256": None,
+        "findings": [],
+        "error": None,
     }

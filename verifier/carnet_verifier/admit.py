@@ -19,10 +19,10 @@ vouched for by the checksum in the signed index. Nothing here decides from what 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from carnet import paths
 from carnet.crate import CrateFile, CrateLimits, read_crate
@@ -35,6 +35,9 @@ from carnet_verifier.fetch import Fetcher
 from carnet_verifier.policy import Facts, Level, Policy, Verdict, evaluate
 from carnet_verifier.provenance import Provenance
 from carnet_verifier.repository import Claim, TrustedRepository, TrustedTarget
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,23 +377,21 @@ def admit_all(
     """
     listed = _find_targets(repository, wanted)
     files = _download_all(repository, [item for item in listed.values() if isinstance(item, Listed)], cache)
-    claims = repository.claims({item.id.name.canonical: item.id.name for item in wanted}.values())
+    claims = _claims(repository, wanted)
     levels: dict[CrateName, int] = {}
     for item in wanted:
-        outcome = listed[item]
+        name = item.id.name
         try:
-            if isinstance(outcome, CarnetError):
-                raise outcome
-            vouched = vouch(_parse_index(outcome, files[outcome.target.path]))
-            name = item.id.name
-            attributed = attribute(vouched, _claim_of(claims, name), released=repository.released(name))
+            target = _found(listed[item])
+            vouched = vouch(_parse_index(target, _found(files[target.target.path])))
+            attributed = attribute(vouched, _found(claims[name.canonical]), released=repository.released(name))
             admission = admit(judge(check_provenance(attributed, repository), policy, memory, now=now))
         except TransportError:
             raise
         except CarnetError as error:
             yield Outcome(item, error)
             continue
-        levels[item.id.name] = max(int(admission.level), levels.get(item.id.name, 0))
+        levels[name] = max(int(admission.level), levels.get(name, 0))
         yield Outcome(item, admission)
     if memory is not None and levels:
         memory.remember_levels(levels)
@@ -464,40 +465,71 @@ def _unknown_crate(wanted: Wanted) -> NotFound:
     )
 
 
-def _find_targets(repository: TrustedRepository, wanted: Iterable[Wanted]) -> dict[Wanted, Listed | CarnetError]:
-    by_path = {item: paths.index_path(item.id.name) for item in wanted}
-    targets = repository.find_targets(dict.fromkeys(by_path.values()))
-    found: dict[Wanted, Listed | CarnetError] = {}
-    for item, path in by_path.items():
-        target = targets[path]
-        found[item] = _unknown_crate(item) if target is None else Listed(item, target)
+def _found(result: _Found | CarnetError) -> _Found:
+    if isinstance(result, CarnetError):
+        raise result
+    return result
+
+
+def _each(
+    keys: Iterable[_Key], together: Callable[[list[_Key]], Mapping[_Key, _Found]], alone: Callable[[_Key], _Found]
+) -> dict[_Key, _Found | CarnetError]:
+    """Look many things up at once; when one is refused, each alone, so that it spoils nothing but itself."""
+    listed = list(dict.fromkeys(keys))
+    try:
+        return dict(together(listed))
+    except (VerificationError, FormatError):
+        pass
+    found: dict[_Key, _Found | CarnetError] = {}
+    for key in listed:
+        try:
+            found[key] = alone(key)
+        except (VerificationError, FormatError) as error:
+            found[key] = error
     return found
 
 
-def _download_all(repository: TrustedRepository, listed: Iterable[Listed], cache: ListCache | None) -> dict[str, bytes]:
+def _find_targets(repository: TrustedRepository, wanted: Iterable[Wanted]) -> dict[Wanted, Listed | CarnetError]:
+    by_path = {item: paths.index_path(item.id.name) for item in wanted}
+    targets = _each(by_path.values(), repository.find_targets, lambda path: repository.find_targets([path])[path])
+    found: dict[Wanted, Listed | CarnetError] = {}
+    for item, path in by_path.items():
+        target = targets[path]
+        if isinstance(target, CarnetError):
+            found[item] = target
+        else:
+            found[item] = _unknown_crate(item) if target is None else Listed(item, target)
+    return found
+
+
+def _download_all(
+    repository: TrustedRepository, listed: Iterable[Listed], cache: ListCache | None
+) -> dict[str, bytes | CarnetError]:
     targets = {item.target.path: item.target for item in listed}
-    files: dict[str, bytes] = {}
+    files: dict[str, bytes | CarnetError] = {}
     if cache is not None:
         for path, target in targets.items():
             data = cache.get(target.sha256)
             if data is not None and len(data) == target.length and hashlib.sha256(data).hexdigest() == target.sha256:
                 files[path] = data
-    missing = [target for path, target in targets.items() if path not in files]
-    fresh = dict(zip((target.path for target in missing), repository.download_many(missing), strict=True))
+
+    def together(missing: list[str]) -> dict[str, bytes]:
+        return dict(zip(missing, repository.download_many([targets[path] for path in missing]), strict=True))
+
+    fresh = _each((path for path in targets if path not in files), together, lambda path: together([path])[path])
     if cache is not None and fresh:
-        cache.put({target.sha256: fresh[target.path] for target in missing})
+        cache.put({targets[path].sha256: data for path, data in fresh.items() if isinstance(data, bytes)})
     return files | fresh
+
+
+def _claims(repository: TrustedRepository, wanted: Iterable[Wanted]) -> dict[str, Claim | CarnetError | None]:
+    names = {item.id.name.canonical: item.id.name for item in wanted}
+    found = _each(names.values(), repository.claims, repository.claim)
+    return {canonical: found[name] for canonical, name in names.items()}
 
 
 def _parse_index(listed: Listed, data: bytes) -> Indexed:
     return Indexed(listed.wanted, listed.target, read_index(data, listed.wanted.id.name))
-
-
-def _claim_of(claims: Mapping[CrateName, Claim | None], name: CrateName) -> Claim | None:
-    for spelling, claim in claims.items():
-        if spelling.canonical == name.canonical:
-            return claim
-    raise VerificationError(f"nothing was established about who owns {name}")
 
 
 def _few(versions: Sequence[Version]) -> str:

@@ -1,0 +1,233 @@
+"""The whole chain behind one crate, link by link, for people: what was checked, who signed it, where it stopped.
+
+It walks the steps of `carnet_verifier.admit` and decides nothing by itself: a crate is let in when that line says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from carnet import keys, paths
+from carnet.errors import CarnetError, MetadataMismatch
+from carnet.metadata import Envelope, RoleKeys, Targets
+from carnet_verifier import admit as line
+from carnet_verifier.admit import Admission, Attributed, Judged, Memory, Vouched, Wanted
+from carnet_verifier.claims import Claim
+from carnet_verifier.policy import Policy
+from carnet_verifier.repository import TrustedRepository
+
+OPERATOR = "the mirror's operator"
+HOLDERS = "the holders of the mirror's offline keys"
+OWNERS = "the crate's owners"
+MAINTAINERS = "the crate's maintainers"
+
+
+class State(Enum):
+    """What became of one link of the chain."""
+
+    OK = "ok"
+    FAILED = "failed"
+    NOT_REACHED = "not reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link of the chain.
+
+    Attributes:
+        depth: How far below the root it stands.
+        what: A role, a file, or a step.
+        state: What became of it.
+        facts: What was established, a short line each.
+        error: Why it failed.
+        mended_by: Who can do something about a failure.
+    """
+
+    depth: int
+    what: str
+    state: State
+    facts: tuple[str, ...] = ()
+    error: CarnetError | None = None
+    mended_by: str = ""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What stands behind a crate, and whether it is let in.
+
+    Attributes:
+        wanted: Which crate.
+        links: From the root to the verdict.
+        admission: The evidence, when it is let in.
+    """
+
+    wanted: Wanted
+    links: tuple[Link, ...]
+    admission: Admission | None
+
+    @property
+    def failure(self) -> Link | None:
+        """The link that failed."""
+        return next((link for link in self.links if link.state is State.FAILED), None)
+
+
+def explain(
+    repository: TrustedRepository, wanted: Wanted, policy: Policy, memory: Memory | None, *, now: datetime
+) -> Chain:
+    """Walk the chain of one crate."""
+    walk = _Walk(repository)
+    walk.top_level()
+    vouched = walk.index(wanted)
+    attributed = walk.claims(vouched, wanted)
+    admission = walk.verdict(attributed, policy, memory, now)
+    return Chain(wanted, tuple(walk.links), admission)
+
+
+class _Walk:
+    def __init__(self, repository: TrustedRepository) -> None:
+        self._repository = repository
+        self._stopped = False
+        self.links: list[Link] = []
+
+    def _step(self, depth: int, what: str, mended_by: str, look: Callable[[], tuple[Any, tuple[str, ...]]]) -> Any:
+        """Look at one link, unless an earlier one failed."""
+        if self._stopped:
+            self.links.append(Link(depth, what, State.NOT_REACHED))
+            return None
+        try:
+            found, facts = look()
+        except CarnetError as error:
+            self._stopped = True
+            self.links.append(Link(depth, what, State.FAILED, (), error, mended_by))
+            return None
+        self.links.append(Link(depth, what, State.OK, facts))
+        return found
+
+    def top_level(self) -> None:
+        trusted = self._repository.trusted
+        root = trusted.root.signed
+        for depth, role, envelope in (
+            (0, paths.ROOT, trusted.root),
+            (1, paths.TIMESTAMP, trusted.timestamp),
+            (2, paths.SNAPSHOT, trusted.snapshot),
+        ):
+            facts = role_facts(envelope, root.roles[role])
+            self._step(depth, role, OPERATOR, lambda facts=facts: (True, facts))  # type: ignore[misc]
+        self._role(3, paths.TARGETS, root.roles[paths.TARGETS], HOLDERS)
+
+    def _role(self, depth: int, role: str, signers: RoleKeys | None, mended_by: str) -> Targets | None:
+        def look() -> tuple[Targets, tuple[str, ...]]:
+            if signers is None:
+                raise MetadataMismatch(f"nobody delegates to {role}")
+            envelope = self._repository.role(role)
+            return envelope.signed, role_facts(envelope, signers)
+
+        found: Targets | None = self._step(depth, role, mended_by, look)
+        return found
+
+    def index(self, wanted: Wanted) -> Vouched | None:
+        path = paths.index_path(wanted.id.name)
+        index = self._role(4, paths.INDEX, self._signers(paths.TARGETS, paths.INDEX), HOLDERS)
+        bins = index.delegations.succinct if index is not None and index.delegations is not None else None
+        name = bins.bin_of(path) if bins is not None else "index-?"
+        self._role(5, name, bins.signers if bins is not None else None, OPERATOR)
+
+        def list_file() -> tuple[line.Listed, tuple[str, ...]]:
+            listed = line.find_target(self._repository, wanted)
+            return listed, (f"sha256 {listed.target.sha256}, {listed.target.length} bytes",)
+
+        listed: line.Listed | None = self._step(6, path, OPERATOR, list_file)
+
+        def find_line() -> tuple[Vouched, tuple[str, ...]]:
+            if listed is None:
+                raise MetadataMismatch(f"{path} was not found")
+            vouched = line.vouch(line.download(self._repository, listed))
+            found = vouched.line
+            facts = [f"sha256 {found.cksum} of the tarball", f"published {found.pubtime or 'at an unknown time'}"]
+            if wanted.checksum is not None:
+                facts.append("the lock pins the same sha256")
+            if found.yanked:
+                facts.append("yanked, says the registry")
+            return vouched, tuple(facts)
+
+        vouched: Vouched | None = self._step(7, f"index line {wanted.id.version}", OPERATOR, find_line)
+        return vouched
+
+    def claims(self, vouched: Vouched | None, wanted: Wanted) -> Attributed | None:
+        name = wanted.id.name
+        self._role(4, paths.CLAIMS, self._signers(paths.TARGETS, paths.CLAIMS), HOLDERS)
+        shard = paths.claims_shard_role(name.shard)
+        self._role(5, shard, self._signers(paths.CLAIMS, shard), HOLDERS)
+
+        def look() -> tuple[Claim | None, tuple[str, ...]]:
+            claim = self._repository.claim(name)
+            if claim is None:
+                given_up = self._repository.released(name)
+                said = "its owners gave the name up" if given_up else "nobody has claimed the name"
+                return None, (said, "the registry's word is all there is")
+            return claim, (
+                *role_facts(self._repository.role(paths.owner_role(name)), claim.owner_delegation.signers),
+                f"owners: {', '.join(sorted(set(claim.facts.owners.people.values())))}; {claim.handover.value}",
+            )
+
+        claim: Claim | None = self._step(6, paths.owner_role(name), HOLDERS, look)
+        if claim is not None:
+            self._role(7, paths.crate_role(name), claim.crate_delegation.signers, OWNERS)
+
+        def signed() -> tuple[Attributed, tuple[str, ...]]:
+            if vouched is None:
+                raise MetadataMismatch(f"{wanted.id} has no index line")
+            attributed = line.attribute(vouched, claim, released=self._repository.released(name))
+            if attributed.release is None:
+                return attributed, ("unclaimed: the registry alone vouches for it",)
+            facts = ["its maintainers signed this tarball and this index line"]
+            if attributed.yanked:
+                facts.append("yanked, say its maintainers")
+            return attributed, tuple(facts)
+
+        attributed: Attributed | None = self._step(
+            8 if claim is not None else 7, str(wanted.id), f"{MAINTAINERS}, or {OPERATOR}", signed
+        )
+        return attributed
+
+    def verdict(
+        self, attributed: Attributed | None, policy: Policy, memory: Memory | None, now: datetime
+    ) -> Admission | None:
+        def prove() -> tuple[line.Proven, tuple[str, ...]]:
+            if attributed is None:
+                raise MetadataMismatch("nobody's word for it was found")
+            proven = line.check_provenance(attributed, self._repository)
+            return proven, (f"level {proven.level}", *proven.summary)
+
+        proven: line.Proven | None = self._step(0, "release steps", MAINTAINERS, prove)
+
+        def judge() -> tuple[Admission, tuple[str, ...]]:
+            if proven is None:
+                raise MetadataMismatch("no level was reached")
+            judged: Judged = line.judge(proven, policy, memory, now=now)
+            admission = line.admit(judged)
+            remarks = tuple(f"{finding.message} [{finding.rule.value}]" for finding in judged.verdict.findings)
+            return admission, (f"asks for {policy.least_level_of(admission.crate)} at least", *remarks)
+
+        admission: Admission | None = self._step(0, "your policy", f"you, in carnet.toml, or {MAINTAINERS}", judge)
+        return admission
+
+    def _signers(self, delegator: str, role: str) -> RoleKeys | None:
+        if self._stopped:
+            return None
+        delegations = self._repository.role(delegator).signed.delegations
+        return None if delegations is None else delegations.signers_of(role)
+
+
+def role_facts(envelope: Envelope[Any], signers: RoleKeys) -> tuple[str, ...]:
+    """Version, expiry, and who signed a role, of those who may."""
+    signed = keys.signers(signers.keys, envelope.signatures, envelope.message)
+    who = ", ".join(key.keyid[:8] for key in signed)
+    return (
+        f"version {envelope.signed.version}, expires {envelope.signed.expires:%Y-%m-%d %H:%M} UTC",
+        f"signed by {len(signed)} of {len(signers.keys)} keys ({who}), {signers.threshold} needed",
+    )
