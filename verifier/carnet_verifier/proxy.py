@@ -105,34 +105,12 @@ def cargo_lines(
     Raises:
         MetadataMismatch: The registry hides a version that the maintainers signed.
     """
-<<<<<<< HEAD
     listed = tuple(lines)
     if claim is None:
         return list(listed)
     judged = judge_index(read_signed(claim), IndexFile(claim.name, listed))
     # One that is refused and pinned is shown all the same: its download says why it is refused.
     return [one.line for one in judged if one.refusal is None or one.line.id in pinned]
-=======
-    listed = list(lines)
-    if claim is None:
-        return listed
-    there = {one.id.version for one in listed}
-    for version in line.signed_versions(claim):
-        if version not in there:
-            raise MetadataMismatch(f"the index of {claim.name} hides {version}, which its maintainers signed")
-    shown = []
-    for one in listed:
-        release = claim.crate.targets.get(paths.crate_path(one.id))
-        try:
-            if release is None:
-                raise NotFound(f"{one.id} was not signed")
-            line.check_release(one, release)
-            shown.append(one.with_(yanked=release.custom.get("yanked") is True))
-        except CarnetError:
-            if one.id in pinned:  # its download says why it is refused
-                shown.append(one)
-    return shown
->>>>>>> 56a1569 (Verify locks, tarballs and crates, and explain the chain behind one)
 
 
 def _hidden(one: IndexLine, policy: Policy, now: datetime) -> bool:
