@@ -15,6 +15,8 @@ from carnet_cli import output
 _COMMANDS: dict[str, tuple[str, str]] = {
     "key": ("carnet_cli.key", "Make, import and look at signing keys."),
     "root": ("carnet_cli.root", "The offline ceremony: create, sign and rotate a repository's root of trust."),
+    "claim": ("carnet_cli.claim", "Say who owns a crate, and which keys may release it."),
+    "release": ("carnet_cli.release", "Release a version of a claimed crate, or take one back."),
     "online": ("carnet_cli.online", "Hold a mirror's online keys in a process of their own."),
     "mirror": ("carnet_cli.mirror", "Publish crates with signed metadata."),
     "trust": ("carnet_cli.trust", "Say which mirror you trust, and from which root on."),

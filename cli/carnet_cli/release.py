@@ -1,0 +1,248 @@
+"""`carnet release`: a tarball and the evidence of its steps, signed by one release holder after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from carnet.errors import ConfigError
+from carnet.names import CrateId, CrateName
+from carnet_cli import handing, home, output
+from carnet_cli.passphrase import PassphraseSource, passphrase_options
+
+if TYPE_CHECKING:
+    from carnet.dsse import Envelope
+    from carnet_cli.handing import Looking
+    from carnet_signer.claims import Published
+    from carnet_signer.proposal import Proposal
+
+_MAX_LINKS = 1000
+
+
+@click.group()
+def command() -> None:
+    """Release a version of a claimed crate, or take one back.
+
+    \b
+    The plan:
+      1. assemble   the tarball, the evidence of its steps, its index line: the next version of the crate's role
+      2. sign       one release holder after another, on copies that are merged, or on one folder
+      3. status     who has signed, who has not, and the next command
+      4. submit     the mirror checks it as every client will, and publishes it
+
+    \b
+    Example:
+      carnet release assemble target/package/serde-1.0.220.crate -o release --bundle-from links
+      carnet release sign release --key carol
+      carnet release submit release
+    """
+
+
+@command.command()
+@click.argument("tarball", metavar="CRATE.crate", type=click.Path(path_type=Path, dir_okay=False))
+@handing.output_option
+@click.option(
+    "--bundle-from",
+    "links",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder with the links of the steps, as `carnet record` wrote them.",
+)
+@click.option(
+    "--layout",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The owners' layout.  [default: the one in force, fetched from the mirror]",
+)
+@handing.repository_option
+def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | None, repository: str | None) -> None:
+    """Make a release ready to be signed: a folder that passes between the release holders.
+
+    Where the owners' layout asks for steps, they are checked here as the mirror and every client will check them.
+
+    \b
+    Example:
+      carnet release assemble target/package/serde-1.0.220.crate -o release --bundle-from links
+    """
+    from carnet.crate import read_crate
+    from carnet_signer import release
+
+    data = handing.read(tarball, "tarball")
+    name = read_crate(data).id.name
+    now = home.now()
+    with handing.looking(repository) as look:
+        published = look.published(name)
+        file = handing.read(layout, "layout") if layout is not None else _layout_in_force(look, published, name)
+        bundle = release.gather(published, name, file, [] if links is None else _read_links(links))
+        proposal = release.assemble(published, name, data, bundle, now=now)
+        _check_steps(look, published, proposal, data)
+    handing.made(proposal, folder, "release")
+
+
+@command.command()
+@click.argument("crates", metavar="NAME@VERSION...", nargs=-1, required=True)
+@handing.output_option
+@handing.repository_option
+def yank(crates: tuple[str, ...], folder: Path, repository: str | None) -> None:
+    """Take versions back: cargo chooses them for no new lock.
+
+    \b
+    Example:
+      carnet release yank serde@1.0.220 -o yank
+    """
+    _yank(crates, folder, repository, yanked=True)
+
+
+@command.command()
+@click.argument("crates", metavar="NAME@VERSION...", nargs=-1, required=True)
+@handing.output_option
+@handing.repository_option
+def unyank(crates: tuple[str, ...], folder: Path, repository: str | None) -> None:
+    """Give versions again that were taken back.
+
+    \b
+    Example:
+      carnet release unyank serde@1.0.220 -o unyank
+    """
+    _yank(crates, folder, repository, yanked=False)
+
+
+@command.command()
+@handing.folder_argument
+@click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `carnet claim review`.")
+@output.message_format
+def review(folder: Path, root: Path | None, message_format: output.MessageFormat) -> None:
+    """Say in words what the signers of DIR would sign.
+
+    \b
+    Example:
+      carnet release review release
+    """
+    handing.show_review(folder, "release", root, message_format)
+
+
+@command.command()
+@handing.folder_argument
+@click.option("--key", required=True, help="Your private release key.")
+@click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `carnet claim review`.")
+@click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet release review`.")
+@handing.insecure_option
+@passphrase_options
+def sign(
+    folder: Path, key: str, root: Path | None, yes: bool, insecure_example_keys: bool, passphrase: PassphraseSource
+) -> None:
+    """Sign the release in DIR, after showing it to you in words.
+
+    \b
+    Example:
+      carnet release sign release --key carol
+    """
+    handing.sign_folder(
+        folder, "release", key, passphrase, root=root, yes=yes, insecure_example_keys=insecure_example_keys
+    )
+
+
+@command.command()
+@handing.folder_argument
+@click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
+def merge(folder: Path, others: tuple[Path, ...]) -> None:
+    """Take the signatures of other copies into DIR.
+
+    \b
+    Example:
+      carnet release merge release release-from-dan
+    """
+    handing.merge_folders(folder, others, "release")
+
+
+@command.command()
+@handing.folder_argument
+@output.message_format
+def status(folder: Path, message_format: output.MessageFormat) -> int:
+    """Show who has signed DIR, who has not, and the next command; exit status 1 until everything is signed.
+
+    \b
+    Example:
+      carnet release status release
+    """
+    return handing.show_status(folder, "release", message_format)
+
+
+@command.command()
+@handing.folder_argument
+@click.option("--mirror", help="The mirror's base URL.  [default: that of the trusted repository]")
+@handing.repository_option
+@output.message_format
+def submit(folder: Path, mirror: str | None, repository: str | None, message_format: output.MessageFormat) -> None:
+    """Hand the signed release DIR to the mirror, which checks it as every client will.
+
+    No password: the signatures are the credential. Submitting twice is harmless.
+
+    \b
+    Example:
+      carnet release submit release
+    """
+    handing.submit_folder(folder, mirror, repository, message_format)
+
+
+def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yanked: bool) -> None:
+    from carnet_signer import release
+
+    ids = [CrateId.parse(text) for text in crates]
+    if len({crate.name.canonical for crate in ids}) > 1:
+        raise ConfigError("these are versions of several crates", hint="make one folder for each crate")
+    name = ids[0].name
+    with handing.looking(repository) as look:
+        proposal = release.yank(
+            look.published(name), name, [crate.version for crate in ids], yanked=yanked, now=home.now()
+        )
+    handing.made(proposal, folder, "release")
+
+
+def _read_links(folder: Path) -> list[Envelope]:
+    """Every link in a folder.
+
+    Raises:
+        ConfigError: There is no such folder, or no link in it.
+    """
+    from carnet.dsse import Envelope
+
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}", hint="`carnet record` writes the links into one")
+    places = sorted(folder.rglob("*.link"))[:_MAX_LINKS]
+    if not places:
+        raise ConfigError(f"there is no link in {folder}", hint="their names end in .link")
+    return [Envelope.from_bytes(handing.read(place, "link"), str(place)) for place in places]
+
+
+def _layout_in_force(look: Looking, published: Published, name: CrateName) -> bytes | None:
+    from carnet.releases import Demands
+
+    if published.owner is None:
+        return None
+    in_force = Demands.of(name, published.owner.signed).in_force
+    return None if in_force is None else look.repository.download(look.repository.find_target(in_force.path))
+
+
+def _check_steps(look: Looking, published: Published, proposal: Proposal, tarball: bytes) -> None:
+    """The provenance check of the verifier, before anybody signs."""
+    from carnet import paths
+    from carnet.bundle import Bundle
+    from carnet.crate import read_crate
+    from carnet.releases import Demands
+    from carnet_verifier.claimed import layout_version
+    from carnet_verifier.provenance import OwnedLayout, check_provenance
+
+    crate = read_crate(tarball)
+    data = proposal.targets.get(paths.bundle_path(crate.id))
+    if data is None or published.owner is None:
+        return
+    in_force = Demands.of(proposal.crate, published.owner.signed).in_force
+    if in_force is None:
+        return
+    bundle = Bundle.from_bytes(data)
+    owned = OwnedLayout(bundle.layout, in_force.terms, layout_version(in_force))
+    provenance = check_provenance(crate, [owned], bundle, accepted_at=look.repository.now)
+    output.note(f"the steps were carried out: level {provenance.level}")
+    for finding in provenance.findings:
+        output.warn(f"{finding.where}: {finding.text}")
