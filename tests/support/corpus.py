@@ -1,0 +1,112 @@
+"""Real crates, fetched by the user's own cargo into a scratch home, with the index lines that cargo keeps there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from carnet.crate import CrateFile, read_crate
+from carnet.errors import CarnetError
+from carnet.index import IndexFile, IndexLine, compare_line, line_from_crate
+from carnet.names import CrateName
+
+_CACHE_HEADER = 5  # cargo's own: a byte and a u32, then NUL-terminated: index version, and version and line by turns
+
+
+def fetch(home: Path, folder: Path, dependencies: Sequence[str]) -> list[str]:
+    """Lock and download everything that some dependencies need.
+
+    Dependencies that cannot be resolved together are tried apart; one that cannot be resolved alone is left out.
+
+    Args:
+        home: The cargo home that receives them.
+        folder: Where the project is written.
+        dependencies: Lines of a `[dependencies]` table.
+
+    Returns:
+        The lines that were left out.
+    """
+    (folder / "src").mkdir(parents=True, exist_ok=True)
+    (folder / "src/lib.rs").touch()
+    manifest = '[package]\nname = "corpus"\nversion = "0.0.0"\nedition = "2015"\n[dependencies]\n'
+    (folder / "Cargo.toml").write_text(manifest + "\n".join(dependencies) + "\n")
+    (folder / "Cargo.lock").unlink(missing_ok=True)
+    environment = os.environ | {"CARGO_HOME": str(home), "CARGO_TERM_COLOR": "never"}
+    done = subprocess.run(
+        ["cargo", "fetch"], cwd=folder, env=environment, capture_output=True, check=False, timeout=1200
+    )
+    if done.returncode == 0:
+        return []
+    if len(dependencies) == 1:
+        return list(dependencies)
+    half = len(dependencies) // 2
+    return fetch(home, folder / "a", dependencies[:half]) + fetch(home, folder / "b", dependencies[half:])
+
+
+@dataclass
+class Findings:
+    """What the readers had to say about a corpus.
+
+    Attributes:
+        counts: How many tarballs, files, index files, index lines, and lines that `line_from_crate` gives to the byte.
+        notes: Crates by what was said about them: refusals begin with `refused`, all else was warned of.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def refused(self) -> dict[str, list[str]]:
+        """Refusals only."""
+        return {note: crates for note, crates in self.notes.items() if note.startswith("refused")}
+
+
+def examine(home: Path) -> Findings:
+    """Read every tarball and index line of a cargo home as a verifier does."""
+    findings = Findings()
+    lines: dict[str, IndexLine] = {}
+    for name, data in _index_files(home):
+        findings.counts["index files"] += 1
+        try:
+            file = IndexFile.from_bytes(data, name)
+        except CarnetError as refusal:
+            findings.notes[f"refused index file: {refusal}"].append(str(name))
+            continue
+        findings.counts["index lines"] += len(file.lines)
+        lines |= {line.id.stem: line for line in file.lines}
+    for tarball in sorted((home / "registry/cache").glob("*/*.crate")):
+        findings.counts["tarballs"] += 1
+        _examine_tarball(tarball, lines[tarball.stem], findings)
+    return findings
+
+
+def _examine_tarball(tarball: Path, line: IndexLine, findings: Findings) -> None:
+    def note(words: str) -> None:
+        findings.notes[words.replace(str(line.id), "").replace(line.id.stem, "").strip(" :")].append(str(line.id))
+
+    try:
+        crate: CrateFile = read_crate(tarball.read_bytes(), line.id)
+    except CarnetError as refusal:
+        note(f"refused by the reader: {refusal}")
+        return
+    findings.counts["files"] += len(crate.entries)
+    for warning in crate.warnings:
+        note(warning)
+    try:
+        for warning in compare_line(line, crate):
+            note(warning)
+    except CarnetError as refusal:
+        note(f"refused by the comparison: {refusal}")
+    ours = line_from_crate(crate, pubtime=line.pubtime, yanked=line.yanked)
+    findings.counts["identical lines"] += ours.identity() == line.identity()
+
+
+def _index_files(home: Path) -> Iterator[tuple[CrateName, bytes]]:
+    for path in sorted((home / "registry/index").glob("*/.cache/**/*")):
+        if path.is_file():
+            parts = path.read_bytes()[_CACHE_HEADER:].split(b"\0")
+            yield CrateName(path.name), b"".join(line + b"\n" for line in parts[2::2])
