@@ -157,6 +157,25 @@ class HonestRelease:
     def with_crate(self, tarball: bytes) -> HonestRelease:
         return replace(self, tarball=tarball, crate=read_crate(tarball))
 
+    def repackaged(
+        self, changes: Mapping[str, bytes | None], *, executable: Iterable[str] | None = None
+    ) -> HonestRelease:
+        """The release with files of the tarball changed (None: left out), and package and rebuild links that say so."""
+        files = {entry.path: entry.data for entry in self.crate.entries}
+        marked = [entry.path for entry in self.crate.entries if entry.executable] if executable is None else executable
+        for path, content in changes.items():
+            if content is None:
+                del files[path]
+            else:
+                files[path] = content
+        data = tarball(self.crate.id, files, marked)
+        release = self.with_crate(data)
+        products = {ArtifactNames(self.crate.id).tarball: digest(data)}
+        for step in ("package", "rebuild"):
+            signed = ((who, replace(link, products=products)) for who, link in self.links[step])
+            release = release.with_links(step, *signed)
+        return release
+
     def with_layout(self, **changes: Any) -> HonestRelease:
         return replace(self, layout=replace(self.layout, **changes))
 
