@@ -21,6 +21,7 @@ from carnet_cli.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from carnet_cli.mirror_online import OnlineSettings
     from carnet_mirror.fsck import FsckReport
+    from carnet_mirror.intake import Receipt
     from carnet_mirror.schedule import Expiry
     from carnet_mirror.store import Store
     from carnet_mirror.sync import SyncReport
@@ -346,6 +347,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_mirror.serve import Address
     from carnet_mirror.serve import serve as run
     from carnet_mirror.store import Store
+    from carnet_mirror.submissions import Submissions
 
     def ready(base: str) -> None:
         if message_format == "json":
@@ -356,13 +358,14 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
 
     address = Address(host, port, url)
     if read_only:
-        run(directory, address, access_log=access_log, ready=ready)
+        run(directory, address, access_log=access_log, ready=ready, around=lambda app: Submissions(app, None))
         return
     with Store.open(directory) as store:
         settings = OnlineSettings.of(store)
         with signer_beside(directory, settings, passphrase):
             upkeep = partial(keep_fresh, partial(_due, store), partial(_upkeep, directory, settings), _complain)
-            run(directory, address, access_log=access_log, ready=ready, background=upkeep)
+            taking = partial(Submissions, take=partial(_take, directory, settings))
+            run(directory, address, access_log=access_log, ready=ready, background=upkeep, around=taking)
 
 
 def _due(store: Store) -> bool:
@@ -378,6 +381,16 @@ def _upkeep(directory: Path, settings: OnlineSettings) -> None:
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
         _sign_again(store, signer, {})
+
+
+def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
+    """Judge one submission, in whichever thread the server runs it."""
+    from carnet_cli.mirror_online import online
+    from carnet_mirror.intake import accept
+    from carnet_mirror.store import Store
+
+    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
+        return accept(store, signer, body, now=_now())
 
 
 def _complain(text: str) -> None:

@@ -12,8 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 import orjson
 from starlette.datastructures import Headers
@@ -31,9 +29,7 @@ from carnet.errors import (
 )
 from carnet.strictjson import Json, JsonObject
 from carnet.submission import MAX_SUBMISSION, URL_PATH
-from carnet_mirror.intake import Receipt, accept
-from carnet_mirror.store import Store
-from carnet_signer.publish import OnlineSigner
+from carnet_mirror.intake import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +56,6 @@ class _Refused(Exception):  # noqa: N818  -- an answer on its way out, not an er
         super().__init__(detail)
         self.status = status
         self.headers = headers
-
-
-def into_store(directory: Path, online: OnlineSigner, clock: Callable[[], datetime]) -> Callable[[bytes], Receipt]:
-    """What takes a body: opens the mirror for this one submission, in whichever thread it runs."""
-
-    def take(body: bytes) -> Receipt:
-        with Store.open(directory, write=True) as store:
-            return accept(store, online, body, now=clock())
-
-    return take
 
 
 class Submissions:
