@@ -1,0 +1,85 @@
+"""A served mirror that takes submissions, and people with keys who use the command line: real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.ceremony import PASSPHRASE, make_key
+from tests.support.mirror import CARNET, RunningMirror, make_mirror, serving
+
+from carnet_cli.mirror_online import OnlineSettings
+
+
+@dataclass
+class LiveRegistry:
+    """A registry, and a folder in which people work.
+
+    Attributes:
+        folder: Holds `root.json`, everybody's keys, and what the commands make.
+        mirror: The running server.
+    """
+
+    folder: Path
+    mirror: RunningMirror
+
+    @property
+    def url(self) -> str:
+        return self.mirror.url
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "NO_COLOR": "1", "CARNET_HOME": str(self.folder / "home")}
+
+    def add_people(self, names: Sequence[str]) -> None:
+        """Key pairs, as `carnet key generate` makes them, that open without the wait."""
+        for name in names:
+            make_key(f"person {name}").store(self.folder)
+
+    def run(self, *arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run `carnet` in the folder; key passphrases and confirmations are added.
+
+        Args:
+            arguments: The command.
+            status: The exit status that it must have, or None for any.
+        """
+        full = [*CARNET, *arguments]
+        if arguments[1:2] == ("sign",):
+            full += ["--passphrase-file", str(self.folder / "passphrase"), "--yes"]
+        done = subprocess.run(
+            full, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert status is None or done.returncode == status, (
+            f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        return done
+
+    def json(self, *arguments: str, status: int | None = 0) -> Any:
+        return json.loads(self.run(*arguments, "--message-format", "json", status=status).stdout)
+
+
+@contextmanager
+def live_registry(folder: Path, tarballs: Sequence[bytes] = ()) -> Iterator[LiveRegistry]:
+    """Serve a new registry with these crates, and trust it."""
+    directory = make_mirror(folder / "mirror", tarballs)
+    desk = folder / "desk"
+    desk.mkdir()
+    passphrase = desk / "passphrase"
+    passphrase.write_bytes(PASSPHRASE + b"\n")
+    passphrase.chmod(0o600)
+    (desk / "root.json").write_bytes(directory.root)
+    for holder in directory.ceremony.holders:
+        holder.store(desk)
+    online = directory.ceremony.online.store(folder)
+    with directory.open(write=True) as store, store.change():
+        OnlineSettings(online, folder / "online.memory").remember(store)
+    with serving(directory, "--passphrase-file", str(passphrase)) as mirror:
+        registry = LiveRegistry(desk, mirror)
+        registry.run("trust", "add", mirror.url, "--root", "root.json")
+        yield registry
