@@ -8,12 +8,15 @@ that metadata carries.
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+
+import orjson
 
 from carnet import durable, strictjson
 from carnet.errors import ConfigError, FormatError, SigningError
@@ -34,6 +37,7 @@ KDF_ROUNDS = 128
 """bcrypt rounds of a private key file: about a second on one core; OpenSSH's own default is 16 or 24."""
 MIN_PASSPHRASE = 12
 """Characters; four random words have more."""
+_MAX_KDF_ROUNDS = 10_000
 _MAX_KEY_FILE = 64_000
 _MAX_PASSPHRASE = 1_000
 
@@ -135,7 +139,7 @@ def store_key(path: Path, private: PrivateKey, passphrase: bytes | None, *, kdf_
     data = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
     try:
         durable.create_file(path, data, mode=0o600)
-        durable.create_file(beside, strictjson.canonical(public.to_object()) + b"\n")
+        durable.create_file(beside, orjson.dumps(public.to_object(), option=orjson.OPT_SORT_KEYS) + b"\n")
     except FileExistsError as error:
         raise ConfigError(f"{error.filename2} exists already", hint="keys are never overwritten") from None
     return public
@@ -209,8 +213,6 @@ def read_public_key(path: Path) -> PublicKey:
 
 def openssh_fingerprint(key: PublicKey) -> str:
     """The key's fingerprint as `ssh-keygen -l` prints it: `SHA256:` and base64 without padding."""
-    import base64
-
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.serialization import load_der_public_key, ssh_key_fingerprint
 
@@ -239,6 +241,9 @@ def _open(path: Path, passphrase: Passphrase) -> PrivateKey:
             secret = passphrase(path.name)
             if secret is None:
                 raise SigningError(f"{path} is locked and there is nobody to ask for its passphrase") from None
+            if not secret:
+                raise SigningError(f"{path} does not open with an empty passphrase") from None
+            _check_rounds(data, path)
             private = load_ssh_private_key(data, secret)
     except (ValueError, UnsupportedAlgorithm) as error:
         if b"OPENSSH PRIVATE KEY" in data and "checksum" in str(error):
@@ -253,6 +258,15 @@ def _open(path: Path, passphrase: Passphrase) -> PrivateKey:
     raise SigningError(
         f"{path} is neither an Ed25519 nor an ECDSA P-256 key", hint="make one with `carnet key generate`"
     )
+
+
+def _check_rounds(data: bytes, path: Path) -> None:
+    """Refuse a work factor that would keep this process busy for hours: a damaged file, or a trap."""
+    body = b"".join(line for line in data.splitlines() if not line.startswith(b"-"))
+    _, found, options = base64.b64decode(body, validate=False).partition(b"\x00\x00\x00\x06bcrypt")
+    salt = int.from_bytes(options[4:8], "big")
+    if found and int.from_bytes(options[8 + salt : 12 + salt], "big") > _MAX_KDF_ROUNDS:
+        raise SigningError(f"{path} asks for more than {_MAX_KDF_ROUNDS} bcrypt rounds", hint="the file is damaged")
 
 
 def read_secret_file(path: Path, what: str) -> bytes:

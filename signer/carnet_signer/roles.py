@@ -6,6 +6,7 @@ file. Tests compare every one of them with python-tuf's own serialisation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +26,7 @@ TIMESTAMP_LIFE = timedelta(days=1)
 SNAPSHOT_LIFE = timedelta(days=7)
 BIN_LIFE = timedelta(days=90)
 
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 MAX_ROLE_FILE = 64_000_000
 """Bytes of a role's file that the signer reads: a snapshot of 2^16 bins and 100,000 claims stays below."""
 
@@ -35,12 +37,14 @@ def at(moment: datetime) -> str:
 
 
 def file_bytes(message: bytes, signatures: Iterable[Signature]) -> bytes:
-    """A metadata file: canonical JSON of `signatures` and `signed`.
+    """A metadata file: `signatures` and `signed`.
 
     Args:
-        message: The canonical `signed` part; it stands in the file byte by byte.
+        message: The canonical `signed` part. It stands in the file byte by byte, except that canonical JSON keeps the
+            line breaks of a key in PEM as they are, which no JSON parser takes: in the file they are escaped.
         signatures: In the order in which they are to be listed.
     """
+    message = _CONTROL.sub(lambda match: b"\\u%04x" % match[0][0], message)
     listed = [{"keyid": signature.keyid, "sig": signature.sig.hex()} for signature in signatures]
     return b'{"signatures":' + strictjson.canonical(listed) + b',"signed":' + message + b"}"
 

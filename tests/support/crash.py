@@ -1,7 +1,7 @@
 """A publish that is killed, or whose disk fails, at any system call that changes something.
 
-Run as a program: `python -m tests.support.crash walk FOLDER FAULT STRIDE` prints one JSON line for each call; `once FOLDER`
-publishes once, for strace to interfere with; `look FOLDER` says what clients see and completes the publish.
+Run as a program: `walk FOLDER FAULT STRIDE` prints one JSON line for each call; `prepare FOLDER` and `once FOLDER`
+publish, the second for strace to interfere with; `look FOLDER` says what clients see and completes the publish.
 """
 
 from __future__ import annotations
