@@ -95,24 +95,32 @@ def fsck(store: Store, *, now: datetime, progress: Progress, signed: Mapping[str
         now: The time.
         progress: Makes the progress bars.
         signed: The highest version that the online signer remembers for each of its roles, when it can be asked.
-
-    Raises:
-        StorageError: The database cannot be read at all.
     """
     report = FsckReport()
-    with store.frozen():
-        for text in store.integrity():
-            report.add("database", text)
-        files = _check_files(store, report, progress)
-        repository = _check_view(store, report, now)
-        if repository is None:
-            return report
-        roles = _check_roles(store, report, progress)
-        _check_newest(report, roles, files, signed or {})
-        _check_crates(store, report, roles, files, progress)
-        _check_targets(report, roles, files)
-        _check_claims(report, repository, roles)
+    try:
+        with store.frozen():
+            _check(store, report, now, progress, signed or {})
+    except CarnetError as error:
+        # A damaged database, or a file without which nothing more can be said.
+        report.add("mirror", error)
     return report
+
+
+def _check(store: Store, report: FsckReport, now: datetime, progress: Progress, signed: Mapping[str, int]) -> None:
+    for text in store.integrity():
+        report.add("database", text)
+    if report.problems:
+        report.notes.append("the rest was not looked at: a damaged database says anything")
+        return
+    files = _check_files(store, report, progress)
+    repository = _check_view(store, report, now)
+    if repository is None:
+        return
+    roles = _check_roles(store, report, progress)
+    _check_newest(report, roles, files, signed)
+    _check_crates(store, report, roles, files, progress)
+    _check_targets(report, roles, files)
+    _check_claims(report, repository, roles)
 
 
 # --- 2. files ---
