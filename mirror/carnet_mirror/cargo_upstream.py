@@ -27,6 +27,8 @@ from carnet_verifier.lockfile import CRATES_IO, LockedPackage
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0
 _DEADLINE_ONE = 180.0
+_NOTHING_AFTER = 3
+_GIVE_UP_AFTER = 20
 _INDEX_CACHE_VERSIONS = (3,)
 """The form of cargo's index cache: a byte, four more, a string, then version and line in turn, each ended by NUL."""
 _MAX_INDEX = 64 * 1024 * 1024
@@ -57,17 +59,40 @@ class CargoUpstream:
         error = self._cargo_fetch(scratch / "all", home, packages, _DEADLINE)
         found = _tarballs(home)
         progress(sum(package.id.stem in found for package in packages))
-        if error and not found and len(packages) > 1 and not _names_one(error, packages):
-            raise TransportError(
-                f"cargo could not fetch anything: {error}", hint="`cargo fetch` in your project says more"
-            )
-        reasons: dict[LockedPackage, str] = {}
-        for number, package in enumerate(package for package in packages if package.id.stem not in found):
-            # One that the upstream refuses stops cargo for all. Alone, each fails for itself only.
-            reasons[package] = self._fetch_one(scratch / str(number), home, package) or error
-            progress(1)
+        reasons = self._fetch_each(
+            [one for one in packages if one.id.stem not in found], scratch, home, error, progress
+        )
         found = _tarballs(home)
         return [self._fetched(package, home, found, reasons.get(package, "")) for package in packages]
+
+    def _fetch_each(
+        self,
+        packages: Sequence[LockedPackage],
+        scratch: Path,
+        home: Path,
+        error: str,
+        progress: Callable[[int], None],
+    ) -> dict[LockedPackage, str]:
+        """One that the upstream refuses stops cargo for all. Alone, each fails for itself only.
+
+        Raises:
+            TransportError: The first few fail, and nothing at all was fetched: it is not for the packages.
+        """
+        reasons: dict[LockedPackage, str] = {}
+        in_a_row = 0
+        for number, package in enumerate(packages):
+            if in_a_row == _GIVE_UP_AFTER:
+                reasons[package] = f"not tried: cargo failed {in_a_row} times in a row, as in: {error}"
+                continue
+            reasons[package] = self._fetch_one(scratch / str(number), home, package)
+            in_a_row = in_a_row + 1 if reasons[package] else 0
+            error = reasons[package] or error
+            progress(1)
+            if in_a_row == _NOTHING_AFTER and not _tarballs(home):
+                raise TransportError(
+                    f"cargo could not fetch anything: {error}", hint="`cargo fetch` in your project may say more"
+                )
+        return reasons
 
     def _fetched(self, package: LockedPackage, home: Path, found: Mapping[str, Path], reason: str) -> Fetched:
         tarball = found.get(package.id.stem)
@@ -167,10 +192,6 @@ def _cached_index(home: Path, registry: str, package: LockedPackage) -> tuple[by
 
 def _tarballs(home: Path) -> dict[str, Path]:
     return {path.name.removesuffix(".crate"): path for path in home.glob("registry/cache/*/*.crate")}
-
-
-def _names_one(error: str, packages: Iterable[LockedPackage]) -> bool:
-    return any(str(package.id.name) in error for package in packages)
 
 
 def _complaint(stderr: str) -> str:

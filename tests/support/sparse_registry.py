@@ -1,0 +1,110 @@
+"""A tiny registry in this process: a sparse index and downloads over plain HTTP, honest or not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from carnet.crate import read_crate
+from carnet.index import line_from_crate
+from carnet.names import CrateName
+from carnet.paths import index_prefix
+from carnet_verifier.lockfile import CRATES_IO
+
+
+@dataclass
+class SparseRegistry:
+    """What it serves; change it while it runs.
+
+    Attributes:
+        url: Its base URL, without a slash at its end.
+        lines: Index lines by crate, as objects.
+        tarballs: By `name-version`.
+        refused: `name-version` to the status that a download gets instead.
+        requests: The paths that were asked for.
+    """
+
+    url: str = ""
+    lines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    tarballs: dict[str, bytes] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+
+    @property
+    def index_url(self) -> str:
+        return f"sparse+{self.url}/index/"
+
+    def add(self, tarball: bytes, *, pubtime: str | None = "2020-02-02T02:02:02Z", **changes: Any) -> None:
+        """Publish a crate; `changes` overwrite fields of its index line."""
+        crate = read_crate(tarball)
+        line = json.loads(line_from_crate(crate, pubtime=pubtime).to_bytes()) | changes
+        others = [one for one in self.lines.get(str(crate.id.name), []) if one["vers"] != line["vers"]]
+        self.lines[str(crate.id.name)] = [*others, line]
+        self.tarballs[crate.id.stem] = tarball
+
+    def lock(self, *crates: str, checksums: bool = True) -> bytes:
+        """A `Cargo.lock` that pins `name-version`s."""
+        text = ["version = 4\n"]
+        for stem in crates:
+            crate = read_crate(self.tarballs[stem])
+            text.append(f'[[package]]\nname = "{crate.id.name}"\nversion = "{crate.id.version}"\n')
+            text.append(f'source = "{CRATES_IO}"\n' + (f'checksum = "{crate.sha256}"\n' if checksums else ""))
+        return "".join(text).encode()
+
+    def cargo_home(self, path: Path) -> Path:
+        """A user's cargo home whose configuration sends cargo here."""
+        path.mkdir(parents=True)
+        (path / "config.toml").write_text(
+            f'[source.crates-io]\nreplace-with = "here"\n[source.here]\nregistry = "{self.index_url}"\n'
+        )
+        return path
+
+    def answer(self, path: str) -> tuple[int, bytes]:
+        self.requests.append(path)
+        if path == "/index/config.json":
+            return 200, json.dumps({"dl": f"{self.url}/dl/{{crate}}-{{version}}"}).encode()
+        if path.startswith("/dl/"):
+            stem = path.removeprefix("/dl/").replace("%2B", "+")
+            status = self.refused.get(stem, 200 if stem in self.tarballs else 404)
+            return status, self.tarballs[stem] if status == 200 else b"no such crate here\n"
+        for name, lines in self.lines.items():
+            if path == f"/index/{index_prefix(CrateName(name))}/{name.lower()}":
+                return 200, b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        return 404, b""
+
+
+@contextlib.contextmanager
+def sparse_registry() -> Iterator[SparseRegistry]:
+    """Serve an empty registry on a port of its own."""
+    registry = SparseRegistry()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            status, body = registry.answer(self.path)
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    registry.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield registry
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
