@@ -16,6 +16,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "key": ("carnet_cli.key", "Make, import and look at signing keys."),
     "root": ("carnet_cli.root", "The offline ceremony: create, sign and rotate a repository's root of trust."),
     "claim": ("carnet_cli.claim", "Say who owns a crate, and which keys may release it."),
+    "layout": ("carnet_cli.layout", "Say which steps a release goes through, and who may carry them out."),
+    "record": ("carnet_cli.record", "Carry out one step of a release, and sign what was done."),
     "release": ("carnet_cli.release", "Release a version of a claimed crate, or take one back."),
     "online": ("carnet_cli.online", "Hold a mirror's online keys in a process of their own."),
     "mirror": ("carnet_cli.mirror", "Publish crates with signed metadata."),

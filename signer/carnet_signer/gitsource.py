@@ -198,9 +198,7 @@ def find_git_dir(repository: Path) -> Path:
     try:
         found = run_git("rev-parse", "--absolute-git-dir", cwd=repository).rstrip("\n")
     except SigningError:
-        raise ConfigError(
-            f"{repository} is not a git repository", hint="name the repository with --repository"
-        ) from None
+        raise ConfigError(f"{repository} is not a git repository", hint="name the repository with --source") from None
     except (NotADirectoryError, FileNotFoundError):
         raise ConfigError(f"there is no folder {repository}") from None
     return Path(found)

@@ -80,9 +80,20 @@ def _from_rustup(wanted: str, empty: Path) -> Path | None:
     if rustup is None:
         return None
     choice = ["--toolchain", wanted] if wanted else []
-    done = subprocess.run([rustup, "which", *choice, "cargo"], cwd=empty, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        [rustup, "which", *choice, "cargo"],
+        cwd=empty,
+        env=os.environ | {"RUSTUP_AUTO_INSTALL": "0"},  # what a tag names is no reason to download a toolchain
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
     path = Path(done.stdout.decode(errors="replace").strip())
-    return path if done.returncode == 0 and path.is_file() else None
+    if done.returncode == 0 and path.is_file():
+        return path
+    if wanted:
+        raise ConfigError(f"the toolchain {wanted} is not installed", hint=f"rustup toolchain install {wanted}")
+    return None
 
 
 def _from_path() -> Path:

@@ -1,0 +1,226 @@
+"""`carnet layout`: which steps a release goes through, and who may carry them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from carnet.errors import ConfigError, LayoutRefused
+from carnet_cli import handing, home, output
+from carnet_cli.passphrase import PassphraseSource, passphrase_options
+
+if TYPE_CHECKING:
+    from carnet.duties import Terms
+    from carnet.intoto import Layout
+    from carnet_signer.layouts import CompiledLayout
+
+_STEPS = ("tag", "review", "test", "package", "rebuild")
+_file = click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.group()
+def command() -> None:
+    """Say which steps a release goes through, and who may carry them out.
+
+    A layout is written as TOML from a template, linted, signed into layout.json with its terms beside it, and becomes
+    binding when the crate's owners sign it into their claim.
+
+    \b
+    Example:
+      carnet layout new --template release --may tag alice=alice.pub --may package bot=bot.pub ... -o layout.toml
+      carnet layout lint layout.toml
+      carnet layout sign layout.toml --key alice -o layout.json
+      carnet claim new demo-lib ... --layout layout.json
+    """
+
+
+@command.command()
+@click.option("--template", type=click.Choice(["minimal", "release"]), default="release", show_default=True)
+@click.option(
+    "--may",
+    "may",
+    nargs=2,
+    multiple=True,
+    metavar="STEP PERSON=KEY.pub",
+    help="Who may carry out a step; again for each person, with the key named once.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "place",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="layout.toml",
+    show_default=True,
+    help="The file to make; an existing one is left alone.",
+)
+def new(template: str, may: tuple[tuple[str, str], ...], place: Path) -> None:
+    """Start a layout from a template, with its comments, for you to read and edit.
+
+    Keys are named relative to the file that is made.
+
+    \b
+    Example:
+      carnet layout new --template minimal --may tag alice=alice.pub --may package bot=bot.pub
+    """
+    from carnet import durable
+    from carnet_signer.layouts import fill_template
+
+    people: dict[str, tuple[str, ...]] = {}
+    steps: dict[str, tuple[str, ...]] = {}
+    for step, who in may:
+        person, _, key = who.partition("=")
+        if step not in _STEPS or not person.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(f"--may {step} {who} is not STEP PERSON=KEY.pub", hint=f"steps are {', '.join(_STEPS)}")
+        if key and key not in people.get(person, ()):
+            people[person] = (*people.get(person, ()), key)
+        steps[step] = (*steps.get(step, ()), person)
+    for person in {person for names in steps.values() for person in names} - people.keys():
+        raise ConfigError(f"{person} has no key", hint=f"write {person}=KEY.pub once")
+    text = fill_template(template, people, steps)
+    try:
+        durable.create_file(place, text.encode())
+    except FileExistsError:
+        raise ConfigError(f"{place} is there already", hint="name another file with -o") from None
+    output.note(f"wrote {place}; read it, then `carnet layout lint {place}`")
+
+
+@command.command()
+@_file
+@output.message_format
+def lint(file: Path, message_format: output.MessageFormat) -> int:
+    """List everything that makes a layout unsafe: layout.toml, or a signed layout.json with its terms beside it.
+
+    \b
+    Example:
+      carnet layout lint layout.toml
+    """
+    from carnet.layoutlint import lint_layout
+
+    layout, terms = _read(file)
+    problems = lint_layout(layout, terms)
+    if message_format == "json":
+        output.emit_json({"file": str(file), "problems": list(problems)})
+    for problem in problems:
+        output.report(LayoutRefused(problem))
+    if not problems:
+        output.note(f"{file}: nothing to object to")
+    return 1 if problems else 0
+
+
+@command.command()
+@_file
+@output.message_format
+def show(file: Path, message_format: output.MessageFormat) -> None:
+    """Show a layout as a table: which steps, by whom, how many, under which rules.
+
+    \b
+    Example:
+      carnet layout show layout.json
+    """
+    layout, terms = _read(file)
+    if message_format == "json":
+        output.emit_json(
+            {
+                "expires": layout.expires.isoformat(),
+                "readme": layout.readme,
+                "steps": [
+                    {
+                        "name": step.name,
+                        "threshold": step.threshold,
+                        "people": _people(layout, terms, step.keyids),
+                        "materials": [str(rule) for rule in step.materials],
+                        "products": [str(rule) for rule in step.products],
+                    }
+                    for step in layout.steps
+                ],
+                "terms": terms.to_custom(),
+            }
+        )
+        return
+    click.echo(output.plain(f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"))
+    for step in layout.steps:
+        people = _people(layout, terms, step.keyids)
+        click.echo(output.plain(f"\n{step.name:10} {step.threshold} of {len(people)}: {', '.join(people)}"))
+        for kind, rules in (("takes", step.materials), ("makes", step.products)):
+            click.echo(output.plain(f"  {kind}    {'; '.join(map(str, rules))}"))
+    pairs = ", ".join(sorted("/".join(sorted(pair)) for pair in terms.separate))
+    click.echo(output.plain(f"\nleast level {terms.least_level}; never one person for both of {pairs}"))
+    for path in sorted(terms.generated):
+        click.echo(output.plain(f"generated while packaging: {path}"))
+
+
+@command.command()
+@_file
+@click.option("--key", required=True, help="Your private key: one of the owners'.")
+@click.option(
+    "-o",
+    "--output",
+    "place",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The signed layout; its terms go beside it.  [default: FILE with .json]",
+)
+@handing.insecure_option
+@passphrase_options
+def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, passphrase: PassphraseSource) -> None:
+    """Compile and sign a layout: layout.json, and layout.terms.json beside it.
+
+    Give the signed layout.json to the next owner, who signs the same file again. It becomes binding when the owners
+    sign it into their claim: `carnet claim new --layout layout.json`.
+
+    \b
+    Example:
+      carnet layout sign layout.toml --key alice -o layout.json
+      carnet layout sign layout.json --key bob
+    """
+    from carnet import durable, strictjson
+    from carnet.dsse import Envelope
+    from carnet_cli.claim import terms_path
+    from carnet_signer.keyring import load_signer
+    from carnet_signer.layouts import CompiledLayout, sign_layout
+
+    if file.suffix == ".json":
+        layout, terms = _read(file)
+        compiled = CompiledLayout(layout, terms)
+        envelope = Envelope.from_bytes(handing.read(file, "layout"), str(file))
+    else:
+        compiled = _compile(file)
+        envelope = compiled.unsigned()
+    place = place or file.with_suffix(".json")
+    signer = load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
+    signed = sign_layout(compiled, envelope, signer)
+    durable.write_file(terms_path(place), strictjson.canonical(compiled.terms.to_custom()) + b"\n")
+    durable.write_file(place, signed.to_bytes())
+    output.note(f"signed {place}, its terms are in {terms_path(place)}")
+
+
+def _read(file: Path) -> tuple[Layout, Terms]:
+    """A layout as people write it, or a signed one with its terms."""
+    from carnet import strictjson
+    from carnet.duties import Terms
+    from carnet.intoto import Layout
+    from carnet_cli.claim import terms_path
+
+    if file.suffix != ".json":
+        compiled = _compile(file)
+        return compiled.layout, compiled.terms
+    beside = terms_path(file)
+    custom = strictjson.parse_object(handing.read(beside, "terms of a layout"), str(beside), max_bytes=1024 * 1024)
+    return Layout.from_envelope(handing.read(file, "layout")), Terms.from_custom(custom)
+
+
+def _compile(file: Path) -> CompiledLayout:
+    from carnet_signer.layouts import compile_layout
+
+    return compile_layout(
+        handing.read(file, "layout"),
+        lambda path: handing.read(file.parent / path, "public key"),
+        now=home.now(),
+        what=str(file),
+    )
+
+
+def _people(layout: Layout, terms: Terms, keyids: tuple[str, ...]) -> list[str]:
+    people = (terms.people.get(keyid) or f"key {keyid[:12]}..." for keyid in keyids if keyid in layout.keys)
+    return list(dict.fromkeys(people))
