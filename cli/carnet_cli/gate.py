@@ -166,7 +166,8 @@ class Gate:
         configs = [part for argument in self._invocation.configs for part in ("--config", argument)]
         command = ["generate-lockfile"] if pinned is None else ["update", "--workspace"]
         with self._resolving(repository, fetcher, pinned) as (environment, flags):
-            full = [*self._cargo, *command, *flags, *configs, *manifest]
+            quiet = ["--quiet"] if self._invocation.quiet else []
+            full = [*self._cargo, *command, *quiet, *flags, *configs, *manifest]
             return _run_attached(full, environment, self._folder) == 0
 
     @contextmanager

@@ -1,69 +1,328 @@
-"""`cargo carnet` with real cargo, a real signed repository and real compilers."""
+"""`cargo carnet` with real cargo, a signed repository and real compilers."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.cargo import Machine
 from tests.support.crates import honest_crate
-from tests.support.signedregistry import SignedRegistry
+from tests.support.gatebox import EVIL, NEWER_LEAF, GateBox, gate_box
 
 pytestmark = pytest.mark.cargo
 
-LEAF = honest_crate("leaf", "1.0.0", source="pub fn n() -> u32 { 40 }\n")
-LEAF2 = honest_crate("leaf", "1.1.0", source="pub fn n() -> u32 { 41 }\n")
-BRANCH = honest_crate(
-    "branch", "0.2.0", source="pub fn n() -> u32 { leaf::n() + 2 }\n", extra='[dependencies]\nleaf = "1"\n'
-)
-MAIN = 'fn main() { println!("answer {}", branch::n()); }\n'
-
 
 @pytest.fixture
-def registry() -> Iterator[SignedRegistry]:
-    one = SignedRegistry()
-    one.add(LEAF, BRANCH)
-    with one.serving():
+def box(tmp_path: Path) -> Iterator[GateBox]:
+    with gate_box(tmp_path) as one:
         yield one
 
 
-@pytest.fixture
-def machine(tmp_path: Path, registry: SignedRegistry) -> Machine:
-    one = Machine(tmp_path)
-    one.trust(registry.root, registry.url)
-    return one
+# --- the plain path ---
 
 
-@pytest.fixture
-def project(machine: Machine) -> Path:
-    return machine.project(dependencies={"branch": '"0.2"'}, main=MAIN)
-
-
-def test_without_a_lock_it_resolves_admits_compiles_and_runs(
-    machine: Machine, project: Path, registry: SignedRegistry
-) -> None:
-    done = machine.cargo_carnet("run", cwd=project)
+def test_without_a_lock_it_resolves_admits_compiles_and_runs(box: GateBox) -> None:
+    done = box.cargo("run")
     assert done.returncode == 0, done.stderr
     assert "answer 42" in done.stdout
     assert "Admitted 2 crates (2 registry)" in done.stderr
-    lock = (project / "Cargo.lock").read_text()
+    lock = (box.project / "Cargo.lock").read_text()
     assert lock.count('source = "registry+https://github.com/rust-lang/crates.io-index"') == 2
     assert "127.0.0.1" not in lock
-    assert [path for path in registry.requests if path.endswith("/download")] == [
-        "api/v1/crates/branch/0.2.0/download",
-        "api/v1/crates/leaf/1.0.0/download",
-    ]
+    assert sorted(box.downloads()) == ["api/v1/crates/branch/0.2.0/download", "api/v1/crates/leaf/1.0.0/download"]
 
 
-def test_a_second_run_compiles_nothing_and_fetches_no_crate(
-    machine: Machine, project: Path, registry: SignedRegistry
-) -> None:
-    first = machine.cargo_carnet("build", cwd=project)
-    assert "Compiling leaf v1.0.0" in first.stderr
-    registry.requests.clear()
-    second = machine.cargo_carnet("build", cwd=project)
-    assert second.returncode == 0, second.stderr
-    assert "Compiling" not in second.stderr
-    assert "Finished" in second.stderr
-    assert not [path for path in registry.requests if path.endswith("/download")]
+def test_a_second_run_compiles_nothing_and_fetches_no_crate(box: GateBox) -> None:
+    assert "Compiling leaf v1.0.0" in box.works("build")
+    box.registry.requests.clear()
+    second = box.works("build")
+    assert "Compiling" not in second
+    assert "Finished" in second
+    assert box.downloads() == []
+
+
+def test_another_project_shares_the_admitted_tarballs(box: GateBox) -> None:
+    box.works("build")
+    box.registry.requests.clear()
+    other = box.machine.project("other", {"leaf": '"1"'}, main="fn main() { leaf::n(); }\n")
+    box.works("build", cwd=other)
+    assert box.downloads() == []
+
+
+def test_a_project_without_dependencies(box: GateBox) -> None:
+    alone = box.machine.project("alone")
+    assert "Admitted 0 crates (none needed)" in box.works("build", cwd=alone)
+
+
+def test_nothing_is_written_into_the_users_cargo_home(box: GateBox) -> None:
+    box.works("build")
+    assert not (box.machine.cargo_home / "registry").exists()
+    private = box.machine.registry.parent
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert all(home.stat().st_mode & 0o777 == 0o700 for home in private.glob("home*"))
+
+
+def test_the_users_configuration_and_credentials_are_copied(box: GateBox) -> None:
+    (box.machine.cargo_home / "config.toml").write_text('[build]\nrustflags = ["--cfg", "from_the_user"]\n')
+    (box.machine.cargo_home / "credentials.toml").write_text('[registry]\ntoken = "secret"\n')
+    (box.project / "src/main.rs").write_text('fn main() { assert!(cfg!(from_the_user)); println!("kept"); }\n')
+    done = box.cargo("run", "-q")
+    assert "kept" in done.stdout, done.stderr
+    (copied,) = box.machine.carnet_home.glob("cargo/*/home/credentials.toml")
+    assert copied.stat().st_mode & 0o777 == 0o600
+    (box.machine.cargo_home / "credentials.toml").unlink()
+    box.works("build")
+    assert not copied.exists()
+
+
+# --- commands ---
+
+
+def test_other_commands(box: GateBox) -> None:
+    for command, said in (
+        ("fetch", "Admitted 2 crates"),
+        ("tree", "leaf v1.0.0"),
+        ("check", "Finished"),
+        ("test", "test result: ok"),
+        ("doc", "Documenting branch"),
+        ("bench", "test result: ok"),
+    ):
+        done = box.cargo(command)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout + done.stderr
+
+
+def test_clippy_when_it_is_installed(box: GateBox) -> None:
+    if box.machine.run("cargo", "clippy", "--version").returncode != 0:
+        pytest.skip("clippy is not installed")
+    assert "Checking branch v0.2.0" in box.works("clippy")
+
+
+def test_metadata_keeps_stdout_for_cargo(box: GateBox) -> None:
+    done = box.cargo("metadata", "--format-version", "1")
+    packages = {package["name"]: package for package in json.loads(done.stdout)["packages"]}
+    assert packages["leaf"]["source"] == "registry+https://github.com/rust-lang/crates.io-index"
+    assert str(box.machine.carnet_home) in packages["leaf"]["manifest_path"]
+
+
+def test_add_and_update_choose_from_verified_crates(box: GateBox) -> None:
+    box.works("build")
+    box.registry.add(NEWER_LEAF)
+    box.works("build")
+    assert 'name = "leaf"\nversion = "1.0.0"' in (box.project / "Cargo.lock").read_text()  # what is locked stays
+    assert "Updating leaf v1.0.0 -> v1.1.0" in box.works("update")
+    box.works("add", "leaf@1.1")
+    assert 'leaf = "1.1"' in (box.project / "Cargo.toml").read_text()
+    assert "Compiling leaf v1.1.0" in box.works("build")
+    box.works("remove", "leaf")
+    (box.project / "Cargo.lock").unlink()
+    box.works("generate-lockfile")
+    assert (box.project / "Cargo.lock").exists()
+
+
+def test_help_is_cargos_own(box: GateBox) -> None:
+    done = box.cargo("build", "--help")
+    assert done.returncode == 0
+    assert "cargo" in done.stdout
+    own = box.cargo("--help")
+    assert own.returncode == 0
+    assert "cargo-carnet build" in own.stdout
+
+
+def test_a_command_that_was_not_tried_is_refused(box: GateBox) -> None:
+    assert "`cargo install` was never tried behind the gate" in box.refused("install", "leaf")
+    assert "it compiles no crate" in box.refused("fmt")
+    box.refused(status=2)
+
+
+def test_cargos_own_exit_status_is_kept(box: GateBox) -> None:
+    (box.project / "src/main.rs").write_text("fn main() { std::process::exit(7) }\n")
+    assert box.cargo("run").returncode == 7
+    (box.project / "src/main.rs").write_text("fn main() { not rust }\n")
+    done = box.cargo("build")
+    assert done.returncode == 101
+    assert "error: expected" in done.stderr
+
+
+# --- flags ---
+
+
+def test_locked_and_offline_and_frozen(box: GateBox) -> None:
+    assert "does not exist, and --locked was given" in box.refused("build", "--locked", status=2)
+    assert not (box.project / "Cargo.lock").exists()
+    box.works("build")
+    box.works("build", "--locked")
+    box.works("build", "--offline")
+    box.works("build", "--frozen")
+    box.works("--locked", "build")
+    before = (box.project / "Cargo.lock").read_text()
+    manifest = box.project / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + 'leaf = "1"\n')
+    for flag in ("--locked", "--frozen"):
+        done = box.cargo("build", flag)
+        assert done.returncode == 101
+        assert "--locked" in done.stderr
+        assert "Compiling" not in done.stderr
+    assert (box.project / "Cargo.lock").read_text() == before
+    box.works("build")
+    assert (box.project / "Cargo.lock").read_text() != before
+
+
+def test_where_and_what_to_build(box: GateBox) -> None:
+    elsewhere = box.machine.path / "elsewhere"
+    elsewhere.mkdir()
+    manifest = str(box.project / "Cargo.toml")
+    target = str(elsewhere / "out")
+    box.works("build", "--manifest-path", manifest, "--target-dir", target, "-p", "app", "--release", cwd=elsewhere)
+    assert (elsewhere / "out/release/app").exists()
+    assert "could not find `Cargo.toml`" in box.refused("build", cwd=elsewhere, status=2)
+
+
+def test_arguments_of_the_program_are_its_own(box: GateBox) -> None:
+    (box.project / "src/main.rs").write_text(
+        'fn main() { println!("{:?}", std::env::args().skip(1).collect::<Vec<_>>()); }\n'
+    )
+    assert '["--locked", "x"]' in box.cargo("run", "--", "--locked", "x").stdout
+    assert '["x", "--offline"]' in box.cargo("run", "x", "--offline").stdout
+
+
+def test_configuration_by_flag_and_quiet(box: GateBox) -> None:
+    done = box.cargo("build", "-q", "--config", "build.jobs=1")
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_through_cargo_itself(box: GateBox) -> None:
+    done = box.machine.run("cargo", "carnet", "run", cwd=box.project)
+    assert done.returncode == 0, done.stderr
+    assert "answer 42" in done.stdout
+
+
+def test_another_toolchain(box: GateBox) -> None:
+    if box.machine.run("rustup", "run", "nightly", "cargo", "--version").returncode != 0:
+        pytest.skip("no second toolchain is installed")
+    box.works("build")
+    assert "Compiling leaf" in box.works("+nightly", "build")
+    assert "Compiling" not in box.works("+nightly", "build")
+
+
+# --- workspaces ---
+
+
+def test_a_workspace_has_one_lock(box: GateBox) -> None:
+    root = box.machine.path / "workspace"
+    for member in ("one", "two"):
+        box.machine.project(
+            member, {"leaf": '"1"'}, main="fn main() { leaf::n(); }\n", folder=f"workspace/members/{member}"
+        )
+    (root / "Cargo.toml").write_text('[workspace]\nmembers = ["members/*"]\nresolver = "2"\n')
+    (root / "carnet.toml").write_text('[rules]\nyanked = "deny"\n')
+    box.works("build", "--workspace", cwd=root)
+    box.works("build", "-p", "two", cwd=root / "members/one")
+    assert (root / "Cargo.lock").exists()
+    assert not (root / "members/one/Cargo.lock").exists()
+    box.registry.yank("leaf", "1.0.0")  # the policy beside the lock counts for its members
+    assert "leaf@1.0.0 was yanked by the registry [yanked]" in box.refused("build", cwd=root / "members/one")
+
+
+# --- refusals ---
+
+
+def test_a_refused_crate_stops_cargo_with_the_reason(box: GateBox) -> None:
+    box.works("build")
+    (box.project / "carnet.toml").write_text('[policy]\nleast-level = "maintainer"\n')
+    stderr = box.refused("build")
+    assert "error: leaf@1.0.0 is at level registry, the policy asks for maintainer [level]" in stderr
+    assert "2 of 2 crates were not admitted; nothing was compiled" in stderr
+    assert "hint: its maintainers can claim it" in stderr
+
+
+def test_a_tampered_tarball_is_never_kept(box: GateBox) -> None:
+    box.registry.served["api/v1/crates/leaf/1.0.0/download"] = honest_crate("leaf", "1.0.0", source=EVIL)
+    stderr = box.refused("build")
+    assert "the tarball of leaf@1.0.0 has sha256" in stderr
+    assert not (box.machine.registry / "leaf-1.0.0.crate").exists()
+    del box.registry.served["api/v1/crates/leaf/1.0.0/download"]
+    box.works("build")
+
+
+def test_when_the_mirror_is_away_nothing_is_compiled(box: GateBox) -> None:
+    box.works("build")
+    box.registry.served["metadata/timestamp.json"] = None
+    box.refused("build", status=3)
+
+
+def test_without_trust_nothing_happens(box: GateBox, tmp_path: Path) -> None:
+    stderr = box.refused("build", status=2, env={"CARNET_HOME": str(tmp_path / "nobody")})
+    assert "carnet trust add" in stderr
+
+
+def test_a_banned_version_is_not_even_chosen(box: GateBox) -> None:
+    box.registry.add(NEWER_LEAF)
+    (box.project / "carnet.toml").write_text('[[ban]]\ncrates = "leaf@1.1.*"\nreason = "broken"\n')
+    box.works("build")
+    assert 'name = "leaf"\nversion = "1.0.0"' in (box.project / "Cargo.lock").read_text()
+
+
+def test_a_locked_version_that_was_yanked_still_builds(box: GateBox) -> None:
+    box.works("build")
+    box.registry.yank("leaf", "1.0.0")
+    assert "warning: leaf@1.0.0 was yanked by the registry" in box.works("build", "--locked")
+    assert 'name = "leaf"\nversion = "1.0.0"' in (box.project / "Cargo.lock").read_text()
+
+
+# --- two gates at once ---
+
+
+def start(box: GateBox, cwd: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from carnet_cli.main import cargo_main; cargo_main()", "build"]
+    environment = {name: value for name, value in box.machine.env().items() if value}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_two_gates_at_once(box: GateBox) -> None:
+    other = box.machine.project("other", {"leaf": '"1"'}, main="fn main() { leaf::n(); }\n")
+    for folders in ((box.project, other), (box.project, box.project)):
+        running = [start(box, folder) for folder in folders]
+        for process in running:
+            _, stderr = process.communicate(timeout=60)
+            assert process.returncode == 0, stderr
+
+
+# --- carnet proxy ---
+
+
+def test_the_proxy_serves_stock_cargo_and_tells_why_it_refuses(box: GateBox) -> None:
+    user = Machine(box.machine.path / "user")
+    folder = user.project(dependencies={"branch": '"0.2"'}, main="fn main() { branch::n(); }\n")
+    command = [sys.executable, "-c", "from carnet_cli.main import main; main()", "proxy", "--port", "0"]
+    environment = {name: value for name, value in box.machine.env().items() if value}
+
+    def build() -> subprocess.CompletedProcess[str]:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+        try:
+            assert process.stderr is not None
+            url = process.stderr.readline().rsplit(" ", 1)[1].strip()
+            source = f'[source.crates-io]\nreplace-with = "carnet"\n[source.carnet]\nregistry = "{url}"\n'
+            return user.run("cargo", "build", "--config", configuration(folder, source), cwd=folder)
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+
+    assert build().returncode == 0
+    (folder / "carnet.toml").write_text('[[ban]]\ncrates = "branch"\nreason = "stolen token"\n')
+    refused = build()  # the port is another one, so cargo's cache of the first registry does not count
+    assert refused.returncode != 0
+    assert "branch@0.2.0 is banned by the policy: stolen token" in refused.stderr
+
+
+def configuration(folder: Path, text: str) -> str:
+    path = folder / "source.toml"
+    path.write_text(text)
+    return str(path)

@@ -326,7 +326,7 @@ def admit(judged: Judged) -> Admission:
 def admit_one(
     repository: TrustedRepository, wanted: Wanted, policy: Policy, memory: Memory | None, *, now: datetime
 ) -> Admission:
-    """Steps 2 to 8 for one crate.
+    """Steps 2 to 8 for one crate; its level is remembered.
 
     Raises:
         CarnetError: Where it stopped.
@@ -337,7 +337,10 @@ def admit_one(
     name = wanted.id.name
     attributed = attribute(vouched, repository.claim(name), released=repository.released(name))
     proven = check_provenance(attributed, repository)
-    return admit(judge(proven, policy, memory, now=now))
+    admission = admit(judge(proven, policy, memory, now=now))
+    if memory is not None:
+        memory.remember_levels({name: int(admission.level)})
+    return admission
 
 
 @dataclass(frozen=True, slots=True)

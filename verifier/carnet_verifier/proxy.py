@@ -15,7 +15,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -60,7 +60,8 @@ class Gatekeeper:
         policy: What a crate must fulfil.
         memory: What is remembered of each crate.
         clock: The time, aware, UTC.
-        pinned: Versions that the user's lock has: never hidden from cargo.
+        pinned: Versions that the user's lock has, when it is known: they are never hidden from cargo. None when it is
+            not known: then nothing is hidden for the policy's sake, and a refused download says why.
     """
 
     view: Callable[[], TrustedRepository]
@@ -68,7 +69,7 @@ class Gatekeeper:
     policy: Policy
     memory: Memory | None
     clock: Callable[[], datetime]
-    pinned: frozenset[CrateId] = field(default_factory=frozenset)
+    pinned: frozenset[CrateId] | None = None
 
     def index(self, name: CrateName) -> bytes:
         """The index file that cargo is given for a crate.
@@ -80,10 +81,11 @@ class Gatekeeper:
         repository = self.view()
         target = repository.find_target(paths.index_path(name))
         index = line.read_index(repository.download(target), name)
-        lines = cargo_lines(index.lines, repository.claim(name), self.pinned)
-        now = self.clock()
-        shown = (one for one in lines if one.id in self.pinned or not _hidden(one, self.policy, now))
-        return b"".join(one.to_bytes() + b"\n" for one in shown)
+        lines = cargo_lines(index.lines, repository.claim(name), self.pinned or frozenset())
+        if self.pinned is not None:
+            now, pinned = self.clock(), self.pinned
+            lines = [one for one in lines if one.id in pinned or not _hidden(one, self.policy, now)]
+        return b"".join(one.to_bytes() + b"\n" for one in lines)
 
     def tarball(self, crate: CrateId) -> bytes:
         """The tarball of a crate, once it was admitted.
