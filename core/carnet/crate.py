@@ -21,6 +21,10 @@ from carnet.names import CrateId
 from carnet.tarball import Member, members
 
 MIB = 1024 * 1024
+MAX_DEPTH = 100
+"""Parts in a path; real crates stay below 10."""
+MAX_WARNINGS = 20
+"""Warnings that are kept; more of them say no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class CrateLimits:
         compressed: Bytes of the `.crate` itself.
         usual: Bytes that the public registry accepts without asking; above it, a warning.
         unpacked: Bytes of the tar archive inside.
-        entries: Files and directories.
+        entries: Files and folders, those counted too that only paths name.
     """
 
     compressed: int = 128 * MIB
@@ -124,7 +128,7 @@ def read_crate(
     if strict and warnings:
         raise ArchiveRefused(f"{manifest.id}: {'; '.join(warnings[:3])}")
     sha256 = hashlib.sha256(data).hexdigest()
-    return CrateFile(manifest.id, sha256, len(data), entries, manifest, tuple(warnings))
+    return CrateFile(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]))
 
 
 # 1. gzip
@@ -185,6 +189,8 @@ def _files(tar: bytes, limits: CrateLimits, warnings: list[str]) -> tuple[str, d
             if part in files:
                 raise ArchiveRefused(f"{part[:80]!a} is a file and a folder")
             folders.add(part)
+        if len(files) + len(folders) + (not member.directory) > limits.entries:
+            raise ArchiveRefused(f"the archive has more than {limits.entries} files and folders")
         if not member.directory:
             if path in folders:
                 raise ArchiveRefused(f"{path[:80]!a} is a file and a folder")
@@ -202,7 +208,10 @@ def _files(tar: bytes, limits: CrateLimits, warnings: list[str]) -> tuple[str, d
 
 
 def _check_path(path: str, name: str) -> None:
-    if not path or any(part in ("", ".", "..") for part in path.split("/")):
+    parts = path.split("/")
+    if len(parts) > MAX_DEPTH:
+        raise ArchiveRefused(f"{name[:80]!a} is more than {MAX_DEPTH} folders deep")
+    if any(part in ("", ".", "..") for part in parts):
         raise ArchiveRefused(f"{name[:80]!a} is not a path below the crate's folder")
     if _MOVES.search(path):
         raise ArchiveRefused(f"{name[:80]!a} is another path on some file system")

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import orjson
+
 from carnet import strictjson
 from carnet.crate import CrateFile
 from carnet.errors import ArchiveRefused, FormatError
@@ -134,57 +136,98 @@ class IndexLine:
         return self if raw == self.raw else IndexLine.from_object(raw)
 
 
-@dataclass(frozen=True)
 class IndexFile:
     """A crate's sparse-index file.
 
-    Attributes:
-        name: The crate.
-        lines: One for each version, in the order of the file.
+    A build asks for one line of each file, and old crates have hundreds: what is not asked for is only looked at as
+    far as its name and version.
     """
 
-    name: CrateName
-    lines: tuple[IndexLine, ...]
+    def __init__(self, name: CrateName, lines: Iterable[IndexLine] = ()) -> None:
+        """Put lines together.
+
+        Args:
+            name: The crate.
+            lines: One for each version.
+
+        Raises:
+            FormatError: A line is another crate's, or repeats a version.
+        """
+        self.name = name
+        self._held: dict[str, IndexLine | bytes] = {}
+        for line in lines:
+            self._hold(line.id.name.text, line.id.version.text, line)
 
     @classmethod
     def from_bytes(cls, data: bytes, name: CrateName) -> IndexFile:
         """Read an index file.
 
         Raises:
-            FormatError: Too large, a line that does not parse, is another crate's, or repeats a version.
+            FormatError: Too large, or a line is no JSON object with a name and a version, is another crate's, or
+                repeats a version. All else about a line is checked when it is asked for.
         """
         if len(data) > MAX_FILE:
             raise FormatError(f"the index file of {name} is larger than {MAX_FILE} bytes")
-        return cls.of(name, (IndexLine.from_bytes(line) for line in data.split(b"\n") if line))
+        file = cls(name)
+        for line in data.split(b"\n"):
+            if line:
+                file._hold(*_name_and_version(line, name), line)
+        return file
 
-    @classmethod
-    def of(cls, name: CrateName, lines: Iterable[IndexLine]) -> IndexFile:
-        """Put lines together.
+    def _hold(self, name: str, version: str, line: IndexLine | bytes) -> None:
+        if name.lower() != self.name.text.lower():
+            raise FormatError(f"the index file of {self.name} has a line of {name[:80]!a}")
+        if version in self._held:
+            raise FormatError(f"the index file of {self.name} has two lines of version {version[:80]!a}")
+        self._held[version] = line
 
-        Raises:
-            FormatError: A line is another crate's, or repeats a version.
-        """
-        kept: dict[str, IndexLine] = {}
-        for line in lines:
-            if line.id.name.text.lower() != name.text.lower():
-                raise FormatError(f"the index file of {name} has a line of {line.id}")
-            version = str(line.id.version)
-            if version in kept:
-                raise FormatError(f"the index file of {name} has two lines of version {version}")
-            kept[version] = line
-        return cls(name, tuple(kept.values()))
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IndexFile) and (self.name, self.to_bytes()) == (other.name, other.to_bytes())
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"IndexFile({self.name}, {len(self._held)} lines)"
 
     def to_bytes(self) -> bytes:
         """The file as it is served: each line with its newline."""
-        return b"".join(line.to_bytes() + b"\n" for line in self.lines)
+        texts = (line if isinstance(line, bytes) else line.to_bytes() for line in self._held.values())
+        return b"".join(text + b"\n" for text in texts)
 
     def line(self, version: Version) -> IndexLine | None:
-        """The line of one version."""
-        return self._by_version.get(version.text)
+        """The line of one version.
 
-    @cached_property
-    def _by_version(self) -> dict[str, IndexLine]:
-        return {line.id.version.text: line for line in self.lines}
+        Raises:
+            FormatError: It does not parse.
+        """
+        return self._parsed(version.text) if version.text in self._held else None
+
+    @property
+    def lines(self) -> tuple[IndexLine, ...]:
+        """Every line, in the order of the file.
+
+        Raises:
+            FormatError: One does not parse.
+        """
+        return tuple(self._parsed(version) for version in self._held)
+
+    def _parsed(self, version: str) -> IndexLine:
+        line = self._held[version]
+        if isinstance(line, bytes):
+            line = self._held[version] = IndexLine.from_bytes(line)
+        return line
+
+
+def _name_and_version(line: bytes, crate: CrateName) -> tuple[str, str]:
+    """A first look; where a key is there twice it sees the last, and the full reading refuses the line."""
+    try:
+        match orjson.loads(line):
+            case {"name": str(name), "vers": str(version)}:
+                return name, version
+    except orjson.JSONDecodeError:
+        pass
+    raise FormatError(f"the index file of {crate} has a line without a name and version: {line[:40]!a}")
 
 
 # --- writing a line ---

@@ -223,11 +223,17 @@ def test_a_bomb_is_stopped_at_the_limit() -> None:
 
 def test_limits_of_size_and_number() -> None:
     data = builder().build()
-    assert read_crate(data, DEMO, limits=CrateLimits(compressed=len(data), entries=2)).length == len(data)
+    assert read_crate(data, DEMO, limits=CrateLimits(compressed=len(data), entries=3)).length == len(data)
     with pytest.raises(ArchiveRefused, match=f"{len(data) - 1} are allowed"):
         read_crate(data, DEMO, limits=CrateLimits(compressed=len(data) - 1))
-    with pytest.raises(ArchiveRefused, match="more than 1 files"):
+    with pytest.raises(ArchiveRefused, match="more than 1 files and directories"):
         read_crate(data, DEMO, limits=CrateLimits(entries=1))
+    with pytest.raises(ArchiveRefused, match="more than 2 files and folders"):
+        read_crate(data, DEMO, limits=CrateLimits(entries=2))  # `src/` is a folder that only a path names
+    deep = builder().file("d/" * 99 + "f").build()
+    assert read_crate(deep, DEMO).file("d/" * 99 + "f") == b""
+    with pytest.raises(ArchiveRefused, match="100 folders deep"):
+        read_crate(builder().file("d/" * 100 + "f").build(), DEMO)
 
 
 WARNED = {
@@ -250,6 +256,13 @@ def test_warned_of_and_refused_when_strict(path: str, words: str) -> None:
     assert any(words in warning for warning in read_crate(data, DEMO).warnings)
     with pytest.raises(ArchiveRefused, match=words):
         read_crate(data, DEMO, strict=True)
+
+
+def test_warnings_do_not_pile_up() -> None:
+    archive = builder()
+    for number in range(50):
+        archive.file(f"{number}/aux.rs")
+    assert len(read_crate(archive.build(), DEMO).warnings) == 20
 
 
 def test_size_is_warned_of() -> None:

@@ -62,7 +62,7 @@ class Registry:
             return self.tarballs.get(path.removeprefix("/dl/"))
         name = path.rpartition("/")[2]
         if name in self.lines and path == f"/index/{index_prefix(CrateName(name))}/{name}":
-            return IndexFile.of(CrateName(name), self.lines[name]).to_bytes()
+            return IndexFile(CrateName(name), self.lines[name]).to_bytes()
         return None
 
 

@@ -9,7 +9,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -92,7 +92,7 @@ class SignedRegistry:
         lines = tuple(
             line.with_(yanked=True) if str(line.id.version) == version else line for line in self.index[path].lines
         )
-        self.index[path] = replace(self.index[path], lines=lines)
+        self.index[path] = IndexFile(self.index[path].name, lines)
         self.publish()
 
     def publish(self) -> None:

@@ -141,13 +141,36 @@ def test_a_file_of_lines() -> None:
 def test_a_file_with_a_strange_line_is_refused() -> None:
     line = json.dumps(raw_line()).encode() + b"\n"
     for data, words in (
-        (line + line, "two lines of version 0.1.0"),
-        (line.replace(b"demo", b"other"), "has a line of other"),
-        (line + b"{}\n", "must be a string"),
-        (line * 200_000, "larger than|two lines"),
+        (line + line, "two lines of version '0.1.0'"),
+        (line.replace(b"demo", b"other"), "has a line of 'other'"),
+        (line + b"{}\n", "without a name and version"),
+        (line + b'{"name":1,"vers":"0.1.1"}\n', "without a name and version"),
+        (line + b'["name","vers"]\n', "without a name and version"),
+        (line + b"{\n", "without a name and version"),
+        (b" " * (64 * 1024 * 1024 + 1), "larger than"),
     ):
         with pytest.raises(FormatError, match=words):
             IndexFile.from_bytes(data, CrateName("demo"))
+
+
+def test_a_line_is_read_in_full_when_it_is_asked_for() -> None:
+    good, bad = json.dumps(raw_line()).encode(), json.dumps(raw_line(vers="0.1.1", deps=1)).encode()
+    twice = bad.replace(b'"deps": 1', b'"vers": "0.1.2"')
+    for other, version in ((bad, "0.1.1"), (twice, "0.1.2")):
+        file = IndexFile.from_bytes(good + b"\n" + other, CrateName("demo"))
+        assert file.line(Version("0.1.0")) == IndexLine.from_bytes(good)
+        with pytest.raises(FormatError):
+            file.line(Version(version))
+        with pytest.raises(FormatError):
+            assert file.lines
+
+
+def test_files_are_equal_when_their_bytes_are() -> None:
+    line = IndexLine.from_object(raw_line())
+    name = CrateName("demo")
+    assert IndexFile(name, [line]) == IndexFile.from_bytes(line.to_bytes(), name)
+    assert IndexFile(name, [line]) != IndexFile(name)
+    assert IndexFile(name, [line]) != line
 
 
 def test_the_line_of_a_crate(crate: CrateFile, line: IndexLine) -> None:
