@@ -127,6 +127,11 @@ def test_lines_that_are_no_json_object_are_refused(text: str) -> None:
         IndexLine.from_bytes(text.encode("latin-1"))
 
 
+def test_a_line_is_one_line() -> None:
+    with pytest.raises(FormatError, match="line break"):
+        IndexLine.from_bytes(json.dumps(raw_line(), indent=1).encode())
+
+
 def test_a_file_of_lines() -> None:
     lines = [json.dumps(raw_line(vers=vers)).encode() for vers in ("0.1.0", "0.1.1")]
     file = IndexFile.from_bytes(b"\n".join(lines) + b"\n", CrateName("Demo"))
