@@ -79,6 +79,7 @@ def play(stage: Stage, program: own_crates.Program) -> int:
 
     stage.title("The mirror: it vouches for what the lock needs, and signs with the online key only")
     stage.run(f"carnet mirror init mirror --ceremony ceremony --online-key online {unlock}")
+    first = attacks.first_view(stage.folder / "mirror")
     stage.run(f"carnet mirror sync mirror --lockfile app/Cargo.lock {unlock}", more=program.upstream)
     stage.run("carnet mirror status mirror")
     stage.run("carnet mirror fsck mirror")
@@ -105,7 +106,7 @@ def play(stage: Stage, program: own_crates.Program) -> int:
             raise DemoError(f"{admitted} crates were admitted, but only {downloads} came through the mirror")
 
         stage.title("The attacks: each is tried, and must be refused")
-        attacks.play(stage, app, network)
+        attacks.play(stage, app, network, first)
 
         stage.title("The same again, untouched: it is admitted")
         stage.run("cargo carnet build", cwd=app)

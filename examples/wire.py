@@ -28,21 +28,29 @@ class Wire:
         url: Where the relay listens; clients take it for the mirror.
         requests: Every path that was asked for, in order.
         tamper: What is done to the answers; None passes them on.
+        tampered: How many answers it changed.
     """
 
     mirror: str
     url: str = ""
     requests: list[str] = field(default_factory=list)
     tamper: Tamper | None = None
+    tampered: int = 0
 
     @contextmanager
     def tampering(self, tamper: Tamper) -> Iterator[None]:
-        """Change the answers for as long as the block runs."""
-        self.tamper = tamper
+        """Change the answers for as long as the block runs.
+
+        Raises:
+            RuntimeError: Nothing was changed: an attack that did not happen proves nothing.
+        """
+        self.tamper, self.tampered = tamper, 0
         try:
             yield
         finally:
             self.tamper = None
+        if self.tampered == 0:
+            raise RuntimeError("the network changed nothing")
 
     def fetch(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
         """Ask the mirror itself."""
@@ -72,6 +80,7 @@ def wire(mirror: str) -> Iterator[Wire]:
             tampered = status, body
             if relay.tamper is not None:
                 tampered = relay.tamper(self.path, status, body)
+                relay.tampered += tampered != (status, body)
             self.send_response(tampered[0])
             for name in _PASSED_ON:
                 if name in headers and (name != "etag" or tampered == (status, body)):
