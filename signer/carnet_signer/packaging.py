@@ -69,7 +69,7 @@ def find_toolchain(pinned: str | None = None, cargo: Path | None = None) -> Tool
         raise ConfigError(f"{cargo} is not cargo", hint="name the program itself, not rustup's stand-in, with --cargo")
     if pinned is not None and (version != pinned if pinned.startswith("cargo ") else version.split(" ")[1] != wanted):
         raise ConfigError(
-            f"the tag was made with {pinned.strip()}, and this is {version.strip()}",
+            f"{pinned.strip()} is asked for, and this is {version.strip()}",
             hint=f"rustup toolchain install {wanted}",
         )
     return Toolchain(cargo, version)
@@ -91,9 +91,7 @@ def _from_rustup(wanted: str, empty: Path) -> Path | None:
     path = Path(done.stdout.decode(errors="replace").strip())
     if done.returncode == 0 and path.is_file():
         return path
-    if wanted:
-        raise ConfigError(f"the toolchain {wanted} is not installed", hint=f"rustup toolchain install {wanted}")
-    return None
+    return _from_rustup("", empty) if wanted else None  # the default one may be of that version
 
 
 def _from_path() -> Path:

@@ -167,7 +167,7 @@ def test_what_people_get_wrong(team: Team, tmp_path: Path) -> None:
     bad(team.record("tag", "alice", "--revision", "v9", source=source), 2, "no revision 'v9'")
     bad(team.record("tag", "alice", source=tmp_path), 2, "is not a git repository")
     bad(team.record("tag", "alice", "--package-dir", "lib", source=source), 2, "the commit has no lib/Cargo.toml")
-    bad(team.record("tag", "alice", "--toolchain", "1.0.0", source=source), 2, "the toolchain 1.0.0 is not installed")
+    bad(team.record("tag", "alice", "--toolchain", "1.0.0", source=source), 2, "1.0.0 is asked for, and this is cargo")
     bad(team.record("tag", "alice", "--index", "http://x/", source=source), 2, "not a sparse index")
     good(team.record("tag", "alice", source=source))
     bad(team.record("review", "carol", "--tag", str(source / "Cargo.toml"), source=source), 1, "is not JSON")
