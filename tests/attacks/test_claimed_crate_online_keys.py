@@ -58,10 +58,10 @@ def test_a_new_version_is_published(world: World) -> None:
 
 
 def test_a_version_of_another_spelling_is_published(world: World) -> None:
-    """`demo` and `Demo` are one crate to the registry, and two lines to cargo."""
+    """`demo-lib` and `demo_lib` are one crate to the registry, and two lines to cargo."""
     judged = judge_index(read_signed(_claim(world)), world.index())
     assert [one.refusal for one in judged] == [None] * 3
-    raw = {**_line(world, "1.1.0").raw, "name": "Demo"}
+    raw = {**_line(world, "1.1.0").raw, "name": "demo_lib"}
     line = IndexLine.from_object(raw)
     signed = read_signed(_claim(world))
     assert isinstance(refusal(lambda: attest(signed, line)), NotFound)
@@ -95,7 +95,7 @@ def test_the_good_one_is_yanked(world: World) -> None:
     assert not admission.line.yanked, "cargo gets the maintainers' word"
     judged = judge_index(read_signed(_claim(world)), world.index())
     notes = [one.note for one in judged if one.note]
-    assert notes == ["the registry marks demo@1.1.0 as yanked; its maintainers did not sign that"]
+    assert notes == ["the registry marks demo-lib@1.1.0 as yanked; its maintainers did not sign that"]
     assert all(not one.line.yanked for one in judged)
 
 

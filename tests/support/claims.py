@@ -41,7 +41,7 @@ from carnet_verifier.refresh import read_repository, refresh
 from carnet_verifier.repository import TrustedRepository
 from carnet_verifier.trust import TrustDirectory
 
-NAME = CrateName("demo")
+NAME = CrateName("demo-lib")
 OWNERS = ("alice", "bob", "carol")
 RELEASERS = ("rita", "sven", "tara")
 
@@ -132,16 +132,17 @@ class World:
 
     def add(self, *tarballs: bytes) -> None:
         """Publish unclaimed crates, as a sync does."""
+        stamp = at(self.now)
+        found: dict[CrateName, list[StoredVersion]] = {}
+        for data in tarballs:
+            crate = read_crate(data)
+            line = line_from_crate(crate, pubtime=stamp)
+            found.setdefault(crate.id.name, self.store.versions(crate.id.name)).append(
+                StoredVersion(line, crate.length, blob_path(crate.sha256), "test", False, stamp)
+            )
         with self.store.change():
-            files = {}
-            for data in tarballs:
-                crate = read_crate(data)
-                self.store.add_tarballs([data])
-                stamp = at(self.now)
-                line = line_from_crate(crate, pubtime=stamp)
-                new = StoredVersion(line, crate.length, blob_path(crate.sha256), "test", False, stamp)
-                versions = [*self.store.versions(crate.id.name), new]
-                files[paths.index_path(crate.id.name)] = self.store.put_crate(crate.id.name, versions)
+            self.store.add_tarballs(tarballs)
+            files = {paths.index_path(name): self.store.put_crate(name, versions) for name, versions in found.items()}
             publish(self.store, self.online, Change(index_files=files), now=self.now)
 
     def publish_index(self, edit: Callable[[IndexFile], Iterable[IndexLine]], name: CrateName = NAME) -> None:

@@ -30,11 +30,12 @@ from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, 
 from carnet.index import IndexFile, IndexLine, compare_line
 from carnet.names import CrateId, CrateName, Version
 from carnet.releases import SignedRelease
-from carnet_verifier.claimed import Established, Signed, attest, check_complete, establish, read_signed
+from carnet_verifier.claimed import Established, Signed, attest, check_complete, establish, judge_index, read_signed
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.policy import Facts, Level, Policy, Verdict, evaluate
 from carnet_verifier.provenance import Provenance
 from carnet_verifier.repository import Claim, TrustedRepository, TrustedTarget
+from carnet_verifier.yanks import mass_yank
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Found = TypeVar("_Found")
@@ -107,6 +108,14 @@ class Attributed:
     def yanked(self) -> bool:
         """What cargo is told: of a claimed crate, what its maintainers say."""
         return self.vouched.line.yanked if self.release is None else self.release.yanked
+
+    @property
+    def shown(self) -> tuple[IndexLine, ...]:
+        """Every line of the crate that counts, yanked as those say whose word it is."""
+        if self.signed is None:
+            return self.vouched.index.lines
+        judged = judge_index(self.signed, self.vouched.index)
+        return tuple(one.line for one in judged if one.refusal is None)
 
     @property
     def yanked_by(self) -> str | None:
@@ -303,6 +312,7 @@ def judge(proven: Proven, policy: Policy, memory: Memory | None, *, now: datetim
         released=attributed.released,
         yanked=attributed.yanked_by,
         published=publication_time(line),
+        mass_yank=mass_yank(line, attributed.shown, published=publication_time(line), now=now),
     )
     return Judged(proven, evaluate(facts, policy, now=now))
 

@@ -70,6 +70,8 @@ class Rule(Enum):
     """Its owners gave the name up: nobody vouches for it any more."""
     YANKED = "yanked"
     """Its maintainers or the registry took the version back."""
+    MASS_YANK = "mass-yank"
+    """It is new, and nearly all versions before it were taken back: as an account thief does it."""
     YOUNG = "young"
     """It was published more recently than `least-age-days`."""
     BANNED = "banned"
@@ -86,6 +88,7 @@ DEFAULT_RULES: Mapping[Rule, Action] = {
     Rule.TAKEOVER: Action.DENY,
     Rule.RELEASED: Action.DENY,
     Rule.YANKED: Action.WARN,
+    Rule.MASS_YANK: Action.WARN,
     Rule.YOUNG: Action.DENY,
     Rule.BANNED: Action.DENY,
     Rule.GIT: Action.DENY,
@@ -207,6 +210,7 @@ class Facts:
         released: Whether its owners gave the name up.
         yanked: Who took the version back (`the maintainers`, `the registry`), or None.
         published: When it was published, or None when the registry does not say.
+        mass_yank: What was seen of a mass yank, or None.
     """
 
     crate: CrateId
@@ -217,6 +221,7 @@ class Facts:
     released: bool = False
     yanked: str | None = None
     published: datetime | None = None
+    mass_yank: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +359,8 @@ def _broken(facts: Facts, policy: Policy, now: datetime) -> Iterator[Finding]:
     if facts.yanked is not None:
         # No advice to update: a thief who yanks good versions wants exactly that.
         yield Finding(Rule.YANKED, Action.WARN, f"{crate} was yanked by {facts.yanked}")
+    if facts.mass_yank is not None:
+        yield Finding(Rule.MASS_YANK, Action.DENY, facts.mass_yank, "keep the version that you have, and find out why")
     if policy.least_age > timedelta(0):
         yield from _young(facts, policy, now)
 
