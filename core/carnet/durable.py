@@ -18,6 +18,8 @@ from pathlib import Path
 from carnet.errors import StorageError
 
 _LEFTOVER = ".carnet-"
+_BATCH = 64
+"""Files that are open at once: many enough to share a journal's commit, few enough for any limit."""
 _HINTS = {
     errno.ENOSPC: "the disk is full; nothing was changed",
     errno.EDQUOT: "your quota is used up; nothing was changed",
@@ -55,10 +57,10 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) 
     written: list[tuple[Path, Path]] = []
     try:
         with _as_storage_error(folder):
-            for name, data in files.items():
-                temporary = _temporary(folder)
-                written.append((temporary, folder / name))
-                _write_new(temporary, data, mode)
+            for batch in _batches(list(files.items())):
+                new = {_temporary(folder): (name, data) for name, data in batch}
+                written += [(temporary, folder / name) for temporary, (name, _) in new.items()]
+                _write_new({temporary: data for temporary, (_, data) in new.items()}, mode)
             while written:
                 os.rename(*written[0])  # noqa: PTH104  -- Path.rename would hide which call a fault was injected into
                 del written[0]
@@ -77,7 +79,7 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     temporary = _temporary(path.parent)
     try:
         with _as_storage_error(path, but=FileExistsError):
-            _write_new(temporary, data, mode)
+            _write_new({temporary: data}, mode)
             os.link(temporary, path)  # unlike a rename, this fails when the name is taken
             temporary.unlink()
             sync_folder(path.parent)
@@ -158,15 +160,24 @@ def _temporary(folder: Path) -> Path:
     return folder / f"{_LEFTOVER}{secrets.token_hex(8)}"
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _batches(items: list[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
+
+
+def _write_new(files: Mapping[Path, bytes], mode: int) -> None:
+    """Write files that must not exist: all of them, before the first is forced to the disk and takes the rest along."""
+    with contextlib.ExitStack() as stack:
+        descriptors = []
+        for path, data in files.items():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, mode)
+            stack.callback(os.close, descriptor)
+            descriptors.append(descriptor)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        for descriptor in descriptors:
+            os.fsync(descriptor)
 
 
 def _remove(paths: Iterable[Path]) -> None:

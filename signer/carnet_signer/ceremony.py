@@ -144,6 +144,7 @@ class Ceremony:
     """
 
     files: Mapping[str, Mapping[int, Envelope[Signed]]] = field(repr=False)
+    _seen: dict[str, tuple[Requirement, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def latest(self, role: str) -> Envelope[Signed]:
         """The newest version of a role.
@@ -177,11 +178,13 @@ class Ceremony:
 
     def requirements(self, role: str) -> tuple[Requirement, ...]:
         """Whose thresholds a role's newest file needs, and who has signed."""
-        envelope = self.latest(role)
-        return tuple(
-            Requirement(label, signers, tuple(keys.signers(signers.keys, envelope.signatures, envelope.message)))
-            for label, signers in self._thresholds(role)
-        )
+        if role not in self._seen:
+            envelope = self.latest(role)
+            self._seen[role] = tuple(
+                Requirement(label, signers, tuple(keys.signers(signers.keys, envelope.signatures, envelope.message)))
+                for label, signers in self._thresholds(role)
+            )
+        return self._seen[role]
 
     def final(self, role: str) -> bool:
         """Whether a role's newest file has every signature it needs."""
@@ -364,8 +367,8 @@ def merge(ours: Ceremony, theirs: Ceremony) -> dict[str, bytes]:
         SigningError: The copies have different files of the same version.
     """
     both: dict[str, dict[int, Envelope[Signed]]] = {role: dict(versions) for role, versions in ours.files.items()}
-    for role, versions in theirs.files.items():
-        for version, envelope in versions.items():
+    for role in OFFLINE_ROLES:
+        for version, envelope in theirs.files.get(role, {}).items():
             known = both.setdefault(role, {}).get(version)
             if known is None:
                 both[role][version] = envelope

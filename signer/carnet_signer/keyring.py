@@ -20,7 +20,7 @@ import orjson
 
 from carnet import durable, strictjson
 from carnet.errors import ConfigError, FormatError, SigningError
-from carnet.example_keys import refuse_example_keys
+from carnet.example_keys import EXAMPLE_MATERIAL, refuse_example_keys
 from carnet.keys import PublicKey, Signature
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def load_signer(uri: str, passphrase: Passphrase, *, insecure_example_keys: bool
     if colon and scheme != "file" and "/" not in scheme:
         raise ConfigError(f"key URI {uri!a} is of no known kind", hint="give the path of a private key file")
     path = Path(rest if colon and scheme == "file" else uri)
-    private = _open(path, passphrase)
+    private = _open(path, passphrase, insecure_example_keys=insecure_example_keys)
     public = _public_half(private)
     refuse_example_keys([public], allow=insecure_example_keys)
     if public_path(path).exists() and read_public_key(public_path(path)).material != public.material:
@@ -227,13 +227,17 @@ def openssh_fingerprint(key: PublicKey) -> str:
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
-def _open(path: Path, passphrase: Passphrase) -> PrivateKey:
+def _open(path: Path, passphrase: Passphrase, *, insecure_example_keys: bool = False) -> PrivateKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
-    data = read_secret_file(path, "private key file")
+    # git keeps no permissions: example keys lie there for everybody, and are no secret anyway.
+    if insecure_example_keys and _is_example(path):
+        data = durable.read_file(path, "private key file", max_bytes=_MAX_KEY_FILE)
+    else:
+        data = read_secret_file(path, "private key file")
     try:
         try:
             private = load_ssh_private_key(data, None)
@@ -258,6 +262,11 @@ def _open(path: Path, passphrase: Passphrase) -> PrivateKey:
     raise SigningError(
         f"{path} is neither an Ed25519 nor an ECDSA P-256 key", hint="make one with `carnet key generate`"
     )
+
+
+def _is_example(path: Path) -> bool:
+    beside = public_path(path)
+    return path.exists() and beside.exists() and read_public_key(beside).material in EXAMPLE_MATERIAL
 
 
 def _check_rounds(data: bytes, path: Path) -> None:

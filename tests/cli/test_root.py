@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.ceremony import PASSPHRASE, make_key
+from tests.support.command import done, refused
+
+from carnet.example_keys import EXAMPLE_MATERIAL
+from carnet_signer import keyring
+
+PEOPLE = ("alice", "bob", "carol")
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*PEOPLE, "dave", "online", "online-2"):
+        make_key(name).store(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_bytes(PASSPHRASE)
+    secret.chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+
+
+def init(*more: str, people: tuple[str, ...] = PEOPLE, folder: str = "cer") -> tuple[str, ...]:
+    holders = [argument for name in people for argument in ("--holder", f"{name}.pub")]
+    return ("root", "init", folder, *holders, "--threshold", "2", "--online", "online.pub", *more)
+
+
+def sign(name: str, folder: str = "cer") -> tuple[str, ...]:
+    return ("root", "sign", folder, "--key", name, "--passphrase-file", "secret", "--yes")
+
+
+def status(folder: str = "cer") -> dict[str, object]:
+    value: dict[str, object] = done("root", "status", folder, "--message-format", "json").json
+    return value
+
+
+def test_a_ceremony_from_hand_to_hand() -> None:
+    made = done(*init("--bins", "16"))
+    assert "2 of 3: alice, bob, carol" in made.out
+    assert "next: carnet root sign cer --key alice" in made.err
+    assert len(list(Path("cer").iterdir())) == 260
+    assert status()["next"] == "carnet root sign cer --key alice"
+    signed = done(*sign("alice"))
+    assert "you are about to sign these 260 files as alice" in signed.err
+    assert "16 bins of index files" in signed.out
+    shown = done("root", "status", "cer")
+    assert "the holders: 1 of 2, alice; missing: bob, carol" in shown.out
+    assert "nothing in cer waits for your signature" in done(*sign("alice")).err
+    assert status()["final"] is False
+    assert "every signature is there" in done(*sign("carol")).err
+    assert status()["final"] is True
+    assert [line[:4] for line in done("root", "status", "cer").out.splitlines()] == ["done"] * 5
+
+
+def test_copies_are_signed_at_the_same_time_and_merged() -> None:
+    done(*init())
+    shutil.copytree("cer", "copy")
+    done(*sign("alice"))
+    done(*sign("bob", "copy"))
+    assert "took 260 files over from copy" in done("root", "merge", "cer", "copy").err
+    assert status()["final"] is True
+
+
+def test_a_copy_of_another_ceremony_is_not_merged() -> None:
+    done(*init())
+    done(*init(people=("alice", "bob", "dave"), folder="other"))
+    before = {path.name: path.read_bytes() for path in Path("cer").iterdir()}
+    refused(3, "different files of version 1 of root", "root", "merge", "cer", "other")
+    assert {path.name: path.read_bytes() for path in Path("cer").iterdir()} == before
+
+
+def test_holders_are_replaced_by_the_old_ones_and_the_new() -> None:
+    done(*init())
+    done(*sign("alice"))
+    done(*sign("bob"))
+    people = [argument for name in ("alice", "carol", "dave") for argument in ("--holder", f"{name}.pub")]
+    made = done("root", "rotate", "cer", *people, "--online", "online-2.pub")
+    assert "change     root: dave joins" in made.out
+    assert "change     timestamp: online-2 joins" in made.out
+    done(*sign("dave"))
+    done(*sign("carol"))
+    assert "the holders before: 1 of 2, carol; missing: alice, bob" in done("root", "status", "cer").out
+    done(*sign("alice"))
+    assert status()["final"] is True
+    renewed = done("root", "rotate", "cer")
+    assert "made the next version of 259 files" in renewed.err
+    assert "none but the expiry" in renewed.out
+
+
+def test_a_wrong_key_a_wrong_passphrase_and_a_no_sign_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    done(*init())
+    before = {path.name: path.read_bytes() for path in Path("cer").iterdir()}
+    wrong = refused(3, "is not one of the holders' keys", *sign("dave"))
+    assert "alice, bob, carol" in wrong.err
+    Path("secret").write_text("wrong horse battery staple")
+    refused(3, "does not open with this passphrase", *sign("alice"))
+    Path("secret").write_bytes(PASSPHRASE)
+    for answer in ("n\n", ""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        refused(3, "nothing was signed", *sign("alice")[:-1])
+    assert {path.name: path.read_bytes() for path in Path("cer").iterdir()} == before
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    done(*sign("alice")[:-1])
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (("--bins", "100"), "100 is not a power of two"),
+        (("--holder", "alice.pub"), "the same key is given twice"),
+        (("--online", "bob.pub"), "the same key is given twice"),
+        (("--holder", "none.pub"), "there is no public key file none.pub"),
+        (("--holder", "dave"), "dave is a private key"),
+        (("--threshold", "7"), "a threshold of 7 cannot be met by 3 holders"),
+    ],
+)
+def test_a_plan_that_cannot_work_makes_no_folder(more: tuple[str, ...], reason: str) -> None:
+    refused(2, reason, *init(*more))
+    assert not Path("cer").exists()
+
+
+def test_an_existing_folder_is_left_alone() -> None:
+    Path("cer").mkdir()
+    Path("cer/file").write_text("mine")
+    refused(2, "cer exists already", *init())
+    assert [path.name for path in Path("cer").iterdir()] == ["file"]
+
+
+def test_a_hostile_folder_is_refused_before_a_key_is_opened() -> None:
+    done(*init())
+    file = Path("cer/1.targets.json")
+    text = json.loads(file.read_text())
+    text["signed"]["expires"] = "2099-01-01T00:00:00Z"
+    file.write_text(json.dumps(text))
+    Path("alice").unlink()
+    refused(3, "longer than 90 days", *sign("alice"))
+    assert "longer than 90 days" in done("root", "status", "cer").err
+    file.write_text("{")
+    refused(1, "1.targets.json is not JSON", *sign("alice"))
+    refused(2, "there is no folder none", *sign("alice", "none"))
+
+
+def test_text_from_a_ceremony_cannot_move_the_cursor() -> None:
+    done(*init())
+    file = Path("cer/1.root.json")
+    text = json.loads(file.read_text())
+    people = text["signed"]["carnet"]["people"]
+    people[next(iter(people))] = "\x1b[2Jmallory"
+    file.write_text(json.dumps(text))
+    shown = done("root", "status", "cer")
+    assert "\x1b" not in shown.out + shown.err
+    assert "unnamed-" in shown.out
+
+
+def test_example_keys_are_refused_unless_someone_insists(tmp_path: Path) -> None:
+    examples = REPOSITORY / "keys-example"
+    found = {keyring.read_public_key(path).material for path in examples.glob("*.pub")}
+    assert found == EXAMPLE_MATERIAL
+    holders = [argument for name in PEOPLE for argument in ("--holder", examples / f"{name}.pub")]
+    make = ("root", "init", "cer", *holders, "--threshold", "2", "--online", examples / "online.pub")
+    refused(3, "is an example key", *make)
+    done(*make, "--insecure-example-keys")
+    Path("secret").write_text("these keys are examples")
+    with_key = ("root", "sign", "cer", "--key", examples / "alice", "--passphrase-file", "secret", "--yes")
+    refused(3, "is an example key", *with_key)
+    done(*with_key, "--insecure-example-keys")
+    # And as a stranger's files: nobody signs next to an example key by mistake.
+    done(*init(folder="mine"))
+    refused(3, "example key", "root", "sign", "cer", "--key", "alice", "--passphrase-file", "secret", "--yes")
+
+
+def test_every_command_explains_itself() -> None:
+    for command in ("init", "sign", "merge", "status", "rotate"):
+        assert "DIR" in done("root", command, "--help").out
