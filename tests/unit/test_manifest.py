@@ -117,7 +117,7 @@ def test_refused_in_one_line(text: str, words: str) -> None:
         (b'[package]\nname = "demo"\nversion = {workspace = true}', "must be a string"),
         (b"dependencies = []\n" + PACKAGE.encode(), "must be a table"),
         (b"\xff", "not UTF-8"),
-        (b"#" * (4 * 1024 * 1024 + 1), "larger than"),
+        (b"#" * (1024 * 1024 + 1), "larger than"),
     ],
 )
 def test_what_is_no_published_manifest(data: bytes, words: str) -> None:

@@ -1,0 +1,318 @@
+"""Sparse-index lines and files as values: what cargo resolves with, before it has seen any tarball."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import orjson
+
+from carnet import strictjson
+from carnet.errors import FormatError
+from carnet.manifest import KINDS, Dependency
+from carnet.names import CrateId, CrateName, Version
+from carnet.strictjson import Json, JsonObject
+
+MAX_FILE = 64 * 1024 * 1024
+"""Bytes in an index file; the largest of the public registry is below 10 MB."""
+MAX_LINE = 4 * 1024 * 1024
+"""Bytes in one line."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_PUBTIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
+_NOT_IDENTITY = ("yanked", "pubtime")
+
+
+@dataclass(frozen=True)
+class IndexLine:
+    """One version of one crate, as the registry tells cargo. Fields that carnet does not know are kept.
+
+    Attributes:
+        id: Name and version.
+        cksum: sha256 of the `.crate`, in hex.
+        deps: Its dependencies, as written.
+        features: `features` and `features2` together.
+        links: The native library that it links, or None.
+        rust_version: The least Rust version, or None.
+        yanked: Whether cargo avoids it for new locks.
+        pubtime: When it was published, `yyyy-mm-ddThh:mm:ssZ`, or None.
+        raw: The object as parsed.
+    """
+
+    id: CrateId
+    cksum: str
+    deps: tuple[Dependency, ...]
+    features: Mapping[str, tuple[str, ...]]
+    links: str | None
+    rust_version: str | None
+    yanked: bool
+    pubtime: str | None
+    raw: JsonObject = field(repr=False)
+    _text: bytes | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> IndexLine:
+        """Read one line, with or without its newline.
+
+        Raises:
+            FormatError: Not a line of a sparse index.
+        """
+        text = data.removesuffix(b"\n")
+        if b"\n" in text:
+            raise FormatError("an index line has a line break inside")
+        return replace(cls.from_object(strictjson.parse_object(text, "an index line", max_bytes=MAX_LINE)), _text=text)
+
+    @classmethod
+    def from_object(cls, raw: JsonObject) -> IndexLine:
+        """Read the parsed object of a line.
+
+        Raises:
+            FormatError: Not a line of a sparse index.
+        """
+        reader = Fields(raw, "an index line")
+        crate = CrateId.of(reader.text("name"), reader.text("vers"))
+        reader = Fields(raw, f"the index line of {crate}")
+        cksum = reader.text("cksum")
+        if _SHA256.match(cksum) is None:
+            raise FormatError(f"{reader.what}: cksum is not a sha256 in lower-case hex")
+        pubtime = reader.optional_text("pubtime")
+        if pubtime is not None and _PUBTIME.match(pubtime) is None:
+            raise FormatError(f"{reader.what}: pubtime is not of the form 2026-01-31T23:59:59Z")
+        return cls(
+            id=crate,
+            cksum=cksum,
+            deps=tuple(read_dependency(Fields(dep, reader.what)) for dep in reader.objects("deps")),
+            features=_joined(reader.features("features"), reader.features("features2")),
+            links=reader.optional_text("links"),
+            rust_version=reader.optional_text("rust_version"),
+            yanked=raw.get("yanked") is not None and reader.truth("yanked", default=False),
+            pubtime=pubtime,
+            raw=raw,
+        )
+
+    def to_bytes(self) -> bytes:
+        """The line as it is served, without its newline: the very bytes it was read from, if it was read."""
+        if self._text is not None:
+            return self._text
+        return json.dumps(self.raw, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def identity(self) -> str:
+        """What maintainers sign: the sha256, in hex, of the line's canonical JSON without `yanked` and `pubtime`."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        kept = {key: value for key, value in self.raw.items() if key not in _NOT_IDENTITY}
+        return hashlib.sha256(strictjson.canonical(kept, f"the index line of {self.id}")).hexdigest()
+
+    def with_(self, *, yanked: bool | None = None, pubtime: str | None = None) -> IndexLine:
+        """The same line with another yank state or publication time; None leaves it as it is.
+
+        Raises:
+            FormatError: `pubtime` is not of cargo's form.
+        """
+        raw = dict(self.raw)
+        if yanked is not None:
+            raw["yanked"] = yanked
+        if pubtime is not None:
+            raw["pubtime"] = pubtime
+        return self if raw == self.raw else IndexLine.from_object(raw)
+
+
+class IndexFile:
+    """A crate's sparse-index file.
+
+    A build asks for one line of each file, and old crates have hundreds: what is not asked for is only looked at as
+    far as its name and version.
+    """
+
+    def __init__(self, name: CrateName, lines: Iterable[IndexLine] = ()) -> None:
+        """Put lines together.
+
+        Args:
+            name: The crate.
+            lines: One for each version.
+
+        Raises:
+            FormatError: A line is another crate's, or repeats a version.
+        """
+        self.name = name
+        self._held: dict[str, IndexLine | bytes] = {}
+        for line in lines:
+            self._hold(line.id.name.text, line.id.version.text, line)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: CrateName) -> IndexFile:
+        """Read an index file.
+
+        Raises:
+            FormatError: Too large, or a line is no JSON object with a name and a version, is another crate's, or
+                repeats a version. All else about a line is checked when it is asked for.
+        """
+        if len(data) > MAX_FILE:
+            raise FormatError(f"the index file of {name} is larger than {MAX_FILE} bytes")
+        file = cls(name)
+        for line in data.split(b"\n"):
+            if line:
+                file._hold(*_name_and_version(line, name), line)
+        return file
+
+    def _hold(self, name: str, version: str, line: IndexLine | bytes) -> None:
+        if name.lower() != self.name.text.lower():
+            raise FormatError(f"the index file of {self.name} has a line of {name[:80]!a}")
+        if version in self._held:
+            raise FormatError(f"the index file of {self.name} has two lines of version {version[:80]!a}")
+        self._held[version] = line
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IndexFile) and (self.name, self.to_bytes()) == (other.name, other.to_bytes())
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"IndexFile({self.name}, {len(self._held)} lines)"
+
+    def to_bytes(self) -> bytes:
+        """The file as it is served: each line with its newline."""
+        texts = (line if isinstance(line, bytes) else line.to_bytes() for line in self._held.values())
+        return b"".join(text + b"\n" for text in texts)
+
+    def line(self, version: Version) -> IndexLine | None:
+        """The line of one version.
+
+        Raises:
+            FormatError: It does not parse.
+        """
+        return self._parsed(version.text) if version.text in self._held else None
+
+    @property
+    def lines(self) -> tuple[IndexLine, ...]:
+        """Every line, in the order of the file.
+
+        Raises:
+            FormatError: One does not parse.
+        """
+        return tuple(self._parsed(version) for version in self._held)
+
+    def _parsed(self, version: str) -> IndexLine:
+        line = self._held[version]
+        if isinstance(line, bytes):
+            line = self._held[version] = IndexLine.from_bytes(line)
+        return line
+
+
+def _name_and_version(line: bytes, crate: CrateName) -> tuple[str, str]:
+    """A first look; where a key is there twice it sees the last, and the full reading refuses the line."""
+    try:
+        match orjson.loads(line):
+            case {"name": str(name), "vers": str(version)}:
+                return name, version
+    except orjson.JSONDecodeError:
+        pass
+    raise FormatError(f"the index file of {crate} has a line without a name and version: {line[:40]!a}")
+
+
+# --- reading JSON by type ---
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """An object of an index or a publish request, whose fields are asked for by type.
+
+    Attributes:
+        raw: The object.
+        what: What it is, for messages.
+    """
+
+    raw: JsonObject
+    what: str
+
+    def _wrong(self, key: str, words: str) -> FormatError:
+        return FormatError(f"{self.what}: `{key}` must be {words}")
+
+    def text(self, key: str) -> str:
+        """A string that must be there."""
+        value = self.optional_text(key)
+        if value is None:
+            raise self._wrong(key, "a string")
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        """A string, null, or nothing."""
+        value = self.raw.get(key)
+        if value is not None and type(value) is not str:
+            raise self._wrong(key, "a string")
+        return value
+
+    def truth(self, key: str, *, default: bool) -> bool:
+        """True, false, or nothing."""
+        value = self.raw.get(key, default)
+        if type(value) is not bool:
+            raise self._wrong(key, "true or false")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings, or nothing."""
+        return tuple(_texts(self.raw.get(key, []), self._wrong(key, "a list of strings")))
+
+    def objects(self, key: str) -> list[JsonObject]:
+        """A list of objects that must be there."""
+        value = self.raw.get(key)
+        if not isinstance(value, list):
+            raise self._wrong(key, "a list of objects")
+        objects = [item for item in value if isinstance(item, dict)]
+        if len(objects) != len(value):
+            raise self._wrong(key, "a list of objects")
+        return objects
+
+    def features(self, key: str) -> dict[str, tuple[str, ...]]:
+        """An object of lists of strings, null, or nothing."""
+        value = self.raw.get(key) or {}
+        wrong = self._wrong(key, "an object of lists of strings")
+        if not isinstance(value, dict):
+            raise wrong
+        return {name: tuple(_texts(values, wrong)) for name, values in value.items()}
+
+
+def _texts(value: Json, wrong: FormatError) -> Iterator[str]:
+    if not isinstance(value, list):
+        raise wrong
+    for item in value:
+        if not isinstance(item, str):
+            raise wrong
+        yield item
+
+
+def _joined(features: dict[str, tuple[str, ...]], features2: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """As cargo joins them: values of both, one after the other."""
+    return features | {name: features.get(name, ()) + values for name, values in features2.items()}
+
+
+def read_dependency(reader: Fields) -> Dependency:
+    """One entry of `deps`.
+
+    Raises:
+        FormatError: A field is missing or of the wrong type, or of a kind that cargo does not have.
+    """
+    kind = reader.optional_text("kind") or "normal"
+    if kind not in KINDS:
+        raise FormatError(f"{reader.what}: a dependency of the unknown kind {kind[:40]!a}")
+    return Dependency(
+        name=reader.text("name"),
+        req=reader.text("req"),
+        kind=kind,
+        target=reader.optional_text("target"),
+        features=reader.texts("features"),
+        optional=reader.truth("optional", default=False),
+        default_features=reader.truth("default_features", default=True),
+        registry=reader.optional_text("registry"),
+        package=reader.optional_text("package"),
+        artifact=() if reader.raw.get("artifact") is None else reader.texts("artifact"),
+        bindep_target=reader.optional_text("bindep_target"),
+        lib=reader.truth("lib", default=False),
+    )
