@@ -478,7 +478,8 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
             output.note(f"note: {note}")
         for problem in report.problems:
             click.echo(output.plain(f"{problem.where}: {problem.what}"))
-        found = f"{len(report.problems)} problems" if report.problems else "no problem"
+        count = len(report.problems)
+        found = f"{count or 'no'} problem{'s' if count > 1 else ''}"
         click.echo(f"checked {report.files} files, {report.roles} roles, {report.versions} versions: {found}")
     return 1 if report.problems else 0
 

@@ -1,6 +1,6 @@
 """Copy the crates of a lock file from an upstream registry, and publish them in one go.
 
-1. the upstream gives tarballs and index lines (`upstream`);
+1. the upstream gives tarballs and index lines (`upstream`), but is never asked for a crate that is claimed here;
 2. each tarball is held against the lock's checksum and read by the strict reader, and its index line against the
    manifest inside it; where there is no line, one is built from the manifest;
 3. each is held against what the mirror has: a version never changes, a claimed crate never comes from upstream;
@@ -35,6 +35,7 @@ from carnet_verifier.lockfile import LockedPackage
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Given a label and a length, counts the units of a long piece of work."""
+_CLAIMED = "this crate is claimed here: its versions come from its maintainers, not from upstream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,10 @@ def sync(
         SigningError: The online signer refused; nothing was published.
     """
     with _scratch() as scratch:
-        with progress("fetching", len(packages)) as count:
-            fetched = upstream.fetch(packages, scratch, count)
+        wanted, here, refused = _not_claimed(store, packages)
+        with progress("fetching", len(wanted)) as count:
+            fetched = upstream.fetch(wanted, scratch, count) if wanted else []
         examined: list[_Examined] = []
-        refused: list[Refused] = []
         findings: list[Finding] = []
         with progress("checking", len(fetched)) as count:
             for item in fetched:
@@ -131,7 +132,7 @@ def sync(
         return SyncReport(
             added=tuple(sorted(merge.added)),
             updated=tuple(sorted(merge.updated)),
-            unchanged=len(examined) - len(merge.added) - len(merge.refused) - len(merge.updated & merge.locked),
+            unchanged=here + len(examined) - len(merge.added) - len(merge.refused) - len(merge.updated & merge.locked),
             refused=tuple(sorted(refused + merge.refused, key=lambda item: item.crate)),
             findings=tuple(findings + merge.findings),
             published=published,
@@ -149,6 +150,28 @@ def _scratch() -> Iterator[Path]:
 
 def _reason(error: Exception) -> str:
     return str(error) if isinstance(error, CarnetError) else f"its tarball cannot be read: {error}"
+
+
+def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[LockedPackage], int, list[Refused]]:
+    """Which packages to ask the upstream for; of the claimed ones, how many are here, and what is wrong with others."""
+    claimed = View(store).claimed({package.id.name for package in packages})
+    wanted: list[LockedPackage] = []
+    here = 0
+    refused: list[Refused] = []
+    for package in packages:
+        if package.id.name.canonical not in claimed:
+            wanted.append(package)
+            continue
+        stored = store.version(package.id)
+        if stored is None:
+            refused.append(Refused(package.id, _CLAIMED))
+        elif package.checksum not in (None, stored.line.cksum):
+            refused.append(
+                Refused(package.id, f"its maintainers released {stored.line.cksum}, the lock demands another")
+            )
+        else:
+            here += 1
+    return wanted, here, refused
 
 
 # --- 2. one tarball at a time ---
@@ -220,9 +243,7 @@ class _Merge:
 
     def _take(self, crate: CrateId, item: _Examined) -> None:
         if crate.name.canonical in self._claimed:
-            raise VerificationError(
-                "this crate is claimed here: its versions come from its maintainers, not from upstream"
-            )
+            raise VerificationError(_CLAIMED)
         spelling = self._store.spelling(crate.name) or str(self.names.get(crate.name.canonical, crate.name))
         if spelling != str(crate.name):
             raise VerificationError(f"this mirror has the crate as {spelling}, which is another spelling of its name")

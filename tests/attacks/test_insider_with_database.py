@@ -6,10 +6,11 @@ import hashlib
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.claims import World
 from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, make_mirror, quiet
 
@@ -260,3 +261,40 @@ def test_a_file_that_nobody_published_is_noted_and_not_served(mirror: MirrorDire
     assert "9.snapshot.json" in report.notes[0]
     with mirror.open() as store:
         assert store.file("metadata/9.snapshot.json") is None
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> Iterator[World]:
+    """A registry with a claimed crate: one adopted version, one release."""
+    world = World.make(tmp_path)
+    world.add(honest_crate("demo", "0.9.0"), OTHER)
+    world.claim()
+    world.release("1.0.0")
+    yield world
+    world.store.close()
+
+
+def check_world(world: World) -> FsckReport:
+    return fsck(world.store, now=world.now, progress=quiet)
+
+
+def test_claims_are_checked_as_a_client_does(claimed: World) -> None:
+    report = check_world(claimed)
+    assert report.problems == []
+    assert report.versions == 3
+
+
+@pytest.mark.parametrize(
+    "pattern", ["metadata/*.owner.demo.json", "metadata/*.crate.demo.json", "targets/crates/*/demo/*"]
+)
+def test_a_flipped_byte_in_a_claim_is_found(claimed: World, pattern: str) -> None:
+    for path in claimed.store.directory.glob(pattern):
+        flip(path)
+    assert check_world(claimed).problems
+
+
+def test_a_version_put_beside_claimed_ones_is_found(claimed: World) -> None:
+    with sqlite3.connect(claimed.store.directory / DATABASE) as connection:
+        connection.execute("UPDATE versions SET version = '6.6.6' WHERE version = '1.0.0'")
+    connection.close()
+    assert check_world(claimed).problems

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.claims import World
 from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, Tarballs, make_mirror, quiet
 
@@ -18,6 +20,7 @@ from carnet.names import CrateId
 from carnet_mirror.cargo_upstream import parse_index_cache, write_project
 from carnet_mirror.sparse_upstream import SparseUpstream, fill_template
 from carnet_mirror.sync import SyncReport, pubtime, sync
+from carnet_mirror.upstream import Fetched
 from carnet_verifier.lockfile import CRATES_IO, LockedPackage, read_lockfile
 
 DEMO = CrateId.of("demo", "0.1.0")
@@ -201,3 +204,36 @@ def test_a_download_url_is_made_as_cargo_makes_it(template: str, url: str) -> No
 def test_what_is_no_sparse_index_is_refused(url: str) -> None:
     with pytest.raises(Exception, match="is not the URL of a sparse index"):
         SparseUpstream(url)
+
+
+# --- claimed crates ---
+
+
+class Curious(Tarballs):
+    """An upstream that remembers what it was asked for."""
+
+    asked: list[str] = []  # noqa: RUF012  -- one for the test
+
+    def fetch(self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]) -> list[Fetched]:
+        self.asked += [str(package.id) for package in packages]
+        return super().fetch(packages, scratch, progress)
+
+
+def test_an_upstream_is_never_asked_for_a_claimed_crate(tmp_path: Path) -> None:
+    """Dependency confusion: somebody publishes a claimed name, with a higher version, where the mirror copies from."""
+    world = World.make(tmp_path)
+    world.add(honest_crate("demo", "1.0.0"))
+    world.claim()
+    ours, theirs, other = honest_crate("demo", "1.0.0"), honest_crate("demo", "9.0.0"), honest_crate("other")
+    upstream = Curious([ours, theirs, other])
+    report = sync(world.store, world.online, upstream, upstream.packages, now=world.now, progress=quiet)
+    assert upstream.asked == ["other@0.1.0"]
+    assert [str(crate) for crate in report.added] == ["other@0.1.0"]
+    assert report.unchanged == 1  # the version that its maintainers adopted
+    assert [(str(one.crate), one.reason) for one in report.refused] == [
+        ("demo@9.0.0", "this crate is claimed here: its versions come from its maintainers, not from upstream")
+    ]
+    forged = [replace(package, checksum="0" * 64) for package in upstream.packages[:1]]
+    report = sync(world.store, world.online, upstream, forged, now=world.now, progress=quiet)
+    assert "its maintainers released" in report.refused[0].reason
+    world.store.close()

@@ -1,0 +1,312 @@
+"""`carnet mirror`, with a real ceremony, real keys and real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from tests.support.ceremony import PASSPHRASE, Ceremony, make_ceremony
+from tests.support.crates import honest_crate
+from tests.support.mirror import CARNET
+from tests.support.sparse_registry import SparseRegistry, sparse_registry
+
+from carnet import paths
+
+
+@dataclass
+class Site:
+    """A machine that runs a mirror.
+
+    Attributes:
+        folder: Everything is below it.
+        ceremony: What its holders signed.
+    """
+
+    folder: Path
+    ceremony: Ceremony
+
+    @property
+    def mirror(self) -> Path:
+        return self.folder / "mirror"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "online"
+
+    @property
+    def secret(self) -> list[str]:
+        return ["--passphrase-file", str(self.folder / "passphrase")]
+
+    def carnet(self, *arguments: str, code: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run `carnet mirror ...`; it must end with this status, and never with a traceback."""
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            [*CARNET, "mirror", *arguments],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "NO_COLOR": "1"},
+            **options,  # type: ignore[call-overload]
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == code, done.stderr + done.stdout
+        return done
+
+    def init(self, *more: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        arguments = ["--ceremony", "ceremony", "--online-key", "online", *self.secret, *more]
+        return self.carnet("init", "mirror", *arguments, code=code)
+
+    @contextmanager
+    def serving(self, *more: str) -> Iterator[str]:
+        """Serve it; yields the URL."""
+        command = [*CARNET, "mirror", "serve", "mirror", "--port", "0", "--message-format", "json", *more]
+        command += ["--access-log", "access.log"]
+        with subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            try:
+                line = process.stdout.readline()
+                assert line, process.stderr and process.stderr.read()
+                yield json.loads(line)["url"]
+            finally:
+                process.terminate()
+                process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A machine before and after `carnet mirror init`; copied for each test."""
+    folder = tmp_path_factory.mktemp("site")
+    ceremony = make_ceremony(bit_length=2, now=datetime.now(UTC).replace(microsecond=0))
+    (folder / "ceremony").mkdir()
+    for role, data in ceremony.files.items():
+        (folder / "ceremony" / paths.metadata_name(role, 1)).write_bytes(data)
+    ceremony.online.store(folder).rename(folder / "online")
+    next(folder.glob("*.pub")).rename(folder / "online.pub")
+    (folder / "passphrase").write_bytes(PASSPHRASE + b"\n")
+    (folder / "passphrase").chmod(0o600)
+    site = Site(folder, ceremony)
+    said = site.init().stdout
+    assert said.startswith("the mirror in mirror is ready: snapshot 1, timestamp 1, fresh until ")
+    return site
+
+
+@pytest.fixture
+def site(initialised: Site, tmp_path: Path) -> Site:
+    """A machine with a mirror that is published and empty."""
+    shutil.copytree(initialised.folder, tmp_path / "site")
+    copied = Site(tmp_path / "site", initialised.ceremony)
+    with sqlite3.connect(copied.mirror / "mirror.db") as connection:
+        for name, path in (("online-key", copied.key), ("online-memory", copied.folder / "online.memory")):
+            connection.execute("UPDATE settings SET value = ? WHERE key = ?", (str(path), name))
+    connection.close()
+    return copied
+
+
+@pytest.fixture
+def registry() -> Iterator[SparseRegistry]:
+    with sparse_registry() as running:
+        running.add(honest_crate("one"))
+        running.add(honest_crate("two"))
+        yield running
+
+
+def sync(site: Site, registry: SparseRegistry, *crates: str, code: int = 0, more: tuple[str, ...] = ()) -> str:
+    (site.folder / "Cargo.lock").write_bytes(registry.lock(*crates))
+    arguments = ["sync", "mirror", "--upstream", registry.index_url, *(more or site.secret)]
+    done = site.carnet(*arguments, code=code)
+    return done.stdout + done.stderr
+
+
+def test_sync_twice_then_fsck_then_status(site: Site, registry: SparseRegistry) -> None:
+    said = sync(site, registry, "one-0.1.0", "two-0.1.0")
+    assert (
+        said == "2 added, 0 updated, 0 unchanged; the mirror has 2 versions of 2 crates\n"
+        "published snapshot 2, timestamp 2\n"
+    )
+    again = sync(site, registry, "one-0.1.0", "two-0.1.0")
+    assert "0 added, 0 updated, 2 unchanged" in again
+    assert "nothing had changed: nothing was published" in again
+    assert "no problem" in site.carnet("fsck", "mirror").stdout
+    assert site.carnet("status", "mirror").stdout.startswith("2 crates, 2 versions\nroot       offline  version 1 ")
+    status = json.loads(site.carnet("status", "mirror", "--message-format", "json").stdout)
+    assert {role["role"]: role["version"] for role in status["roles"]}["snapshot"] == 2
+    assert [role for role in status["roles"] if role["warning"]] == []
+
+
+def test_a_refused_crate_gives_status_1_and_its_reason(site: Site, registry: SparseRegistry) -> None:
+    lock_first = registry.lock("one-0.1.0", "two-0.1.0")
+    registry.add(honest_crate("two", source="pub fn evil() {}\n"))
+    (site.folder / "Cargo.lock").write_bytes(lock_first)
+    arguments = ["sync", "mirror", "--upstream", registry.index_url, *site.secret]
+    done = site.carnet(*arguments, "--message-format", "json", code=1)
+    assert done.stderr.startswith("error: two@0.1.0: the upstream's tarball has sha256 ")
+    result = json.loads(done.stdout)
+    assert (result["added"], [one["crate"] for one in result["refused"]]) == (["one@0.1.0"], ["two@0.1.0"])
+    site.carnet("fsck", "mirror")
+
+
+def test_fsck_finds_a_flipped_byte(site: Site, registry: SparseRegistry) -> None:
+    sync(site, registry, "one-0.1.0")
+    blob = next(path for path in (site.mirror / "blobs").rglob("*") if path.is_file())
+    data = bytearray(blob.read_bytes())
+    data[30] ^= 1
+    blob.write_bytes(data)
+    done = site.carnet("fsck", "mirror", code=1)
+    assert f"{blob.relative_to(site.mirror)}: its bytes are not the ones that were published\n" in done.stdout
+    assert done.stdout.endswith(": 1 problem\n")
+    result = json.loads(site.carnet("fsck", "mirror", "--message-format", "json", code=1).stdout)
+    assert len(result["problems"]) == 1
+
+
+def test_refresh_signs_again(site: Site) -> None:
+    said = site.carnet("refresh", "mirror", *site.secret).stdout
+    assert said.startswith("signed again: snapshot 1, timestamp 2, fresh until ")
+
+
+def test_a_sync_beside_a_serving_mirror_uses_its_signer(site: Site, registry: SparseRegistry) -> None:
+    with site.serving(*site.secret) as url:
+        assert "2 added" in sync(site, registry, "one-0.1.0", "two-0.1.0", more=("--message-format", "human"))
+        with urlopen(f"{url}/index/3/o/one") as answer:
+            assert json.loads(answer.read())["name"] == "one"
+        with urlopen(f"{url}/metadata/timestamp.json") as answer:
+            assert json.loads(answer.read())["signed"]["version"] == 2
+    assert "GET /index/3/o/one 200" in (site.folder / "access.log").read_text()
+    assert not (site.mirror / "online.sock").exists()
+
+
+def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
+    """The clock of the machine is moved, as far as Python sees it."""
+    (site.folder / "sitecustomize.py").write_text(
+        "import datetime as d, os\n"
+        "class later(d.datetime):\n"
+        "    @classmethod\n"
+        "    def now(cls, tz=None):\n"
+        "        return super().now(tz) + d.timedelta(hours=float(os.environ['HOURS']))\n"
+        "d.datetime = later\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site.folder), "HOURS": "13", "NO_COLOR": "1"}
+    command = [*CARNET, "mirror", "serve", "mirror", "--port", "0", "--message-format", "json", *site.secret]
+    command += ["--access-log", "access.log"]
+    with subprocess.Popen(command, cwd=site.folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            for _ in range(100):
+                with urlopen(f"{url}/metadata/timestamp.json") as answer:
+                    signed = json.loads(answer.read())["signed"]
+                if signed["version"] == 2:
+                    break
+                time.sleep(0.1)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+    assert signed["version"] == 2
+    expires = datetime.fromisoformat(signed["expires"])
+    assert expires > datetime.now(UTC) + timedelta(hours=36)
+
+
+def test_a_wrong_passphrase_is_one_line_and_changes_nothing(site: Site) -> None:
+    (site.folder / "passphrase").write_text("not the passphrase\n")
+    before = (site.mirror / "mirror.db").read_bytes()
+    done = site.carnet("refresh", "mirror", *site.secret, code=3)
+    assert done.stderr.startswith("error: ")
+    assert "does not open with this passphrase" in done.stderr
+    assert (site.mirror / "mirror.db").read_bytes() == before
+
+
+def test_nobody_to_ask_for_the_passphrase(site: Site) -> None:
+    done = site.carnet("refresh", "mirror", code=3)
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_passphrase_from_a_descriptor(site: Site) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, PASSPHRASE + b"\n")
+    os.close(writing)
+    done = site.carnet("refresh", "mirror", "--passphrase-fd", str(reading), pass_fds=[reading])
+    os.close(reading)
+    assert "timestamp 2" in done.stdout
+
+
+def test_init_wants_a_finished_ceremony(initialised: Site, tmp_path: Path) -> None:
+    site = Site(tmp_path / "site", initialised.ceremony)
+    shutil.copytree(initialised.folder, site.folder, ignore=shutil.ignore_patterns("mirror", "online.memory"))
+    root = site.folder / "ceremony" / "1.root.json"
+    whole = json.loads(root.read_bytes())
+    root.write_text(json.dumps(whole | {"signatures": whole["signatures"][:1]}))
+    done = site.init(code=3)
+    assert "still need signatures" in done.stderr
+    assert not site.mirror.exists()
+
+
+def test_init_with_a_key_that_the_root_does_not_name(initialised: Site, tmp_path: Path) -> None:
+    site = Site(tmp_path / "site", initialised.ceremony)
+    shutil.copytree(initialised.folder, site.folder, ignore=shutil.ignore_patterns("mirror", "online.memory"))
+    for file in (site.key, site.key.with_name("online.pub")):
+        file.unlink()
+    initialised.ceremony.holders[0].store(site.folder).rename(site.key)
+    for file in site.folder.glob("*.pub"):
+        file.unlink()
+    done = site.init(code=3)
+    assert "is not one that the delegator of" in done.stderr
+    assert not site.mirror.exists()
+
+
+def test_init_leaves_what_is_there(site: Site) -> None:
+    before = sorted(site.mirror.rglob("*"))
+    assert "holds a mirror already" in site.init(code=2).stderr
+    assert sorted(site.mirror.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["status", "fsck", "refresh", "sync", "serve"])
+def test_no_mirror_there(command: str, site: Site) -> None:
+    (site.folder / "Cargo.lock").write_text("version = 4\n")
+    more = ["--port", "0"] if command == "serve" else []
+    done = site.carnet(command, "elsewhere", *more, code=2)
+    assert done.stderr.startswith("error: elsewhere holds no mirror\nhint: ")
+
+
+def test_sync_without_a_lock(site: Site) -> None:
+    done = site.carnet("sync", "mirror", "--lockfile", "nowhere", *site.secret, code=2)
+    assert done.stderr.startswith("error: there is no nowhere\nhint: ")
+    (site.folder / "bad.lock").write_bytes(b"\xff\x00")
+    done = site.carnet("sync", "mirror", "--lockfile", "bad.lock", *site.secret, code=1)
+    assert done.stderr.startswith("error: ")
+
+
+def test_sync_without_cargo(site: Site, registry: SparseRegistry) -> None:
+    (site.folder / "Cargo.lock").write_bytes(registry.lock("one-0.1.0"))
+    done = site.carnet("sync", "mirror", "--cargo", "no-such-cargo", *site.secret, code=2)
+    assert done.stderr.startswith("error: there is no no-such-cargo here\nhint: install Rust")
+
+
+def test_two_syncs_at_once(site: Site, registry: SparseRegistry) -> None:
+    """Both wait for one another and end well; the mirror is whole."""
+    with site.serving(*site.secret):
+        processes = []
+        for crate in ("one", "two"):
+            lock = site.folder / f"{crate}.lock"
+            lock.write_bytes(registry.lock(f"{crate}-0.1.0"))
+            command = [*CARNET, "mirror", "sync", "mirror", "--lockfile", str(lock), "--upstream", registry.index_url]
+            processes.append(subprocess.Popen(command, cwd=site.folder, stderr=subprocess.PIPE, text=True))
+        for process in processes:
+            assert process.stderr is not None
+            said = process.stderr.read()
+            process.stderr.close()
+            assert (process.wait(timeout=60), said) == (0, "")
+    assert "2 versions: no problem" in site.carnet("fsck", "mirror").stdout
