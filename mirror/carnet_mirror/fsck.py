@@ -6,7 +6,7 @@
 4. every role of the snapshot: its version, and signatures of those whom its delegator names;
 5. nothing newer was ever published than what the timestamp names;
 6. every crate: index file made from the state = index file on the disk = index file that is signed, and every tarball;
-7. every target that claimed crates list.
+7. every target that claimed crates list, and that their index lines are the ones their maintainers signed.
 
 Nothing is repaired: what is damaged has to be looked at by a person first.
 """
@@ -41,6 +41,7 @@ from carnet.paths import (
 from carnet_mirror.published import MAX_ROLE_FILE, Published
 from carnet_mirror.records import RawVersion, StoredFile
 from carnet_mirror.store import Store
+from carnet_verifier.claimed import judge_index, read_signed
 from carnet_verifier.local import ReadFetcher
 from carnet_verifier.refresh import read_repository
 from carnet_verifier.repository import TrustedRepository
@@ -153,10 +154,19 @@ def _check_files(store: Store, report: FsckReport, progress: Progress) -> dict[s
 
 
 def _check_claims(report: FsckReport, repository: TrustedRepository, roles: _Roles) -> None:
-    names = [CrateName(role.partition(".")[2]) for role in roles.targets if role.startswith("owner.")]
-    for name in names:
+    """What a client demands of a claimed crate: exact delegations, and the index lines that were signed."""
+    for name in (CrateName(role.partition(".")[2]) for role in roles.targets if role.startswith("owner.")):
         try:
-            repository.claim(name)
+            claim = repository.claim(name)
+            target = repository.find_targets([index_path(name)])[index_path(name)]
+            if claim is None or target is None:
+                continue
+            index = IndexFile.from_bytes(repository.download(target), name)
+            for judged in judge_index(read_signed(claim), index):
+                if judged.refusal is not None:
+                    report.add(str(judged.line.id), judged.refusal)
+                elif judged.note is not None:
+                    report.notes.append(f"{judged.line.id}: {judged.note}")
         except CarnetError as error:
             report.add(f"owner.{name}", error)
 

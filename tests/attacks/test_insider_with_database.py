@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.claims import World
+from tests.support.claims import World, with_dependency
 from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, make_mirror, quiet
 
@@ -298,3 +298,21 @@ def test_a_version_put_beside_claimed_ones_is_found(claimed: World) -> None:
         connection.execute("UPDATE versions SET version = '6.6.6' WHERE version = '1.0.0'")
     connection.close()
     assert check_world(claimed).problems
+
+
+def test_stolen_online_keys_do_not_make_a_forgery_sound(claimed: World) -> None:
+    """The index is signed anew, and the database made to fit: the maintainers' signatures still say something else."""
+    claimed.publish_index(lambda index: [with_dependency(line) for line in index.lines])
+    data = claimed.index().to_bytes()
+    with sqlite3.connect(claimed.store.directory / DATABASE) as connection:
+        connection.execute(
+            "UPDATE crates SET index_sha256 = ? WHERE canonical = 'demo'", (hashlib.sha256(data).hexdigest(),)
+        )
+        for line in claimed.index().lines:
+            values = (line.to_bytes(), str(line.id.version))
+            connection.execute("UPDATE versions SET line = ? WHERE canonical = 'demo' AND version = ?", values)
+    connection.close()
+    found = check_world(claimed).problems
+    assert {"demo@0.9.0", "demo@1.0.0"} <= {
+        one.where for one in found if "not the one that was written" not in one.what
+    }
