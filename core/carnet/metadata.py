@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 from carnet import paths, strictjson
 from carnet.errors import FormatError, ThresholdNotMet
@@ -34,7 +36,7 @@ _ROLE_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9_]+)*\Z")
 _TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RoleKeys:
     """Who may sign a role, and how many of them must (TUF 4.3, `keyids` and `threshold`).
 
@@ -73,6 +75,14 @@ class RoleKeys:
             f"{what} is signed by {len(found)} of its {len(self.keys)} keys, {self.threshold} are needed (TUF {step})"
         )
 
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """Digest of who decides and how: equal for equal key ids, key material and threshold, in whatever order."""
+        digests = sorted(
+            hashlib.sha256(f"{key.keyid}\0{key.scheme}\0".encode() + key.material).digest() for key in self.keys
+        )
+        return hashlib.sha256(b"".join([self.threshold.to_bytes(8, "big"), *digests])).digest()
+
     def same_as(self, other: RoleKeys) -> bool:
         """Whether the same people decide in the same way: equal key material and threshold."""
         return self.threshold == other.threshold and {key.material for key in self.keys} == {
@@ -80,8 +90,7 @@ class RoleKeys:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class MetaFile:
+class MetaFile(NamedTuple):
     """What snapshot or timestamp says of one metadata file (TUF 4.4).
 
     Attributes:
@@ -92,11 +101,10 @@ class MetaFile:
 
     version: int
     length: int | None = None
-    hashes: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class TargetFile:
+class TargetFile(NamedTuple):
     """What a targets role says of one target (TUF 4.5).
 
     Attributes:
@@ -107,7 +115,7 @@ class TargetFile:
 
     length: int
     hashes: Mapping[str, str]
-    custom: JsonObject = field(default_factory=dict)
+    custom: JsonObject
 
     @property
     def sha256(self) -> str:
@@ -321,12 +329,18 @@ def parse_role(
         FormatError: Anything that is not well-formed metadata of that type.
     """
     what = what or role_type.TYPE
-    document = strictjson.parse_object(data, what, max_bytes=max_bytes)
+    parsed, is_canonical = strictjson.parse_and_compare(data, what, max_bytes=max_bytes)
     try:
+        document = _object(parsed, "the file")
         signed = _object(document.get("signed"), "signed")
         # Canonical JSON of the parse is the signed message by definition; the strict parser has made sure that the
         # file has one reading only.
-        message = strictjson.canonical(signed, what)
+        if is_canonical and len(document) == 2 and "signatures" in document:
+            # Then the file is `{"signatures":...,"signed":...}`, and the message stands in it.
+            before = len(b'{"signatures":,"signed":') + len(strictjson.canonical(document["signatures"], what))
+            message = data[before:-1]
+        else:
+            message = strictjson.canonical(signed, what)
         signatures = _signatures(document.get("signatures"))
         role = cast(RoleT, _read(role_type, signed, profile))
     except FormatError as error:
@@ -368,6 +382,7 @@ def _read(role_type: type[Signed], signed: JsonObject, profile: Profile) -> Sign
     return reader(common, signed, profile)  # type: ignore[no-any-return]
 
 
+_KnownKeys = dict[tuple[tuple[str, ...], int], RoleKeys]
 _Common = tuple[int, datetime, str, JsonObject]
 
 
@@ -442,15 +457,18 @@ def _delegations(value: Any, profile: Profile) -> Delegations:
     if succinct is not None:
         return Delegations({}, _succinct(_object(succinct, "succinct_roles"), keys, profile))
     found: dict[str, DelegatedRole] = {}
+    known: _KnownKeys = {}
     for entry in _list(roles, "delegations.roles"):
-        role = _delegated_role(_object(entry, "a delegation"), keys, profile)
+        role = _delegated_role(_object(entry, "a delegation"), keys, profile, known)
         if role.name in found:
             raise FormatError(f"delegates to {role.name[:80]!a} twice")
         found[role.name] = role
     return Delegations(found)
 
 
-def _delegated_role(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile) -> DelegatedRole:
+def _delegated_role(
+    entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile, known: _KnownKeys
+) -> DelegatedRole:
     name = check_role_name(_string(entry.get("name"), "a delegation's name"), profile)
     terminating = entry.get("terminating")
     if not isinstance(terminating, bool):
@@ -460,7 +478,7 @@ def _delegated_role(entry: JsonObject, keys: Mapping[str, PublicKey], profile: P
         raise FormatError(f"delegation to {name[:80]!a} needs either paths or path_hash_prefixes")
     if profile is Profile.PRODUCT and patterns is None:
         raise FormatError(f"delegation to {name[:80]!a} is by path_hash_prefixes, which carnet does not use")
-    signers = _role_keys(entry, keys, profile)
+    signers = _role_keys(entry, keys, profile, known)
     if patterns is not None:
         return DelegatedRole(name, signers, terminating, _strings(patterns, "paths"))
     listed = _strings(prefixes, "path_hash_prefixes")
@@ -489,13 +507,17 @@ def _keys(value: Any, profile: Profile) -> dict[str, PublicKey]:
     return keys
 
 
-def _role_keys(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile) -> RoleKeys:
-    keyids = _strings(entry.get("keyids"), "keyids")
-    if len(set(keyids)) != len(keyids):
-        raise FormatError("a role lists a key id twice")
-    threshold = entry.get("threshold")
+def _role_keys(
+    entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile, known: _KnownKeys | None = None
+) -> RoleKeys:
+    """The keys of a role; delegations to the same people share one value, when `known` is kept between calls."""
+    keyids, threshold = _strings(entry.get("keyids"), "keyids"), entry.get("threshold")
     if type(threshold) is not int:
         raise FormatError("a threshold is not an integer")
+    if known is not None and (keyids, threshold) in known:
+        return known[keyids, threshold]
+    if len(set(keyids)) != len(keyids):
+        raise FormatError("a role lists a key id twice")
     role = RoleKeys(tuple(keys[keyid] for keyid in keyids if keyid in keys), threshold)
     if profile is Profile.PRODUCT:
         if len(role.keys) != len(keyids):
@@ -504,6 +526,8 @@ def _role_keys(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profil
             raise FormatError("a role lists one key under two ids")
         if threshold > len(keyids):
             raise FormatError(f"a threshold of {threshold} cannot be met by {len(keyids)} keys")
+    if known is not None:
+        known[keyids, threshold] = role
     return role
 
 
@@ -531,8 +555,8 @@ def _meta_file(value: Any, name: str) -> MetaFile:
     length = value.get("length")
     if length is not None and (type(length) is not int or length < 0):
         raise FormatError(f"meta for {name[:80]!a}: length is not a size")
-    hashes = value.get("hashes")
-    return MetaFile(_version(value.get("version")), length, {} if hashes is None else _hashes(hashes, name))
+    version, hashes = _version(value.get("version")), value.get("hashes")
+    return MetaFile(version, length) if hashes is None else MetaFile(version, length, _hashes(hashes, name))
 
 
 def _target_file(value: Any, path: str, profile: Profile) -> TargetFile:

@@ -25,6 +25,7 @@ MAX_DEPTH = 64
 """Objects and lists inside one another; TUF and in-toto metadata stay below 12."""
 
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+_FLOAT = re.compile(rb"(?:^|[\[:,])-?[0-9]+[.eE]")
 _CONTAINERS = frozenset((dict, list))
 _ESCAPE = re.compile(rb"\\(?:u00([01][0-9a-f])|([btnfr\"\\]))")
 _CONTROL = {b"b": b"\b", b"t": b"\t", b"n": b"\n", b"f": b"\f", b"r": b"\r"}
@@ -45,18 +46,30 @@ def parse(data: bytes, what: str, *, max_bytes: int) -> Json:
         FormatError: Too large, not UTF-8, not JSON, a duplicate key, a float or NaN, an integer past 64 bits, a lone
             surrogate, or nested deeper than `MAX_DEPTH`.
     """
+    return parse_and_compare(data, what, max_bytes=max_bytes)[0]
+
+
+def parse_and_compare(data: bytes, what: str, *, max_bytes: int) -> tuple[Json, bool]:
+    """As `parse`; also says whether the bytes are the canonical JSON of their value.
+
+    Raises:
+        FormatError: As `parse`.
+    """
     if len(data) > max_bytes:
         raise FormatError(f"{what} is larger than {max_bytes} bytes")
     try:
         # Signed files are mostly canonical already. If writing the parse again gives the same bytes, then nothing was
-        # dropped or folded by the parser: no duplicate key, no float, no odd number can have been in there.
+        # dropped or folded by the parser: no duplicate key and no odd number can have been in there. A float can, and
+        # a number with a fraction or an exponent is looked for in the bytes; what only looks like one is no harm.
         value = orjson.loads(data)
-        if canonical(value, what) == data:
-            _check_depth(value, what)
-            return value  # type: ignore[no-any-return]
+        if _FLOAT.search(data) is None and _encode(value, what) == data:
+            # Each level of nesting opens with a bracket, so few brackets are proof enough.
+            if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+                _check_depth(value, what)
+            return value, True
     except (orjson.JSONDecodeError, RecursionError, FormatError):
         pass  # the careful parser below decides, and says why
-    return _parse_carefully(data, what)
+    return _parse_carefully(data, what), False
 
 
 def parse_object(data: bytes, what: str, *, max_bytes: int) -> JsonObject:
@@ -82,6 +95,10 @@ def canonical(value: Any, what: str = "value") -> bytes:
         FormatError: The value holds something that canonical JSON has no form for.
     """
     _check_types(value, what)
+    return _encode(value, what)
+
+
+def _encode(value: Any, what: str) -> bytes:
     try:
         encoded = orjson.dumps(
             value,

@@ -281,7 +281,7 @@ def _check_index_path(path: str) -> str:
 def _new_targets(listed: Mapping[str, TargetFile], offered: Mapping[str, bytes]) -> dict[str, tuple[TargetFile, bytes]]:
     found = {}
     for path, data in offered.items():
-        target = TargetFile(len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+        target = TargetFile(len(data), {"sha256": hashlib.sha256(data).hexdigest()}, {})
         if listed.get(path) != target:
             found[path] = (target, data)
     return found

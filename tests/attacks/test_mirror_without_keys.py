@@ -8,7 +8,6 @@ import pytest
 from tests.support.simulator import DAY, NOW, Simulator
 
 from carnet.errors import (
-    CarnetError,
     ExpiredMetadata,
     FormatError,
     MetadataError,
@@ -246,24 +245,41 @@ def files(trust: TrustDirectory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (trust.path / "metadata").iterdir()}
 
 
-@pytest.mark.parametrize("role", ["root", "timestamp", "snapshot", "targets", "index-1", "claims-8b"])
+@pytest.mark.parametrize("role", ["timestamp", "snapshot", "targets", "index-1", "claims-8b"])
 def test_a_cache_that_someone_else_wrote_is_not_believed(trust: TrustDirectory, sim: Simulator, role: str) -> None:
     look(trust, sim)
-    place = trust.path / "metadata" / f"{role}.json"
-    good = place.read_bytes()
-    assert good in sim.files.values()
+    good = sim.files[sim.path(role)]
     bad = good.replace(b'"expires":"202', b'"expires":"203')
     assert bad != good
-    place.write_bytes(bad)
-    if role in ("targets", "index-1", "claims-8b"):  # only a cache: fetched again
-        assert look(trust, sim)[1] == SERDE
-        assert place.read_bytes() == good
-    elif role == "root":
-        with pytest.raises(CarnetError):
-            look(trust, sim)
-    else:  # what its keys did not sign protects from nothing, and is replaced
-        assert look(trust, sim)[1] == SERDE
-        assert place.read_bytes() == good
+    file = f"{role}.json" if role in ("timestamp", "snapshot") else "delegated.pack"
+    place = trust.path / "metadata" / file
+    kept = place.read_bytes()
+    assert kept.count(good) == 1
+    place.write_bytes(kept.replace(good, bad))
+    sim.asked()
+    assert look(TrustDirectory.open(trust.path), sim)[1] == SERDE
+    assert sim.path(role) in sim.asked()
+    assert good in place.read_bytes()
+    assert bad not in place.read_bytes()
+
+
+def test_a_root_that_someone_else_wrote_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
+    look(trust, sim)
+    place = trust.path / "metadata" / "root.json"
+    place.write_bytes(place.read_bytes().replace(b'"expires":"2028-02', b'"expires":"2038-01'))
+    with pytest.raises(ThresholdNotMet):
+        look(TrustDirectory.open(trust.path), sim)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 14, 20, 200, -1, -100])
+def test_a_cache_that_is_torn_is_none(trust: TrustDirectory, sim: Simulator, cut: int) -> None:
+    look(trust, sim)
+    place = trust.path / "metadata" / "delegated.pack"
+    whole = place.read_bytes()
+    for torn in (whole[:cut], whole[:cut] + b"\0" * 50, b"9" * 100 + whole, whole + b"x"):
+        place.write_bytes(torn)
+        assert look(TrustDirectory.open(trust.path), sim)[1] == SERDE
+        assert len(place.read_bytes()) == len(whole) or torn == whole
 
 
 def test_a_warm_run_fetches_only_what_changed(trust: TrustDirectory, sim: Simulator) -> None:

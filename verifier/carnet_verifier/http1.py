@@ -12,7 +12,7 @@ import select
 import socket
 import time
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from carnet.errors import TransportError
 
@@ -25,8 +25,7 @@ _LENGTH = re.compile(rb"[0-9]{1,15}\Z")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00\r\n]*)?\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What an HTTP fetch may cost.
 
     Attributes:
@@ -44,8 +43,7 @@ class Limits:
     connections: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Whom to connect to."""
 
     tls: bool
@@ -59,8 +57,7 @@ class Origin:
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A complete response.
 
     Attributes:

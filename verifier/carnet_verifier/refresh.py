@@ -93,7 +93,7 @@ def update(
         TransportError: A file could not be fetched.
         StorageError: What was kept is damaged, or the disk failed.
     """
-    trusted = TrustedRoles(root, now=now, profile=profile)  # 1.
+    trusted = TrustedRoles(root, now=now, profile=profile, proofs=store.proofs)  # 1.
     for _ in range(MAX_NEW_ROOTS):  # 2.
         try:
             data = fetcher.get(_metadata(paths.ROOT, trusted.root.signed.version + 1), max_bytes=MAX_ROOT)

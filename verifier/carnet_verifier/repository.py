@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from carnet import paths
 from carnet.claim import SeenOwners
@@ -43,8 +43,7 @@ _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedTarget:
+class TrustedTarget(NamedTuple):
     """What verified metadata says of one target.
 
     Attributes:
@@ -105,6 +104,7 @@ class TrustedRepository:
         # signed it depends on who delegates to it, and is checked for each delegator.
         self._roles: dict[str, Envelope[Targets]] = {}
         self._signed: set[tuple[str | None, str]] = set()
+        self._files: dict[bytes, tuple[MetaFile, Envelope[Targets]]] = {}
         self._stored: set[str] = set()
         self._failed: dict[str, CarnetError] = {}
         self._laid_on_top: dict[str, bytes] = {}
@@ -352,8 +352,7 @@ class TrustedRepository:
         """
         store = MemoryStore()
         with self._lock:
-            for name, envelope in self._roles.items():
-                store.cache(name, envelope.raw)
+            store.cache({name: envelope.raw for name, envelope in self._roles.items()})
         proposed = TrustedRepository(self._trusted.with_meta(meta), store, self._fetcher, memory)
         proposed._laid_on_top.update(targets)
         for name, data in roles.items():
@@ -376,6 +375,7 @@ class TrustedRepository:
                         except _Missing as needs:
                             missing.update(dict.fromkeys(needs.roles))
                 if not missing:
+                    self._store.flush()
                     return {key: found[key] for key in look_ups}
                 self._supply(list(missing))
 
@@ -406,13 +406,14 @@ class TrustedRepository:
                 del self._roles[name]
                 raise _Missing([name]) from None
             if name not in self._stored:
-                self._store.cache(name, envelope.raw)
+                self._store.cache({name: envelope.raw})
                 self._stored.add(name)
             self._signed.add((delegator, name))
         return envelope.signed
 
     def _supply(self, names: Sequence[str]) -> None:
-        to_fetch = []
+        """Read or fetch roles; what is wrong with one is raised when a look-up comes to it, which may be never."""
+        to_fetch: dict[object, list[str]] = {}
         for name in names:
             # A role that was read from disk once and found wanting is in `_stored` and comes from the network now.
             stored = None if name in self._stored else self._store.read(name)
@@ -423,21 +424,31 @@ class TrustedRepository:
                     continue
                 except (FormatError, MetadataError):
                     pass  # an older version, or damaged: it is only a cache
-            to_fetch.append(name)
-        self._stored.difference_update(to_fetch)
-        answers = self._fetcher.get_many([(self._role_url(name), self._most(name)) for name in to_fetch])
-        for name, answer in zip(to_fetch, answers, strict=True):
-            # Raised when a look-up comes to the role: one that was only fetched ahead may never be needed.
-            if isinstance(answer, TransportError):
-                self._failed[name] = answer
-                continue
-            try:
-                self._accept(name, answer)
-            except (FormatError, MetadataError) as error:
-                self._failed[name] = error
+            # Roles that the snapshot gives the same digest are the same file (most shards of claims are empty, and
+            # signed together): it is fetched once.
+            meta = self._trusted.meta(name)
+            to_fetch.setdefault((meta.version, *meta.hashes.items()) if meta.hashes else name, []).append(name)
+        groups = list(to_fetch.values())
+        answers = self._fetcher.get_many([(self._role_url(group[0]), self._most(group[0])) for group in groups])
+        for group, answer in zip(groups, answers, strict=True):
+            for name in group:
+                self._stored.discard(name)
+                if isinstance(answer, TransportError):
+                    self._failed[name] = answer
+                    continue
+                try:
+                    self._accept(name, answer)
+                except (FormatError, MetadataError) as error:
+                    self._failed[name] = error
 
     def _accept(self, name: str, data: bytes) -> None:
-        envelope = self._trusted.read_targets(name, data, self._trusted.meta(name))
+        meta = self._trusted.meta(name)
+        known = self._files.get(data)
+        if known is not None and known[0] == meta:
+            envelope = known[1]
+        else:
+            envelope = self._trusted.read_targets(name, data, meta)
+            self._files[data] = (meta, envelope)
         if self._trusted.profile is Profile.PRODUCT:
             check_structure(name, envelope.signed)
         if name in self._roles:

@@ -4,18 +4,16 @@
 
     trust.json        the repository's URL
     pinned-root.json  the root that the user chose to trust; never changed
-    metadata/         last trusted files, byte for byte, by role: root.json, timestamp.json, snapshot.json, ...
+    metadata/         last trusted files, byte for byte: root.json, timestamp.json, snapshot.json; the rest in one pack
     seen.json         time of the last refresh; of each crate the highest level and the last owners
     lock
 
 Everything that protects against going back (root, timestamp, snapshot, `seen.json`) is durable before it is acted on.
-The other roles are a cache: a version of them counts only as the snapshot names it, and what lies here is verified
-again, signatures and all, whenever it is read.
+The other roles are a cache (`carnet_verifier.cache`): a version of them counts only as the snapshot names it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import threading
@@ -37,7 +35,13 @@ _MAX_SEEN = 64_000_000
 
 
 class MetadataStore(Protocol):
-    """Where the files that were trusted last are kept, by role."""
+    """Where the files that were trusted last are kept, by role.
+
+    Attributes:
+        proofs: Digests that stand for verified signatures; see `carnet_verifier.workflow.TrustedRoles`.
+    """
+
+    proofs: set[bytes]
 
     def read(self, role: str) -> bytes | None:
         """The file, or None when there is none that can be read."""
@@ -47,8 +51,12 @@ class MetadataStore(Protocol):
         """Replace a file, durably: it is a memory that protects against going back."""
         ...
 
-    def cache(self, role: str, data: bytes) -> None:
-        """Replace a file, atomically, without waiting for the disk: it can be fetched again."""
+    def cache(self, files: Mapping[str, bytes]) -> None:
+        """Replace files of delegated roles, without waiting for the disk: they can be fetched again."""
+        ...
+
+    def flush(self) -> None:
+        """What was cached and proved so far is there for the next run."""
         ...
 
 
@@ -57,6 +65,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._files: dict[str, bytes] = {}
+        self.proofs: set[bytes] = set()
 
     def read(self, role: str) -> bytes | None:
         """See `MetadataStore.read`."""
@@ -66,9 +75,12 @@ class MemoryStore:
         """See `MetadataStore.keep`."""
         self._files[role] = data
 
-    def cache(self, role: str, data: bytes) -> None:
+    def cache(self, files: Mapping[str, bytes]) -> None:
         """See `MetadataStore.cache`."""
-        self._files[role] = data
+        self._files.update(files)
+
+    def flush(self) -> None:
+        """See `MetadataStore.flush`."""
 
 
 class MetadataDirectory:
@@ -76,7 +88,7 @@ class MetadataDirectory:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._folder = str(path)
+        self.proofs: set[bytes] = set()
 
     def read(self, role: str) -> bytes | None:
         """See `MetadataStore.read`."""
@@ -89,18 +101,13 @@ class MetadataDirectory:
         """See `MetadataStore.keep`."""
         durable.write_file(self._file(role), data)
 
-    def cache(self, role: str, data: bytes) -> None:
+    def cache(self, files: Mapping[str, bytes]) -> None:
         """See `MetadataStore.cache`."""
-        target = f"{self._folder}/{paths.role_file(role)}.json"
-        temporary = f"{self._folder}/.carnet-{os.getpid()}-{threading.get_ident()}"
-        try:
-            with open(temporary, "wb") as file:  # noqa: PTH123  -- hundreds of these in a run: Path costs more
-                file.write(data)
-            os.replace(temporary, target)  # noqa: PTH105
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
-            raise StorageError(f"{target}: {(error.strerror or 'cannot be written').lower()}") from error
+        for role, data in files.items():
+            durable.write_file(self._file(role), data)
+
+    def flush(self) -> None:
+        """See `MetadataStore.flush`; nothing is put off here."""
 
     def _file(self, role: str) -> Path:
         return self._path / f"{paths.role_file(role)}.json"
@@ -118,7 +125,9 @@ class TrustDirectory:
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self.url = url
-        self.metadata = MetadataDirectory(path / "metadata")
+        from carnet_verifier.cache import PackedDirectory
+
+        self.metadata = PackedDirectory(path / "metadata")
         self._depth = 0
         self._thread_lock = threading.RLock()
 

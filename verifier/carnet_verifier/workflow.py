@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from carnet import paths
 from carnet.errors import (
@@ -61,6 +62,8 @@ class TrustedRoles:
         root: The root file that the user pinned, or that was trusted last.
         now: The time that expiries are compared with (TUF 5.1).
         profile: Which keys and names are accepted.
+        proofs: Digests of signatures that were verified before, and where new ones go. A proof is the digest of a file
+            with the keys and the threshold that it met; whoever hands them in vouches for them.
 
     Attributes:
         root: The newest trusted root.
@@ -72,11 +75,14 @@ class TrustedRoles:
         ThresholdNotMet: It is not signed by its own threshold.
     """
 
-    def __init__(self, root: bytes, *, now: datetime, profile: Profile = Profile.PRODUCT) -> None:
+    def __init__(
+        self, root: bytes, *, now: datetime, profile: Profile = Profile.PRODUCT, proofs: set[bytes] | None = None
+    ) -> None:
         self.now = now
         self.profile = profile
+        self._proofs = set() if proofs is None else proofs
         self.root = self._parse(root, Root, MAX_ROOT)
-        self._signers(paths.ROOT).check(self.root, "root", "5.2")
+        self._demand(self._signers(paths.ROOT), self.root, "root", "5.2")
         self._timestamp: Envelope[Timestamp] | None = None
         self._snapshot: Envelope[Snapshot] | None = None
         self._old_timestamp: Envelope[Timestamp] | None = None
@@ -102,8 +108,9 @@ class TrustedRoles:
             MetadataMismatch: Its version is not exactly the next one.
         """
         new = self._parse(data, Root, MAX_ROOT)
-        self._signers(paths.ROOT).check(new, f"root version {new.signed.version}, by the keys before it,", "5.3.4")
-        new.signed.roles[paths.ROOT].check(new, f"root version {new.signed.version}", "5.3.4")
+        what = f"root version {new.signed.version}"
+        self._demand(self._signers(paths.ROOT), new, f"{what}, by the keys before it,", "5.3.4")
+        self._demand(new.signed.roles[paths.ROOT], new, what, "5.3.4")
         expected = self.root.signed.version + 1
         if new.signed.version != expected:  # 5.3.5
             raise MetadataMismatch(f"root has version {new.signed.version}, not {expected} (TUF 5.3.5)")
@@ -134,7 +141,7 @@ class TrustedRoles:
             return None
         envelope = self._parse(data, role_type, max_bytes)
         try:
-            self._signers(role_type.TYPE).check(envelope, role_type.TYPE, "5.3.11")
+            self._demand(self._signers(role_type.TYPE), envelope, role_type.TYPE, "5.3.11")
         except ThresholdNotMet:
             return None
         return envelope
@@ -154,7 +161,7 @@ class TrustedRoles:
             ExpiredMetadata: Its time is over: the mirror may be holding back newer ones.
         """
         new = self._parse(data, Timestamp, MAX_TIMESTAMP)
-        self._signers(paths.TIMESTAMP).check(new, "timestamp", "5.4.2")
+        self._demand(self._signers(paths.TIMESTAMP), new, "timestamp", "5.4.2")
         old = self._old_timestamp
         if old is not None:
             if new.signed.version < old.signed.version:  # 5.4.3.1
@@ -207,7 +214,7 @@ class TrustedRoles:
         meta = self.snapshot_meta
         check_promise(data, meta, "snapshot", "5.5.2")
         new = self._parse(data, Snapshot, MAX_SNAPSHOT)
-        self._signers(paths.SNAPSHOT).check(new, "snapshot", "5.5.3")
+        self._demand(self._signers(paths.SNAPSHOT), new, "snapshot", "5.5.3")
         if new.signed.version != meta.version:
             raise MetadataMismatch(
                 f"snapshot has version {new.signed.version}, and the timestamp names {meta.version} (TUF 5.5.4)"
@@ -271,9 +278,16 @@ class TrustedRoles:
             signers = delegator.delegations.signers_of(role) if delegator.delegations is not None else None
         if signers is None:
             raise MetadataMismatch(f"nobody delegates to the role {role[:80]!a} (TUF 5.6.7)")
-        signers.check(envelope, role if delegator is None else f"role {role[:80]}", "5.6.3")
+        self._demand(signers, envelope, role if delegator is None else f"role {role[:80]}", "5.6.3")
 
     # --- inside ---
+
+    def _demand(self, signers: RoleKeys, envelope: Envelope[Any], what: str, step: str) -> None:
+        """Demand a threshold, and remember that this file met these keys' threshold: it always will."""
+        proof = hashlib.sha256(b"signed\0" + signers.fingerprint + hashlib.sha256(envelope.raw).digest()).digest()
+        if proof not in self._proofs:
+            signers.check(envelope, what, step)
+            self._proofs.add(proof)
 
     def _signers(self, role: str) -> RoleKeys:
         return self.root.signed.roles[role]

@@ -1,0 +1,106 @@
+"""What a client keeps only to be fast: files of delegated roles, and which signatures it has verified.
+
+One file holds both, because a lock needs hundreds of roles and a warm run should open one file for them. It is written
+atomically and without waiting for the disk; when it is missing, torn or of another making, everything is fetched and
+verified again.
+
+A *proof* is the digest of a role file together with the keys and the threshold that its delegator demanded. That these
+bytes meet that demand never changes, so it is not worked out twice. Everything else (length and hash, version, expiry,
+structure, who delegates) is checked at every run. Proofs are as safe as the root beside them: whoever can write here
+can replace that too. See docs/adr/0002-tuf-client.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from carnet import paths
+from carnet.errors import StorageError
+from carnet_verifier.trust import MetadataDirectory
+
+_HEAD = b"carnet pack 1\n"
+"""Another number makes older packs unread: raise it when what a proof stands for changes."""
+_MAX_PACK = 256_000_000
+_MAX_PROOFS = 100_000
+_DURABLE = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT)
+
+
+class PackedDirectory(MetadataDirectory):
+    """A folder for root, timestamp and snapshot, and one file in it for all other roles.
+
+    Attributes:
+        proofs: Digests of verified signatures, those of earlier runs included.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._pack = f"{path}/delegated.pack"
+        self._roles: dict[str, bytes] = {}
+        self._changed = False
+        with contextlib.suppress(OSError, ValueError), open(self._pack, "rb") as file:  # noqa: PTH123  -- start-up time
+            self.proofs, self._roles = _unpack(file.read(_MAX_PACK))
+        self._known = frozenset(self.proofs)
+
+    def read(self, role: str) -> bytes | None:
+        """See `MetadataStore.read`."""
+        return super().read(role) if role in _DURABLE else self._roles.get(role)
+
+    def cache(self, files: Mapping[str, bytes]) -> None:
+        """See `MetadataStore.cache`."""
+        self._roles.update(files)
+        self._changed = self._changed or bool(files)
+
+    def flush(self) -> None:
+        """See `MetadataStore.flush`."""
+        if not self._changed and self.proofs == self._known:
+            return
+        if len(self.proofs) > _MAX_PROOFS:
+            self.proofs.clear()
+        together: dict[bytes, list[str]] = {}
+        for role, data in self._roles.items():
+            together.setdefault(data, []).append(role)
+        parts = [_HEAD, b"%d\n" % len(self.proofs), *self.proofs]
+        for data, names in together.items():
+            parts += [f"{len(data)} {' '.join(names)}\n".encode(), data, b"\n"]
+        written = b"".join(parts)
+        if len(written) <= _MAX_PACK:
+            _replace(self._pack, written)
+        self._known, self._changed = frozenset(self.proofs), False
+
+
+def _unpack(data: bytes) -> tuple[set[bytes], dict[str, bytes]]:
+    """Read a pack; ValueError when it is not whole."""
+    if not data.startswith(_HEAD):
+        raise ValueError
+    at = len(_HEAD)
+    end = data.index(b"\n", at)
+    count = int(data[at:end])
+    at = end + 1 + 32 * count
+    if not 0 <= count <= _MAX_PROOFS or at > len(data):
+        raise ValueError
+    proofs = {data[place : place + 32] for place in range(end + 1, at, 32)}
+    roles: dict[str, bytes] = {}
+    while at < len(data):
+        end = data.index(b"\n", at)
+        length, *names = data[at:end].decode("ascii").split(" ")
+        at = end + 1 + int(length)
+        if int(length) < 0 or data[at : at + 1] != b"\n":
+            raise ValueError
+        roles.update(dict.fromkeys(names, data[end + 1 : at]))
+        at += 1
+    return proofs, roles
+
+
+def _replace(place: str, data: bytes) -> None:
+    temporary = f"{place}-{os.urandom(8).hex()}"
+    try:
+        with open(temporary, "wb") as file:  # noqa: PTH123
+            file.write(data)
+        os.replace(temporary, place)  # noqa: PTH105
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise StorageError(f"{place}: {(error.strerror or 'cannot be written').lower()}") from error
