@@ -153,6 +153,38 @@ def merge(folder: Path, others: tuple[Path, ...], insecure_example_keys: bool) -
 
 @command.command()
 @_folder
+@click.argument("url")
+@_insecure
+def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
+    """Bring DIR up to what the repository at URL has published, verified from the newest root in DIR on.
+
+    Claims change the shards between two ceremonies: do this before `carnet root rotate`.
+
+    \b
+    carnet root update ceremony https://mirror.example
+    """
+    from carnet import durable
+    from carnet_signer import ceremony, ceremony_folder
+    from carnet_verifier.fetch import HttpFetcher
+    from carnet_verifier.refresh import read_repository
+
+    found = ceremony_folder.read(folder)
+    with HttpFetcher(url) as fetcher:
+        repository = read_repository(ceremony.newest_final_root(found), fetcher, now=_now())
+        with output.progress("fetching", len(ceremony.OFFLINE_ROLES)) as progress:
+            published = {}
+            for role in ceremony.OFFLINE_ROLES[1:]:
+                published[role] = repository.role(role)
+                progress.update(1)
+    made = ceremony.take_published(found, repository.trusted.root, published)
+    _warn(ceremony_folder.overlay(found, made), insecure_example_keys)
+    durable.write_files(folder, made)
+    output.note(f"took {len(made)} files over from {url}")
+    _next(folder, ceremony_folder.read(folder))
+
+
+@command.command()
+@_folder
 @output.message_format
 @_insecure
 def status(folder: Path, message_format: output.MessageFormat, insecure_example_keys: bool) -> None:
@@ -312,7 +344,10 @@ def _next_command(folder: Path, found: Ceremony) -> str:
     place = shlex.quote(str(folder))
     pending = found.pending()
     if not pending:
-        return f"carnet mirror init --ceremony {place}"
+        first = all(found.latest(role).signed.version == 1 for role in ceremony.OFFLINE_ROLES)
+        if first:
+            return f"carnet mirror init MIRROR --ceremony {place} --online-key ONLINE"
+        return f"carnet mirror refresh MIRROR --ceremony {place}"
     missing = {
         key.keyid: key
         for role in pending

@@ -395,6 +395,48 @@ def merge(ours: Ceremony, theirs: Ceremony) -> dict[str, bytes]:
     return made
 
 
+def newest_final_root(ceremony: Ceremony) -> bytes:
+    """The newest root that its own holders have signed: what a repository is looked at from.
+
+    Raises:
+        SigningError: There is none.
+    """
+    for version in sorted(ceremony.files[paths.ROOT], reverse=True):
+        envelope = ceremony.files[paths.ROOT][version]
+        quorum = as_root(envelope).roles[paths.ROOT]
+        if len(keys.signers(quorum.keys, envelope.signatures, envelope.message)) >= quorum.threshold:
+            return envelope.raw
+    raise SigningError("no root in the ceremony has its signatures yet")
+
+
+def take_published(
+    ceremony: Ceremony, root: Envelope[Root], published: Mapping[str, Envelope[Targets]]
+) -> dict[str, bytes]:
+    """The published files that a ceremony lacks, by file name; next versions that nobody has signed give way.
+
+    Args:
+        ceremony: Ours.
+        root: The newest root, verified.
+        published: The other offline roles by name, verified.
+
+    Raises:
+        SigningError: Holders have signed another file of a version than the one that was published.
+    """
+    made = {}
+    files: dict[str, Envelope[Signed]] = {paths.ROOT: root, **published}
+    for role, envelope in files.items():
+        version = envelope.signed.version
+        known = ceremony.files.get(role, {}).get(version)
+        if known is None or (known.message != envelope.message and not known.signatures):
+            made[paths.metadata_name(role, version)] = envelope.raw
+        elif known.message != envelope.message:
+            raise SigningError(
+                f"version {version} of {role} was published with other content than what is signed here",
+                hint="delete it with its signatures, update again, and make the next version from that",
+            )
+    return made
+
+
 def _valid(ceremony: Ceremony, role: str, signatures: Iterable[Signature]) -> list[Signature]:
     """The signatures that are somebody's who is asked for, one for each key."""
     message = ceremony.latest(role).message

@@ -4,14 +4,24 @@ import io
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
-from tests.support.ceremony import PASSPHRASE, make_key
+from tests.support.ceremony import PASSPHRASE, DirectOnlineSigner, make_key, sign_role
+from tests.support.changes import signed_of
 from tests.support.command import done, refused
+from tests.support.publication import FolderPublication
 
 from carnet.example_keys import EXAMPLE_MATERIAL
 from carnet_signer import keyring
+from carnet_signer.ceremony_folder import finished
+from carnet_signer.publish import Change, publish
 
 PEOPLE = ("alice", "bob", "carol")
 REPOSITORY = Path(__file__).parents[2]
@@ -176,6 +186,47 @@ def test_example_keys_are_refused_unless_someone_insists(tmp_path: Path) -> None
     refused(3, "example key", "root", "sign", "cer", "--key", "alice", "--passphrase-file", "secret", "--yes")
 
 
+def test_a_folder_catches_up_with_what_was_published() -> None:
+    done(*init())
+    done(*sign("alice"))
+    done(*sign("bob"))
+    shutil.copytree("cer", "published/metadata")
+    publication = FolderPublication(Path("published"))
+    now = datetime.now(UTC).replace(microsecond=0)
+    online = DirectOnlineSigner(make_key("online"))
+    publish(publication, online, Change(roles=finished(Path("cer"))), now=now)
+    shard = "claims-a2"
+    part = signed_of(Path(f"cer/1.{shard}.json").read_bytes()) | {"version": 2, "x-note": "claimed meanwhile"}
+    newer = sign_role(part, [make_key("bob"), make_key("carol")])
+    publish(publication, online, Change(roles={shard: newer}), now=now)
+    with serving(Path("published")) as url:
+        done("root", "rotate", "cer")  # too early: it would forget the claim
+        assert "took 1 files over" in done("root", "update", "cer", url).err
+        assert Path(f"cer/2.{shard}.json").read_bytes() == newer
+        done("root", "rotate", "cer")
+        assert signed_of(Path(f"cer/3.{shard}.json").read_bytes())["x-note"] == "claimed meanwhile"
+        done(*sign("alice"))
+        Path(f"cer/2.{shard}.json").write_bytes(sign_role(part | {"x-note": "other"}, [make_key("bob")]))
+        refused(3, "was published with other content", "root", "update", "cer", url)
+    refused(3, "", "root", "update", "cer", url)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_every_command_explains_itself() -> None:
-    for command in ("init", "sign", "merge", "status", "rotate"):
+    for command in ("init", "sign", "merge", "update", "status", "rotate"):
         assert "DIR" in done("root", command, "--help").out
