@@ -1,0 +1,96 @@
+"""README's commands, typed one after another as a reader would; only passphrases and a free port are filled in."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.support.cargo import Machine
+from tests.support.crates import honest_crate
+from tests.support.sparse_registry import sparse_registry
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+UNLOCKS = ("key generate", "root sign", "mirror init", "mirror sync", "mirror serve")
+
+
+def block(name: str) -> list[str]:
+    """The commands of one marked block."""
+    found = re.search(rf"<!-- tested: {name} -->\n```console\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    return [line.removeprefix("$ ") for line in found[1].splitlines() if line.startswith("$ ")]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+class Reader:
+    """Somebody who types what the README says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.machine = Machine(folder / "machine")
+        self.folder = self.machine.path / "project"
+        self.port = free_port()
+        (folder / "passphrase").touch(mode=0o600)
+        (folder / "passphrase").write_text("correct horse battery staple\n")
+        self._unlock = f" --passphrase-file {folder / 'passphrase'}"
+
+    def command(self, text: str) -> list[str]:
+        if any(text.startswith(f"carnet {command}") for command in UNLOCKS):
+            text += self._unlock
+        if text.startswith("carnet root sign"):
+            text += " --yes"
+        return shlex.split(text.replace("8790", str(self.port)))
+
+    def types(self, text: str, **more: str) -> str:
+        done = self.machine.run(*self.command(text), cwd=self.folder, env=more)
+        assert done.returncode == 0, f"$ {text}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def leaves_running(self, text: str) -> Iterator[None]:
+        with subprocess.Popen(
+            self.command(text),
+            cwd=self.folder,
+            env=self.machine.env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == f"listening on http://127.0.0.1:{self.port}\n"
+                yield
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(20)
+
+
+@pytest.mark.cargo
+def test_the_readme_leads_from_an_empty_folder_to_a_verified_build(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    with sparse_registry() as upstream:
+        upstream.add(honest_crate("adler2", "2.0.1"))
+        reader.machine.project("project", {"adler2": '"2"'})
+        home = {"CARGO_HOME": str(upstream.cargo_home(tmp_path / "upstream-home"))}
+        reader.types("cargo generate-lockfile", **home)
+        *steps, serve = block("mirror")
+        printed = [reader.types(step, **home) for step in steps]
+    assert any("1 added" in text for text in printed)
+    shutil.copy(reader.folder / "ceremony" / "1.root.json", reader.folder / "root.json")
+    with reader.leaves_running(serve):
+        told = {step: reader.types(step) for step in block("build")}
+    assert "1 allowed, 0 refused" in told["carnet verify"]
+    assert "Admitted 1 crates" in told["cargo carnet build"]
+    assert "Compiling adler2 v2.0.1" in told["cargo carnet build"]
+    assert "adler2@2.0.1: allowed at level registry" in told["carnet explain adler2@2.0.1"]
