@@ -121,7 +121,7 @@ def _check(store: Store, report: FsckReport, now: datetime, progress: Progress, 
     _check_newest(report, roles, files, signed)
     _check_crates(store, report, roles, files, progress)
     _check_targets(report, roles, files)
-    _check_claims(report, repository, roles)
+    _check_claims(store, report, repository, roles)
 
 
 # --- 2. files ---
@@ -153,9 +153,13 @@ def _check_files(store: Store, report: FsckReport, progress: Progress) -> dict[s
 # --- 3. the view of a client ---
 
 
-def _check_claims(report: FsckReport, repository: TrustedRepository, roles: _Roles) -> None:
+def _check_claims(store: Store, report: FsckReport, repository: TrustedRepository, roles: _Roles) -> None:
     """What a client demands of a claimed crate: exact delegations, and the index lines that were signed."""
-    for name in (CrateName(role.partition(".")[2]) for role in roles.targets if role.startswith("owner.")):
+    for role in roles.targets:
+        if not role.startswith("owner."):
+            continue
+        canonical = CrateName(role.partition(".")[2])
+        name = CrateName(store.spelling(canonical) or canonical.text)
         try:
             claim = repository.claim(name)
             target = repository.find_targets([index_path(name)])[index_path(name)]
@@ -168,7 +172,7 @@ def _check_claims(report: FsckReport, repository: TrustedRepository, roles: _Rol
                 elif judged.note is not None:
                     report.notes.append(f"{judged.line.id}: {judged.note}")
         except CarnetError as error:
-            report.add(f"owner.{name}", error)
+            report.add(role, error)
 
 
 def _check_view(store: Store, report: FsckReport, now: datetime) -> TrustedRepository | None:

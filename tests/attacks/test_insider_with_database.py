@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.claims import World, with_dependency
+from tests.support.claims import NAME, World, with_dependency
 from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, make_mirror, quiet
 
@@ -267,7 +267,7 @@ def test_a_file_that_nobody_published_is_noted_and_not_served(mirror: MirrorDire
 def claimed(tmp_path: Path) -> Iterator[World]:
     """A registry with a claimed crate: one adopted version, one release."""
     world = World.make(tmp_path)
-    world.add(honest_crate("demo", "0.9.0"), OTHER)
+    world.add(honest_crate(str(NAME), "0.9.0"), OTHER)
     world.claim()
     world.release("1.0.0")
     yield world
@@ -284,11 +284,10 @@ def test_claims_are_checked_as_a_client_does(claimed: World) -> None:
     assert report.versions == 3
 
 
-@pytest.mark.parametrize(
-    "pattern", ["metadata/*.owner.demo.json", "metadata/*.crate.demo.json", "targets/crates/*/demo/*"]
-)
+@pytest.mark.parametrize("pattern", ["metadata/*.owner.{}.json", "metadata/*.crate.{}.json", "targets/crates/*/{}/*"])
 def test_a_flipped_byte_in_a_claim_is_found(claimed: World, pattern: str) -> None:
-    for path in claimed.store.directory.glob(pattern):
+    assert list(claimed.store.directory.glob(pattern.format(NAME.canonical)))
+    for path in claimed.store.directory.glob(pattern.format(NAME.canonical)):
         flip(path)
     assert check_world(claimed).problems
 
@@ -306,13 +305,13 @@ def test_stolen_online_keys_do_not_make_a_forgery_sound(claimed: World) -> None:
     data = claimed.index().to_bytes()
     with sqlite3.connect(claimed.store.directory / DATABASE) as connection:
         connection.execute(
-            "UPDATE crates SET index_sha256 = ? WHERE canonical = 'demo'", (hashlib.sha256(data).hexdigest(),)
+            "UPDATE crates SET index_sha256 = ? WHERE canonical = ?", (hashlib.sha256(data).hexdigest(), NAME.canonical)
         )
         for line in claimed.index().lines:
-            values = (line.to_bytes(), str(line.id.version))
-            connection.execute("UPDATE versions SET line = ? WHERE canonical = 'demo' AND version = ?", values)
+            values = (line.to_bytes(), NAME.canonical, str(line.id.version))
+            connection.execute("UPDATE versions SET line = ? WHERE canonical = ? AND version = ?", values)
     connection.close()
     found = check_world(claimed).problems
-    assert {"demo@0.9.0", "demo@1.0.0"} <= {
+    assert {f"{NAME}@0.9.0", f"{NAME}@1.0.0"} <= {
         one.where for one in found if "not the one that was written" not in one.what
     }

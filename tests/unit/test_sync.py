@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.claims import World
+from tests.support.claims import NAME, World
 from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, Tarballs, make_mirror, quiet
 
@@ -222,16 +222,16 @@ class Curious(Tarballs):
 def test_an_upstream_is_never_asked_for_a_claimed_crate(tmp_path: Path) -> None:
     """Dependency confusion: somebody publishes a claimed name, with a higher version, where the mirror copies from."""
     world = World.make(tmp_path)
-    world.add(honest_crate("demo", "1.0.0"))
+    world.add(honest_crate(str(NAME), "1.0.0"))
     world.claim()
-    ours, theirs, other = honest_crate("demo", "1.0.0"), honest_crate("demo", "9.0.0"), honest_crate("other")
+    ours, theirs, other = honest_crate(str(NAME), "1.0.0"), honest_crate(str(NAME), "9.0.0"), honest_crate("other")
     upstream = Curious([ours, theirs, other])
     report = sync(world.store, world.online, upstream, upstream.packages, now=world.now, progress=quiet)
     assert upstream.asked == ["other@0.1.0"]
     assert [str(crate) for crate in report.added] == ["other@0.1.0"]
     assert report.unchanged == 1  # the version that its maintainers adopted
     assert [(str(one.crate), one.reason) for one in report.refused] == [
-        ("demo@9.0.0", "this crate is claimed here: its versions come from its maintainers, not from upstream")
+        (f"{NAME}@9.0.0", "this crate is claimed here: its versions come from its maintainers, not from upstream")
     ]
     forged = [replace(package, checksum="0" * 64) for package in upstream.packages[:1]]
     report = sync(world.store, world.online, upstream, forged, now=world.now, progress=quiet)
