@@ -65,8 +65,8 @@ class LiveRegistry:
 
 
 @contextmanager
-def live_registry(folder: Path, tarballs: Sequence[bytes] = ()) -> Iterator[LiveRegistry]:
-    """Serve a new registry with these crates, and trust it."""
+def live_registry(folder: Path, tarballs: Sequence[bytes] = (), *, trusted: bool = True) -> Iterator[LiveRegistry]:
+    """Serve a new registry with these crates, and trust it unless told otherwise."""
     directory = make_mirror(folder / "mirror", tarballs)
     desk = folder / "desk"
     desk.mkdir()
@@ -81,5 +81,6 @@ def live_registry(folder: Path, tarballs: Sequence[bytes] = ()) -> Iterator[Live
         OnlineSettings(online, folder / "online.memory").remember(store)
     with serving(directory, "--passphrase-file", str(passphrase)) as mirror:
         registry = LiveRegistry(desk, mirror)
-        registry.run("trust", "add", mirror.url, "--root", "root.json")
+        if trusted:
+            registry.run("trust", "add", mirror.url, "--root", "root.json")
         yield registry
