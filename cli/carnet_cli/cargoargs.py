@@ -98,6 +98,11 @@ class Invocation:
         """What the subcommand needs."""
         return SUBCOMMANDS[self.subcommand]
 
+    @property
+    def compiles(self) -> bool:
+        """Whether code of the crates may run: build scripts, macros, tests."""
+        return self.kind is Kind.USE and self.subcommand not in ("fetch", "metadata", "tree")
+
     def has(self, flag: str) -> bool:
         """Whether a flag is given to cargo itself."""
         return any(name == flag for name, _ in _options(self.subcommand, self.args))

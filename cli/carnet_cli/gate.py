@@ -27,7 +27,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from carnet.crate import CrateFile
 from carnet.durable import read_file, write_file
 from carnet.errors import CarnetError, ConfigError, MetadataMismatch, PolicyRefused
 from carnet.names import CrateId
@@ -38,12 +37,13 @@ from carnet_verifier import admit as line
 from carnet_verifier import localregistry
 from carnet_verifier.admit import Admission, Wanted
 from carnet_verifier.fetch import Fetcher
-from carnet_verifier.localregistry import LocalRegistry
+from carnet_verifier.localregistry import Kept, LocalRegistry
 from carnet_verifier.lockfile import Lockfile, read_lockfile
 from carnet_verifier.policy import Verdict
 from carnet_verifier.repository import TrustedRepository
 
 MAX_LOCK = 64 * 1024 * 1024
+_AT_ONCE = 16  # tarballs in memory
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Gate:
         self._cargo = _cargo_command(invocation.toolchain)
         self._check_configuration()  # 1
         self._lock_path = self._find_workspace() / "Cargo.lock"
+        self._lock_data = b""
         self._settings = config.load(self._lock_path.parent, now=home.now())
         self._trusted = home.choose(self._settings.repository)
         for remark in self._settings.remarks:
@@ -105,7 +106,8 @@ class Gate:
                     return problem.returncode
         self._say(admitted)
         status = self._run(gate_home, registry)  # 5
-        self._compare_again(gate_home, kept)  # 6
+        if self._invocation.compiles:
+            self._compare_again(gate_home, kept)  # 6
         return status
 
     def resolve(self) -> int:
@@ -198,7 +200,15 @@ class Gate:
             data = read_file(self._lock_path, "the lock", max_bytes=MAX_LOCK)
         except FileNotFoundError:
             raise ConfigError(f"{self._lock_path} does not exist") from None
+        self._lock_data = data
         return read_lockfile(data, str(self._lock_path))
+
+    def _check_lock(self) -> None:
+        """See that cargo will read the lock that was admitted."""
+        admitted = self._lock_data
+        self._read_lock()
+        if self._lock_data != admitted:
+            raise ConfigError(f"{self._lock_path} was changed while it was being checked", hint="run the command again")
 
     def _admit(self, repository: TrustedRepository, lock: Lockfile) -> Admitted:
         wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
@@ -236,33 +246,34 @@ class Gate:
 
     def _keep(
         self, registry: LocalRegistry, repository: TrustedRepository, fetcher: Fetcher, admitted: Admitted
-    ) -> dict[CrateId, CrateFile]:
-        kept: dict[CrateId, CrateFile] = {}
+    ) -> dict[CrateId, Kept]:
+        kept: dict[CrateId, Kept] = {}
         missing: list[Admission] = []
         for admission in admitted.admissions:
             found = registry.open(admission)
             if found is None:
                 missing.append(admission)
             else:
-                kept[admission.crate] = found.crate
+                kept[admission.crate] = found
         with output.progress("fetching", len(missing)) as bar:
-            for admission in missing:
-                data, crate = line.fetch_crate(repository, fetcher, admission)
-                registry.keep(admission, data)
-                kept[admission.crate] = crate
-                bar.update(1)
+            for start in range(0, len(missing), _AT_ONCE):
+                batch = missing[start : start + _AT_ONCE]
+                fetched = line.fetch_crates(repository, fetcher, batch)
+                registry.keep((admission, data) for admission, (data, _) in zip(batch, fetched, strict=True))
+                kept.update((crate.id, Kept.of(crate)) for _, crate in fetched)
+                bar.update(len(batch))
         registry.write_index(admitted.admissions)
         return kept
 
     def _unpack(
-        self, gate_home: Path, registry: LocalRegistry, kept: Mapping[CrateId, CrateFile], admitted: Admitted
+        self, gate_home: Path, registry: LocalRegistry, kept: Mapping[CrateId, Kept], admitted: Admitted
     ) -> subprocess.CompletedProcess[str] | None:
         """Let cargo unpack what is missing, compare everything, and find out whether the lock is complete.
 
         Returns:
             None, or what cargo said when it could not work with the lock as it is.
         """
-        localregistry.compare_sources(gate_home, kept)
+        localregistry.remove_unfinished(gate_home, kept)
         net = ["--config", "net.offline=false"] if admitted.foreign else ["--offline"]
         manifest = ["--manifest-path", str(self._lock_path.parent / "Cargo.toml")]
         configs = [part for argument in self._invocation.configs for part in ("--config", argument)]
@@ -283,7 +294,7 @@ class Gate:
         localregistry.protect(gate_home, kept)
         return None
 
-    def _compare_again(self, gate_home: Path, kept: Mapping[CrateId, CrateFile]) -> None:
+    def _compare_again(self, gate_home: Path, kept: Mapping[CrateId, Kept]) -> None:
         try:
             localregistry.compare_sources(gate_home, kept)
         except localregistry.Poisoned as error:
@@ -296,6 +307,7 @@ class Gate:
 
     def _run(self, gate_home: Path, registry: LocalRegistry) -> int:
         invocation = self._invocation
+        self._check_lock()
         flags = self._flags(gate_home, registry)
         flags += [] if invocation.has("--locked") else ["--locked"]
         flags += [] if invocation.has("--offline") else ["--offline"]

@@ -83,7 +83,7 @@ class SignedRegistry:
             old = self.index.get(path)
             kept = [one for one in old.lines if one.id != crate.id] if old else []
             self.index[path] = IndexFile(crate.id.name, (*kept, line))
-            self.publication.files[paths.download_path(crate.id)] = data
+            self.publication.files[unquote(paths.download_path(crate.id))] = data
         self.publish()
 
     def yank(self, name: str, version: str) -> None:
@@ -127,8 +127,11 @@ class SignedRegistry:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128  # more connections at once would wait for a second
+
+        server = Server(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         self.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -11,7 +11,7 @@ from carnet.crate import CrateFile, read_crate
 from carnet.errors import MetadataMismatch
 from carnet.names import CrateId
 from carnet_verifier import localregistry
-from carnet_verifier.localregistry import LocalRegistry, Poisoned
+from carnet_verifier.localregistry import Kept, LocalRegistry, Poisoned
 
 DEMO = honest_crate("demo", "0.1.0", files={"src/bin/tool.rs": b"fn main() {}\n", "README.md": b""})
 
@@ -38,20 +38,20 @@ def registry(tmp_path: Path) -> LocalRegistry:
 def test_a_kept_tarball_is_found_again(registry: LocalRegistry) -> None:
     admission = admission_of(DEMO)
     assert registry.open(admission) is None
-    registry.keep(admission, DEMO)
+    registry.keep([(admission, DEMO)])
     kept = registry.open(admission)
     assert kept is not None
-    assert kept.crate.id == CrateId.of("demo", "0.1.0")
+    assert kept.id == CrateId.of("demo", "0.1.0")
 
 
 def test_other_bytes_than_the_admitted_are_never_kept(registry: LocalRegistry) -> None:
     with pytest.raises(MetadataMismatch):
-        registry.keep(admission_of(DEMO), DEMO + b"x")
+        registry.keep([(admission_of(DEMO), DEMO + b"x")])
 
 
 def test_a_changed_tarball_is_found(registry: LocalRegistry) -> None:
     admission = admission_of(DEMO)
-    registry.keep(admission, DEMO)
+    registry.keep([(admission, DEMO)])
     path = registry.tarball(admission.crate)
     path.chmod(0o600)
     path.write_bytes(honest_crate("demo", "0.1.0", source="evil"))
@@ -107,11 +107,11 @@ def test_a_changed_index_line_is_found(registry: LocalRegistry, change: object) 
 
 def test_an_untouched_tree_is_complete(tmp_path: Path) -> None:
     crate = read_crate(DEMO)
-    assert not localregistry.compare_sources(tmp_path, {crate.id: crate})
+    assert not localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
     unpacked(tmp_path, crate)
-    assert localregistry.compare_sources(tmp_path, {crate.id: crate})
+    assert localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
     localregistry.protect(tmp_path, [crate.id])
-    assert localregistry.compare_sources(tmp_path, {crate.id: crate})
+    assert localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
 
 
 def change_file(tree: Path) -> None:
@@ -168,10 +168,10 @@ def fifo(tree: Path) -> None:
 def test_a_poisoned_tree_is_found(tmp_path: Path, poison: object, said: str) -> None:
     crate = read_crate(DEMO)
     tree = unpacked(tmp_path, crate)
-    assert localregistry.compare_sources(tmp_path, {crate.id: crate})
+    assert localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
     poison(tree)  # type: ignore[operator]
     with pytest.raises(Poisoned, match=said):
-        localregistry.compare_sources(tmp_path, {crate.id: crate})
+        localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
 
 
 def test_every_folder_of_unpacked_crates_is_compared(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_every_folder_of_unpacked_crates_is_compared(tmp_path: Path) -> None:
     unpacked(tmp_path, crate)
     change_file(unpacked(tmp_path, crate, root="-fedcba9876543210"))
     with pytest.raises(Poisoned):
-        localregistry.compare_sources(tmp_path, {crate.id: crate})
+        localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
 
 
 @pytest.mark.parametrize("marker", [None, "", "ok", "{}"])
@@ -190,7 +190,8 @@ def test_a_tree_that_cargo_would_unpack_over_is_removed(tmp_path: Path, marker: 
     (tree / ".cargo-ok").unlink()
     if marker is not None:
         (tree / ".cargo-ok").write_text(marker)
-    assert not localregistry.compare_sources(tmp_path, {crate.id: crate})
+    assert not localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
+    localregistry.remove_unfinished(tmp_path, [crate.id])
     assert not tree.exists()
 
 
@@ -198,7 +199,7 @@ def test_a_marker_inside_the_tarball_is_not_expected(tmp_path: Path) -> None:
     """cargo never unpacks a file of that name."""
     crate = TarballBuilder().manifest().file("src/lib.rs").file("src/.cargo-ok", "x").read()
     unpacked(tmp_path, crate)
-    assert localregistry.compare_sources(tmp_path, {crate.id: crate})
+    assert localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
 
 
 @pytest.mark.parametrize("part", ["registry", "registry/src", "registry/src/-0123456789abcdef"])
@@ -206,18 +207,18 @@ def test_a_linked_folder_is_found(tmp_path: Path, part: str) -> None:
     crate = read_crate(DEMO)
     home = tmp_path / "home"
     unpacked(home, crate)
-    assert localregistry.compare_sources(home, {crate.id: crate})
+    assert localregistry.compare_sources(home, {crate.id: Kept.of(crate)})
     (home / part).rename(tmp_path / "elsewhere")
     (home / part).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Poisoned):
-        localregistry.compare_sources(home, {crate.id: crate})
+        localregistry.compare_sources(home, {crate.id: Kept.of(crate)})
 
 
 def test_cleaning_removes_what_was_asked_for(tmp_path: Path, registry: LocalRegistry) -> None:
     crate, other = read_crate(DEMO), read_crate(honest_crate("other", "1.0.0"))
     trees = []
     for one, data in ((crate, DEMO), (other, honest_crate("other", "1.0.0"))):
-        registry.keep(admission_of(data), data)
+        registry.keep([(admission_of(data), data)])
         trees.append(unpacked(tmp_path, one))
     localregistry.protect(tmp_path, [crate.id, other.id])
     assert registry.clean([crate.id], [tmp_path]) == 2

@@ -414,21 +414,36 @@ def admit_all(
 
 
 def fetch_crate(repository: TrustedRepository, fetcher: Fetcher, admission: Admission) -> tuple[bytes, CrateFile]:
-    """Fetch the tarball of an admitted crate, and see that what was checked is what cargo will unpack.
+    """Fetch the tarball of one admitted crate; see `fetch_crates`."""
+    return fetch_crates(repository, fetcher, [admission])[0]
+
+
+def fetch_crates(
+    repository: TrustedRepository, fetcher: Fetcher, admissions: Sequence[Admission]
+) -> list[tuple[bytes, CrateFile]]:
+    """Fetch the tarballs of admitted crates, and see that what was checked is what cargo will unpack.
 
     Returns:
-        Its bytes, and what they hold.
+        For each its bytes, and what they hold.
 
     Raises:
         MetadataMismatch: Other bytes than were admitted.
         ArchiveRefused: A rule of the archive format is broken, or the signed line does not say what the manifest says.
         TransportError: Nothing was decided.
     """
-    if admission.proven.attributed.release is not None:
-        data = repository.download(repository.find_target(paths.crate_path(admission.crate)))
-    else:
-        data = fetcher.get(paths.download_path(admission.crate), max_bytes=CrateLimits().compressed)
-    return data, check_tarball(data, admission)
+    claimed = [admission for admission in admissions if admission.proven.attributed.release is not None]
+    others = [admission for admission in admissions if admission.proven.attributed.release is None]
+    targets = [repository.find_target(paths.crate_path(admission.crate)) for admission in claimed]
+    found: dict[CrateId, bytes] = {}
+    for admission, data in zip(claimed, repository.download_many(targets), strict=True):
+        found[admission.crate] = data
+    most = CrateLimits().compressed
+    answers = fetcher.get_many([(paths.download_path(admission.crate), most) for admission in others])
+    for admission, answer in zip(others, answers, strict=True):
+        if isinstance(answer, TransportError):
+            raise answer
+        found[admission.crate] = answer
+    return [(found[admission.crate], check_tarball(found[admission.crate], admission)) for admission in admissions]
 
 
 def check_tarball(data: bytes, admission: Admission) -> CrateFile:

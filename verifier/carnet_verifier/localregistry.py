@@ -20,7 +20,7 @@ from pathlib import Path
 
 from carnet import paths
 from carnet.crate import CrateFile, CrateLimits, read_crate
-from carnet.durable import make_folder, read_file, write_file
+from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
 from carnet.index import MAX_FILE, IndexFile
 from carnet.names import CrateId, CrateName
@@ -38,12 +38,29 @@ def _poisoned(message: str) -> Poisoned:
     return Poisoned(message, hint="somebody wrote to it: find out who; `carnet trust clean` then fetches it again")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kept:
-    """An admitted crate whose tarball is in the registry and was compared."""
+    """What cargo may unpack of one admitted crate.
 
-    admission: Admission
-    crate: CrateFile
+    Attributes:
+        id: Which one.
+        files: Path in the unpacked tree to length and sha256; the contents of a large lock would not fit into memory.
+    """
+
+    id: CrateId
+    files: Mapping[str, tuple[int, bytes]]
+
+    @classmethod
+    def of(cls, crate: CrateFile) -> Kept:
+        """What a tarball unpacks to."""
+        return cls(
+            crate.id,
+            {
+                entry.path: (len(entry.data), hashlib.sha256(entry.data).digest())
+                for entry in crate.entries
+                if entry.path.rpartition("/")[2] != MARKER
+            },
+        )
 
 
 class LocalRegistry:
@@ -79,15 +96,18 @@ class LocalRegistry:
         """Where a crate's tarball is kept."""
         return self.path / f"{crate.stem}.crate"
 
-    def keep(self, admission: Admission, data: bytes) -> None:
-        """Keep the bytes of an admitted tarball.
+    def keep(self, tarballs: Iterable[tuple[Admission, bytes]]) -> None:
+        """Keep admitted tarballs.
 
         Raises:
-            MetadataMismatch: They are not the admitted ones.
+            MetadataMismatch: Some bytes are not the admitted ones.
         """
-        if hashlib.sha256(data).hexdigest() != admission.sha256:
-            raise MetadataMismatch(f"the tarball of {admission.crate} is not the admitted one")
-        write_file(self.tarball(admission.crate), data, mode=0o400)
+        files = {}
+        for admission, data in tarballs:
+            if hashlib.sha256(data).hexdigest() != admission.sha256:
+                raise MetadataMismatch(f"the tarball of {admission.crate} is not the admitted one")
+            files[self.tarball(admission.crate).name] = data
+        write_files(self.path, files, mode=0o400)
 
     def open(self, admission: Admission) -> Kept | None:
         """Read an admitted crate's tarball and compare it; None when it is not kept yet.
@@ -109,7 +129,7 @@ class LocalRegistry:
                 f"the tarball of {admission.crate} in cargo's cache was changed after it was admitted: "
                 f"sha256 {digest}, admitted {admission.sha256}"
             )
-        return Kept(admission, read_crate(data, admission.crate))
+        return Kept.of(read_crate(data, admission.crate))
 
     def write_index(self, kept: Iterable[Admission]) -> None:
         """Give cargo the signed index lines of these crates; lines of other admitted crates stay.
@@ -171,17 +191,29 @@ class LocalRegistry:
         return len(found) + len(trees)
 
 
-def compare_sources(home: Path, kept: Mapping[CrateId, CrateFile]) -> bool:
-    """Compare every unpacked tree of these crates with its tarball.
-
-    A tree that cargo did not finish is removed: cargo would unpack over what lies there.
+def remove_unfinished(home: Path, crates: Iterable[CrateId]) -> None:
+    """Remove the trees of these crates that cargo did not finish: it would unpack over what lies there.
 
     Args:
         home: A private CARGO_HOME; nobody may be unpacking in it.
-        kept: The tarballs, as admitted.
+        crates: Which.
+    """
+    stems = [crate.stem for crate in crates]
+    for root in _source_roots(home, strict=True):
+        for stem in stems:
+            if not _is_finished(root / stem) and os.path.lexists(root / stem):
+                _remove(root / stem)
+
+
+def compare_sources(home: Path, kept: Mapping[CrateId, Kept]) -> bool:
+    """Compare every unpacked tree of these crates with its tarball.
+
+    Args:
+        home: A private CARGO_HOME.
+        kept: What their tarballs unpack to.
 
     Returns:
-        Whether there is a folder that has all of them, complete; if not, cargo has to unpack first.
+        Whether there is a folder that has all of them, complete.
 
     Raises:
         Poisoned: A tree is not exactly its tarball's files.
@@ -189,38 +221,37 @@ def compare_sources(home: Path, kept: Mapping[CrateId, CrateFile]) -> bool:
     complete = not kept
     for root in _source_roots(home, strict=True):
         missing = 0
-        for crate, tarball in kept.items():
+        for crate, expected in kept.items():
             tree = root / crate.stem
             if _is_finished(tree):
-                compare_tree(tree, tarball)
+                compare_tree(tree, expected)
             else:
                 missing += 1
-                if os.path.lexists(tree):
-                    _remove(tree)
         complete = complete or not missing
     return complete
 
 
-def compare_tree(tree: Path, tarball: CrateFile) -> None:
+def compare_tree(tree: Path, kept: Kept) -> None:
     """Demand that an unpacked tree is exactly the files of its tarball.
 
     Raises:
         Poisoned: A file differs, is missing, was added, or is a link or device.
     """
-    expected = {entry.path: entry.data for entry in tarball.entries if entry.path.rpartition("/")[2] != MARKER}
     seen = 0
     for relative, path in _walk(tree, ""):
-        data = expected.get(relative)
-        if data is None:
+        expected = kept.files.get(relative)
+        if expected is None:
             if relative == MARKER:
                 continue
-            raise _poisoned(f"{tarball.id}: {relative!a} was added to the unpacked crate: {tree}")
-        if _read(path, len(data)) != data:
-            raise _poisoned(f"{tarball.id}: {relative!a} was changed after the crate was admitted: {tree}")
+            raise _poisoned(f"{kept.id}: {relative!a} was added to the unpacked crate: {tree}")
+        length, digest = expected
+        data = _read(path, length)
+        if len(data) != length or hashlib.sha256(data).digest() != digest:
+            raise _poisoned(f"{kept.id}: {relative!a} was changed after the crate was admitted: {tree}")
         seen += 1
-    if seen != len(expected):
-        missing = next(path for path in expected if not os.path.lexists(tree / path))
-        raise _poisoned(f"{tarball.id}: {missing!a} was removed from the unpacked crate: {tree}")
+    if seen != len(kept.files):
+        missing = next(path for path in kept.files if not os.path.lexists(tree / path))
+        raise _poisoned(f"{kept.id}: {missing!a} was removed from the unpacked crate: {tree}")
 
 
 def protect(home: Path, crates: Iterable[CrateId]) -> None:
