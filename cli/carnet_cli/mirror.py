@@ -466,11 +466,12 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
     Example:
       carnet mirror fsck /srv/carnet
     """
+    from carnet_cli.mirror_online import signed_last
     from carnet_mirror.fsck import fsck as check
     from carnet_mirror.store import Store
 
     with Store.open(directory) as store:
-        report = check(store, now=_now(), progress=_counting)
+        report = check(store, now=_now(), progress=_counting, signed=signed_last(directory, store))
     if message_format == "json":
         output.emit_json(_fsck_result(report))
     else:

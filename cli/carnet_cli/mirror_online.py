@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from carnet.errors import ConfigError, SigningError
+from carnet.errors import CarnetError, ConfigError, SigningError
+from carnet.paths import TIMESTAMP
 from carnet_cli.online import signer_command
 from carnet_cli.passphrase import PassphraseSource
 from carnet_mirror.store import Store
@@ -117,6 +118,18 @@ def signer_beside(directory: Path, settings: OnlineSettings, passphrase: Passphr
             process.kill()
             process.wait()
         (directory / SOCKET).unlink(missing_ok=True)
+
+
+def signed_last(directory: Path, store: Store) -> dict[str, int]:
+    """What the online signer remembers of the timestamp, when it can be asked without a passphrase."""
+    try:
+        client = _running(directory, OnlineSettings.of(store))
+        if client is None:
+            return {}
+        with client:
+            return {TIMESTAMP: client.last_version(TIMESTAMP)}
+    except CarnetError:
+        return {}
 
 
 def _wait(directory: Path, settings: OnlineSettings, process: subprocess.Popen[bytes]) -> None:

@@ -15,7 +15,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from carnet_verifier.lockfile import CRATES_IO, LockedPackage
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0
 _DEADLINE_ONE = 180.0
+_LOOK_EVERY = 0.3
 _NOTHING_AFTER = 3
 _GIVE_UP_AFTER = 20
 _INDEX_CACHE_VERSIONS = (3,)
@@ -56,9 +59,9 @@ class CargoUpstream:
     def fetch(self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]) -> list[Fetched]:
         """See `Upstream.fetch`."""
         home = self._scratch_home(scratch)
-        error = self._cargo_fetch(scratch / "all", home, packages, _DEADLINE)
+        with _watching(home, packages, progress):
+            error = self._cargo_fetch(scratch / "all", home, packages, _DEADLINE)
         found = _tarballs(home)
-        progress(sum(package.id.stem in found for package in packages))
         reasons = self._fetch_each(
             [one for one in packages if one.id.stem not in found], scratch, home, error, progress
         )
@@ -147,6 +150,31 @@ class CargoUpstream:
         except OSError as error:
             raise ConfigError(f"cannot run {self.cargo}: {error.strerror}") from None
         return "" if done.returncode == 0 else _complaint(done.stderr.decode("utf-8", "replace"))
+
+
+@contextmanager
+def _watching(home: Path, packages: Sequence[LockedPackage], progress: Callable[[int], None]) -> Iterator[None]:
+    """Count the tarballs that cargo has fetched, while it fetches and once more when it has ended."""
+    stems = {package.id.stem for package in packages}
+    ended = threading.Event()
+
+    def watch() -> None:
+        counted = 0
+        while True:
+            last_look = ended.wait(_LOOK_EVERY)
+            now = len(stems & _tarballs(home).keys())
+            progress(now - counted)
+            counted = now
+            if last_look:
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
 
 
 def write_project(folder: Path, packages: Iterable[LockedPackage]) -> None:

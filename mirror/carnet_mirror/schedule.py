@@ -45,7 +45,8 @@ class Expiry:
         if self.expires <= now:
             return "expired"
         if not self.online and self.expires - now <= WARNING:
-            return f"expires in {(self.expires - now).days} days"
+            days = (self.expires - now).days
+            return f"expires in {days} day{'' if days == 1 else 's'}"
         return ""
 
 

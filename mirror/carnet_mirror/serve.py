@@ -63,9 +63,14 @@ def serve(
         around: Puts something in front of the application, such as what takes submissions.
 
     Raises:
-        ConfigError: The port is taken, or the address is not this machine's.
+        ConfigError: The port is taken, the address is not this machine's, or clients could not use it.
         StorageError: The log cannot be written, or the mirror cannot be read.
     """
+    if address.url is None and address.host in ("", "0.0.0.0", "::"):  # noqa: S104  -- recognised, not chosen
+        raise ConfigError(
+            f"listening on {address.host or 'every address'}, clients need to know a URL",
+            hint="give it with --url, such as --url https://crates.example.org",
+        )
     with Store.open(directory) as store, claim(address) as claimed:
         port = claimed.getsockname()[1]
         host = f"[{address.host}]" if ":" in address.host else address.host

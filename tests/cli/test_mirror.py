@@ -310,3 +310,8 @@ def test_two_syncs_at_once(site: Site, registry: SparseRegistry) -> None:
             process.stderr.close()
             assert (process.wait(timeout=60), said) == (0, "")
     assert "2 versions: no problem" in site.carnet("fsck", "mirror").stdout
+
+
+def test_listening_everywhere_wants_a_url(site: Site) -> None:
+    done = site.carnet("serve", "mirror", "--port", "0", "--host", "0.0.0.0", "--read-only", code=2)
+    assert done.stderr.startswith("error: listening on 0.0.0.0, clients need to know a URL\nhint: ")
