@@ -107,26 +107,26 @@ def read_crate(
         data: The whole file.
         expected: The crate it must be; None takes what the manifest says.
         limits: How much it may bring.
-        strict: Refuse what is otherwise only warned of: for releases that somebody signs now.
+        strict: Refuse names that are otherwise only warned of: for releases that somebody signs now.
 
     Raises:
         ArchiveRefused: A rule of the archive format is broken, or it is another crate.
         FormatError: The manifest inside does not parse.
     """
-    warnings: list[str] = []
+    names: list[str] = []
     if len(data) > limits.compressed:
         raise ArchiveRefused(f"the archive has {len(data)} bytes; {limits.compressed} are allowed")
-    if len(data) > limits.usual:
-        warnings.append(f"the archive has {len(data)} bytes, more than the usual {limits.usual}")
     tar = _inflate(data, limits.unpacked)  # 1
-    folder, files = _files(tar, limits, warnings)  # 2, 3
+    folder, files = _files(tar, limits, names)  # 2, 3
     entries = tuple(
         CrateEntry(path, bool(member.mode & 0o100), tar[member.start : member.start + member.size])
         for path, member in files.items()
     )
     manifest = _root_manifest(entries, folder, expected)  # 4
-    if strict and warnings:
-        raise ArchiveRefused(f"{manifest.id}: {'; '.join(warnings[:3])}")
+    if strict and names:
+        raise ArchiveRefused(f"{manifest.id}: {'; '.join(names[:3])}", hint="rename them, or leave them out")
+    big = f"the archive has {len(data)} bytes, more than the usual {limits.usual}"
+    warnings = [big, *names] if len(data) > limits.usual else names
     sha256 = hashlib.sha256(data).hexdigest()
     return CrateFile(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]))
 

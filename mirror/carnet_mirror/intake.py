@@ -226,7 +226,7 @@ def _check_release(
         if data is None:
             raise VerificationError(f"the submission lacks the index line of {release.id}")
         line = IndexLine.from_bytes(data)
-        crate = read_crate(tarball, release.id)
+        crate = read_crate(tarball, release.id, strict=True)
         differences = compare_line(line, crate)
         if differences:
             raise ArchiveRefused(f"the index line of {release.id} is not the manifest's: {differences[0]}")

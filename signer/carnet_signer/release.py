@@ -85,7 +85,7 @@ def read_tarball(name: CrateName, tarball: bytes) -> CrateFile:
         ConfigError: It is of another crate.
         ArchiveRefused: It breaks a rule.
     """
-    crate = read_crate(tarball)
+    crate = read_crate(tarball, strict=True)
     if crate.id.name.canonical != name.canonical:
         raise ConfigError(f"the tarball is {crate.id}, not a version of {name}")
     return crate

@@ -267,7 +267,7 @@ def test_warnings_do_not_pile_up() -> None:
 
 def test_size_is_warned_of() -> None:
     data = builder().build()
-    assert "more than the usual 10" in read_crate(data, DEMO, limits=CrateLimits(usual=10)).warnings[0]
+    assert "more than the usual 10" in read_crate(data, DEMO, limits=CrateLimits(usual=10), strict=True).warnings[0]
 
 
 def test_what_cargo_does_not_unpack_is_no_file() -> None:
