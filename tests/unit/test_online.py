@@ -137,6 +137,9 @@ def test_published_names_stay_and_their_versions_do_not_fall(oracle: Oracle) -> 
     assert "signatures" in publish(1, crate_serde=3)
     assert "loses crate.serde" in publish(2)["error"]
     assert "back from 3 to 2" in publish(2, crate_serde=2)["error"]
+    swapped = snapshot(2, crate_serde=3)
+    swapped["meta"]["crate.serde.json"]["hashes"]["sha256"] = "0" * 64
+    assert "changes crate.serde and not its version" in ask(oracle, snapshot=swapped)["error"]
     assert "signatures" in publish(2, crate_serde=4)
     # A snapshot that no timestamp names was never published: what it had may be left out again.
     assert "signatures" in ask(oracle, snapshot=snapshot(3, crate_serde=4, crate_other=1))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support import changes
-from tests.support.ceremony import NOW, Ceremony, DirectOnlineSigner, TestKey, make_ceremony, make_key
+from tests.support.ceremony import NOW, Ceremony, DirectOnlineSigner, TestKey, make_ceremony, make_key, sign_role
 from tests.support.changes import NAME, TARBALL, TARBALL_PATH, TwoOnlineKeys
 from tests.support.publication import MemoryPublication
 
@@ -177,6 +177,15 @@ def test_what_is_built_upon_must_be_what_was_signed(role: str) -> None:
     publication.files[path] = damaged
     with pytest.raises((MetadataMismatch, ThresholdNotMet)):
         publish(publication, online, change, now=NOW)
+
+
+def test_another_snapshot_of_the_same_version_is_noticed_though_the_online_key_signed_it() -> None:
+    publication, online = published()
+    other = changes.signed_of(publication.files["metadata/1.snapshot.json"]) | {"expires": "2026-11-24T00:00:00Z"}
+    publish(*published(), Change(), now=NOW)
+    publication.files["metadata/1.snapshot.json"] = sign_role(other, [ceremony().online])
+    with pytest.raises(MetadataMismatch, match="not the file that the timestamp names"):
+        publish(publication, online, Change(), now=NOW)
 
 
 # --- role files that are handed in ---
