@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -265,10 +266,20 @@ def _sync_result(report: SyncReport) -> dict[str, Any]:
     type=click.Path(path_type=Path, file_okay=False),
     help="Also publish the newer files that the holders have signed in this folder.",
 )
+@click.option(
+    "--next-online-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The online key that the ceremony's new root names: this time both sign, from then on it alone. Its "
+    "passphrase is that of the key before.",
+)
 @passphrase_options
 @output.message_format
 def refresh(
-    directory: Path, ceremony: Path | None, passphrase: PassphraseSource, message_format: output.MessageFormat
+    directory: Path,
+    ceremony: Path | None,
+    next_online_key: Path | None,
+    passphrase: PassphraseSource,
+    message_format: output.MessageFormat,
 ) -> None:
     """Sign again what would expire: the timestamp, and snapshot and index when they are due.
 
@@ -278,17 +289,20 @@ def refresh(
     Example:
       carnet mirror refresh /srv/carnet
       carnet mirror refresh /srv/carnet --ceremony ceremony/    # after `carnet root rotate` and its signatures
+      carnet mirror refresh /srv/carnet --ceremony ceremony/ --next-online-key keys/online-2027
     """
     from carnet_cli.mirror_online import OnlineSettings, online
     from carnet_mirror.store import Store
     from carnet_signer import ceremony_folder
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
-    with (
-        Store.open(directory, write=True) as store,
-        online(directory, OnlineSettings.of(store), passphrase) as signer,
-    ):
-        published = _sign_again(store, signer, files)
+    with Store.open(directory, write=True) as store:
+        settings = replace(OnlineSettings.of(store), next_key=next_online_key and next_online_key.absolute())
+        with online(directory, settings, passphrase) as signer:
+            published = _sign_again(store, signer, files)
+        if settings.next_key is not None:
+            with store.change():
+                replace(settings, key=settings.next_key).remember(store)
     _say_published(published, message_format, "signed again", {"directory": str(directory)})
 
 

@@ -37,12 +37,14 @@ class OnlineSettings:
         memory: The signer's memory, then.
         socket: The socket of a signer that runs by itself, otherwise.
         example_keys: Whether the example keys are accepted.
+        next_key: A key that takes over: both sign, so that clients with the root before and with the next one agree.
     """
 
     key: Path | None = None
     memory: Path | None = None
     socket: Path | None = None
     example_keys: bool = False
+    next_key: Path | None = None
 
     @classmethod
     def of(cls, store: Store) -> OnlineSettings:
@@ -74,7 +76,8 @@ class OnlineSettings:
         if self.key is None or self.memory is None:
             raise ConfigError("this mirror's online signer runs by itself", hint=f"it listens on {self.socket}")
         absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
-        return signer_command([str(self.key)], self.memory, absolute, insecure_example_keys=self.example_keys)
+        keys = [str(key) for key in (self.key, self.next_key) if key is not None]
+        return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
 
 
 @contextmanager
@@ -84,7 +87,8 @@ def online(directory: Path, settings: OnlineSettings, passphrase: PassphraseSour
     Raises:
         SigningError: It cannot be reached or started.
     """
-    client = _running(directory, settings)
+    # One that runs holds the old key only, and the memory: starting another one says that it must be stopped first.
+    client = _running(directory, settings) if settings.next_key is None else None
     if client is None:
         client = start_signer(settings.command(passphrase), inherit=_descriptors(passphrase))
     with client:

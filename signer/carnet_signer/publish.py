@@ -320,7 +320,7 @@ def _sign(online: OnlineSigner, payloads: Mapping[str, JsonObject], signers: Rol
         if not rolled[-1].signed_by(signers):
             raise SigningError(
                 f"the online key is not one that the delegator of {role} names",
-                hint="start the online signer with the key that was given to `carnet root init --online`",
+                hint="use the key that was given to `carnet root init --online`; while a new root replaces it, both",
             )
     return tuple(rolled)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import os
 import pickle
 import subprocess
@@ -53,8 +54,6 @@ def test_the_work_factor_of_a_real_key_is_raised(tmp_path: Path) -> None:
 
 
 def keyring_bytes(pem: str) -> bytes:
-    import base64
-
     return base64.b64decode("".join(line for line in pem.splitlines() if not line.startswith("-")))
 
 
@@ -145,6 +144,18 @@ def test_damage_anywhere_in_a_key_file_is_one_error(tmp_path: Path) -> None:
         except SigningError:
             continue
         assert signer.public_key.verifies(signer.sign(b"m").sig, b"m")  # base64 slack at the end of a line
+
+
+def test_a_work_factor_that_takes_hours_is_refused_at_once(tmp_path: Path) -> None:
+    make(tmp_path)
+    raw = bytearray(keyring_bytes((tmp_path / "alice").read_text()))
+    start = raw.index(b"bcrypt") + 6
+    rounds = start + 8 + int.from_bytes(raw[start + 4 : start + 8], "big")
+    raw[rounds : rounds + 4] = (2**31).to_bytes(4, "big")
+    body = base64.encodebytes(bytes(raw)).decode()
+    (tmp_path / "alice").write_text(f"-----BEGIN OPENSSH PRIVATE KEY-----\n{body}-----END OPENSSH PRIVATE KEY-----\n")
+    with pytest.raises(SigningError, match="bcrypt rounds"):
+        keyring.load_signer(str(tmp_path / "alice"), answer(PASSPHRASE))
 
 
 def test_missing_folder_pipe_and_foreign_uri_are_refused(tmp_path: Path) -> None:
