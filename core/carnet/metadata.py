@@ -433,10 +433,8 @@ def _read_targets(common: _Common, signed: JsonObject, profile: Profile) -> Targ
         for path in listed:
             paths.check_target_path(path)
     targets = {path: _target_file(entry, path, profile) for path, entry in listed.items()}
-    delegations = signed.get("delegations")
-    return Targets(
-        *common, targets=targets, delegations=None if delegations is None else _delegations(delegations, profile)
-    )
+    delegations = _delegations(signed["delegations"], profile) if "delegations" in signed else None
+    return Targets(*common, targets=targets, delegations=delegations)
 
 
 _COMMON_FIELDS = frozenset(("_type", "version", "expires", "spec_version"))
@@ -452,9 +450,9 @@ def _delegations(value: Any, profile: Profile) -> Delegations:
     delegations = _object(value, "delegations")
     keys = _keys(delegations.get("keys"), profile)
     roles, succinct = delegations.get("roles"), delegations.get("succinct_roles")
-    if (roles is None) == (succinct is None):
+    if ("roles" in delegations) == ("succinct_roles" in delegations):
         raise FormatError("delegations need either roles or succinct_roles")
-    if succinct is not None:
+    if "succinct_roles" in delegations:
         return Delegations({}, _succinct(_object(succinct, "succinct_roles"), keys, profile))
     found: dict[str, DelegatedRole] = {}
     known: _KnownKeys = {}
@@ -474,12 +472,12 @@ def _delegated_role(
     if not isinstance(terminating, bool):
         raise FormatError(f"delegation to {name[:80]!a}: terminating is not true or false")
     patterns, prefixes = entry.get("paths"), entry.get("path_hash_prefixes")
-    if (patterns is None) == (prefixes is None):
+    if ("paths" in entry) == ("path_hash_prefixes" in entry):
         raise FormatError(f"delegation to {name[:80]!a} needs either paths or path_hash_prefixes")
-    if profile is Profile.PRODUCT and patterns is None:
+    if profile is Profile.PRODUCT and "paths" not in entry:
         raise FormatError(f"delegation to {name[:80]!a} is by path_hash_prefixes, which carnet does not use")
     signers = _role_keys(entry, keys, profile, known)
-    if patterns is not None:
+    if "paths" in entry:
         return DelegatedRole(name, signers, terminating, _strings(patterns, "paths"))
     listed = _strings(prefixes, "path_hash_prefixes")
     if any(_PATH_HASH_PREFIX.match(prefix) is None for prefix in listed):
@@ -496,15 +494,8 @@ def _succinct(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile
 
 
 def _keys(value: Any, profile: Profile) -> dict[str, PublicKey]:
-    keys: dict[str, PublicKey] = {}
-    for keyid, entry in _object(value, "keys").items():
-        try:
-            keys[keyid] = PublicKey.from_object(entry, keyid=keyid, profile=profile)
-        except FormatError:
-            # Other repositories may list key types that carnet has never heard of: such a key signs nothing here.
-            if profile is Profile.PRODUCT:
-                raise
-    return keys
+    listed = _object(value, "keys")
+    return {keyid: PublicKey.from_object(entry, keyid=keyid, profile=profile) for keyid, entry in listed.items()}
 
 
 def _role_keys(
@@ -553,10 +544,10 @@ def _meta_file(value: Any, name: str) -> MetaFile:
     if not isinstance(value, dict):
         raise FormatError(f"meta for {name[:80]!a} is not an object")
     length = value.get("length")
-    if length is not None and (type(length) is not int or length < 0):
+    if (length is None and "length" in value) or (length is not None and (type(length) is not int or length < 0)):
         raise FormatError(f"meta for {name[:80]!a}: length is not a size")
-    version, hashes = _version(value.get("version")), value.get("hashes")
-    return MetaFile(version, length) if hashes is None else MetaFile(version, length, _hashes(hashes, name))
+    version = _version(value.get("version"))
+    return MetaFile(version, length, _hashes(value["hashes"], name)) if "hashes" in value else MetaFile(version, length)
 
 
 def _target_file(value: Any, path: str, profile: Profile) -> TargetFile:
@@ -568,8 +559,7 @@ def _target_file(value: Any, path: str, profile: Profile) -> TargetFile:
     hashes = _hashes(value.get("hashes"), path)
     if profile is Profile.PRODUCT and _SHA256.match(hashes.get("sha256", "")) is None:
         raise FormatError(f"target {path[:80]!a} has no sha256 of 64 lower-case hex digits")
-    custom = value.get("custom")
-    return TargetFile(length, hashes, {} if custom is None else _object(custom, "custom"))
+    return TargetFile(length, hashes, _object(value["custom"], "custom") if "custom" in value else {})
 
 
 def _hashes(value: Any, name: str) -> dict[str, str]:

@@ -1,0 +1,317 @@
+"""Metadata files to values: what the product profile refuses, each beside the file that it takes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.simulator import Simulator, key, keys, sign
+from tuf.api.metadata import SuccinctRoles as StockSuccinctRoles
+
+from carnet import strictjson
+from carnet.errors import FormatError, ThresholdNotMet
+from carnet.keys import Profile, PublicKey
+from carnet.metadata import RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp, parse_role
+
+TYPES: dict[str, type[Signed]] = {
+    "root": Root,
+    "timestamp": Timestamp,
+    "snapshot": Snapshot,
+    "targets": Targets,
+    "index": Targets,
+    "crate.serde": Targets,
+}
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, dict[str, Any]]:
+    sim = Simulator()
+    sim.claim("serde", releases={"serde-1.0.0.crate": b"tarball"})
+    sim.publish()
+    return {role: orjson.loads(sim.files[sim.path(role)]) for role in TYPES}
+
+
+def read(role: str, document: Any, profile: Profile = Profile.PRODUCT) -> Signed:
+    return parse_role(orjson.dumps(document), TYPES[role], profile=profile, max_bytes=1_000_000).signed
+
+
+@pytest.mark.parametrize("role", TYPES)
+@pytest.mark.parametrize("profile", Profile)
+def test_each_role_is_read(files: dict[str, Any], role: str, profile: Profile) -> None:
+    signed = read(role, files[role], profile)
+    assert isinstance(signed, TYPES[role])
+    assert signed.version == files[role]["signed"]["version"]
+
+
+Change = Callable[[dict[str, Any]], object]
+CRATE = "crates/8b/serde/serde-1.0.0.crate"
+
+
+def put(*path: Any) -> Change:
+    """Put the last value at the place that the others name."""
+    *way, last, value = path
+
+    def change(signed: dict[str, Any]) -> None:
+        holder: Any = signed
+        for step in way:
+            holder = holder[step]
+        holder[last] = value
+
+    return change
+
+
+def again(*way: str) -> Change:
+    """The first entry of a list once more."""
+
+    def change(signed: dict[str, Any]) -> None:
+        found: Any = signed
+        for step in way:
+            found = found[step]
+        found.append(found[0])
+
+    return change
+
+
+def also(path: str) -> Change:
+    """A target under one more path."""
+    return lambda signed: signed["targets"].update({path: signed["targets"][CRATE]})
+
+
+def drop(name: str) -> Change:
+    return lambda signed: signed.pop(name)
+
+
+def twin(signed: dict[str, Any]) -> None:
+    """One public key under two ids (trap 1)."""
+    role = signed["roles"]["root"]
+    again = signed["keys"][role["keyids"][0]] | {"x-note": "again"}
+    keyid = PublicKey.from_object(again).keyid
+    signed["keys"][keyid] = again
+    role["keyids"].append(keyid)
+
+
+WEAK = {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": "01" + "00" * 31}}
+WEAK_ID = hashlib.sha256(strictjson.canonical(WEAK)).hexdigest()
+
+REFUSED: dict[str, tuple[str, Change]] = {
+    "no version": ("timestamp", drop("version")),
+    "version 0": ("timestamp", put("version", 0)),
+    "version -1": ("timestamp", put("version", -1)),
+    "version true": ("timestamp", put("version", True)),
+    "version as text": ("timestamp", put("version", "1")),
+    "version past 63 bits": ("timestamp", put("version", 2**63)),
+    "no expiry": ("snapshot", drop("expires")),
+    "expiry with an offset": ("snapshot", put("expires", "2030-01-01T00:00:00+02:00")),
+    "expiry with a fraction": ("snapshot", put("expires", "2030-01-01T00:00:00.5Z")),
+    "expiry without a time": ("snapshot", put("expires", "2030-01-01")),
+    "expiry in a 13th month": ("snapshot", put("expires", "2030-13-01T00:00:00Z")),
+    "expiry with other digits": ("snapshot", put("expires", "203\u0660-01-01T00:00:00Z")),
+    "expiry null": ("snapshot", put("expires", None)),
+    "spec version 2": ("root", put("spec_version", "2.0.0")),
+    "spec version 1": ("root", put("spec_version", "1")),
+    "another type": ("root", put("_type", "targets")),
+    "no type": ("root", drop("_type")),
+    "no consistent snapshots": ("root", put("consistent_snapshot", False)),
+    "a role missing": ("root", lambda signed: signed["roles"].pop("snapshot")),
+    "a role too many": ("root", put("roles", "mirrors", {"keyids": [], "threshold": 1})),
+    "threshold 0": ("root", put("roles", "root", "threshold", 0)),
+    "threshold -1": ("root", put("roles", "root", "threshold", -1)),
+    "threshold true": ("root", put("roles", "timestamp", "threshold", True)),
+    "threshold past the keys": ("root", put("roles", "root", "threshold", 4)),
+    "a key id twice": ("root", again("roles", "root", "keyids")),
+    "a key under two ids": ("root", twin),
+    "a key id without key": ("root", lambda signed: signed["roles"]["root"]["keyids"].append("0" * 64)),
+    "a key under another id": ("root", put("keys", "0" * 64, key("anyone").public_key.to_dict())),
+    "a low-order key": ("root", put("keys", WEAK_ID, WEAK)),
+    "two metafiles in a timestamp": ("timestamp", put("meta", "targets.json", {"version": 1})),
+    "no snapshot in a timestamp": ("timestamp", put("meta", {})),
+    "a metafile without version": ("snapshot", put("meta", "index.json", {})),
+    "a metafile with length null": ("snapshot", put("meta", "index.json", {"version": 1, "length": None})),
+    "a metafile with hashes null": ("snapshot", put("meta", "index.json", {"version": 1, "hashes": None})),
+    "a metafile without hashes": ("snapshot", put("meta", "index.json", {"version": 1, "hashes": {}})),
+    "a metafile of length -1": ("snapshot", put("meta", "index.json", {"version": 1, "length": -1})),
+    "a metafile that is none": ("snapshot", put("meta", "index.json", 1)),
+    "a metafile of another name": ("snapshot", put("meta", "index", {"version": 1})),
+    "a metafile without name": ("snapshot", put("meta", ".json", {"version": 1})),
+    "a target without sha256": ("crate.serde", put("targets", CRATE, "hashes", {"sha512": "00" * 64})),
+    "a target with a short sha256": ("crate.serde", put("targets", CRATE, "hashes", "sha256", "00")),
+    "a target with a hash in capitals": ("crate.serde", put("targets", CRATE, "hashes", "sha256", "AA" * 32)),
+    "a target of length -1": ("crate.serde", put("targets", CRATE, "length", -1)),
+    "a target without length": ("crate.serde", lambda signed: signed["targets"][CRATE].pop("length")),
+    "a target with custom null": ("crate.serde", put("targets", CRATE, "custom", None)),
+    "a target that traverses": ("crate.serde", also("crates/../x")),
+    "an absolute target": ("crate.serde", also("/x")),
+    "a target with a backslash": ("crate.serde", also("a\\b")),
+    "a target with NUL": ("crate.serde", also("a\0b")),
+    "a target without name": ("crate.serde", also("")),
+    "no targets": ("crate.serde", drop("targets")),
+    "delegations null": ("crate.serde", put("delegations", None)),
+    "delegations to nobody": ("targets", put("delegations", {"keys": {}})),
+    "a delegation twice": ("targets", again("delegations", "roles")),
+    "a delegation without name": ("targets", put("delegations", "roles", 0, "name", "")),
+    "a delegation that traverses": ("targets", put("delegations", "roles", 0, "name", "../claims")),
+    "a delegation with a slash": ("targets", put("delegations", "roles", 0, "name", "a/b")),
+    "a delegation to root": ("targets", put("delegations", "roles", 0, "name", "root")),
+    "a delegation with terminating 1": ("targets", put("delegations", "roles", 0, "terminating", 1)),
+    "a delegation without paths": ("targets", lambda signed: signed["delegations"]["roles"][0].pop("paths")),
+    "a delegation by hashes": (
+        "targets",
+        lambda signed: signed["delegations"]["roles"][0].update(
+            path_hash_prefixes=["00"], **{"paths": signed["delegations"]["roles"][0].pop("paths")}
+        ),
+    ),
+    "paths that are no texts": ("targets", put("delegations", "roles", 0, "paths", [1])),
+    "bit_length 0": ("index", put("delegations", "succinct_roles", "bit_length", 0)),
+    "bit_length 33": ("index", put("delegations", "succinct_roles", "bit_length", 33)),
+    "bit_length true": ("index", put("delegations", "succinct_roles", "bit_length", True)),
+    "bins and roles": ("index", put("delegations", "roles", [])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_a_role_of_ours_is_refused(files: dict[str, Any], name: str) -> None:
+    role, change = REFUSED[name]
+    document = copy.deepcopy(files[role])
+    read(role, document)
+    change(document["signed"])
+    with pytest.raises(FormatError, match=f"^{TYPES[role].TYPE}: ") as refused:
+        read(role, document)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "signatures",
+    [None, {}, [1], [{}], [{"keyid": "a"}], [{"keyid": 1, "sig": ""}], [{"keyid": "a", "sig": None}]],
+    ids=str,
+)
+def test_malformed_signatures_are_refused(files: dict[str, Any], signatures: Any) -> None:
+    with pytest.raises(FormatError):
+        read("timestamp", files["timestamp"] | {"signatures": signatures})
+
+
+def test_a_signature_that_is_none_counts_for_nothing_and_spoils_nothing(files: dict[str, Any]) -> None:
+    for sig in ("", "zz", "0", "AB", " "):
+        document = files["timestamp"] | {"signatures": [*files["timestamp"]["signatures"], {"keyid": "x", "sig": sig}]}
+        assert read("timestamp", document)
+
+
+def test_too_many_signatures_are_refused(files: dict[str, Any]) -> None:
+    many = [{"keyid": str(number), "sig": ""} for number in range(1025)]
+    assert read("timestamp", files["timestamp"] | {"signatures": many[:1024]})
+    with pytest.raises(FormatError, match="more than 1024"):
+        read("timestamp", files["timestamp"] | {"signatures": many})
+
+
+def test_unknown_fields_are_kept(files: dict[str, Any]) -> None:
+    document = copy.deepcopy(files["crate.serde"])
+    document["signed"]["x-new"] = {"a": [1]}
+    assert read("crate.serde", document).extra == {"x-new": {"a": [1]}}
+
+
+# --- what was signed ---
+
+WAYS: dict[str, Callable[[Any], bytes]] = {
+    "canonical": strictjson.canonical,
+    "indented": lambda document: orjson.dumps(document, option=orjson.OPT_INDENT_2),
+    "another order": lambda document: orjson.dumps(dict(reversed(document.items()))),
+    "white space around": lambda document: b" " + strictjson.canonical(document) + b"\n",
+    "a field beside": lambda document: strictjson.canonical(document | {"a": 1}),
+    "a field after": lambda document: strictjson.canonical(document | {"z": 1}),
+    "a field between": lambda document: strictjson.canonical(document | {"signature": 1, "signatures ": 2}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("note", ["", '\u0000\u001f\t\n"\\', "\u2028\U0001f980", '{"signatures":[],"signed":{}}'])
+def test_the_message_is_the_canonical_form_however_the_file_is_written(
+    files: dict[str, Any], way: str, note: str
+) -> None:
+    document = copy.deepcopy(files["timestamp"])
+    document["signed"]["x-note"] = note
+    document["signatures"][0]["x-note"] = note
+    try:
+        data = WAYS[way](document)
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return  # control characters as they are: canonical, and not JSON
+    envelope = parse_role(data, Timestamp, max_bytes=100_000)
+    assert envelope.message == strictjson.canonical(document["signed"])
+    assert envelope.raw == data
+
+
+# --- thresholds ---
+
+
+def role_keys(labels: list[str], threshold: int) -> RoleKeys:
+    found = [PublicKey.from_object(key(label).public_key.to_dict()) for label in labels]
+    return RoleKeys(tuple(found), threshold)
+
+
+def test_a_threshold_counts_distinct_keys() -> None:
+    """Trap 1: python-tuf counts a key for each id it is listed under."""
+    plain = key("a").public_key.to_dict()
+    twin = PublicKey.from_object(plain | {"x-note": "again"})
+    first = PublicKey.from_object(plain)
+    message = {"_type": "timestamp", "version": 1, "expires": "2030-01-01T00:00:00Z", "spec_version": "1.0.31"}
+    message["meta"] = {"snapshot.json": {"version": 1}}
+    document = orjson.loads(sign(message, [key("a")]))
+    document["signatures"].append(document["signatures"][0] | {"keyid": twin.keyid})
+    envelope = parse_role(orjson.dumps(document), Timestamp, max_bytes=10_000)
+    RoleKeys((first, twin), 1).check(envelope, "it", "")
+    with pytest.raises(ThresholdNotMet, match="signed by 1 of its 2 keys, 2 are needed"):
+        RoleKeys((first, twin), 2).check(envelope, "it", "")
+
+
+@given(st.lists(st.sampled_from("abcd"), unique=True), st.integers(1, 4))
+def test_a_threshold_is_met_by_enough_of_its_own_keys_only(who: list[str], threshold: int) -> None:
+    message = {"_type": "timestamp", "version": 1, "expires": "2030-01-01T00:00:00Z", "spec_version": "1.0.31"}
+    message["meta"] = {"snapshot.json": {"version": 1}}
+    envelope = parse_role(sign(message, [key(label) for label in who]), Timestamp, max_bytes=10_000)
+    trusted = role_keys(["a", "b", "c"], threshold)
+    if len(set(who) & set("abc")) >= threshold:
+        trusted.check(envelope, "it", "")
+    else:
+        with pytest.raises(ThresholdNotMet):
+            trusted.check(envelope, "it", "")
+
+
+def test_a_threshold_below_one_cannot_be_built() -> None:
+    for threshold in (0, -1):
+        with pytest.raises(FormatError):
+            role_keys(["a"], threshold)
+
+
+def test_a_fingerprint_tells_who_decides_apart() -> None:
+    same = role_keys(["a", "b"], 2)
+    assert role_keys(["b", "a"], 2).fingerprint == same.fingerprint
+    others = [role_keys(["a", "b"], 1), role_keys(["a"], 2), role_keys(["a", "c"], 2), role_keys(["a", "b", "c"], 2)]
+    assert len({other.fingerprint for other in others} | {same.fingerprint}) == 5
+
+
+# --- bins (TAP 15) ---
+
+
+@given(st.integers(1, 32), st.text())
+def test_bins_are_the_ones_of_tap_15(bit_length: int, path: str) -> None:
+    mine = SuccinctRoles(role_keys(["a"], 1), bit_length, "index")
+    stock = StockSuccinctRoles([keys("x", 1)[0].public_key.keyid], 1, bit_length, "index")
+    name = mine.bin_of(path)
+    assert name == stock.get_role_for_target(path)
+    assert mine.has(name)
+    assert stock.is_delegated_role(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["index", "index-", "index-4", "index-00", "index-g", "index--1", "other-0", "index-\u0660"]
+)
+def test_other_names_are_no_bins(name: str) -> None:
+    bins = SuccinctRoles(role_keys(["a"], 1), 2, "index")
+    assert list(bins.names()) == ["index-0", "index-1", "index-2", "index-3"]
+    assert all(bins.has(own) for own in bins.names())
+    assert not bins.has(name)
