@@ -207,7 +207,8 @@ def next_owner(published: Published, request: Request, changes: OwnerChanges, *,
         raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
     before = ClaimFacts.of(published.owner.signed)
     facts = ClaimFacts(changes.owners or before.owners, changes.releasers or before.releasers, before.registry)
-    if facts == before and changes.layout is None:
+    unchanged = facts.to_object() == before.to_object() and _same_quorum(facts.releasers, before.releasers)
+    if unchanged and changes.layout is None:
         raise ConfigError("nothing would change", hint="name new owners, new release keys or a new layout")
     releases = Releases.of(name, published.crate.signed)
     demands = Demands.of(name, published.owner.signed)
@@ -224,6 +225,10 @@ def next_owner(published: Published, request: Request, changes: OwnerChanges, *,
         signed = roles.targets(published.crate.signed.version + 1, now + roles.CLAIM_LIFE, listed=releases.to_targets())
         drafts[crate] = draft(crate, signed)
     return Proposal(request, drafts, published.by_role(name), files)
+
+
+def _same_quorum(one: Holders, other: Holders) -> bool:
+    return one.people == other.people and one.signers.same_as(other.signers)
 
 
 def give_up(published: Published, request: Request, *, now: datetime) -> Proposal:

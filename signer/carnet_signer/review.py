@@ -17,6 +17,7 @@ from carnet.errors import CarnetError, FormatError, VerificationError
 from carnet.example_keys import refuse_example_keys
 from carnet.index import IndexLine
 from carnet.intoto import Layout
+from carnet.keys import PublicKey
 from carnet.layoutlint import check_layout
 from carnet.metadata import DelegatedRole, Envelope, Targets
 from carnet.releases import Demands, Differences, Releases, SignedRelease
@@ -82,8 +83,12 @@ def _lint_shard(proposal: Proposal, shard: str, owner: str) -> None:
     )
     for role in sorted((before.keys() | after.keys()) - {owner}):
         old, new = before.get(role), after.get(role)
-        if old is None or new is None or old.signers != new.signers:
+        if old is None or new is None or _quorum(old) != _quorum(new):
             raise VerificationError(f"the draft of {shard} changes {role}, which this proposal is not about")
+
+
+def _quorum(entry: DelegatedRole) -> tuple[tuple[PublicKey, ...], int]:
+    return entry.signers.keys, entry.signers.threshold
 
 
 def _lint_layouts(proposal: Proposal, owner: str) -> None:

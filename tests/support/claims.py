@@ -165,6 +165,9 @@ class World:
     def later(self, **delta: float) -> None:
         self.now += timedelta(**delta)
 
+    def claim_request(self, kind: str = "release") -> Request:
+        return Request(kind, NAME, at(self.now))
+
     def claim_proposal(
         self,
         *,
