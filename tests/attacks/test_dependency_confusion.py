@@ -18,7 +18,7 @@ pytestmark = pytest.mark.cargo
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[GateBox]:
     with gate_box(tmp_path) as one:
-        assert "Admitted 2 crates" in one.works("build")  # the positive control of every test here
+        assert "Admitted 2 crates" in one.works("check")  # the positive control of every test here
         yield one
 
 
@@ -41,12 +41,12 @@ def git_repository(box: GateBox) -> Path:
 
 def test_a_git_dependency_is_refused_unless_the_policy_gives_a_reason(box: GateBox) -> None:
     depend(box, f'forked = {{ git = "file://{git_repository(box)}" }}')
-    assert "forked@1.0.0 comes from git+file://" in box.refused("build")
+    assert "forked@1.0.0 comes from git+file://" in box.refused("check")
     day = (datetime.now(UTC) + timedelta(days=30)).date()
     (box.project / "carnet.toml").write_text(
         f'[[exception]]\ncrates = "forked"\nrule = "git"\nreason = "our own fork"\nexpires = {day}\n'
     )
-    stderr = box.works("build")
+    stderr = box.works("check")
     assert "excused until" in stderr
     assert "our own fork" in stderr
 
@@ -58,7 +58,7 @@ def test_a_patch_to_git_is_refused(box: GateBox) -> None:
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.com")
     assert box.machine.run("git", *identity, "commit", "-qam", "y", cwd=folder).returncode == 0
     depend(box, f'[patch.crates-io]\nleaf = {{ git = "file://{folder}" }}')
-    assert "leaf@1.0.0 comes from git+file://" in box.refused("build")
+    assert "leaf@1.0.0 comes from git+file://" in box.refused("check")
 
 
 def test_a_patch_to_a_path_is_the_users_own_and_seen_in_the_lock(box: GateBox) -> None:
@@ -67,7 +67,7 @@ def test_a_patch_to_a_path_is_the_users_own_and_seen_in_the_lock(box: GateBox) -
     (own / "Cargo.toml").write_text('[package]\nname = "leaf"\nversion = "1.0.0"\nedition = "2021"\n')
     (own / "src/lib.rs").write_text("pub fn n() -> u32 { 1 }\n")
     depend(box, '[patch.crates-io]\nleaf = { path = "own-leaf" }')
-    assert "Admitted 1 crates" in box.works("build")
+    assert "Admitted 1 crates" in box.works("check")
     verified = box.machine.carnet("verify", str(box.project / "Cargo.lock"))
     assert "leaf@1.0.0    your own" in verified.stdout
 
@@ -79,23 +79,23 @@ def test_another_registry_is_refused(box: GateBox) -> None:
         text + '\n[[package]]\nname = "secret"\nversion = "1.0.0"\n'
         'source = "registry+https://example.com/index"\n' + f'checksum = "{"00" * 32}"\n'
     )
-    assert "secret@1.0.0 comes from registry+https://example.com/index" in box.refused("build", "--locked")
+    assert "secret@1.0.0 comes from registry+https://example.com/index" in box.refused("check", "--locked")
 
 
 def test_a_name_that_the_mirror_does_not_have_is_looked_for_nowhere_else(box: GateBox) -> None:
     depend(box, 'serde = "1"')
-    done = box.cargo("build")
+    done = box.cargo("check")
     assert done.returncode != 0
     assert "serde" in done.stderr
-    assert "Compiling" not in done.stderr
+    assert "Checking" not in done.stderr
 
 
 @pytest.mark.parametrize("line", ['bran_ch = "0.2"', 'Branch = "0.2"'])
 def test_another_spelling_is_another_crate(box: GateBox, line: str) -> None:
     depend(box, line)
-    done = box.cargo("build")
+    done = box.cargo("check")
     assert done.returncode != 0
-    assert "Compiling" not in done.stderr
+    assert "Checking" not in done.stderr
 
 
 def test_a_line_whose_dependencies_are_not_the_manifests_is_refused(tmp_path: Path) -> None:
@@ -109,4 +109,4 @@ def test_a_line_whose_dependencies_are_not_the_manifests_is_refused(tmp_path: Pa
     with gate_box(tmp_path) as box:
         box.registry.add(twig, change=without_leaf)
         depend(box, 'twig = "1"')
-        assert "twig@1.0.0" in box.refused("build")
+        assert "twig@1.0.0" in box.refused("check")

@@ -12,6 +12,8 @@ from tests.support.cargo import Machine
 from tests.support.crates import honest_crate
 from tests.support.signedregistry import SignedRegistry
 
+from carnet.crate import read_crate
+
 LEAF = honest_crate("leaf", "1.0.0", source="pub fn n() -> u32 { 40 }\n")
 NEWER_LEAF = honest_crate("leaf", "1.1.0", source="pub fn n() -> u32 { 41 }\n")
 BRANCH = honest_crate(
@@ -50,6 +52,7 @@ class GateBox:
         assert "error: " in done.stderr
         assert "Traceback" not in done.stderr
         assert "Compiling" not in done.stderr
+        assert "Checking" not in done.stderr
         assert done.stdout == ""
         return done.stderr
 
@@ -58,12 +61,44 @@ class GateBox:
         return [path for path in self.registry.requests if path.endswith("/download")]
 
 
+LOCK = """version = 4
+
+[[package]]
+name = "app"
+version = "0.0.0"
+dependencies = ["branch"]
+
+[[package]]
+name = "branch"
+version = "0.2.0"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "{branch}"
+dependencies = ["leaf"]
+
+[[package]]
+name = "leaf"
+version = "1.0.0"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "{leaf}"
+"""
+
+
 @contextmanager
-def gate_box(tmp_path: Path, *tarballs: bytes) -> Iterator[GateBox]:
-    """Make one; the repository has `leaf` and `branch`, and more when they are given."""
+def gate_box(tmp_path: Path, *tarballs: bytes, locked: bool = True) -> Iterator[GateBox]:
+    """Make one; the repository has `leaf` and `branch`, and more when they are given.
+
+    Args:
+        tmp_path: Everything is below it.
+        tarballs: More crates.
+        locked: Whether the project has a lock already; making one takes cargo a second.
+    """
     registry = SignedRegistry()
     registry.add(LEAF, BRANCH, *tarballs)
     with registry.serving():
         machine = Machine(tmp_path)
         machine.trust(registry.root, registry.url)
-        yield GateBox(machine, registry, machine.project(dependencies={"branch": '"0.2"'}, main=MAIN))
+        project = machine.project(dependencies={"branch": '"0.2"'}, main=MAIN)
+        if locked:
+            checksums = {"leaf": read_crate(LEAF).sha256, "branch": read_crate(BRANCH).sha256}
+            (project / "Cargo.lock").write_text(LOCK.format(**checksums))
+        yield GateBox(machine, registry, project)
