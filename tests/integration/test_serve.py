@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import random
 import socket
 import subprocess
 import time
@@ -12,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.crates import honest_crate
 from tests.support.mirror import CARNET, RunningMirror, running_mirror
 
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMirror]:
-    with running_mirror(tmp_path_factory.mktemp("serve")) as running:
+    noise = random.Random(1).randbytes(400_000)  # larger than what is sent in one piece
+    crates = [honest_crate("small"), honest_crate("large", files={"noise.bin": noise})]
+    with running_mirror(tmp_path_factory.mktemp("serve"), crates) as running:
         yield running
 
 
@@ -65,6 +70,23 @@ def test_metadata_is_served(mirror: RunningMirror) -> None:
 
 def test_config_points_to_this_mirror(mirror: RunningMirror) -> None:
     assert json.loads(get(mirror, "/index/config.json").body) == {"dl": f"{mirror.url}/api/v1/crates"}
+
+
+@pytest.mark.parametrize("name", ["small", "large"])
+def test_a_crate_is_downloaded_as_it_was_published(mirror: RunningMirror, name: str) -> None:
+    line = json.loads(get(mirror, f"/index/{name[:2]}/{name[2:4]}/{name}").body)
+    path = f"/api/v1/crates/{name}/0.1.0/download"
+    whole = get(mirror, path, accept_encoding="gzip")
+    assert whole.status == 200
+    assert hashlib.sha256(whole.body).hexdigest() == line["cksum"]
+    assert "content-encoding" not in whole.headers
+    assert whole.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert get(mirror, path, if_none_match=whole.headers["etag"]).status == 304
+    head = get(mirror, path, "HEAD")
+    assert (head.body, head.headers["content-length"]) == (b"", str(len(whole.body)))
+    for other in ("0.1.1", "0.1.0+x", "0.1", "0.1.0/x"):
+        assert get(mirror, f"/api/v1/crates/{name}/{other}/download").status == 404
+    assert get(mirror, f"/api/v1/crates/{name.upper()}/0.1.0/download").status == 404
 
 
 def test_an_etag_saves_the_body(mirror: RunningMirror) -> None:
