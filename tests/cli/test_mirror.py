@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from tests.support.ceremony import PASSPHRASE, Ceremony, make_ceremony
+from tests.support.ceremony import PASSPHRASE, Ceremony, make_ceremony, make_key
 from tests.support.crates import honest_crate
 from tests.support.mirror import CARNET
 from tests.support.sparse_registry import SparseRegistry, sparse_registry
@@ -50,8 +50,12 @@ class Site:
 
     def carnet(self, *arguments: str, code: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
         """Run `carnet mirror ...`; it must end with this status, and never with a traceback."""
+        return self.run("mirror", *arguments, code=code, **options)
+
+    def run(self, *arguments: str, code: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
+        """Run `carnet ...`; likewise."""
         done: subprocess.CompletedProcess[str] = subprocess.run(
-            [*CARNET, "mirror", *arguments],
+            [*CARNET, *arguments],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -315,3 +319,22 @@ def test_two_syncs_at_once(site: Site, registry: SparseRegistry) -> None:
 def test_listening_everywhere_wants_a_url(site: Site) -> None:
     done = site.carnet("serve", "mirror", "--port", "0", "--host", "0.0.0.0", "--read-only", code=2)
     assert done.stderr.startswith("error: listening on 0.0.0.0, clients need to know a URL\nhint: ")
+
+
+def test_another_online_key_takes_over(site: Site, registry: SparseRegistry) -> None:
+    """The holders name another one; both sign once, and from then on it alone."""
+    sync(site, registry, "one-0.1.0")
+    make_key("successor").store(site.folder)
+    site.run("root", "rotate", "ceremony", "--online", "successor.pub")
+    for holder in site.ceremony.holders[:2]:
+        path = holder.store(site.folder)
+        site.run("root", "sign", "ceremony", "--key", str(path), "--yes", *site.secret)
+    with_old = site.carnet("refresh", "mirror", "--ceremony", "ceremony", *site.secret, code=3)
+    assert "the online key is not one that the delegator of" in with_old.stderr
+    site.carnet("fsck", "mirror")
+    site.carnet("refresh", "mirror", "--ceremony", "ceremony", "--next-online-key", "successor", *site.secret)
+    site.carnet("fsck", "mirror")
+    assert "2 added" not in sync(site, registry, "one-0.1.0", "two-0.1.0")
+    site.carnet("fsck", "mirror")
+    status = json.loads(site.carnet("status", "mirror", "--message-format", "json").stdout)
+    assert next(role["version"] for role in status["roles"] if role["role"] == "root") == 2
