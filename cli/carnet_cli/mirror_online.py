@@ -76,7 +76,9 @@ class OnlineSettings:
         if self.key is None or self.memory is None:
             raise ConfigError("this mirror's online signer runs by itself", hint=f"it listens on {self.socket}")
         absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
-        keys = [str(key) for key in (self.key, self.next_key) if key is not None]
+        # A key that was lost cannot hand over: the new one signs alone, and clients are refused for a moment.
+        lost = self.next_key is not None and not self.key.exists()
+        keys = [str(key) for key in (None if lost else self.key, self.next_key) if key is not None]
         return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
 
 

@@ -47,3 +47,16 @@ def test_holders_and_online_key_are_replaced() -> None:
     assert before != after
     done("mirror", "refresh", "mirror", *SECRET)  # the new key alone, from now on
     assert "no problem" in done("mirror", "fsck", "mirror").out
+
+
+def test_a_lost_online_key_is_replaced_with_a_warning() -> None:
+    done("root", "init", "cer", *holders("alice"), "--threshold", "1", "--online", "online.pub", "--bins", "16")
+    sign("alice")
+    done("mirror", "init", "mirror", "--ceremony", "cer", "--online-key", "online", *SECRET)
+    done("root", "rotate", "cer", "--online", "online-2.pub")
+    sign("alice")
+    Path("online").unlink()
+    taken = done("mirror", "refresh", "mirror", "--ceremony", "cer", "--next-online-key", "online-2", *SECRET)
+    assert "refused for a moment" in taken.err
+    done("mirror", "refresh", "mirror", *SECRET)
+    assert "no problem" in done("mirror", "fsck", "mirror").out
