@@ -19,6 +19,15 @@ from carnet.errors import ConfigError, PolicyRefused
 MAX_BYTES = 10_000_000
 _DEEPEST_INCLUDE = 16
 
+REFUSED_VARIABLES = (
+    "CARGO_SOURCE_",
+    "CARGO_REGISTRIES_CRATES_IO_",
+    "CARGO_REGISTRY_INDEX",
+    "CARGO_RESOLVER_LOCKFILE_PATH",
+    "__CARGO_",
+)
+"""Beginnings of environment variables that would do the same as a refused key."""
+
 REFUSED: Mapping[str, str] = {
     "source": "it replaces where crates come from",
     "paths": "it replaces crates behind the lock's back",
@@ -106,7 +115,7 @@ def check_argument(argument: str, folder: Path) -> None:
     except (OSError, ValueError):  # too long for a path, or with a NUL
         is_file = False
     document = _load(file) if is_file else _parse(argument, where)
-    _check(document or {}, where, set(), file.parent, 0)
+    _check(document or {}, where, set(), file.parent if is_file else folder, 0)
 
 
 def _check(document: Mapping[str, Any], where: str, allowed: set[str], folder: Path, depth: int) -> None:

@@ -133,7 +133,7 @@ class Gate:
         for argument in self._invocation.configs:
             cargoconfig.check_argument(argument, self._folder)
         for name in os.environ:
-            if name.startswith(("CARGO_SOURCE_", "CARGO_REGISTRIES_CRATES_IO_", "__CARGO_")):
+            if name.startswith(cargoconfig.REFUSED_VARIABLES):
                 raise ConfigError(f"{name} is set in the environment", hint="unset it: crates come through the gate")
 
     def _find_workspace(self) -> Path:

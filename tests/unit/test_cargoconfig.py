@@ -115,6 +115,8 @@ def test_flags_of_the_users(tmp_path: Path) -> None:
     (tmp_path / "more.toml").write_text('[patch.crates-io]\na = { path = "b" }')
     with pytest.raises(PolicyRefused):
         cargoconfig.check_argument("more.toml", tmp_path)
+    with pytest.raises(PolicyRefused):
+        cargoconfig.check_argument('include = "more.toml"', tmp_path)
     with pytest.raises(ConfigError):
         cargoconfig.check_argument("absent.toml", tmp_path)
 
