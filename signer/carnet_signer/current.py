@@ -7,7 +7,7 @@ before anything is taken from it: otherwise an edited bin would be signed anew b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -142,13 +142,17 @@ def succinct_of(index: Targets) -> SuccinctRoles:
     return index.delegations.succinct
 
 
-def read_current(publication: Publication, named: tuple[int, str] | None = None) -> Current:
+def read_current(
+    publication: Publication, named: tuple[int, str] | None = None, new_root: bytes | None = None
+) -> Current:
     """Read what is published and check it from the first root on.
 
     Args:
         publication: Where it is kept.
         named: Version and sha256 of the snapshot that the newest *signed* timestamp names. When a crash kept that
             timestamp from being written, everything it names was written before: the state is completed, not undone.
+        new_root: The next root, when one is about to be published. Its online keys may have signed already: a new root
+            is written after what they sign, and a crash may have come between.
 
     Raises:
         MetadataError: A file is missing or is not what was signed.
@@ -160,8 +164,14 @@ def read_current(publication: Publication, named: tuple[int, str] | None = None)
         return Current(publication, roots)
     if not roots:
         raise MetadataMismatch("there is a timestamp and no root")
+    newest = [roots[-1].signed]
+    if new_root is not None:
+        following = parse_role(new_root, Root, max_bytes=roles.MAX_ROLE_FILE)
+        if following.message != roots[-1].message:
+            check_next_root(roots[-1].signed, following)
+            newest.append(following.signed)
     timestamp = parse_role(data, Timestamp, max_bytes=roles.MAX_ROLE_FILE)
-    _check_online(timestamp, paths.TIMESTAMP, roots)
+    _check_online(timestamp, paths.TIMESTAMP, newest)
     promised = timestamp.signed.snapshot
     data = _read(publication, metadata_path(paths.SNAPSHOT, promised.version))
     if hashlib.sha256(data).hexdigest() != promised.hashes.get("sha256"):
@@ -171,7 +181,7 @@ def read_current(publication: Publication, named: tuple[int, str] | None = None)
         if signed is not None and hashlib.sha256(signed).hexdigest() == named[1]:
             data = signed
     snapshot = parse_role(data, Snapshot, max_bytes=roles.MAX_ROLE_FILE)
-    _check_online(snapshot, paths.SNAPSHOT, roots)
+    _check_online(snapshot, paths.SNAPSHOT, newest)
     return Current(publication, roots, timestamp, snapshot)
 
 
@@ -205,14 +215,18 @@ def check_next_root(before: Root | None, envelope: Envelope[Root]) -> None:
     envelope.signed.roles[paths.ROOT].check(envelope, f"root {expected}", "5.3.4")
 
 
-def _check_online(envelope: Envelope[Signed], role: str, roots: tuple[Envelope[Root], ...]) -> None:
-    """The newest root's keys, or the one's before: a crash may have come between a new root and what it names."""
-    for root in reversed(roots[-2:]):
+def _check_online(envelope: Envelope[Signed], role: str, newest: Iterable[Root]) -> None:
+    """The keys of the published root, or of the one that is about to follow; never those of a root before."""
+    refused: ThresholdNotMet | None = None
+    for root in newest:
         try:
-            return root.signed.roles[role].check(envelope, role, "5.4.2")
+            return root.roles[role].check(envelope, role, "5.4.2")
         except ThresholdNotMet as error:
-            refused = error
-    raise refused
+            refused = refused or error
+    raise ThresholdNotMet(
+        f"{refused}",
+        hint="if the online key was being replaced when this stopped, publish the ceremony with the new root again",
+    )
 
 
 def _read(publication: Publication, path: str) -> bytes:

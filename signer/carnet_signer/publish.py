@@ -85,7 +85,7 @@ def publish(publication: Publication, online: OnlineSigner, change: Change, *, n
         SigningError: The online signer refused.
         StorageError: The disk failed; the old state stands, or the new one without a promise. Run it again.
     """
-    current = read_current(publication, online.named_snapshot())
+    current = read_current(publication, online.named_snapshot(), change.roles.get(paths.ROOT))
     return _publish(current, online, change, now, due=())
 
 
@@ -229,19 +229,19 @@ def store(accepted: Accepted, bins: RolledBins, snapshot: Rolled) -> Stored:
 def reveal(accepted: Accepted, stored: Stored, snapshot: Rolled, timestamp: Rolled, now: datetime) -> Published:
     """Write the timestamp, and the new root when there is one.
 
-    A new root is visible at once, because clients ask for it first. Where its predecessor's keys accept the new
-    timestamp, snapshot and targets as well, it comes last and every client sees one valid state throughout. Where they
-    do not (keys were lost, not handed over), it comes just before the timestamp.
+    A new root is visible at once, because clients ask for it first, and comes last. Where its predecessor's keys accept
+    the new timestamp, snapshot and targets as well, every client sees one valid state throughout. Where they do not
+    (keys were lost, not handed over), clients are refused until it is there.
     """
     warnings = []
     files = [(metadata_path(paths.TIMESTAMP, None), timestamp.data)]
     versions = dict(stored.versions) | {paths.TIMESTAMP: timestamp.version}
     if accepted.new_root is not None:
         version = accepted.new_root.signed.version
-        last = _valid_under_old_root(accepted, snapshot, timestamp)
-        files.insert(len(files) if last else 0, (metadata_path(paths.ROOT, version), accepted.new_root.raw))
+        first = accepted.current.timestamp is None
+        files.insert(0 if first else 1, (metadata_path(paths.ROOT, version), accepted.new_root.raw))
         versions[paths.ROOT] = version
-        if not last and accepted.current.timestamp is not None:
+        if not first and not _valid_under_old_root(accepted, snapshot, timestamp):
             warnings.append("the root before does not accept the new keys: clients were refused for a moment")
     for path, data in files:
         accepted.current.publication.write(path, data)
@@ -326,8 +326,6 @@ def _sign(online: OnlineSigner, payloads: Mapping[str, JsonObject], signers: Rol
 
 
 def _valid_under_old_root(accepted: Accepted, snapshot: Rolled, timestamp: Rolled) -> bool:
-    if not accepted.current.roots:
-        return False
     old = accepted.current.roots[-1].signed.roles
     targets = accepted.role(paths.TARGETS)
     return (

@@ -346,8 +346,35 @@ def test_a_lost_online_key_is_replaced_with_a_warning() -> None:
     after.versions = online.versions
     publication.log.clear()
     result = publish(publication, after, rotated(make_key("online-2"), ceremony().holders[:2]), now=NOW)
-    assert publication.log[-2:] == ["metadata/2.root.json", "metadata/timestamp.json"]
+    assert publication.log[-2:] == ["metadata/timestamp.json", "metadata/2.root.json"]
     assert "refused for a moment" in result.warnings[0]
+
+
+def test_a_crash_before_the_new_root_is_mended_by_publishing_it_again() -> None:
+    publication, online = published()
+    after = DirectOnlineSigner(make_key("online-2"))
+    after.versions = online.versions
+    change = rotated(make_key("online-2"), ceremony().holders[:2])
+    publish(publication, after, change, now=NOW)
+    del publication.files["metadata/2.root.json"]  # killed just before it was written
+    with pytest.raises(ThresholdNotMet) as caught:
+        publish(publication, after, Change(), now=NOW)
+    assert "publish the ceremony with the new root again" in caught.value.hint
+    assert publish(publication, after, change, now=NOW).roles[paths.ROOT] == 2
+    publish(publication, after, Change(), now=NOW)
+
+
+def test_a_replaced_online_key_is_no_base_for_anything_any_more() -> None:
+    """It may have been stolen: what it signed must not be signed anew by its successor."""
+    publication, online = published()
+    both = TwoOnlineKeys(ceremony().online, make_key("online-2"))
+    both.versions = online.versions
+    publish(publication, both, rotated(make_key("online-2"), ceremony().holders[:2]), now=NOW)
+    publish(MemoryPublication(dict(publication.files)), both, Change(), now=NOW)
+    stolen = changes.signed_of(publication.files["metadata/timestamp.json"])
+    publication.files["metadata/timestamp.json"] = sign_role(stolen, [ceremony().online])
+    with pytest.raises(ThresholdNotMet):
+        publish(publication, both, Change(), now=NOW)
 
 
 def test_a_root_that_the_holders_before_did_not_sign_is_refused() -> None:
