@@ -11,6 +11,7 @@ from tests.support.crates import honest_crate
 from carnet.crate import read_crate
 from carnet.errors import MetadataMismatch, NotFound
 from carnet.index import IndexLine, line_from_crate
+from carnet.names import Version
 from carnet_verifier.claimed import attest, judge_index, read_signed
 from carnet_verifier.claims import Claim
 
@@ -77,7 +78,15 @@ def test_a_checksum_is_replaced(world: World) -> None:
     other = read_crate(honest_crate(str(NAME), "1.0.0", source="pub fn evil() {}\n"))
     bad = line_from_crate(other, pubtime="2026-11-23T12:00:00Z")
     world.publish_index(lambda index: [bad if line.id == bad.id else line for line in index.lines])
-    assert isinstance(refusal(lambda: world.admit("1.0.0")), MetadataMismatch)
+    error = refusal(lambda: world.admit("1.0.0"))
+    assert isinstance(error, MetadataMismatch)
+    assert f"its maintainers signed {_line_signed(world)}" in str(error)
+
+
+def _line_signed(world: World) -> str:
+    release = read_signed(_claim(world)).releases.get(Version("1.0.0"))
+    assert release is not None
+    return release.tarball.sha256
 
 
 @pytest.mark.parametrize("hidden", ["0.9.0", "1.1.0"])
