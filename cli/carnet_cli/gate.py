@@ -240,7 +240,10 @@ class Gate:
         for admission in admitted.admissions:
             levels[str(admission.level)] = levels.get(str(admission.level), 0) + 1
         counted = ", ".join(f"{count} {level}" for level, count in levels.items()) or "none needed"
-        output.note(f"    Admitted {len(admitted.admissions)} crates ({counted}) from {self._trusted.directory.url}")
+        total = len(admitted.admissions)
+        output.note(
+            f"    Admitted {total} crate{'' if total == 1 else 's'} ({counted}) from {self._trusted.directory.url}"
+        )
 
     # --- 4. keep and compare ---
 
