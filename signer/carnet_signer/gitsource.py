@@ -111,6 +111,7 @@ class SourceTree:
         links: Symbolic links, path -> target, only those that stay inside the repository.
         gitlinks: Submodules, path -> commit id, whether their objects were there or not.
         notes: What a person should know.
+        stores: The git directories that hold the objects: of the repository (path empty), and of its submodules.
     """
 
     commit: str
@@ -118,6 +119,7 @@ class SourceTree:
     links: Mapping[str, str]
     gitlinks: Mapping[str, str]
     notes: tuple[str, ...]
+    stores: Mapping[str, Path]
 
     def resolved(self) -> dict[str, SourceFile]:
         """All files with symbolic links resolved: a link to a folder stands for every file below it."""
@@ -204,6 +206,14 @@ def find_git_dir(repository: Path) -> Path:
     return Path(found)
 
 
+def object_store(git_dir: Path) -> Path:
+    """The folder of a git directory's objects; a linked work tree has those of the repository that it belongs to."""
+    common = git_dir / "commondir"
+    if common.is_file() and common.stat().st_size < 4096:
+        return (git_dir / common.read_text(errors="replace").strip()).resolve() / "objects"
+    return git_dir / "objects"
+
+
 def read_commit(repository: Path, revision: str = "HEAD") -> SourceTree:
     """Read a commit: all files, from blobs, submodules included where their objects are present.
 
@@ -238,12 +248,14 @@ class _Reader:
     links: dict[str, str] = field(default_factory=dict)
     gitlinks: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    stores: dict[str, Path] = field(default_factory=dict)
     size: int = 0
 
     def read(self, git_dir: Path, commit: str, prefix: str) -> None:
         with _objects(git_dir) as objects:
             tree = _tree_of(objects.get(commit, b"commit"))
             self._walk(objects, tree, prefix, 0)
+        self.stores[prefix] = git_dir
         for path, pinned in list(self.gitlinks.items()):
             if path.startswith(f"{prefix}/" if prefix else "") and path != prefix:
                 self._submodule(git_dir, prefix, path, pinned)
@@ -294,7 +306,7 @@ class _Reader:
                 self.notes.append(f"symbolic link {path} leads outside or nowhere: left out")
             else:
                 inside[path] = target
-        return SourceTree(commit, self.files, inside, self.gitlinks, tuple(self.notes))
+        return SourceTree(commit, self.files, inside, self.gitlinks, tuple(self.notes), self.stores)
 
 
 def _module_dirs(git_dir: Path, path: str) -> Iterator[Path]:

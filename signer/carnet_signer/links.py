@@ -65,13 +65,15 @@ def record_tag(
     """
     with open_workspace(repository, revision, folder, toolchain, index) as workspace:
         crate = workspace.crate()
+        lock = workspace.lock()
+        workspace.put_lock(lock)
         files, executable = workspace.tree.digests()
         record = TagRecord(
             files=files,
             executable=executable,
             commit=workspace.tree.commit,
             listing=workspace.listing(),
-            lock=workspace.lock(),
+            lock=lock,
             toolchain=toolchain.version,
             path_in_vcs=workspace.folder,
             manifests=workspace.inherited_manifests(),
@@ -161,13 +163,13 @@ def record_package(
             hint="cargo's version shows in the tarball: use the one of the tag",
         )
     with open_workspace(repository, record.commit, record.path_in_vcs, toolchain, index) as workspace:
+        workspace.put_lock(record.lock)
         listing = workspace.listing()
         if listing != record.listing:
             odd = sorted(set(listing) ^ set(record.listing))
             raise SigningError(
                 f"cargo lists other files than the tag: {', '.join(odd[:3])}", hint="the tag's listing was not cargo's"
             )
-        workspace.put_lock(record.lock)
         tarball = workspace.package(crate)
     names = ArtifactNames(crate)
     command = ("cargo", "package", "--no-verify", "--locked")

@@ -17,7 +17,7 @@ import posixpath
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from pathlib import Path
 from carnet.errors import ConfigError, FormatError, SigningError
 from carnet.names import CrateId
 from carnet.original import crate_id, inherited_files, inherits, read_toml, resolve
-from carnet_signer.gitsource import SourceTree, find_git_dir, read_commit, run_git
+from carnet_signer.gitsource import SourceTree, object_store, read_commit, run_git
 
 MAX_TARBALL = 128 * 1024 * 1024
 _TIMEOUT = 900
@@ -160,18 +160,20 @@ class Workspace:
         return {path: self._file(path).decode()}
 
     def listing(self) -> tuple[str, ...]:
-        """What `cargo package --list` says."""
-        return tuple(self.cargo("package", "--list").split("\n")[:-1])
+        """What `cargo package --list` says, once the lock is in place."""
+        return tuple(self.cargo("package", "--list", "--locked").split("\n")[:-1])
 
     def lock(self) -> str:
         """The committed Cargo.lock, or one that cargo resolves now because none is committed."""
         path = posixpath.join(self.workspace_folder(), "Cargo.lock")
-        if path not in self.tree.resolved():
-            self.cargo("generate-lockfile")
+        committed = self.tree.resolved().get(path)
         try:
+            if committed is not None:
+                return committed.data.decode()
+            self.cargo("generate-lockfile")
             return (self.source / path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
-            raise SigningError("cargo made no Cargo.lock") from None
+            raise SigningError("there is no Cargo.lock, or it is not text") from None
 
     def put_lock(self, lock: str) -> None:
         """Put the tagged lock in place."""
@@ -248,10 +250,10 @@ class Workspace:
 
 
 def _hint(said: str, index: str | None) -> str:
+    if "--locked was passed" in said:
+        return "the committed Cargo.lock is out of date: run `cargo update --workspace`, commit, and tag that"
     if index is None and ("offline" in said or "no matching package" in said):
         return "the crate has dependencies: name a verifying proxy with --index, such as the one `carnet proxy` opens"
-    if "--locked" in said:
-        return "the committed Cargo.lock is out of date: run `cargo update --workspace`, commit, and tag that"
     return ""
 
 
@@ -285,7 +287,7 @@ def open_workspace(
         for name in ("src", "empty", "home", "out"):
             (root / name).mkdir()
         export(tree, root / "src")
-        _pretend_clone(repository, tree, root / "src")
+        _pretend_clone(tree, root / "src")
         yield Workspace(root, tree, folder.strip("/"), toolchain, index)
 
 
@@ -312,22 +314,19 @@ def export(tree: SourceTree, folder: Path) -> None:
         raise FormatError(f"the commit has files that cannot stand side by side: {error.filename}") from None
 
 
-def _pretend_clone(repository: Path, tree: SourceTree, folder: Path) -> None:
-    """Make the export a clean checkout: our configuration, the original's objects, no filters, no hooks."""
-    objects = find_git_dir(repository) / "objects"
-    common = Path(run_git("rev-parse", "--git-common-dir", cwd=repository).strip())
-    common = (repository / common).resolve()
-    if (common / "objects").is_dir():
-        objects = common / "objects"
-    quiet: Mapping[str, str] = {"GIT_TEMPLATE_DIR": ""}
-    form = ("--object-format=sha256",) if len(tree.commit) == 64 else ()
-    run_git("init", "--quiet", "--template=", *form, str(folder), more=quiet)
-    git_dir = folder / ".git"
-    (git_dir / "info").mkdir(exist_ok=True)
-    (git_dir / "objects" / "info").mkdir(exist_ok=True)
-    (git_dir / "objects" / "info" / "alternates").write_text(f"{objects}\n")
-    # Attributes of the repository would make bytes in the export look changed; these win over them.
-    (git_dir / "info" / "attributes").write_text("* -text !eol !ident !filter !working-tree-encoding\n")
-    (git_dir / "info" / "exclude").write_text("Cargo.lock\n")
-    (git_dir / "HEAD").write_text(f"{tree.commit}\n")
-    run_git("read-tree", tree.commit, git_dir=git_dir)
+def _pretend_clone(tree: SourceTree, folder: Path) -> None:
+    """Make the export, and each submodule in it, a clean checkout: our configuration, the original's objects."""
+    for path, store in tree.stores.items():
+        commit = tree.gitlinks[path] if path else tree.commit
+        place = folder / path
+        form = ("--object-format=sha256",) if len(commit) == 64 else ()
+        run_git("init", "--quiet", "--template=", *form, str(place))
+        git_dir = place / ".git"
+        (git_dir / "info").mkdir(exist_ok=True)
+        (git_dir / "objects" / "info").mkdir(exist_ok=True)
+        (git_dir / "objects" / "info" / "alternates").write_text(f"{object_store(store)}\n")
+        # Attributes of the repository would make bytes in the export look changed; these win over them.
+        (git_dir / "info" / "attributes").write_text("* -text !eol !ident !filter !working-tree-encoding\n")
+        (git_dir / "info" / "exclude").write_text("Cargo.lock\n")
+        (git_dir / "HEAD").write_text(f"{commit}\n")
+        run_git("read-tree", commit, git_dir=git_dir)

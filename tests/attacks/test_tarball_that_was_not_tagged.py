@@ -152,6 +152,25 @@ def test_another_lock_is_found(honest: HonestRelease, lock: str, said: str) -> N
         honest.repackaged({"Cargo.lock": lock.encode()}).check()
 
 
+def test_a_lock_that_takes_a_sibling_from_the_registry_is_shown() -> None:
+    """cargo has no choice: a sibling of the workspace is a registry crate for everybody else."""
+    honest = synthetic()
+    sibling = '\n[[package]]\nname = "sibling"\nversion = "0.1.0"\n'
+    tagged = TagRecord.from_link(honest.link("tag"), CRATE)
+    lock = LOCK.replace('dependencies = ["log"]', 'dependencies = ["log", "sibling"]') + sibling
+    tag = replace(tagged, lock=lock)
+    source = 'source = "registry+https://github.com/rust-lang/crates.io-index"\nchecksum = "00"\n'
+    more = f'{sibling}{source}\n[[package]]\nname = "deeper"\nversion = "1.0.0"\n{source}'
+    crate = honest.repackaged({"Cargo.lock": LOCK.encode() + more.encode()}).crate
+    findings = unpack(crate, tag)
+    assert len(findings) == 2
+    assert "sibling 0.1.0 is part of the workspace" in findings[0]
+    assert "deeper 1.0.0 is not in the tagged lock" in findings[1]
+    elsewhere = honest.repackaged({"Cargo.lock": (LOCK + more.replace("rust-lang", "evil")).encode()}).crate
+    with pytest.raises(RuleViolation, match=r"Cargo.lock has deeper 1.0.0"):
+        unpack(elsewhere, tag)
+
+
 def test_a_lock_with_less_in_it_is_let_through(honest: HonestRelease) -> None:
     less = LOCK[: LOCK.index("dependencies")]
     assert honest.repackaged({"Cargo.lock": less.encode()}).check().findings == ()

@@ -108,5 +108,10 @@ def _examine_tarball(tarball: Path, line: IndexLine, findings: Findings) -> None
 def _index_files(home: Path) -> Iterator[tuple[CrateName, bytes]]:
     for path in sorted((home / "registry/index").glob("*/.cache/**/*")):
         if path.is_file():
-            parts = path.read_bytes()[_CACHE_HEADER:].split(b"\0")
-            yield CrateName(path.name), b"".join(line + b"\n" for line in parts[2::2])
+            yield CrateName(path.name), cached_index_file(path)
+
+
+def cached_index_file(path: Path) -> bytes:
+    """An index file, as the registry sent it, out of cargo's cache of it."""
+    parts = path.read_bytes()[_CACHE_HEADER:].split(b"\0")
+    return b"".join(line + b"\n" for line in parts[2::2])

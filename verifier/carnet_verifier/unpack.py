@@ -5,7 +5,8 @@
        or licence from outside the package's folder is the file that the manifest names
     3. `.cargo_vcs_info.json`, where there is one, names the tagged commit and folder
     4. `Cargo.toml`, which cargo wrote, means what the tagged manifest means, with workspace inheritance resolved
-    5. `Cargo.lock`, which cargo wrote, names only packages of the tagged lock
+    5. `Cargo.lock`, which cargo wrote, names only packages of the tagged lock; where the package needs siblings of its
+       workspace, cargo resolves those from the registry, and what that adds is shown
 
 That cargo's own files are byte for byte what cargo makes of this source is what the step `rebuild` proves.
 """
@@ -33,6 +34,7 @@ from carnet.original import (
 from carnet.steps import TagRecord, digest
 
 ORIGINAL, MANIFEST, LOCK, VCS_INFO = "Cargo.toml.orig", "Cargo.toml", "Cargo.lock", ".cargo_vcs_info.json"
+_CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 _CARGOS_OWN = frozenset((MANIFEST, LOCK, VCS_INFO))
 
 
@@ -195,19 +197,42 @@ def _same_lock(crate: CrateFile, tag: TagRecord) -> Iterator[str]:
     data = crate.file(LOCK)
     if data is None or data == tag.lock.encode():
         return
-    tagged = dict(_locked(read_toml(tag.lock.encode(), "the tagged Cargo.lock")))
+    lock = read_toml(tag.lock.encode(), "the tagged Cargo.lock")
+    tagged = dict(_locked(lock))
+    siblings = _leans_on_siblings(lock, str(crate.id.name))
     for package, checksum in _locked(read_toml(data, LOCK)):
-        name, version, _ = package
+        name, version, source = package
         if package in tagged:
             if checksum != tagged[package]:
                 raise RuleViolation(f"Cargo.lock has another checksum for {name} {version} than the tagged lock")
         elif (name, version, "") in tagged:
             yield f"{name} {version} is part of the workspace, and Cargo.lock takes it from the registry"
-        elif (name, version) != (str(crate.id.name), str(crate.id.version)):
+        elif siblings and source == _CRATES_IO:
+            yield f"{name} {version} is not in the tagged lock: it comes with a sibling of the workspace"
+        elif (name, version, source) != (str(crate.id.name), str(crate.id.version), ""):
             raise RuleViolation(
                 f"Cargo.lock has {name} {version}, which the tagged lock does not have",
                 hint="package with the lock that was tagged: `carnet record package` puts it in place",
             )
+
+
+def _leans_on_siblings(lock: Table, name: str) -> bool:
+    """Whether a package needs another one of its workspace, which cargo takes from the registry when it packages."""
+    packages: dict[str, list[Table]] = {}
+    for package in _tables(lock, "package"):
+        packages.setdefault(str(package.get("name")), []).append(package)
+    seen, pending = set[str](), [name]
+    while pending:
+        one = pending.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for package in packages.get(one, []):
+            if one != name and "source" not in package:
+                return True
+            needs = package.get("dependencies")
+            pending += [str(text).partition(" ")[0] for text in needs] if isinstance(needs, list) else []
+    return False
 
 
 def _locked(lock: Table) -> Iterator[tuple[tuple[str, str, str], str]]:
