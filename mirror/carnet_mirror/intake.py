@@ -29,6 +29,7 @@ from carnet.metadata import Targets, parse_role
 from carnet.names import CrateId
 from carnet.releases import Differences, Releases, SignedRelease
 from carnet.submission import Submission, roles_of
+from carnet_mirror.published import Published as View
 from carnet_mirror.records import StoredVersion
 from carnet_mirror.store import Store
 from carnet_mirror.writing import writing
@@ -286,6 +287,34 @@ def _place(path: str, sha256: str) -> str:
 
 
 # --- 7. published ---
+
+
+def check_claims_kept(store: Store, files: Mapping[str, bytes]) -> None:
+    """Refuse new files of the registry's holders that would drop claims.
+
+    The holders sign shards again every 90 days, from a folder of their own. If a claim was made meanwhile and never
+    came into that folder, their next shard would lack it: every client would see a crate without owners.
+
+    Args:
+        store: The mirror.
+        files: Role name to the file that is to be published.
+
+    Raises:
+        MetadataMismatch: A shard lacks an entry that the published one has; `carnet claim give-up` is the way to that.
+        FormatError: A file does not parse.
+    """
+    view = View(store)
+    for role, data in files.items():
+        published = view.targets(role) if role.startswith("claims-") else None
+        if published is None or published.delegations is None:
+            continue
+        following = parse_role(data, Targets, max_bytes=MAX_ROLE, what=role).signed.delegations
+        gone = published.delegations.roles.keys() - (set() if following is None else following.roles.keys())
+        if gone:
+            raise MetadataMismatch(
+                f"the next {role} would drop {min(gone)}: its crate would lose its owners",
+                hint="bring the published shard into the ceremony: `carnet claim submit DIR --ceremony CEREMONY`",
+            )
 
 
 def _give_up(store: Store, online: OnlineSigner, submission: Submission, now: datetime) -> Receipt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,13 @@ def test_a_yanked_one_is_unyanked(world: World) -> None:
     world.yank("1.0.0")
     world.publish_index(lambda index: [line.with_(yanked=False) for line in index.lines])
     assert world.admit("1.0.0").line.yanked
+
+
+def test_a_release_for_another_registry_is_not_this_ones(world: World) -> None:
+    """What is signed for a company's registry cannot be passed off on the public one."""
+    claim = _claim(world)
+    line = _line(world, "1.0.0")
+    assert attest(read_signed(claim), line)
+    other = replace(claim, facts=replace(claim.facts, registry="internal"))
+    error = refusal(lambda: attest(read_signed(other), line))
+    assert "was signed for the registry 'crates-io'" in str(error)

@@ -19,6 +19,7 @@ from carnet.errors import (
     CarnetError,
     FormatError,
     MetadataError,
+    MetadataMismatch,
     RollbackDetected,
     VerificationError,
 )
@@ -26,7 +27,7 @@ from carnet.index import IndexLine, line_from_crate
 from carnet.names import CrateId, CrateName
 from carnet.releases import Digest, Releases, SignedRelease
 from carnet.submission import Submission, crate_of_stem, roles_of
-from carnet_mirror.intake import accept
+from carnet_mirror.intake import accept, check_claims_kept
 from carnet_mirror.store import Store
 from carnet_signer import claims, roles
 from carnet_signer.proposal import Proposal, draft
@@ -226,3 +227,14 @@ def test_an_empty_mirror_takes_nothing(tmp_path: Path) -> None:
     with Store.create(tmp_path / "b") as empty:
         body = Submission(NAME, {ROLE: b"{}"}).to_bytes()
         assert isinstance(refusal(lambda: accept(empty, world.online, body, now=world.now)), CarnetError)
+
+
+def test_the_holders_next_shard_keeps_the_claims(world: World) -> None:
+    shard = paths.claims_shard_role(NAME.shard)
+    published = world.fresh().role(shard).signed
+    kept = roles.targets(published.version + 1, world.now + roles.OFFLINE_LIFE)
+    forgetful = {shard: world.ceremony.sign(kept), paths.CLAIMS: b"not looked at"}
+    error = refusal(lambda: check_claims_kept(world.store, forgetful))
+    assert isinstance(error, MetadataMismatch)
+    assert paths.owner_role(NAME) in str(error)
+    check_claims_kept(world.store, {shard: world.fresh().role(shard).raw})
