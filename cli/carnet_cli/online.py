@@ -78,8 +78,6 @@ def command(
     if (path is None) == (inherited_fd is None):
         raise ConfigError("say where to listen: `--socket PATH`")
     inherited = socket.socket(fileno=inherited_fd) if inherited_fd is not None else None
-    if inherited is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the mirror, which gets the same Ctrl-C, says when to end
     try:
         oracle = _open(keys, memory, insecure_example_keys, passphrase)
     except CarnetError as error:
@@ -92,6 +90,7 @@ def command(
     from carnet_signer.online import serve_connection, serve_socket
 
     if inherited is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the mirror, which gets the same Ctrl-C, says when to end
         serve_connection(inherited, oracle)
     elif path is not None:
         output.note(f"listening on {path}")

@@ -36,16 +36,14 @@ class OnlineClient:
         self._connection = connection
         self._process = process
         self._lines = read_lines(connection)
-        try:
-            # While a person types a passphrase there is nothing to wait for but the person.
+        with contextlib.ExitStack() as unless_ready:
+            unless_ready.callback(self.close)  # also when a person gives up typing a passphrase: nothing stays behind
             match self._receive():
                 case {"ready": list(keyids)}:
                     self.keyids = tuple(str(keyid) for keyid in keyids)
                 case _:
                     raise SigningError("what answers is not an online signer")
-        except SigningError:
-            self.close()
-            raise
+            unless_ready.pop_all()
         connection.settimeout(_TIMEOUT)
 
     def __enter__(self) -> OnlineClient:
