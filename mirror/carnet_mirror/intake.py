@@ -100,6 +100,7 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         if _already(current, submission):  # 2.
             return _receipt(submission, Differences((), (), (), (), ()), snapshot=None)
         _check_versions(current, submission)
+        _check_shard(current, submission)
         offered = {**submission.targets, **_adopted(store, submission)}
         view = preview(current, submission.roles, offered)  # 3.
         claim = view.claim(submission.crate)
@@ -165,6 +166,20 @@ def _check_versions(current: TrustedRepository, submission: Submission) -> None:
                 hint="make it anew from what is published now: `carnet release assemble` or `carnet claim new`, "
                 "then let it be signed again",
             )
+
+
+def _check_shard(current: TrustedRepository, submission: Submission) -> None:
+    """What is submitted for one crate changes no other one's owners, whoever signed it."""
+    shard, owner, _ = roles_of(submission.crate)
+    data = submission.roles.get(shard)
+    if data is None:
+        return
+    before = current.role(shard).signed.delegations
+    after = parse_role(data, Targets, max_bytes=MAX_ROLE, what=shard).signed.delegations
+    old, new = ({} if one is None else one.roles for one in (before, after))
+    for role in sorted((old.keys() | new.keys()) - {owner}):
+        if role not in old or role not in new or not old[role].signers.same_as(new[role].signers):
+            raise MetadataMismatch(f"the submitted {shard} changes {role}, and is submitted for {submission.crate}")
 
 
 # --- 4. what may change ---

@@ -238,3 +238,15 @@ def test_the_holders_next_shard_keeps_the_claims(world: World) -> None:
     assert isinstance(error, MetadataMismatch)
     assert paths.owner_role(NAME) in str(error)
     check_claims_kept(world.store, {shard: world.fresh().role(shard).raw})
+
+
+def test_a_shard_changes_one_crate_only(world: World) -> None:
+    """Even when the registry's holders have signed it: they looked at a folder about one crate."""
+    shard = paths.claims_shard_role(NAME.shard)
+    number = next(number for number in range(100_000) if CrateName(f"a{number}").shard == NAME.shard)
+    other = CrateName(f"a{number}")
+    version = world.fresh().role(shard).signed.version + 1
+    empty = world.ceremony.sign(roles.targets(version, world.now + roles.OFFLINE_LIFE))
+    body = Submission(other, {shard: empty}).to_bytes()
+    error = refused(world, lambda: accept(world.store, world.online, body, now=world.now))
+    assert f"changes {paths.owner_role(NAME)}" in str(error)
