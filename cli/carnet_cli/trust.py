@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from carnet.errors import CarnetError, ConfigError
+from carnet.errors import CarnetError, ConfigError, FormatError
 from carnet_cli import home, output, results
 from carnet_cli.output import MessageFormat
 
@@ -33,8 +33,11 @@ def command() -> None:
     help="The root file that you got by a way you trust.",
 )
 @click.option("--fingerprint", help="Its sha256, when you know it: anything else is refused.")
+@click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 @output.message_format
-def add(url: str, root_file: Path, fingerprint: str | None, message_format: MessageFormat) -> None:
+def add(
+    url: str, root_file: Path, fingerprint: str | None, insecure_example_keys: bool, message_format: MessageFormat
+) -> None:
     """Trust the repository at URL, from a root file on.
 
     Nothing is fetched. For example:
@@ -43,6 +46,7 @@ def add(url: str, root_file: Path, fingerprint: str | None, message_format: Mess
         carnet trust add https://mirror.example/ --root root.json
     """
     from carnet.durable import read_file
+    from carnet.example_keys import refuse_example_keys
     from carnet.metadata import Root, parse_role
     from carnet_verifier.trust import TrustDirectory
     from carnet_verifier.workflow import MAX_ROOT
@@ -54,11 +58,15 @@ def add(url: str, root_file: Path, fingerprint: str | None, message_format: Mess
             f"{root_file} has the fingerprint {found}, not the one that you gave",
             hint="do not trust it; ask the operator for the right file",
         )
+    try:
+        root = parse_role(data, Root, max_bytes=MAX_ROOT).signed
+    except FormatError as error:
+        raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
+    refuse_example_keys((key for role in root.roles.values() for key in role.keys), allow=insecure_example_keys)
     trust_id = found[:16]
     home.private_folder(home.home())
     home.private_folder(home.home() / "trust")
     directory = TrustDirectory.create(home.trust_path(trust_id), data, url)
-    root = parse_role(data, Root, max_bytes=MAX_ROOT).signed
     signers = root.roles["root"]
     if message_format == "json":
         output.emit_json(
