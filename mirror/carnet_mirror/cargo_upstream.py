@@ -22,13 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.errors import ConfigError, StorageError, TransportError
+from carnet.index import IndexLine
+from carnet.names import CrateId
 from carnet.paths import index_prefix
-from carnet_mirror.upstream import Fetched
+from carnet_mirror.upstream import Fetched, wanted_lines
 from carnet_verifier.lockfile import CRATES_IO, LockedPackage
 
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0
 _DEADLINE_ONE = 180.0
+_FEATURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+.-]*\Z")
 _LOOK_EVERY = 0.3
 _NOTHING_AFTER = 3
 _GIVE_UP_AFTER = 20
@@ -61,16 +64,13 @@ class CargoUpstream:
         home = self._scratch_home(scratch)
         with _watching(home, packages, progress):
             error = self._cargo_fetch(scratch / "all", home, packages, _DEADLINE)
-        found = _tarballs(home)
-        reasons = self._fetch_each(
-            [one for one in packages if one.id.stem not in found], scratch, home, error, progress
-        )
+        reasons = self._fetch_each(packages, scratch, home, error, progress)
         found = _tarballs(home)
         return [self._fetched(package, home, found, reasons.get(package, "")) for package in packages]
 
     def _fetch_each(
         self,
-        packages: Sequence[LockedPackage],
+        everything: Sequence[LockedPackage],
         scratch: Path,
         home: Path,
         error: str,
@@ -78,16 +78,21 @@ class CargoUpstream:
     ) -> dict[LockedPackage, str]:
         """One that the upstream refuses stops cargo for all. Alone, each fails for itself only.
 
+        Returns:
+            Why, for each that was missing; empty for those that came.
+
         Raises:
             TransportError: The first few fail, and nothing at all was fetched: it is not for the packages.
         """
+        found = _tarballs(home)
+        packages = [one for one in everything if one.id.stem not in found]
         reasons: dict[LockedPackage, str] = {}
         in_a_row = 0
         for number, package in enumerate(packages):
             if in_a_row == _GIVE_UP_AFTER:
                 reasons[package] = f"not tried: cargo failed {in_a_row} times in a row, as in: {error}"
                 continue
-            reasons[package] = self._fetch_one(scratch / str(number), home, package)
+            reasons[package] = self._fetch_one(scratch / str(number), home, package, stubs(home, package, everything))
             in_a_row = in_a_row + 1 if reasons[package] else 0
             error = reasons[package] or error
             progress(1)
@@ -105,13 +110,9 @@ class CargoUpstream:
             )
         return Fetched(package, tarball, index=_cached_index(home, tarball.parent.name, package))
 
-    def _fetch_one(self, folder: Path, home: Path, package: LockedPackage) -> str:
-        error = self._cargo_fetch(folder, home, [package], _DEADLINE_ONE)
-        if package.id.stem in _tarballs(home):
-            return ""
-        # A dependency of it may be what fails; `cargo info` fetches one package and nothing else, if it is not yanked.
-        error_alone = self._run(["info", "--quiet", str(package.id)], home, _DEADLINE_ONE)
-        return "" if package.id.stem in _tarballs(home) else error or error_alone
+    def _fetch_one(self, folder: Path, home: Path, package: LockedPackage, without: Sequence[Stub]) -> str:
+        error = self._cargo_fetch(folder, home, [package], _DEADLINE_ONE, without)
+        return "" if package.id.stem in _tarballs(home) else error
 
     def _scratch_home(self, scratch: Path) -> Path:
         home = scratch / "cargo-home"
@@ -124,8 +125,15 @@ class CargoUpstream:
             raise StorageError(f"cannot copy your cargo configuration: {error.strerror}") from None
         return home
 
-    def _cargo_fetch(self, folder: Path, home: Path, packages: Sequence[LockedPackage], deadline: float) -> str:
-        write_project(folder, packages)
+    def _cargo_fetch(
+        self,
+        folder: Path,
+        home: Path,
+        packages: Sequence[LockedPackage],
+        deadline: float,
+        without: Sequence[Stub] = (),
+    ) -> str:
+        write_project(folder, packages, without)
         return self._run(["fetch", "--quiet", "--manifest-path", str(folder / "Cargo.toml")], home, deadline)
 
     def _run(self, arguments: list[str], home: Path, deadline: float) -> str:
@@ -177,8 +185,61 @@ def _watching(home: Path, packages: Sequence[LockedPackage], progress: Callable[
         watcher.join()
 
 
-def write_project(folder: Path, packages: Iterable[LockedPackage]) -> None:
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """An empty package that stands in for a dependency, so that cargo does not fetch that.
+
+    Attributes:
+        id: What it stands for.
+        features: Every feature that somebody might ask of it.
+    """
+
+    id: CrateId
+    features: tuple[str, ...]
+
+    def write(self, folder: Path) -> None:
+        """Write the package."""
+        (folder / "src").mkdir(parents=True)
+        (folder / "src" / "lib.rs").write_bytes(b"")
+        features = "".join(f'"{name}" = []\n' for name in self.features)
+        (folder / "Cargo.toml").write_text(
+            f'[package]\nname = "{self.id.name}"\nversion = "{self.id.version}"\nedition = "2021"\n'
+            f"[features]\n{features}",
+            encoding="utf-8",
+        )
+
+
+def stubs(home: Path, package: LockedPackage, everything: Iterable[LockedPackage]) -> list[Stub]:
+    """What stands in for the dependencies of one package, as far as cargo's index cache knows them."""
+    line = _line(home, package)
+    if line is None:
+        return []
+    names = {dependency.package or dependency.name for dependency in line.deps if dependency.kind != "dev"}
+    found = []
+    for other in everything:
+        if other.id.name.text in names and other.id != package.id:
+            theirs = _line(home, other)
+            features = () if theirs is None else (*theirs.features, *(one.name for one in theirs.deps if one.optional))
+            found.append(Stub(other.id, tuple(sorted({name for name in features if _FEATURE.match(name)}))))
+    return found
+
+
+def _line(home: Path, package: LockedPackage) -> IndexLine | None:
+    version = str(package.id.version)
+    for registry in sorted((home / "registry" / "index").glob("*")):
+        line = wanted_lines(_cached_index(home, registry.name, package), package.id.name, {version}).get(version)
+        if line is not None:
+            return line
+    return None
+
+
+def write_project(folder: Path, packages: Iterable[LockedPackage], without: Sequence[Stub] = ()) -> None:
     """Write a package that depends on every one of these, and a lock that pins them.
+
+    Args:
+        folder: Where.
+        packages: What it depends on.
+        without: Stand-ins for what those depend on.
 
     Raises:
         StorageError: The disk failed.
@@ -190,8 +251,13 @@ def write_project(folder: Path, packages: Iterable[LockedPackage]) -> None:
         requirement = str(version).partition("+")[0]  # build metadata takes no part in a requirement
         manifest.append(f'p{number} = {{ package = "{name}", version = "={requirement}", default-features = false }}\n')
         lock.append(f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = "{CRATES_IO}"\n')
+    if without:
+        manifest.append("[patch.crates-io]\n")
     try:
         (folder / "src").mkdir(parents=True)
+        for number, stub in enumerate(without):
+            manifest.append(f's{number} = {{ package = "{stub.id.name}", path = "stubs/{number}" }}\n')
+            stub.write(folder / "stubs" / str(number))
         (folder / "src" / "lib.rs").write_bytes(b"")
         (folder / "Cargo.toml").write_text("".join(manifest), encoding="utf-8")
         (folder / "Cargo.lock").write_text("".join(lock), encoding="utf-8")

@@ -87,9 +87,10 @@ def test_one_that_is_refused_stops_no_other(
     registry: SparseRegistry, mirror: MirrorDirectory, upstream: Upstream
 ) -> None:
     registry.add(honest_crate("good"))
-    registry.add(honest_crate("missing"))
+    registry.add(honest_crate("missing", extra="[features]\nsome = []\nmore = []\n"))
     registry.add(honest_crate("swapped"))
-    registry.add(honest_crate("depends", extra='[dependencies]\nmissing = "0.1"\n'))
+    asks = '[dependencies]\nmissing = { version = "0.1", features = ["some", "more"] }\n'
+    registry.add(honest_crate("depends", extra=asks))
     lock = registry.lock("good-0.1.0", "missing-0.1.0", "swapped-0.1.0", "depends-0.1.0")
     registry.refused["missing-0.1.0"] = 403
     registry.add(honest_crate("swapped", source="pub fn evil() {}\n"))
