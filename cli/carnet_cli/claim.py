@@ -279,17 +279,11 @@ def status(folder: Path, message_format: output.MessageFormat) -> int:
 @command.command()
 @handing.folder_argument
 @click.option("--mirror", help="The mirror's base URL.  [default: that of the trusted repository]")
-@click.option(
-    "--ceremony",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="For the registry's holders: keep the shard in this folder, so that the next rotation builds on it.",
-)
 @handing.repository_option
 @output.message_format
 def submit(
     folder: Path,
     mirror: str | None,
-    ceremony: Path | None,
     repository: str | None,
     message_format: output.MessageFormat,
 ) -> None:
@@ -300,25 +294,8 @@ def submit(
     \b
     Example:
       carnet claim submit claim
-      carnet claim submit claim --ceremony ceremony     # the registry's holders, for their next `carnet root rotate`
     """
     handing.submit_folder(folder, mirror, repository, message_format)
-    if ceremony is not None:
-        _keep_shard(folder, ceremony)
-
-
-def _keep_shard(folder: Path, ceremony: Path) -> None:
-    from carnet import durable, paths
-    from carnet_signer.proposal import load
-
-    proposal = load(folder)
-    role = paths.claims_shard_role(proposal.crate.shard)
-    draft = proposal.drafts.get(role)
-    if draft is None:
-        output.note(f"{folder} does not change {role}: there is nothing to keep")
-        return
-    durable.write_file(ceremony / paths.metadata_name(role, draft.signed.version), draft.raw)
-    output.note(f"kept {role} version {draft.signed.version} in {ceremony}")
 
 
 def _team(members: Sequence[str], threshold: int | None, flag: str, threshold_flag: str) -> Holders:

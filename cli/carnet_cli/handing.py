@@ -106,6 +106,7 @@ def show_review(folder: Path, group: str, root: Path | None, message_format: out
     if message_format == "json":
         output.emit_json(
             {
+                "reason": "review",
                 "crate": str(proposal.crate),
                 "kind": proposal.request.kind,
                 "problem": None if problem is None else str(problem),
@@ -196,6 +197,7 @@ def show_status(folder: Path, group: str, message_format: output.MessageFormat) 
     if message_format == "json":
         output.emit_json(
             {
+                "reason": "signing-status",
                 "crate": str(proposal.crate),
                 "kind": proposal.request.kind,
                 "final": proposal.final and problem is None,
@@ -284,7 +286,7 @@ def submit_folder(
     url = mirror or home.choose(repository).directory.url
     answer = post(url, body)
     if message_format == "json":
-        output.emit_json(answer)
+        output.emit_json({"reason": "submitted", **answer})
     else:
         click.echo(output.plain(str(answer.get("detail", "accepted"))))
     receipt = answer.get("receipt")

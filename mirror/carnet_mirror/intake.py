@@ -328,7 +328,7 @@ def check_claims_kept(store: Store, files: Mapping[str, bytes]) -> None:
         if gone:
             raise MetadataMismatch(
                 f"the next {role} would drop {min(gone)}: its crate would lose its owners",
-                hint="bring the published shard into the ceremony: `carnet claim submit DIR --ceremony CEREMONY`",
+                hint="bring the published shards into the ceremony first: `carnet root update`",
             )
 
 
