@@ -41,6 +41,7 @@ from carnet_verifier.localregistry import Kept, LocalRegistry
 from carnet_verifier.lockfile import Lockfile, read_lockfile
 from carnet_verifier.policy import Verdict
 from carnet_verifier.repository import TrustedRepository
+from carnet_verifier.tarballs import fetch_crates
 
 MAX_LOCK = 64 * 1024 * 1024
 _AT_ONCE = 16  # tarballs in memory
@@ -261,7 +262,7 @@ class Gate:
         with output.progress("fetching", len(missing)) as bar:
             for start in range(0, len(missing), _AT_ONCE):
                 batch = missing[start : start + _AT_ONCE]
-                fetched = line.fetch_crates(repository, fetcher, batch)
+                fetched = fetch_crates(repository, fetcher, batch)
                 registry.keep((admission, data) for admission, (data, _) in zip(batch, fetched, strict=True))
                 kept.update((crate.id, Kept.of(crate)) for _, crate in fetched)
                 bar.update(len(batch))

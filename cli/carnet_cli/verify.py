@@ -158,9 +158,10 @@ def _report_denials(verdict: Verdict) -> None:
 def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.crate import CrateLimits, read_crate
     from carnet.durable import read_file
-    from carnet_verifier.admit import Wanted, admit_one, check_tarball
+    from carnet_verifier.admit import Wanted, admit_one
     from carnet_verifier.fetch import HttpFetcher
     from carnet_verifier.refresh import refresh
+    from carnet_verifier.tarballs import check_tarball
 
     try:
         data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)

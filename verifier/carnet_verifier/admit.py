@@ -22,184 +22,57 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from carnet import paths
-from carnet.crate import CrateFile, CrateLimits, read_crate
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
-from carnet.index import IndexFile, IndexLine, compare_line
+from carnet.index import IndexFile, IndexLine
 from carnet.names import CrateId, CrateName, Version
-from carnet.releases import SignedRelease
-from carnet_verifier.claimed import Established, Signed, attest, check_complete, establish, judge_index, read_signed
-from carnet_verifier.fetch import Fetcher
-from carnet_verifier.policy import Facts, Level, Policy, Verdict, evaluate
+from carnet_verifier.claimed import attest, check_complete, establish, read_signed
+from carnet_verifier.policy import Facts, Level, Policy, evaluate
 from carnet_verifier.provenance import Provenance
-from carnet_verifier.repository import Claim, TrustedRepository, TrustedTarget
+from carnet_verifier.repository import Claim, TrustedRepository
+from carnet_verifier.stages import (
+    Admission,
+    Attributed,
+    Indexed,
+    Judged,
+    ListCache,
+    Listed,
+    Memory,
+    Proven,
+    Vouched,
+    Wanted,
+)
 from carnet_verifier.yanks import mass_yank
+
+__all__ = [
+    "Admission",
+    "Attributed",
+    "Indexed",
+    "Judged",
+    "ListCache",
+    "Listed",
+    "Memory",
+    "Outcome",
+    "Proven",
+    "Vouched",
+    "Wanted",
+    "admit",
+    "admit_all",
+    "admit_one",
+    "attribute",
+    "check_provenance",
+    "download",
+    "find_target",
+    "judge",
+    "publication_time",
+    "read_index",
+    "vouch",
+]
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Found = TypeVar("_Found")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A crate that somebody asks for.
-
-    Attributes:
-        id: Which one.
-        checksum: The sha256 that the lock has for its tarball, or None when nothing is pinned.
-    """
-
-    id: CrateId
-    checksum: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """After step 2: the signed index lists the crate's file."""
-
-    wanted: Wanted
-    target: TrustedTarget
-
-
-@dataclass(frozen=True, slots=True)
-class Indexed:
-    """After step 3: the index file, as it was signed."""
-
-    wanted: Wanted
-    target: TrustedTarget
-    index: IndexFile
-
-
-@dataclass(frozen=True, slots=True)
-class Vouched:
-    """After step 4: the registry's word for one version, which is the one that the lock pins."""
-
-    wanted: Wanted
-    target: TrustedTarget
-    index: IndexFile
-    line: IndexLine
-
-
-@dataclass(frozen=True, slots=True)
-class Attributed:
-    """After step 5: whose word it is.
-
-    Attributes:
-        vouched: What the registry says.
-        claim: Who owns the crate; None is the signed proof that nobody does.
-        release: What the maintainers signed for this version; None when the crate is unclaimed.
-        signed: Everything that the claim's owners and release keys signed; None when the crate is unclaimed.
-        released: Whether the crate was claimed once and given up.
-    """
-
-    vouched: Vouched
-    claim: Claim | None
-    release: SignedRelease | None
-    signed: Signed | None = None
-    released: bool = False
-
-    @property
-    def crate(self) -> CrateId:
-        """Which crate."""
-        return self.vouched.line.id
-
-    @property
-    def yanked(self) -> bool:
-        """What cargo is told: of a claimed crate, what its maintainers say."""
-        return self.vouched.line.yanked if self.release is None else self.release.yanked
-
-    @property
-    def shown(self) -> tuple[IndexLine, ...]:
-        """Every line of the crate that counts, yanked as those say whose word it is."""
-        if self.signed is None:
-            return self.vouched.index.lines
-        judged = judge_index(self.signed, self.vouched.index)
-        return tuple(one.line for one in judged if one.refusal is None)
-
-    @property
-    def yanked_by(self) -> str | None:
-        """Who took the version back; the maintainers' word comes first."""
-        if self.release is not None and self.release.yanked:
-            return "its maintainers"
-        return "the registry" if self.vouched.line.yanked else None
-
-
-@dataclass(frozen=True, slots=True)
-class Proven:
-    """After step 6: how much stands behind the version.
-
-    Attributes:
-        attributed: Whose word it is.
-        level: The level that was reached.
-        owner_least_level: The level that the owners ask of their releases, or None.
-        summary: What the provenance check established, in words; empty below level `provenance`.
-        established: The evidence itself; None when the crate is unclaimed.
-    """
-
-    attributed: Attributed
-    level: Level
-    owner_least_level: Level | None = None
-    summary: tuple[str, ...] = ()
-    established: Established | None = None
-
-    @property
-    def exempt(self) -> bool:
-        """Whether the owners let this version stand without evidence: it is older than the layout, no downgrade."""
-        return self.established is not None and self.established.adopted
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """After step 7: what the policy says."""
-
-    proven: Proven
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """After step 8: a crate that may reach the compiler. Only `admit` makes one.
-
-    Attributes:
-        crate: Which one.
-        level: What stands behind it.
-        sha256: Of its tarball.
-        line: Its index line, with the yank state that counts.
-        verdict: What the policy remarked.
-        proven: All the evidence.
-    """
-
-    crate: CrateId
-    level: Level
-    sha256: str
-    line: IndexLine
-    verdict: Verdict
-    proven: Proven
-
-
-class Memory(Protocol):
-    """What a client remembers of each crate; `carnet_verifier.trust.TrustDirectory` is one."""
-
-    def highest_level(self, name: CrateName) -> int | None:
-        """The highest level at which a version of this crate was ever admitted, or None."""
-        ...
-
-    def remember_levels(self, levels: Mapping[CrateName, int]) -> None:
-        """Remember levels durably; one that is lower than remembered changes nothing."""
-        ...
-
-
-class ListCache(Protocol):
-    """Bytes of index files by their sha256, kept from earlier runs; they are hashed again before they are used."""
-
-    def get(self, sha256: str) -> bytes | None:
-        """The bytes kept under a digest, or None."""
-        ...
-
-    def put(self, files: Mapping[str, bytes]) -> None:
-        """Keep files by their digest."""
-        ...
 
 
 # --- the steps ---
@@ -408,60 +281,6 @@ def admit_all(
         yield Outcome(item, admission)
     if memory is not None and levels:
         memory.remember_levels(levels)
-
-
-# --- the tarball of an admitted crate ---
-
-
-def fetch_crate(repository: TrustedRepository, fetcher: Fetcher, admission: Admission) -> tuple[bytes, CrateFile]:
-    """Fetch the tarball of one admitted crate; see `fetch_crates`."""
-    return fetch_crates(repository, fetcher, [admission])[0]
-
-
-def fetch_crates(
-    repository: TrustedRepository, fetcher: Fetcher, admissions: Sequence[Admission]
-) -> list[tuple[bytes, CrateFile]]:
-    """Fetch the tarballs of admitted crates, and see that what was checked is what cargo will unpack.
-
-    Returns:
-        For each its bytes, and what they hold.
-
-    Raises:
-        MetadataMismatch: Other bytes than were admitted.
-        ArchiveRefused: A rule of the archive format is broken, or the signed line does not say what the manifest says.
-        TransportError: Nothing was decided.
-    """
-    claimed = [admission for admission in admissions if admission.proven.attributed.release is not None]
-    others = [admission for admission in admissions if admission.proven.attributed.release is None]
-    targets = [repository.find_target(paths.crate_path(admission.crate)) for admission in claimed]
-    found: dict[CrateId, bytes] = {}
-    for admission, data in zip(claimed, repository.download_many(targets), strict=True):
-        found[admission.crate] = data
-    most = CrateLimits().compressed
-    answers = fetcher.get_many([(paths.download_path(admission.crate), most) for admission in others])
-    for admission, answer in zip(others, answers, strict=True):
-        if isinstance(answer, TransportError):
-            raise answer
-        found[admission.crate] = answer
-    return [(found[admission.crate], check_tarball(found[admission.crate], admission)) for admission in admissions]
-
-
-def check_tarball(data: bytes, admission: Admission) -> CrateFile:
-    """See that these bytes are the admitted tarball, and that they hold what the signed line says.
-
-    Raises:
-        MetadataMismatch: Other bytes than were admitted.
-        ArchiveRefused: As `fetch_crate`.
-    """
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != admission.sha256:
-        raise MetadataMismatch(
-            f"the tarball of {admission.crate} has sha256 {digest}, admitted was {admission.sha256}",
-            hint="the bytes were changed on the way or at the mirror; nothing of them was used",
-        )
-    crate = read_crate(data, admission.crate)
-    compare_line(admission.line, crate)
-    return crate
 
 
 # --- parts ---

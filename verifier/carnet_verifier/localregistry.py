@@ -24,7 +24,7 @@ from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
 from carnet.index import MAX_FILE, IndexFile
 from carnet.names import CrateId, CrateName
-from carnet_verifier.admit import Admission
+from carnet_verifier.stages import Admission
 
 MARKER = ".cargo-ok"
 """What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""

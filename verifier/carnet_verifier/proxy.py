@@ -31,6 +31,7 @@ from carnet_verifier.claimed import judge_index, read_signed
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.policy import Facts, Level, Policy, Rule, evaluate
 from carnet_verifier.repository import Claim, TrustedRepository
+from carnet_verifier.tarballs import fetch_crate
 
 MAX_TEXT = 512
 """Characters of a refusal that cargo shows."""
@@ -95,7 +96,7 @@ class Gatekeeper:
         """
         repository = self.view()
         admission = line.admit_one(repository, Wanted(crate), self.policy, self.memory, now=self.clock())
-        data, _ = line.fetch_crate(repository, self.fetcher, admission)
+        data, _ = fetch_crate(repository, self.fetcher, admission)
         return data
 
 

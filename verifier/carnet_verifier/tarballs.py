@@ -1,0 +1,66 @@
+"""The tarballs of admitted crates: fetched, compared with what was admitted, and read as cargo will unpack them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from carnet import paths
+from carnet.crate import CrateFile, CrateLimits, read_crate
+from carnet.errors import MetadataMismatch, TransportError
+from carnet.index import compare_line
+from carnet.names import CrateId
+from carnet_verifier.fetch import Fetcher
+from carnet_verifier.repository import TrustedRepository
+from carnet_verifier.stages import Admission
+
+
+def fetch_crate(repository: TrustedRepository, fetcher: Fetcher, admission: Admission) -> tuple[bytes, CrateFile]:
+    """Fetch the tarball of one admitted crate; see `fetch_crates`."""
+    return fetch_crates(repository, fetcher, [admission])[0]
+
+
+def fetch_crates(
+    repository: TrustedRepository, fetcher: Fetcher, admissions: Sequence[Admission]
+) -> list[tuple[bytes, CrateFile]]:
+    """Fetch the tarballs of admitted crates, and see that what was checked is what cargo will unpack.
+
+    Returns:
+        For each its bytes, and what they hold.
+
+    Raises:
+        MetadataMismatch: Other bytes than were admitted.
+        ArchiveRefused: A rule of the archive format is broken, or the signed line does not say what the manifest says.
+        TransportError: Nothing was decided.
+    """
+    claimed = [admission for admission in admissions if admission.proven.attributed.release is not None]
+    others = [admission for admission in admissions if admission.proven.attributed.release is None]
+    targets = [repository.find_target(paths.crate_path(admission.crate)) for admission in claimed]
+    found: dict[CrateId, bytes] = {}
+    for admission, data in zip(claimed, repository.download_many(targets), strict=True):
+        found[admission.crate] = data
+    most = CrateLimits().compressed
+    answers = fetcher.get_many([(paths.download_path(admission.crate), most) for admission in others])
+    for admission, answer in zip(others, answers, strict=True):
+        if isinstance(answer, TransportError):
+            raise answer
+        found[admission.crate] = answer
+    return [(found[admission.crate], check_tarball(found[admission.crate], admission)) for admission in admissions]
+
+
+def check_tarball(data: bytes, admission: Admission) -> CrateFile:
+    """See that these bytes are the admitted tarball, and that they hold what the signed line says.
+
+    Raises:
+        MetadataMismatch: Other bytes than were admitted.
+        ArchiveRefused: As `fetch_crate`.
+    """
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != admission.sha256:
+        raise MetadataMismatch(
+            f"the tarball of {admission.crate} has sha256 {digest}, admitted was {admission.sha256}",
+            hint="the bytes were changed on the way or at the mirror; nothing of them was used",
+        )
+    crate = read_crate(data, admission.crate)
+    compare_line(admission.line, crate)
+    return crate
