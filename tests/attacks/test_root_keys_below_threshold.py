@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.simulator import NOW, Simulator, Who, key, keys, sign
 
+from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, MetadataError, MetadataMismatch, ThresholdNotMet
 from carnet_verifier.refresh import refresh
 from carnet_verifier.trust import TrustDirectory
@@ -125,9 +127,11 @@ def test_a_root_with_a_key_that_accepts_any_signature_is_refused(
     """Trap 2: a low-order point as public key verifies without a private key."""
     signed = next_root(sim)
     weak = {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": point}}
-    signed["keys"]["0" * 64] = weak
+    keyid = hashlib.sha256(strictjson.canonical(weak)).hexdigest()
+    signed["keys"][keyid] = weak
+    signed["roles"]["root"]["keyids"] = [*signed["roles"]["root"]["keyids"], keyid]
     sim.files["metadata/2.root.json"] = sign(signed, keys("root", 3))
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match="low-order"):
         root_version(trust, sim)
 
 

@@ -7,7 +7,7 @@ verified again.
 A *proof* is the digest of a role file together with the keys and the threshold that its delegator demanded. That these
 bytes meet that demand never changes, so it is not worked out twice. Everything else (length and hash, version, expiry,
 structure, who delegates) is checked at every run. Proofs are as safe as the root beside them: whoever can write here
-can replace that too. See docs/adr/0002-tuf-client.md.
+can replace that too. See docs/adr/0003-tuf-client.md.
 """
 
 from __future__ import annotations
