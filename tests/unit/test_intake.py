@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.claims import NAME, World, facts, people, person, refusal, sign, with_dependency
 from tests.support.crates import honest_crate
+from tests.support.mirror import quiet
 
 from carnet import paths
 from carnet.crate import read_crate
@@ -27,6 +28,7 @@ from carnet.index import IndexLine, line_from_crate
 from carnet.names import CrateId, CrateName
 from carnet.releases import Digest, Releases, SignedRelease
 from carnet.submission import Submission, crate_of_stem, roles_of
+from carnet_mirror.fsck import fsck
 from carnet_mirror.intake import accept, check_claims_kept
 from carnet_mirror.store import Store
 from carnet_signer import claims, roles
@@ -250,3 +252,23 @@ def test_a_shard_changes_one_crate_only(world: World) -> None:
     body = Submission(other, {shard: empty}).to_bytes()
     error = refused(world, lambda: accept(world.store, world.online, body, now=world.now))
     assert f"changes {paths.owner_role(NAME)}" in str(error)
+
+
+def test_an_honest_line_where_another_was_signed(world: World) -> None:
+    odd = IndexLine.from_object({**LINE.raw, "rust_version": "1.0"})
+    proposal = replace(release_with_line(world, TARBALL, odd), lines={LINE.id.stem: LINE.to_bytes()})
+    error = refused(world, lambda: world.submit(proposal))
+    assert "is not the one that its maintainers signed" in str(error)
+
+
+def test_what_was_taken_passes_the_mirrors_own_check(world: World) -> None:
+    world.release("1.0.0")
+    world.yank("0.9.0")
+    assert fsck(world.store, now=world.now, progress=quiet).problems == []
+    world.submit(
+        sign(
+            claims.give_up(world.published(), world.claim_request("give-up"), now=world.now),
+            world.ceremony.holders[:2],
+        )
+    )
+    assert fsck(world.store, now=world.now, progress=quiet).problems == []
