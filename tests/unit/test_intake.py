@@ -272,3 +272,9 @@ def test_what_was_taken_passes_the_mirrors_own_check(world: World) -> None:
         )
     )
     assert fsck(world.store, now=world.now, progress=quiet).problems == []
+
+
+def test_a_submission_of_nothing_publishes_nothing(world: World) -> None:
+    """Else anybody could make the mirror sign timestamps."""
+    body = Submission(NAME).to_bytes()
+    assert isinstance(refused(world, lambda: accept(world.store, world.online, body, now=world.now)), VerificationError)
