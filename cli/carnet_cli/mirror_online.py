@@ -109,10 +109,12 @@ def signer_beside(directory: Path, settings: OnlineSettings, passphrase: Passphr
         client.close()
         yield
         return
-    command = [*settings.command(passphrase), "--socket", SOCKET]
+    theirs, ours = os.pipe()  # closed by the system when this process ends, however it ends
+    command = [*settings.command(passphrase), "--socket", SOCKET, "--while-open", str(theirs)]
     process = subprocess.Popen(
-        command, cwd=directory, stderr=None, stdout=subprocess.DEVNULL, pass_fds=_descriptors(passphrase)
+        command, cwd=directory, stdout=subprocess.DEVNULL, pass_fds=(theirs, *_descriptors(passphrase))
     )
+    os.close(theirs)
     try:
         _wait(directory, settings, process)
         yield
@@ -123,6 +125,7 @@ def signer_beside(directory: Path, settings: OnlineSettings, passphrase: Passphr
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        os.close(ours)
         (directory / SOCKET).unlink(missing_ok=True)
 
 

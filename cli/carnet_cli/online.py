@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,14 +55,17 @@ def signer_command(
 @click.option("--socket", "path", type=click.Path(path_type=Path), help="Listen on this unix socket.")
 @click.option("--group", help="Give the socket to this group and let its members ask for signatures.")
 @click.option("--inherited-fd", type=int, hidden=True)
+@click.option("--while-open", type=int, hidden=True)  # a pipe whose other end is held by whoever started this
 @click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 @passphrase_options
-def command(
+def command(  # noqa: PLR0913  -- one parameter for each flag
+    *,
     keys: tuple[str, ...],
     memory: Path,
     path: Path | None,
     group: str | None,
     inherited_fd: int | None,
+    while_open: int | None,
     insecure_example_keys: bool,
     passphrase: PassphraseSource,
 ) -> None:
@@ -77,6 +82,8 @@ def command(
     """
     if (path is None) == (inherited_fd is None):
         raise ConfigError("say where to listen: `--socket PATH`")
+    if while_open is not None:
+        threading.Thread(target=_end_with, args=(while_open,), daemon=True).start()
     inherited = socket.socket(fileno=inherited_fd) if inherited_fd is not None else None
     try:
         oracle = _open(keys, memory, insecure_example_keys, passphrase)
@@ -95,6 +102,13 @@ def command(
     elif path is not None:
         output.note(f"listening on {path}")
         serve_socket(path, oracle, mode=0o600 if group is None else 0o660, group=_group(group))
+
+
+def _end_with(descriptor: int) -> None:
+    """End when the other end of a pipe is closed: keys stay open no longer than the mirror that wanted them."""
+    while os.read(descriptor, 1):
+        pass
+    os._exit(0)
 
 
 def _open(keys: Sequence[str], memory: Path, insecure_example_keys: bool, passphrase: PassphraseSource) -> Oracle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import time
@@ -191,6 +192,26 @@ def test_a_sync_beside_a_serving_mirror_uses_its_signer(site: Site, registry: Sp
             assert json.loads(answer.read())["signed"]["version"] == 2
     assert "GET /index/3/o/one 200" in (site.folder / "access.log").read_text()
     assert not (site.mirror / "online.sock").exists()
+
+
+def test_the_signer_ends_with_a_mirror_that_is_killed(site: Site) -> None:
+    command = [*CARNET, "mirror", "serve", "mirror", "--port", "0", "--message-format", "json", *site.secret]
+    with subprocess.Popen(command, cwd=site.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(short(site.mirror / "online.sock"))
+            assert asking.recv(1) == b"{"
+            process.kill()
+            asking.settimeout(10)
+            while asking.recv(1000):
+                pass
+    site.carnet("refresh", "mirror", *site.secret)  # the memory is free again, and the socket is known to be a relic
+
+
+def short(path: Path) -> str:
+    """A unix socket's address has room for 108 bytes."""
+    return os.path.relpath(path)
 
 
 def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
