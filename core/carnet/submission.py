@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from carnet import paths, strictjson
 from carnet.errors import FormatError
 from carnet.names import CrateId, CrateName
-from carnet.strictjson import Json, JsonObject
+from carnet.strictjson import Json
 
 MAX_SUBMISSION = 160 * 1024 * 1024
 """Bytes of a body: a tarball, its bundle, and the roles."""
@@ -131,8 +131,3 @@ def _entry(entry: Json) -> tuple[str, str, int]:
             return kind, rest, length
         case _:
             raise FormatError("each file of a submission needs a name and a length")
-
-
-def answer(accepted: bool, detail: str, **more: Json) -> JsonObject:
-    """What a mirror answers, in the form that cargo reads errors in."""
-    return {"ok": True, "detail": detail, **more} if accepted else {"errors": [{"detail": detail, **more}]}

@@ -137,3 +137,22 @@ def test_a_stranger_signs_nothing(claimed: LiveRegistry, tmp_path: Path) -> None
     claimed.run("release", "assemble", "demo-2.0.0.crate", "-o", "foreign")
     done = claimed.run("release", "sign", "foreign", "--key", "person mallory", status=3)
     assert "signs none of crate.demo" in done.stderr
+
+
+def test_a_takeover_is_said_in_capitals_and_clients_refuse(claimed: LiveRegistry) -> None:
+    """Last, because the registry is not the same afterwards."""
+    claimed.run("verify", "demo@0.9.0")
+    claimed.add_people(["marvin"])
+    claimed.run(
+        *("claim", "handover", "demo", "-o", "takeover", "--owner", "marvin=person marvin.pub"),
+        *("--owners-threshold", "1", "--takeover", "--evidence", "trust me"),
+    )
+    review = claimed.run("claim", "review", "takeover", "--root", "root.json").stdout
+    assert "!!! THIS IS A TAKEOVER: THE PREVIOUS OWNERS DO NOT SIGN" in review
+    assert "alice: no longer" in review
+    for key in ("person marvin", "holder-0", "holder-1"):
+        claimed.run("claim", "sign", "takeover", "--key", key)
+    assert "waived: a takeover" in claimed.run("claim", "status", "takeover").stdout
+    done = claimed.run("claim", "submit", "takeover")
+    assert "warning: this replaced owners without their signatures" in done.stderr
+    assert "[takeover]" in claimed.run("verify", "demo@0.9.0", status=1).stderr
