@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.crates import honest_crate
+from tests.support.registry import running_registry
 from tests.support.release import from_repository, git, make_repository
 
 from carnet.errors import CarnetError, ConfigError, FormatError, RuleViolation, SigningError
@@ -194,6 +196,8 @@ def test_links_stay_inside(tmp_path: Path) -> None:
         {**LIBRARY, "docs/a.md": b"a\n", "deep/down/b.md": b"b\n"},
         links={
             "absolute": str(secret),
+            "rooted": "/src/lib.rs",
+            "beyond": "../src/lib.rs",
             "up": "../secret",
             "sneaky": "docs/../../secret",
             "loop": "loop",
@@ -214,7 +218,7 @@ def test_links_stay_inside(tmp_path: Path) -> None:
     assert set(files) == plain | inside
     assert files["copy"].data == b"a\n"
     assert files["through"].data == b"b\n"
-    assert sum("leads outside or nowhere" in note for note in tree.notes) == 8
+    assert sum("leads outside or nowhere" in note for note in tree.notes) == 10
     export(tree, tmp_path / "out")
     for place in (tmp_path / "out").rglob("*"):
         assert place.resolve().is_relative_to((tmp_path / "out").resolve())
@@ -266,8 +270,11 @@ RUSTC_WRAPPER = {{ value = "{program}", force = true }}
 [net]
 git-fetch-with-cli = true
 """
+    # With the resolver of edition 2024 cargo asks rustc for its version whenever it resolves dependencies.
+    manifest = MANIFEST.replace(b"2021", b"2024") + b'[dependencies]\nleaf = "1"\n'
     return {
         **LIBRARY,
+        "Cargo.toml": manifest,
         ".cargo/config.toml": config.encode(),
         "rust-toolchain.toml": f'[toolchain]\npath = "{program.parent / "toolchain"}"\n'.encode(),
         "build.rs": f'fn main() {{ std::fs::write("{program.parent / "ran"}", "").unwrap(); }}\n'.encode(),
@@ -285,7 +292,9 @@ def test_nothing_of_the_source_runs_while_tagging_and_packaging(
         fake.write_bytes(program.read_bytes())
         fake.chmod(0o755)
     repository = make_repository(tmp_path / "trap", booby_trapped(program))
-    release = from_repository(repository, toolchain)
+    with running_registry() as registry:
+        registry.add(honest_crate("leaf", "1.0.0"))
+        release = from_repository(repository, toolchain, index=registry.url)
     assert not mark.exists()
     assert release.check().level == "reproduced"
     assert not mark.exists()
@@ -297,6 +306,15 @@ def test_nothing_of_the_source_runs_while_tagging_and_packaging(
         check=False,
     )
     assert mark.exists()
+
+
+@pytest.mark.cargo
+def test_a_configuration_in_the_repository_is_not_even_read(tmp_path: Path, toolchain: Toolchain) -> None:
+    repository = make_repository(tmp_path / "r", {**LIBRARY, ".cargo/config.toml": b"this is no toml"})
+    assert from_repository(repository, toolchain).check().level == "reproduced"
+    plain = [str(toolchain.cargo), "package", "--list", "--offline"]
+    done = subprocess.run(plain, cwd=repository, capture_output=True, text=True, check=False)
+    assert "could not parse TOML" in done.stderr  # the control
 
 
 @pytest.mark.cargo

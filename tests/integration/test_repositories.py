@@ -271,6 +271,17 @@ one.workspace = true
     ]
 
 
+def test_attributes_that_came_after_the_file(tmp_path: Path, toolchain: Toolchain) -> None:
+    """A blob with CRLF under `text`: to plain git every clean checkout of it looks changed."""
+    repository = make_repository(tmp_path / "r", {**LIB, "src/lib.rs": b"pub fn one() -> u8 { 1 }\r\n"})
+    (repository / ".gitattributes").write_bytes(b"*.rs text\n")
+    git(repository, "add", ".gitattributes")
+    git(repository, "commit", "--quiet", "-m", "attributes")
+    release = from_repository(repository, toolchain, revision="HEAD")
+    assert release.crate.file("src/lib.rs") == b"pub fn one() -> u8 { 1 }\r\n"
+    assert release.check().level == "reproduced"
+
+
 def test_a_lock_that_is_out_of_date_says_so(tmp_path: Path, toolchain: Toolchain) -> None:
     repository = make_repository(tmp_path / "r", {**LIB, "Cargo.lock": LOCK.replace(b"0.1.0", b"0.0.9")})
     with pytest.raises(SigningError, match="--locked was passed") as caught:
