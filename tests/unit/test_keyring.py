@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from tests.support.ceremony import PASSPHRASE
 
 from carnet import strictjson
@@ -166,6 +166,18 @@ def test_missing_folder_pipe_and_foreign_uri_are_refused(tmp_path: Path) -> None
         keyring.load_signer(str(tmp_path / "pipe"), never)
     with pytest.raises(ConfigError, match="of no known kind"):
         keyring.load_signer("awskms:whatever", never)
+
+
+def test_an_encrypted_pkcs8_key_is_refused(tmp_path: Path) -> None:
+    """Trap 22: it would open, and 2,048 rounds of PBKDF2 make thousands of guesses a second."""
+    private = ed25519.Ed25519PrivateKey.generate()
+    place = tmp_path / "key"
+    place.touch(mode=0o600)
+    place.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSPHRASE)))
+    with pytest.raises(SigningError, match="is not a private key that carnet can read"):
+        keyring.load_signer(str(place), answer(PASSPHRASE))
+    keyring.store_key(tmp_path / "same", private, PASSPHRASE, kdf_rounds=1)  # the control: the same key in our format
+    assert keyring.load_signer(str(tmp_path / "same"), answer(PASSPHRASE)).public_key.keyid
 
 
 @pytest.mark.parametrize("kind", ["rsa", "p384"])
