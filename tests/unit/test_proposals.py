@@ -295,3 +295,16 @@ def test_crates_of_one_shard_are_claimed_beside_one_another(tmp_path: Path) -> N
     assert "not about" in str(refusal(lambda: lint(stolen)))
     gone = changed(third, SHARD, lambda signed: signed["delegations"]["roles"].pop(0))
     assert "not about" in str(refusal(lambda: lint(gone)))
+
+
+def test_a_folder_that_says_giving_up_and_appoints_owners_is_found(tmp_path: Path) -> None:
+    """What a folder calls itself decides nothing about what is in it."""
+    world = World.make(tmp_path)
+    world.claim()
+    honest = claims.give_up(world.published(), world.claim_request("give-up"), now=world.now)
+    lint(honest)
+    appointing = world.owner_proposal(claims.OwnerChanges(owners=people(("mallory",), 1)), takeover=True)
+    lying = replace(appointing, request=honest.request, drafts={SHARD: appointing.drafts[SHARD]})
+    assert "does nothing else" in str(refusal(lambda: lint(lying)))
+    more = replace(appointing, request=honest.request)
+    assert "does nothing else" in str(refusal(lambda: lint(more)))
