@@ -1,14 +1,15 @@
 """HTTP: taking submissions, `POST /api/v1/carnet/submissions`.
 
-The server underneath cuts neither slow nor large bodies, so both are cut here; what is submitted is judged in a thread
-of its own, one at a time, while the mirror goes on serving. Answers are one line of JSON, errors in the form that cargo
-reads: `{"errors":[{"detail":"...","hint":"..."}]}`.
+The server underneath cuts neither slow nor large bodies, so both are cut here; large ones wait on the disk. What is
+submitted is judged in a thread of its own, one at a time, while the mirror goes on serving. Answers are one line of
+JSON, errors in the form that cargo reads: `{"errors":[{"detail":"...","hint":"..."}]}`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,14 +42,19 @@ class Bounds:
         deadline: Seconds for the body to arrive.
         least_rate: Bytes a second, on average after `grace` seconds.
         grace: Seconds before the least rate counts.
-        at_once: Bodies that are received at the same time; more are asked to come back.
+        at_once: Bodies that are received or wait to be judged; more are asked to come back.
     """
 
     size: int = MAX_SUBMISSION
     deadline: float = 300.0
     least_rate: int = 16 * 1024
     grace: float = 10.0
-    at_once: int = 4
+    at_once: int = 16
+
+
+_Spool = tempfile.SpooledTemporaryFile[bytes]
+_IN_MEMORY = 2 * 1024 * 1024
+"""Bytes of one body that are kept in memory; what is larger waits on the disk until it is judged."""
 
 
 class _Refused(Exception):  # noqa: N818  -- an answer on its way out, not an error
@@ -71,7 +77,7 @@ class Submissions:
         self._app = app
         self._take = take
         self._bounds = bounds or Bounds()
-        self._receiving = 0
+        self._busy = 0
         self._one_at_a_time = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,45 +98,63 @@ class Submissions:
             raise _Refused(405, "submissions are posted", allow="POST")
         if self._take is None:
             raise _Refused(503, "this mirror is read-only")
-        body = await self._receive(Headers(scope=scope), receive)
-        async with self._one_at_a_time:
-            receipt = await asyncio.to_thread(self._take, body)
+        take = self._take
+        if self._busy >= self._bounds.at_once:
+            raise _Refused(503, "several submissions are waiting", connection="close", **{"retry-after": "5"})
+        self._busy += 1
+        try:
+            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="carnet-submission-") as spool:
+                await self._receive(Headers(scope=scope), receive, spool)
+                async with self._one_at_a_time:
+                    receipt = await asyncio.to_thread(lambda: take(_all_of(spool)))
+        finally:
+            self._busy -= 1
         return _json(200, {"ok": True, "detail": receipt.words, "receipt": _receipt(receipt)})
 
-    async def _receive(self, headers: Headers, receive: Receive) -> bytes:
+    async def _receive(self, headers: Headers, receive: Receive, spool: _Spool) -> None:
         length = headers.get("content-length", "")
         if not length.isascii() or not length.isdigit() or "transfer-encoding" in headers:
             raise _Refused(411, "a submission needs a content-length", connection="close")
         if int(length[:20]) > self._bounds.size:
             raise _Refused(413, f"a submission has at most {self._bounds.size} bytes", connection="close")
-        if self._receiving >= self._bounds.at_once:
-            raise _Refused(503, "several submissions are being received", connection="close", **{"retry-after": "5"})
-        self._receiving += 1
         try:
             async with asyncio.timeout(self._bounds.deadline):
-                return await self._read(int(length), receive)
+                await self._read(int(length), receive, spool)
         except TimeoutError:
             raise _Refused(408, "the submission did not arrive in time", connection="close") from None
-        finally:
-            self._receiving -= 1
 
-    async def _read(self, length: int, receive: Receive) -> bytes:
+    async def _read(self, length: int, receive: Receive, spool: _Spool) -> None:
         started = time.monotonic()
-        body = bytearray()
+        received = 0
         while True:
-            wait = self._bounds.grace + len(body) / self._bounds.least_rate - (time.monotonic() - started)
+            wait = self._bounds.grace + received / self._bounds.least_rate - (time.monotonic() - started)
             async with asyncio.timeout(max(wait, 0)):
                 message = await receive()
             if message["type"] == "http.disconnect":
                 raise _Refused(400, "the submission was cut off", connection="close")
-            body += message.get("body", b"")
-            if len(body) > length:
+            received += len(message.get("body", b""))
+            if received > length:
                 raise _Refused(400, "the submission is longer than its content-length", connection="close")
+            _keep(spool, message.get("body", b""))
             if not message.get("more_body", False):
                 break
-        if len(body) != length:
+        if received != length:
             raise _Refused(400, "the submission was cut off", connection="close")
-        return bytes(body)
+
+
+def _keep(spool: _Spool, data: bytes) -> None:
+    try:
+        spool.write(data)
+    except OSError as error:
+        raise StorageError(f"a submission cannot be kept while it arrives: {error.strerror}") from None
+
+
+def _all_of(spool: _Spool) -> bytes:
+    try:
+        spool.seek(0)
+        return spool.read()
+    except OSError as error:
+        raise StorageError(f"a submission cannot be read back: {error.strerror}") from None
 
 
 def _receipt(receipt: Receipt) -> JsonObject:

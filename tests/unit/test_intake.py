@@ -278,3 +278,11 @@ def test_a_submission_of_nothing_publishes_nothing(world: World) -> None:
     """Else anybody could make the mirror sign timestamps."""
     body = Submission(NAME).to_bytes()
     assert isinstance(refused(world, lambda: accept(world.store, world.online, body, now=world.now)), VerificationError)
+
+
+def test_a_body_that_is_too_large_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = Submission(NAME, {ROLE: b"x" * 100}).to_bytes()
+    assert Submission.from_bytes(body).roles == {ROLE: b"x" * 100}
+    monkeypatch.setattr("carnet.submission.MAX_SUBMISSION", len(body) - 1)
+    with pytest.raises(FormatError, match="larger than"):
+        Submission.from_bytes(body)

@@ -159,3 +159,20 @@ def test_bodies_at_once_are_bounded_and_judged_one_at_a_time() -> None:
 
     assert [status for status, _ in asyncio.run(both())] == [200, 503]
     assert ask(app)[0] == 200, "the place is free again"
+
+
+def test_reading_stops_where_more_comes_than_was_announced() -> None:
+    """Not at the end: there may be none."""
+    pieces = 0
+
+    async def endless() -> dict[str, Any]:
+        nonlocal pieces
+        pieces += 1
+        return {"type": "http.request", "body": b"x" * 10, "more_body": pieces < 1000}
+
+    async def ignore(message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": f"/{URL_PATH}", "headers": [(b"content-length", b"25")]}
+    asyncio.run(Submissions(behind, taking())(scope, endless, ignore))
+    assert pieces == 3
