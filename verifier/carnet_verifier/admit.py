@@ -22,15 +22,14 @@ import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from carnet import paths
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
-from carnet.index import IndexFile, IndexLine
 from carnet.names import CrateId, CrateName, Version
+from carnet.sparse import IndexFile, IndexLine
 from carnet_verifier.claimed import attest, check_complete, establish, read_signed
 from carnet_verifier.policy import Facts, Level, Policy, evaluate
-from carnet_verifier.provenance import Provenance
 from carnet_verifier.repository import Claim, TrustedRepository
 from carnet_verifier.stages import (
     Admission,
@@ -45,6 +44,9 @@ from carnet_verifier.stages import (
     Wanted,
 )
 from carnet_verifier.yanks import mass_yank
+
+if TYPE_CHECKING:
+    from carnet_verifier.provenance import Provenance
 
 __all__ = [
     "Admission",

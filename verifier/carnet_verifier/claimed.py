@@ -17,17 +17,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from carnet import paths
-from carnet.bundle import Bundle
-from carnet.crate import CrateFile, read_crate
-from carnet.dsse import Envelope
 from carnet.errors import FormatError, MetadataMismatch, NotFound, VerificationError
-from carnet.index import IndexFile, IndexLine
-from carnet.releases import Demands, OwnedLayoutFile, Releases, SignedRelease
+from carnet.sparse import IndexFile, IndexLine
 from carnet_verifier.claims import Claim
-from carnet_verifier.provenance import OwnedLayout, Provenance, check_provenance
 from carnet_verifier.repository import TrustedRepository, TrustedTarget
+
+# Most locks hold no claimed crate at all: what reads claims and evidence is imported with the first one.
+if TYPE_CHECKING:
+    from carnet.crate import CrateFile
+    from carnet.dsse import Envelope
+    from carnet.releases import Demands, OwnedLayoutFile, Releases, SignedRelease
+    from carnet_verifier.provenance import OwnedLayout, Provenance
 
 _TELL = "whoever holds the mirror's online keys changed it; tell its operator"
 
@@ -89,6 +92,8 @@ def read_signed(claim: Claim) -> Signed:
     Raises:
         FormatError: A role lists what is not its to list.
     """
+    from carnet.releases import Demands, Releases
+
     return Signed(claim, Releases.of(claim.name, claim.crate), Demands.of(claim.name, claim.owner))
 
 
@@ -191,6 +196,10 @@ def establish(
         FormatError: The bundle or layout does not parse.
         TransportError: A file could not be fetched.
     """
+    from carnet.bundle import Bundle
+    from carnet.crate import read_crate
+    from carnet_verifier.provenance import check_provenance
+
     adopted = release.tarball.sha256 in signed.demands.adopted
     least = signed.demands.least_level(release)
     layouts = [layout for layout in signed.demands.layouts if layout.vouches_for(release.tarball.sha256)]
@@ -209,6 +218,8 @@ def establish(
 
 
 def _owned(layout: OwnedLayoutFile, data: bytes) -> OwnedLayout:
+    from carnet_verifier.provenance import OwnedLayout
+
     return OwnedLayout(data, layout.terms, layout_version(layout))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from carnet.index import IndexFile, IndexLine
 from carnet.names import CrateId, CrateName
-from carnet.releases import SignedRelease
+from carnet.sparse import IndexFile, IndexLine
 from carnet_verifier.claimed import Established, Signed, judge_index
 from carnet_verifier.policy import Level, Verdict
 from carnet_verifier.repository import Claim, TrustedTarget
+
+if TYPE_CHECKING:
+    from carnet.releases import SignedRelease
 
 
 @dataclass(frozen=True, slots=True)

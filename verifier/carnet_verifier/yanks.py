@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from carnet.index import IndexLine
+from carnet.sparse import IndexLine
 
 NEW = timedelta(days=14)
 """A release is new for so long."""
