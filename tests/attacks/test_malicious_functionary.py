@@ -374,8 +374,9 @@ def test_a_forged_signature_does_not_count(honest: HonestRelease) -> None:
 
 
 def test_tagger_and_reviewer_must_be_different_people(honest: HonestRelease) -> None:
-    with pytest.raises(RuleViolation, match=r"alice did review as well|alice did tag as well"):
+    with pytest.raises(RuleViolation, match="step review: alice did tag as well") as refused:
         honest.signed_by("review", "alice", "carol").check()
+    assert refused.value.hint == "another person must carry out review", "the later duty is the one to give away"
     assert honest.signed_by("review", "bob", "carol").check().level == "reproduced"
 
 
@@ -388,7 +389,7 @@ def test_tagger_and_packager_must_be_different_people_whatever_the_layout_says(h
     )
     with pytest.raises(RuleViolation, match="kept apart"):
         lax.check()
-    with pytest.raises(RuleViolation, match="kept apart"):
+    with pytest.raises(RuleViolation, match="step package: alice did tag as well, and these duties are kept apart"):
         honest.signed_by("package", "alice").check()
 
 

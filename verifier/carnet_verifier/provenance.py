@@ -391,12 +391,13 @@ class _Check:
         )
 
     def _overlaps(self, who: Mapping[str, frozenset[str]]) -> None:
-        for pair in sorted(map(sorted, self.terms.separate)):
-            both = who.get(pair[0], frozenset()) & who.get(pair[1], frozenset())
-            step = self.layout.step(pair[1])
-            if both and step is not None:
-                text = f"{', '.join(sorted(both))} did {pair[0]} as well, and these duties are kept apart"
-                self._problem(step, RuleViolation(text, hint=f"another person must carry out {pair[1]}"))
+        for number, later in enumerate(self.layout.steps):
+            for earlier in self.layout.steps[:number]:
+                both = who.get(earlier.name, frozenset()) & who.get(later.name, frozenset())
+                if both and frozenset((earlier.name, later.name)) in self.terms.separate:
+                    text = f"{', '.join(sorted(both))} did {earlier.name} as well, and these duties are kept apart"
+                    hint = f"another person must carry out {later.name}"
+                    self._problem(later, RuleViolation(text, hint=hint))
 
     def _evidence(self, step: Step, group: _Group, people: tuple[str, ...]) -> StepEvidence:
         counted = [item for item in group.links if item.person in people]
