@@ -25,7 +25,7 @@ def honest() -> HonestRelease:
 
 
 def test_a_changed_file_is_found(honest: HonestRelease) -> None:
-    with pytest.raises(RuleViolation, match=r"src/lib.rs is not the tagged src/lib.rs") as caught:
+    with pytest.raises(RuleViolation, match=r"the tarball is not what was tagged: src/lib.rs is not the ") as caught:
         honest.repackaged({"src/lib.rs": b"pub fn hello() { steal() }\n"}).check()
     assert "commit the file" in caught.value.hint
 

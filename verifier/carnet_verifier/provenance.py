@@ -342,7 +342,7 @@ class _Check:
         if step.name == TAG:  # 3a, and 5: what was tagged is one tag's word, so it is judged with that tag
             record = TagRecord.from_link(group.links[0].link, self.crate.id)
             self.findings = [finding for finding in self.findings if finding.where != "unpack"]
-            self.findings += [Finding("unpack", text) for text in unpack(self.crate, record, self.terms.generated)]
+            self.findings += [Finding("unpack", text) for text in self._unpack(record)]
             return record
         _bound(mine, others[TAG])  # 3b
         tarball = mine.products.get(names.tarball)
@@ -357,6 +357,13 @@ class _Check:
                 if not isinstance(report, str) or digest(report.encode()) != mine.products[names.test_report]:
                     raise RuleViolation("the report in its byproducts is not the report that it produced")
         return tag
+
+    def _unpack(self, record: TagRecord) -> tuple[str, ...]:
+        """5. A tag may well be honest where the tarball is not: say which of the two is looked at."""
+        try:
+            return tuple(unpack(self.crate, record, self.terms.generated))
+        except CarnetError as error:
+            raise RuleViolation(f"the tarball is not what was tagged: {error}", hint=error.hint) from None
 
     # --- 4. separate duties, and the result ---
 
