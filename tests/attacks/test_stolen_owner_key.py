@@ -10,8 +10,12 @@ from tests.support.claims import NAME, World, people, person, refusal, sign
 
 from carnet import paths
 from carnet.errors import MetadataError, PolicyRefused, ThresholdNotMet
+from carnet.names import CrateId
 from carnet_signer import claims
 from carnet_signer.proposal import Proposal
+from carnet_verifier.admit import Wanted
+from carnet_verifier.chain import explain
+from carnet_verifier.policy import Policy
 from carnet_verifier.repository import Handover
 
 MALLORY = people(("mallory", "mallet"), 1)
@@ -84,6 +88,16 @@ def test_an_owner_replaced_without_the_owners_is_a_takeover(world: World) -> Non
     error = refusal(lambda: world.admit(client="old"))
     assert isinstance(error, PolicyRefused)
     assert "[takeover]" in str(error)
+    assert "those before them did not sign" in _explained(world, "old")
+    assert "seen for the first time" in _explained(world, "newcomer")
+
+
+def _explained(world: World, client: str) -> str:
+    """What `carnet explain` says of the owners."""
+    view = world.client(client)
+    wanted = Wanted(CrateId.of(str(NAME), "1.0.0"))
+    chain = explain(view, wanted, Policy(), world.clients[client], now=world.now)
+    return next(fact for link in chain.links for fact in link.facts if fact.startswith("owners: "))
 
 
 def test_without_the_word_takeover_the_folder_is_not_final(world: World) -> None:

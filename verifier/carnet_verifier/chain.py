@@ -16,7 +16,7 @@ from carnet.errors import CarnetError, MetadataMismatch
 from carnet.metadata import Envelope, RoleKeys, Targets
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Admission, Attributed, Judged, Memory, Vouched, Wanted
-from carnet_verifier.claims import Claim
+from carnet_verifier.claims import Claim, Handover
 from carnet_verifier.policy import Policy
 from carnet_verifier.repository import TrustedRepository
 
@@ -24,6 +24,12 @@ OPERATOR = "the mirror's operator"
 HOLDERS = "the holders of the mirror's offline keys"
 OWNERS = "the crate's owners"
 MAINTAINERS = "the crate's maintainers"
+_FOLLOWED = {
+    Handover.FIRST_SEEN: "seen for the first time: the registry's word for them was taken",
+    Handover.SAME: "as they were seen before",
+    Handover.HANDED_OVER: "those before them signed the handover",
+    Handover.TAKEOVER: "those before them did not sign: a takeover by the registry",
+}
 
 
 class State(Enum):
@@ -171,7 +177,7 @@ class _Walk:
                 return None, (said, "the registry's word is all there is")
             return claim, (
                 *role_facts(self._repository.role(paths.owner_role(name)), claim.owner_delegation.signers),
-                f"owners: {', '.join(sorted(set(claim.facts.owners.people.values())))}; {claim.handover.value}",
+                f"owners: {', '.join(sorted(set(claim.facts.owners.people.values())))} ({_FOLLOWED[claim.handover]})",
             )
 
         claim: Claim | None = self._step(6, paths.owner_role(name), HOLDERS, look)
