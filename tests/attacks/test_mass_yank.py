@@ -76,6 +76,9 @@ def test_of_a_claimed_crate_the_registry_yanks_nothing(world: World) -> None:
         admission = world.admit(version)
         assert not admission.line.yanked
         assert admission.level.name == "MAINTAINER"
+        said = [finding.message for finding in admission.verdict.findings if finding.rule is Rule.YANKED]
+        assert all("yanked by the registry, and not by its maintainers" in message for message in said)
+        assert bool(said) == (version != "0.1.0"), "whose yank it is, is said"
     view = world.fresh()
     assert all(not line.yanked for line in cargo_lines(world.index().lines, view.claim(NAME)))
 

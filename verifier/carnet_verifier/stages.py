@@ -97,7 +97,9 @@ class Attributed:
         """Who took the version back; the maintainers' word comes first."""
         if self.release is not None and self.release.yanked:
             return "its maintainers"
-        return "the registry" if self.vouched.line.yanked else None
+        if not self.vouched.line.yanked:
+            return None
+        return "the registry" if self.release is None else "the registry, and not by its maintainers"
 
 
 @dataclass(frozen=True, slots=True)
