@@ -214,6 +214,8 @@ def test(options: _Options, tag_file: Path | None, cargo_home: Path | None, run:
             options.source, link, crate, run, environment, scratch=root / "source", hide=[h for h in hide if h.is_dir()]
         )
     status = recorded.link.return_value or 0
+    if status:
+        output.note(str(recorded.link.byproducts["output"]).rstrip())
     output.note(f"{run[0]} ended with exit status {status} ({_SANDBOXES[recorded.sandbox]})")
     if recorded.sandbox == "none":
         output.warn("the tests ran without a sandbox", "install bubblewrap, so that they see neither keys nor network")

@@ -126,8 +126,9 @@ def test_a_release_through_all_its_steps(team: Team, tmp_path: Path) -> None:
 def test_a_failed_test_is_recorded_and_says_so(team: Team, tmp_path: Path) -> None:
     source = make_repository(tmp_path / "demo-lib", LIBRARY)
     good(team.record("tag", "alice", source=source))
-    done = team.record("test", "ci", "--", "false", source=source)
+    done = team.record("test", "ci", "--", "sh", "-c", "echo 'the moon is \033[1mmissing'; false", source=source)
     assert done.returncode == 1
+    assert "the moon is \\x1b[1mmissing" in done.stderr, "what failed is shown, and nothing that a terminal obeys"
     link = Link.from_payload(Envelope.from_bytes(next(team.links.glob("*.test.*")).read_bytes()).payload)
     assert link.return_value == 1
 
