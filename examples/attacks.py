@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from carnet import paths, strictjson
 from carnet.keys import PublicKey
-from carnet.metadata import MetaFile, RoleKeys
+from carnet.metadata import RoleKeys
 from carnet.names import CrateId
 from carnet_mirror.store import Store
 from carnet_signer import roles
-from carnet_signer.keyring import load_signer
 from carnet_verifier.lockfile import LockedPackage, read_lockfile
 from examples.stage import DemoError, Stage
-from examples.wire import Tamper, Wire
-
-PASSPHRASE = b"correct horse battery staple"
+from examples.thief import Online, instead, open_key
+from examples.wire import Wire
 
 
 def play(stage: Stage, app: Path, network: Wire, first: dict[str, bytes]) -> None:
@@ -121,7 +117,7 @@ class Attacker:
         """Serve the first timestamp and snapshot, which the client has moved past; both are still valid."""
         name = "a replayed old timestamp and snapshot"
         self.stage.attack(name, "the network serves the mirror's first timestamp and snapshot; neither has expired yet")
-        with self.network.tampering(_instead(self.first)):
+        with self.network.tampering(instead(self.first)):
             self.stage.refuses(name, f"carnet verify {self.crate}", r"timestamp has version 1; version \d was seen")
 
     def let_it_expire(self) -> None:
@@ -130,7 +126,7 @@ class Attacker:
         self.stage.attack(name, "nobody signs for two days: the timestamp, properly signed, ended yesterday")
         online = Online(self.stage.folder, self.network)
         forged = online.timestamp(online.snapshot_file(), datetime.now(UTC) - timedelta(days=1))
-        with self.network.tampering(_instead({"/metadata/timestamp.json": forged})):
+        with self.network.tampering(instead({"/metadata/timestamp.json": forged})):
             self.stage.refuses(name, f"carnet verify {self.crate}", r"timestamp version \d+ expired")
 
     def forge_a_root(self) -> None:
@@ -142,14 +138,14 @@ class Attacker:
         self.stage.run("carnet root rotate coup --holder carol.pub --threshold 1 --new-root")
         self.stage.run("carnet root sign coup --key carol --yes --passphrase-file passphrase")
         forged = (folder / "2.root.json").read_bytes()
-        with self.network.tampering(_instead({"/metadata/2.root.json": forged})):
+        with self.network.tampering(instead({"/metadata/2.root.json": forged})):
             self.stage.refuses(name, f"carnet verify {self.crate}", r"signed by 1 of its 3 keys")
 
     def count_one_key_twice(self) -> None:
         """Hand out a root that lists one key under two ids, for a threshold of two."""
         name = "one key listed twice for a threshold"
         self.stage.attack(name, "Carol lists her one key under two ids and signs twice: two signatures, one person")
-        carol = load_signer(str(self.stage.folder / "carol"), lambda _: PASSPHRASE)
+        carol = open_key(self.stage.folder, "carol")
         twin = PublicKey.from_object(carol.public_key.to_object() | {"x-comment": "the same key, another id"})
         twice = RoleKeys((carol.public_key, twin), 2)
         signed = roles.root(1, datetime.now(UTC) + roles.ROOT_LIFE, dict.fromkeys(_TOP_LEVEL, twice))
@@ -167,69 +163,12 @@ class Attacker:
         self.stage.attack(name, "with the stolen online key, an index bin hands its crates to a role called `helper`")
         online = Online(self.stage.folder, self.network)
         files = online.bin_that_delegates(paths.index_path(self.crate.name), "helper")
-        # In a copy of the client: it remembers what the thief signed as the newest, until a root takes the key away.
-        shutil.copytree(self.stage.folder / "client" / "trust", self.stage.folder / "victim" / "trust")
-        (self.stage.folder / "victim").chmod(0o700)
-        victim = {"CARNET_HOME": str(self.stage.folder / "victim")}
-        with self.network.tampering(_instead(files)):
-            self.stage.refuses(name, f"carnet verify {self.crate}", r"delegates, and must not", more=victim)
+        with self.network.tampering(instead(files)):
+            command = f"carnet verify {self.crate}"
+            self.stage.refuses(name, command, r"delegates, and must not", more=self.stage.victim())
 
 
 _TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
-
-
-class Online:
-    """Somebody who stole the online key and the passphrase, and signs what the online signer never would."""
-
-    def __init__(self, folder: Path, network: Wire) -> None:
-        self._signer = load_signer(str(folder / "online"), lambda _: PASSPHRASE)
-        self._read: Callable[[str], bytes] = lambda name: network.fetch(f"/metadata/{name}")[2]
-        self._timestamp = json.loads(self._read("timestamp.json"))["signed"]
-
-    def snapshot_file(self) -> MetaFile:
-        """What the newest timestamp says of the snapshot."""
-        listed = self._timestamp["meta"]["snapshot.json"]
-        return MetaFile(listed["version"], listed["length"], listed["hashes"])
-
-    def timestamp(self, snapshot: MetaFile, expires: datetime) -> bytes:
-        """The next timestamp."""
-        return self._file(roles.timestamp(self._timestamp["version"] + 1, expires, snapshot))
-
-    def bin_that_delegates(self, path: str, role: str) -> dict[str, bytes]:
-        """The bin that lists `path`, made to delegate to `role`; with the snapshot and timestamp that name it."""
-        old = self.snapshot_file()
-        snapshot = json.loads(self._read(f"{old.version}.snapshot.json"))["signed"]
-        bins = [name for name in snapshot["meta"] if name.startswith("index-")]
-        for name in bins:
-            number = snapshot["meta"][name]["version"]
-            bin_file = json.loads(self._read(f"{number}.{name}"))["signed"]
-            if path in bin_file["targets"]:
-                break
-        else:
-            raise DemoError(f"no bin lists {path}")
-        entry = roles.delegation(role, RoleKeys((self._signer.public_key,), 1), ["index/*/*/*"], terminating=True)
-        bin_file |= {"version": number + 1000, "targets": {}, "delegations": roles.delegate_by_name([entry])}
-        snapshot["version"] += 1000
-        snapshot["meta"] |= {name: {"version": number + 1000}, f"{role}.json": {"version": 1}}
-        snapshot_file = self._file(snapshot)
-        tomorrow = datetime.now(UTC) + timedelta(hours=20)
-        meta = MetaFile(snapshot["version"], len(snapshot_file))
-        return {
-            f"/metadata/{number + 1000}.{name}": self._file(bin_file),
-            f"/metadata/{snapshot['version']}.snapshot.json": snapshot_file,
-            "/metadata/timestamp.json": self.timestamp(meta, tomorrow),
-        }
-
-    def _file(self, signed: strictjson.JsonObject) -> bytes:
-        message = strictjson.canonical(signed)
-        return roles.file_bytes(message, [self._signer.sign(message)])
-
-
-def _instead(files: dict[str, bytes]) -> Tamper:
-    def tamper(path: str, status: int, body: bytes) -> tuple[int, bytes]:
-        return (200, files[path]) if path in files else (status, body)
-
-    return tamper
 
 
 def first_view(mirror: Path) -> dict[str, bytes]:

@@ -1,4 +1,5 @@
-"""`make demo`: real crates, through a signed mirror, into a real cargo build; then the attacks, each refused.
+"""`make demo`: real crates, through a signed mirror, into a real cargo build; a library of our own, released by two of
+three; then the attacks, each refused.
 
 Everything happens in a temporary folder; the only network that it uses is the registry that your cargo is configured
 for.
@@ -12,11 +13,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+_NEEDED = {
+    "cargo": "install Rust with rustup",
+    "cc": "cargo links with it: install your system's C compiler, such as the package gcc",
+    "git": "the library that the demo releases lies in a git repository: install your system's package git",
+}
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from carnet_verifier.lockfile import read_lockfile  # noqa: E402
-from examples import attacks, own_crates  # noqa: E402
+from examples import attacks, claim_attacks, own_crates, release_attacks, releases  # noqa: E402
 from examples.stage import DemoError, Stage  # noqa: E402
 from examples.wire import wire  # noqa: E402
 
@@ -27,11 +33,11 @@ def main() -> int:
     Returns:
         0 when everything was admitted and refused as it should be.
     """
-    cargo = shutil.which("cargo")
-    if cargo is None or shutil.which("cc") is None:
-        missing = "cargo" if cargo is None else "a C compiler (`cc`), which cargo links with,"
-        print(f"error: {missing} is missing\nhint: install Rust with rustup (and your system's C compiler)")
-        return 1
+    for needed, hint in _NEEDED.items():
+        if shutil.which(needed) is None:
+            print(f"error: `{needed}` is missing\nhint: {hint}")
+            return 1
+    cargo = shutil.which("cargo") or "cargo"
     online = registry_answers(cargo)
     if not online:
         print("the public registry cannot be reached: the demo runs on crates that it packages itself", flush=True)
@@ -57,7 +63,7 @@ def registry_answers(cargo: str) -> bool:
 
 
 def play(stage: Stage, program: own_crates.Program) -> int:
-    """The whole path, once: ceremony, sync, serve, verify, build; then the attacks.
+    """The whole path, once: ceremony, sync, serve, verify, build; claim, release, use; then the attacks.
 
     Returns:
         How many crates were admitted.
@@ -101,16 +107,33 @@ def play(stage: Stage, program: own_crates.Program) -> int:
         log = (stage.folder / "access.log").read_text()
         downloads = sum("/download" in line for line in log.splitlines())
         stage.say(f"the mirror's request log has {downloads} downloads of crates")
-        admitted = len(read_lockfile((app / "Cargo.lock").read_bytes()).registry_packages)
-        if downloads < admitted:
-            raise DemoError(f"{admitted} crates were admitted, but only {downloads} came through the mirror")
+        if downloads < len(read_lockfile((app / "Cargo.lock").read_bytes()).registry_packages):
+            raise DemoError(f"only {downloads} crates came through the mirror")
 
-        stage.title("The attacks: each is tried, and must be refused")
+        stage.title("The claim: three owners say who releases their library, and through which steps")
+        releases.make_repository(stage)
+        releases.claim(stage)
+        stage.title(
+            "The release: tagged, reviewed, tested, packaged and rebuilt by different people, signed by two of three"
+        )
+        releases.release(stage)
+        stage.title("The program uses the library")
+        releases.use(stage, app, "0.1.0")
+
+        stage.title("The attacks on the mirror and its network: each is tried, and must be refused")
         attacks.play(stage, app, network, first)
+        stage.title("The attacks on a release: each is tried, and must be refused")
+        ready = release_attacks.play(stage, network)
+        stage.title(
+            "The attacks by those who hold the registry, and by a repository: each is tried, and must be refused"
+        )
+        claim_attacks.play(stage, network)
 
-        stage.title("The same again, untouched: it is admitted")
+        stage.title("The same again, untouched: the program builds, the release is published and used")
         stage.run("cargo carnet build", cwd=app)
-    return admitted
+        stage.run(f"carnet release submit {ready}")
+        releases.use(stage, app, release_attacks.VERSION)
+        return len(read_lockfile((app / "Cargo.lock").read_bytes()).registry_packages)
 
 
 if __name__ == "__main__":

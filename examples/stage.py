@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,6 +123,38 @@ class Stage:
             raise DemoError(f"{name}: refused, but not because of {reason!r}")
         self.refused.append(name)
 
+    def withstands(
+        self, name: str, command: str, shows: str, *, cwd: Path | None = None, more: Mapping[str, str] | None = None
+    ) -> None:
+        """Run a command that must go on as if there were no attack, and say what it saw; it counts as a refusal.
+
+        Args:
+            name: The attack.
+            command: The command that meets it.
+            shows: A regular expression that its output must match.
+            cwd: Where to run it.
+            more: Further variables.
+
+        Raises:
+            DemoError: It failed, or did not say this.
+        """
+        printed = self.run(command, cwd=cwd, more=more)
+        if not re.search(shows, printed):
+            raise DemoError(f"{name}: it went on, but does not say {shows!r}")
+        self.refused.append(name)
+
+    def victim(self) -> dict[str, str]:
+        """A copy of the client, for one attack with the registry's own keys.
+
+        A client remembers the newest that was signed, whoever signed it, until a root takes the key away.
+
+        Returns:
+            The variables under which commands are the victim's.
+        """
+        home = Path(tempfile.mkdtemp(prefix="victim-", dir=self.folder))
+        shutil.copytree(self.folder / "client" / "trust", home / "trust")
+        return {"CARNET_HOME": str(home)}
+
     @contextmanager
     def serving(self, command: str) -> Iterator[str]:
         """Run a mirror in the background.
@@ -129,9 +163,8 @@ class Stage:
             Its URL, as it said itself.
         """
         print(f"$ {command} &", flush=True)
-        log = (self.folder / "serve.log").open("w")
         with (
-            log,
+            tempfile.TemporaryFile("w+") as log,
             subprocess.Popen(
                 [*shlex.split(command), "--message-format", "json"],
                 cwd=self.folder,
@@ -148,7 +181,8 @@ class Stage:
                 line = process.stdout.readline() if process.stdout else ""
                 watchdog.cancel()
                 if not line:
-                    raise DemoError(f"the mirror did not start: {(self.folder / 'serve.log').read_text()}")
+                    log.seek(0)
+                    raise DemoError(f"the mirror did not start: {log.read()}")
                 url = json.loads(line)["url"]
                 print(f"listening on {url}", flush=True)
                 yield url

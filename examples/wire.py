@@ -52,15 +52,17 @@ class Wire:
         if self.tampered == 0:
             raise RuntimeError("the network changed nothing")
 
-    def fetch(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
-        """Ask the mirror itself."""
+    def fetch(
+        self, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Ask the mirror itself, or hand it a body."""
         target = urlsplit(self.mirror)
-        connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=30)
+        connection = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
         try:
-            connection.request("GET", path, headers=headers or {})
+            connection.request("GET" if body is None else "POST", path, body, headers or {})
             answer = connection.getresponse()
-            body = answer.read()
-            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
+            data = answer.read()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
         finally:
             connection.close()
 
@@ -90,6 +92,17 @@ def wire(mirror: str) -> Iterator[Wire]:
             self.end_headers()
             if tampered[0] != 304:
                 self.wfile.write(tampered[1])
+
+        def do_POST(self) -> None:
+            relay.requests.append(self.path)
+            given = {name: value for name in ("content-type", "accept") if (value := self.headers.get(name))}
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            status, headers, answer = relay.fetch(self.path, given, body)
+            self.send_response(status)
+            self.send_header("content-type", headers.get("content-type", "application/json"))
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

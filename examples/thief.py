@@ -1,0 +1,110 @@
+"""What a thief can sign with the keys that were stolen; the thief asks no rule of carnet's before signing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from carnet import paths, strictjson
+from carnet.index import IndexFile, IndexLine
+from carnet.metadata import MetaFile, RoleKeys
+from carnet.names import CrateName
+from carnet_signer import roles
+from carnet_signer.keyring import Signer, load_signer
+from examples.stage import DemoError
+from examples.wire import Tamper, Wire
+
+PASSPHRASE = b"correct horse battery staple"
+_JUMP = 1000
+"""So many versions a thief goes ahead, to be newer than whatever the mirror signs meanwhile."""
+
+
+def open_key(folder: Path, name: str) -> Signer:
+    """Open a stolen key with the passphrase that was stolen with it."""
+    return load_signer(str(folder / name), lambda _: PASSPHRASE)
+
+
+class Online:
+    """Somebody who stole the online key and the passphrase, and signs what the online signer never would."""
+
+    def __init__(self, folder: Path, network: Wire) -> None:
+        self._signer = open_key(folder, "online")
+        self._read: Callable[[str], bytes] = lambda name: network.fetch(f"/{name}")[2]
+        self._timestamp = self._signed("timestamp.json")
+
+    def snapshot_file(self) -> MetaFile:
+        """What the newest timestamp says of the snapshot."""
+        listed = self._timestamp["meta"]["snapshot.json"]
+        return MetaFile(listed["version"], listed["length"], listed["hashes"])
+
+    def timestamp(self, snapshot: MetaFile, expires: datetime) -> bytes:
+        """The next timestamp."""
+        return self._file(roles.timestamp(self._timestamp["version"] + 1, expires, snapshot))
+
+    def bin_that_delegates(self, path: str, role: str) -> dict[str, bytes]:
+        """The bin that lists `path`, made to delegate to `role`; with the snapshot and timestamp that name it."""
+        name, bin_file = self._bin_of(path)
+        entry = roles.delegation(role, RoleKeys((self._signer.public_key,), 1), ["index/*/*/*"], terminating=True)
+        bin_file |= {"targets": {}, "delegations": roles.delegate_by_name([entry])}
+        return self._published(name, bin_file, {f"{role}.json": {"version": 1}})
+
+    def index_file(self, crate: CrateName, edit: Callable[[IndexFile], Iterable[IndexLine]]) -> dict[str, bytes]:
+        """The index file of a crate with other lines; with the bin, snapshot and timestamp that vouch for it."""
+        path = paths.index_path(crate)
+        name, bin_file = self._bin_of(path)
+        folder, _, file = path.rpartition("/")
+        old = self._read(f"{paths.TARGETS_PREFIX}{folder}/{bin_file['targets'][path]['hashes']['sha256']}.{file}")
+        data = IndexFile(crate, tuple(edit(IndexFile.from_bytes(old, crate)))).to_bytes()
+        digest = sha256(data).hexdigest()
+        bin_file["targets"][path] = roles.target(len(data), digest)
+        return self._published(name, bin_file, {}) | {
+            f"/{paths.TARGETS_PREFIX}{folder}/{digest}.{file}": data,
+            f"/{path}": data,
+        }
+
+    def _bin_of(self, path: str) -> tuple[str, dict[str, Any]]:
+        """The file name and content of the bin that lists a path."""
+        for name, meta in self._snapshot()["meta"].items():
+            if name.startswith(f"{paths.INDEX_BIN_PREFIX}-"):
+                bin_file = self._signed(f"{meta['version']}.{name}")
+                if path in bin_file["targets"]:
+                    return name, bin_file
+        raise DemoError(f"no bin lists {path}")
+
+    def _published(self, name: str, bin_file: dict[str, Any], more: dict[str, Any]) -> dict[str, bytes]:
+        """A bin, the snapshot that names it, the timestamp that names that: by URL path."""
+        snapshot = self._snapshot()
+        bin_file["version"] += _JUMP
+        snapshot["version"] += _JUMP
+        snapshot["meta"] |= {name: {"version": bin_file["version"]}, **more}
+        snapshot_file = self._file(snapshot)
+        meta = MetaFile(snapshot["version"], len(snapshot_file))
+        return {
+            f"/metadata/{bin_file['version']}.{name}": self._file(bin_file),
+            f"/metadata/{snapshot['version']}.snapshot.json": snapshot_file,
+            "/metadata/timestamp.json": self.timestamp(meta, datetime.now(UTC) + timedelta(hours=20)),
+        }
+
+    def _snapshot(self) -> dict[str, Any]:
+        return self._signed(f"{self.snapshot_file().version}.snapshot.json")
+
+    def _signed(self, name: str) -> dict[str, Any]:
+        signed: dict[str, Any] = json.loads(self._read(f"metadata/{name}"))["signed"]
+        return signed
+
+    def _file(self, signed: strictjson.JsonObject) -> bytes:
+        message = strictjson.canonical(signed)
+        return roles.file_bytes(message, [self._signer.sign(message)])
+
+
+def instead(files: dict[str, bytes]) -> Tamper:
+    """Serve these files, by URL path, whatever the mirror answers."""
+
+    def tamper(path: str, status: int, body: bytes) -> tuple[int, bytes]:
+        return (200, files[path]) if path in files else (status, body)
+
+    return tamper
