@@ -91,6 +91,6 @@ def test_the_readme_leads_from_an_empty_folder_to_a_verified_build(tmp_path: Pat
     with reader.leaves_running(serve):
         told = {step: reader.types(step) for step in block("build")}
     assert "1 allowed, 0 refused" in told["carnet verify"]
-    assert "Admitted 1 crates" in told["cargo carnet build"]
+    assert "Admitted 1 crate " in told["cargo carnet build"]
     assert "Compiling adler2 v2.0.1" in told["cargo carnet build"]
     assert "adler2@2.0.1: allowed at level registry" in told["carnet explain adler2@2.0.1"]
