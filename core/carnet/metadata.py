@@ -151,7 +151,7 @@ class DelegatedRole:
     def covers(self, path: str) -> bool:
         """Whether the role is trusted for this target path."""
         if self.paths is not None:
-            return any(paths.matches(pattern, path) for pattern in self.paths)
+            return paths.matches_any(self.paths, path)
         digest = hashlib.sha256(path.encode()).hexdigest()
         return any(digest.startswith(prefix) for prefix in self.path_hash_prefixes or ())
 
@@ -416,11 +416,11 @@ def _read_snapshot(common: _Common, signed: JsonObject, profile: Profile) -> Sna
     # Most entries of a large snapshot are bins with a version only: equal ones share one value.
     bare: dict[int, MetaFile] = {}
     for name, entry in listed.items():
-        role = name.removesuffix(".json")
-        if role == name or not role:
+        role = name[:-5]
+        if name[-5:] != ".json" or not role:
             raise FormatError(f"meta lists {name[:80]!a}, which is not a metadata file")
-        if type(entry) is dict and len(entry) == 1 and type(entry.get("version")) is int:
-            version = cast(int, entry["version"])
+        version = entry.get("version") if type(entry) is dict and len(entry) == 1 else None
+        if type(version) is int:
             meta[role] = bare.get(version) or bare.setdefault(version, _meta_file(entry, name))
         else:
             meta[role] = _meta_file(entry, name)
@@ -563,6 +563,10 @@ def _target_file(value: Any, path: str, profile: Profile) -> TargetFile:
 
 
 def _hashes(value: Any, name: str) -> dict[str, str]:
+    if type(value) is dict and len(value) == 1:
+        digest = value.get("sha256")
+        if type(digest) is str and _SHA256.match(digest) is not None:
+            return value  # nearly all of them
     if not isinstance(value, dict) or not value or not all(type(digest) is str for digest in value.values()):
         raise FormatError(f"hashes of {name[:80]!a} are not an object of strings")
     if any(not 0 < len(digest) <= 256 or _HEX.match(digest) is None for digest in value.values()):

@@ -96,7 +96,8 @@ def layout_path(name: CrateName, version: int) -> str:
     return f"layouts/{name.shard}/{name.canonical}/{version}.layout.json"
 
 
-_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+# White space, control characters and backslashes; parts that are empty, `.` or `..`.
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]|(?:^|/)\.{0,2}(?:/|\Z)")
 
 
 def check_target_path(path: str) -> str:
@@ -111,27 +112,29 @@ def check_target_path(path: str) -> str:
     """
     if not 0 < len(path) <= MAX_PATH:
         raise FormatError(f"a target path must have 1 to {MAX_PATH} characters")
-    if _UNSAFE.search(path) or any(part in ("", ".", "..") for part in path.split("/")):
+    if _UNSAFE.search(path) is not None:
         raise FormatError(f"target path {path[:80]!a} is unsafe")
     return path
 
 
 def matches(pattern: str, path: str) -> bool:
     """Whether a delegation's pattern covers a path: `*` and `?` do not cross `/` (TUF 4.5)."""
-    return _glob(pattern).match(path) is not None
+    return matches_any((pattern,), path)
 
 
-def _glob(pattern: str) -> re.Pattern[str]:
-    compiled = _GLOBS.get(pattern)
+def matches_any(patterns: tuple[str, ...], path: str) -> bool:
+    """Whether one of a delegation's patterns covers a path."""
+    compiled = _GLOBS.get(patterns)
     if compiled is None:
         parts = {"*": "[^/]*", "?": "[^/]"}
-        compiled = re.compile("".join(parts.get(char) or re.escape(char) for char in pattern) + r"\Z", re.DOTALL)
+        globs = ("".join(parts.get(char) or re.escape(char) for char in pattern) for pattern in patterns)
+        compiled = re.compile(f"(?:{'|'.join(globs)})\\Z" if patterns else r"(?!)", re.DOTALL)
         if len(_GLOBS) < 4096:
-            _GLOBS[pattern] = compiled
-    return compiled
+            _GLOBS[patterns] = compiled
+    return compiled.match(path) is not None
 
 
-_GLOBS: dict[str, re.Pattern[str]] = {}
+_GLOBS: dict[tuple[str, ...], re.Pattern[str]] = {}
 
 
 # --- files and URL paths of a repository ---

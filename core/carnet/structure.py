@@ -122,5 +122,5 @@ def _lists_nothing(role: str, signed: Targets) -> None:
 
 def _check_targets(role: str, signed: Targets, patterns: tuple[str, ...]) -> None:
     for path in signed.targets:
-        if not any(paths.matches(pattern, path) for pattern in patterns):
+        if not paths.matches_any(patterns, path):
             raise MetadataMismatch(f"{role} lists the target {path[:80]!a}, which is not its own")

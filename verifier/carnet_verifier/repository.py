@@ -106,6 +106,7 @@ class TrustedRepository:
         self._signed: set[tuple[str | None, str]] = set()
         self._files: dict[bytes, tuple[MetaFile, Envelope[Targets]]] = {}
         self._stored: set[str] = set()
+        self._looked_for: set[str] = set()
         self._failed: dict[str, CarnetError] = {}
         self._laid_on_top: dict[str, bytes] = {}
         self._lock = threading.RLock()
@@ -356,7 +357,7 @@ class TrustedRepository:
         proposed = TrustedRepository(self._trusted.with_meta(meta), store, self._fetcher, memory)
         proposed._laid_on_top.update(targets)
         for name, data in roles.items():
-            proposed._accept(name, data)
+            proposed._accept(name, data, meta[name])
         return proposed
 
     # --- reading roles ---
@@ -387,9 +388,8 @@ class TrustedRepository:
             delegator: The verified role that delegates to it; None for the top-level targets.
             hints: Roles that will probably be needed next, worth fetching at the same time.
         """
-        envelope = self._roles.get(name)
+        envelope = self._roles.get(name) or self._from_store(name)
         if envelope is None:
-            self._trusted.meta(name)
             if name in self._failed:
                 raise self._failed[name]
             listed = self._trusted.snapshot.signed.meta
@@ -403,7 +403,7 @@ class TrustedRepository:
                 if name not in self._stored:
                     raise
                 # What lies on disk was signed by keys that have been replaced since: fetch it.
-                del self._roles[name]
+                self._forget(name)
                 raise _Missing([name]) from None
             if name not in self._stored:
                 self._store.cache({name: envelope.raw})
@@ -415,15 +415,8 @@ class TrustedRepository:
         """Read or fetch roles; what is wrong with one is raised when a look-up comes to it, which may be never."""
         to_fetch: dict[object, list[str]] = {}
         for name in names:
-            # A role that was read from disk once and found wanting is in `_stored` and comes from the network now.
-            stored = None if name in self._stored else self._store.read(name)
-            if stored is not None:
-                try:
-                    self._accept(name, stored)
-                    self._stored.add(name)
-                    continue
-                except (FormatError, MetadataError):
-                    pass  # an older version, or damaged: it is only a cache
+            if self._from_store(name) is not None:
+                continue
             # Roles that the snapshot gives the same digest are the same file (most shards of claims are empty, and
             # signed together): it is fetched once.
             meta = self._trusted.meta(name)
@@ -432,17 +425,31 @@ class TrustedRepository:
         answers = self._fetcher.get_many([(self._role_url(group[0]), self._most(group[0])) for group in groups])
         for group, answer in zip(groups, answers, strict=True):
             for name in group:
-                self._stored.discard(name)
                 if isinstance(answer, TransportError):
                     self._failed[name] = answer
                     continue
                 try:
-                    self._accept(name, answer)
+                    self._accept(name, answer, self._trusted.meta(name))
                 except (FormatError, MetadataError) as error:
                     self._failed[name] = error
 
-    def _accept(self, name: str, data: bytes) -> None:
+    def _from_store(self, name: str) -> Envelope[Targets] | None:
+        """A role as an earlier run kept it, if the snapshot still names it. Each is looked for once."""
         meta = self._trusted.meta(name)
+        if name in self._looked_for:
+            return None
+        self._looked_for.add(name)
+        stored = self._store.read(name)
+        if stored is None:
+            return None
+        try:
+            envelope = self._accept(name, stored, meta)
+        except (FormatError, MetadataError):
+            return None  # an older version, or damaged: it is only a cache
+        self._stored.add(name)
+        return envelope
+
+    def _accept(self, name: str, data: bytes, meta: MetaFile) -> Envelope[Targets]:
         known = self._files.get(data)
         if known is not None and known[0] == meta:
             envelope = known[1]
@@ -451,9 +458,15 @@ class TrustedRepository:
             self._files[data] = (meta, envelope)
         if self._trusted.profile is Profile.PRODUCT:
             check_structure(name, envelope.signed)
-        if name in self._roles:
-            self._signed = {pair for pair in self._signed if pair[1] != name}
+        self._forget(name)
         self._roles[name] = envelope
+        return envelope
+
+    def _forget(self, name: str) -> None:
+        """Another file is to take a role's place: what delegators were satisfied with does not go for that one."""
+        if self._roles.pop(name, None) is not None:
+            self._stored.discard(name)
+            self._signed = {pair for pair in self._signed if pair[1] != name}
 
     def _most(self, name: str) -> int:
         length = self._trusted.meta(name).length

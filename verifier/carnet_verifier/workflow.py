@@ -160,9 +160,9 @@ class TrustedRoles:
             RollbackDetected: It, or the snapshot it names, is older than recalled.
             ExpiredMetadata: Its time is over: the mirror may be holding back newer ones.
         """
-        new = self._parse(data, Timestamp, MAX_TIMESTAMP)
-        self._demand(self._signers(paths.TIMESTAMP), new, "timestamp", "5.4.2")
         old = self._old_timestamp
+        new = old if old is not None and old.raw == data else self._parse(data, Timestamp, MAX_TIMESTAMP)
+        self._demand(self._signers(paths.TIMESTAMP), new, "timestamp", "5.4.2")
         if old is not None:
             if new.signed.version < old.signed.version:  # 5.4.3.1
                 raise RollbackDetected(
