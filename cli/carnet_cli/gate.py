@@ -217,7 +217,10 @@ class Gate:
         admissions: list[Admission] = []
         errors: list[CarnetError] = []
         with output.progress("admitting", len(wanted)) as bar:
-            for outcome in line.admit_all(repository, wanted, self._settings.policy, self._trusted.directory, now=now):
+            memory = self._trusted.directory
+            for outcome in line.admit_all(
+                repository, wanted, self._settings.policy, memory, now=now, cache=memory.index_files
+            ):
                 bar.update(1)
                 if isinstance(outcome.result, Admission):
                     admissions.append(outcome.result)

@@ -95,7 +95,9 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
         repository = refresh(trusted.directory, fetcher, now=now)
         found: list[Outcome] = []
         with output.progress("checking", len(wanted)) as bar:
-            for outcome in admit_all(repository, wanted, settings.policy, trusted.directory, now=now):
+            for outcome in admit_all(
+                repository, wanted, settings.policy, trusted.directory, now=now, cache=trusted.directory.index_files
+            ):
                 found.append(outcome)
                 bar.update(1)
     foreign = foreign_verdicts(lock, settings.policy, now)

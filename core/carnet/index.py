@@ -11,14 +11,17 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from carnet.crate import CrateFile
 from carnet.errors import ArchiveRefused, FormatError
 from carnet.manifest import KINDS, Dependency
 from carnet.names import CrateId
 from carnet.requirement import meaning, platform
 from carnet.sparse import MAX_FILE, MAX_LINE, Fields, IndexFile, IndexLine, read_dependency
 from carnet.strictjson import JsonObject
+
+if TYPE_CHECKING:
+    from carnet.crate import CrateFile
 
 __all__ = [
     "CRATES_IO",

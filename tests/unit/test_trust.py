@@ -91,6 +91,27 @@ def test_levels_and_owners_are_kept_beside_each_other(trust: TrustDirectory, sim
     assert again.owners([SERDE])[SERDE].version == claim.owner.version
 
 
+def test_what_another_process_remembered_is_seen(trust: TrustDirectory) -> None:
+    other = TrustDirectory.open(trust.path)
+    assert trust.highest_level(SERDE) is None
+    other.remember_levels({SERDE: 1})
+    assert trust.highest_level(SERDE) == 1
+    trust.remember_levels({CrateName("rand"): 2})
+    assert (other.highest_level(SERDE), other.highest_level(CrateName("rand"))) == (1, 2)
+
+
+@pytest.mark.parametrize("tear", [b"", b"carnet pack 1\n", b"carnet pack 1\n0\n5 aa\nhello", b"x" * 100])
+def test_index_files_are_kept_by_digest_and_a_torn_pack_is_none(trust: TrustDirectory, tear: bytes) -> None:
+    files = {"aa": b"hello\n", "bb": b"", "cc": b"hello\n"}
+    trust.index_files.put(files)
+    again = TrustDirectory.open(trust.path).index_files
+    assert {name: again.get(name) for name in (*files, "dd")} == {**files, "dd": None}
+    again.put({"dd": b"more"})
+    assert TrustDirectory.open(trust.path).index_files.get("aa") == b"hello\n"
+    (trust.path / "index.pack").write_bytes(tear)
+    assert TrustDirectory.open(trust.path).index_files.get("aa") is None
+
+
 # --- crashes (trap 7) ---
 
 

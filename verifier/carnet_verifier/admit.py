@@ -28,7 +28,6 @@ from carnet import paths
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
 from carnet.names import CrateId, CrateName, Version
 from carnet.sparse import IndexFile, IndexLine
-from carnet_verifier.claimed import attest, check_complete, establish, read_signed
 from carnet_verifier.policy import Facts, Level, Policy, evaluate
 from carnet_verifier.repository import Claim, TrustedRepository
 from carnet_verifier.stages import (
@@ -145,6 +144,8 @@ def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) 
         return Attributed(vouched, None, None, released=released)
     if claim.name.canonical != vouched.line.id.name.canonical:
         raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
+    from carnet_verifier.claimed import attest, check_complete, read_signed
+
     signed = read_signed(claim)
     check_complete(signed, vouched.index)
     return Attributed(vouched, claim, attest(signed, vouched.line), signed)
@@ -163,6 +164,8 @@ def check_provenance(attributed: Attributed, repository: TrustedRepository) -> P
     """
     if attributed.signed is None or attributed.release is None:
         return Proven(attributed, Level.REGISTRY)
+    from carnet_verifier.claimed import establish
+
     found = establish(repository, attributed.signed, attributed.release)
     summary = () if found.provenance is None else _summary(found.provenance)
     return Proven(attributed, Level.parse(found.level), Level.parse(found.least_level), summary, found)

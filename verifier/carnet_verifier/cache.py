@@ -25,6 +25,8 @@ _HEAD = b"carnet pack 1\n"
 """Another number makes older packs unread: raise it when what a proof stands for changes."""
 _MAX_PACK = 256_000_000
 _MAX_PROOFS = 100_000
+_MAX_FILES = 64_000_000
+"""Bytes of files in a pack; far more than a lock needs."""
 _DURABLE = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT)
 
 
@@ -38,10 +40,8 @@ class PackedDirectory(MetadataDirectory):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._pack = f"{path}/delegated.pack"
-        self._roles: dict[str, bytes] = {}
         self._changed = False
-        with contextlib.suppress(OSError, ValueError), open(self._pack, "rb") as file:  # noqa: PTH123  -- start-up time
-            self.proofs, self._roles = _unpack(file.read(_MAX_PACK))
+        self.proofs, self._roles = _read(self._pack)
         self._known = frozenset(self.proofs)
 
     def read(self, role: str) -> bytes | None:
@@ -59,16 +59,62 @@ class PackedDirectory(MetadataDirectory):
             return
         if len(self.proofs) > _MAX_PROOFS:
             self.proofs.clear()
-        together: dict[bytes, list[str]] = {}
-        for role, data in self._roles.items():
-            together.setdefault(data, []).append(role)
-        parts = [_HEAD, b"%d\n" % len(self.proofs), *self.proofs]
-        for data, names in together.items():
-            parts += [f"{len(data)} {' '.join(names)}\n".encode(), data, b"\n"]
-        written = b"".join(parts)
-        if len(written) <= _MAX_PACK:
-            _replace(self._pack, written)
+        _write(self._pack, self.proofs, self._roles)
         self._known, self._changed = frozenset(self.proofs), False
+
+
+class FileCache:
+    """Files by their sha256, kept in one pack: index files, which a warm run would otherwise fetch again.
+
+    Whoever asks hashes them again, so nothing here has to be believed.
+
+    Args:
+        place: The pack.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = str(place)
+        self._files: dict[str, bytes] | None = None
+
+    def get(self, sha256: str) -> bytes | None:
+        """The bytes that were kept under a digest, or None."""
+        return self._load().get(sha256)
+
+    def put(self, files: Mapping[str, bytes]) -> None:
+        """Keep files by their digest.
+
+        Raises:
+            StorageError: The disk failed or is full.
+        """
+        self._files = {**self._load(), **files}
+        _write(self._place, set(), self._files)
+
+    def _load(self) -> dict[str, bytes]:
+        if self._files is None:
+            self._files = _read(self._place)[1]
+        return self._files
+
+
+def _read(place: str) -> tuple[set[bytes], dict[str, bytes]]:
+    try:
+        with open(place, "rb") as file:  # noqa: PTH123  -- start-up time counts
+            return _unpack(file.read(_MAX_PACK))
+    except (OSError, ValueError):
+        return set(), {}
+
+
+def _write(place: str, proofs: set[bytes], files: dict[str, bytes]) -> None:
+    """Write a pack; the files that came first go when it grows too large."""
+    size = sum(map(len, files.values()))
+    while size > _MAX_FILES:
+        size -= len(files.pop(next(iter(files))))
+    together: dict[bytes, list[str]] = {}
+    for name, data in files.items():
+        together.setdefault(data, []).append(name)
+    parts = [_HEAD, b"%d\n" % len(proofs), *proofs]
+    for data, names in together.items():
+        parts += [f"{len(data)} {' '.join(names)}\n".encode(), data, b"\n"]
+    _replace(place, b"".join(parts))
 
 
 def _unpack(data: bytes) -> tuple[set[bytes], dict[str, bytes]]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from carnet.names import CrateId, CrateName
-from carnet.sparse import IndexFile, IndexLine
-from carnet_verifier.claimed import Established, Signed, judge_index
 from carnet_verifier.policy import Level, Verdict
 from carnet_verifier.repository import Claim, TrustedTarget
 
 if TYPE_CHECKING:
+    # What only claimed crates need is imported when there is one: start-up time counts.
     from carnet.releases import SignedRelease
+    from carnet.sparse import IndexFile, IndexLine
+    from carnet_verifier.claimed import Established, Signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class Attributed:
         """Every line of the crate that counts, yanked as those say whose word it is."""
         if self.signed is None:
             return self.vouched.index.lines
+        from carnet_verifier.claimed import judge_index
+
         judged = judge_index(self.signed, self.vouched.index)
         return tuple(one.line for one in judged if one.refusal is None)
 

@@ -6,6 +6,7 @@
     pinned-root.json  the root that the user chose to trust; never changed
     metadata/         last trusted files, byte for byte: root.json, timestamp.json, snapshot.json; the rest in one pack
     seen.json         time of the last refresh; of each crate the highest level and the last owners
+    index.pack        index files of earlier runs, by their digest
     lock
 
 Everything that protects against going back (root, timestamp, snapshot, `seen.json`) is durable before it is acted on.
@@ -20,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,14 +122,18 @@ class TrustDirectory:
         path: The directory.
         url: The repository's base URL.
         metadata: The files that were trusted last.
+        index_files: Index files of earlier runs, by their digest.
     """
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self.url = url
-        from carnet_verifier.cache import PackedDirectory
+        from carnet_verifier.cache import FileCache, PackedDirectory
 
         self.metadata = PackedDirectory(path / "metadata")
+        self.index_files = FileCache(path / "index.pack")
+        self._seen_file = str(path / "seen.json")
+        self._remembered: tuple[object, JsonObject] = (None, {})
         self._depth = 0
         self._thread_lock = threading.RLock()
 
@@ -276,7 +282,7 @@ class TrustDirectory:
             StorageError: The disk failed.
         """
         with self.locked():
-            seen = self._seen()
+            seen = deepcopy(self._seen())
             changed = False
             for name, level in levels.items():
                 crate = self._crate(seen, name)
@@ -307,7 +313,7 @@ class TrustDirectory:
             StorageError: The disk failed.
         """
         with self.locked():
-            seen = self._seen()
+            seen = deepcopy(self._seen())
             changed = False
             for name, found in owners.items():
                 crate = self._crate(seen, name)
@@ -318,17 +324,27 @@ class TrustDirectory:
                 self._write(seen)
 
     def _seen(self) -> JsonObject:
+        """What was seen; read again when another process replaced the file. Not to be changed by the caller."""
         try:
-            data = durable.read_file(self.path / "seen.json", "the file", max_bytes=_MAX_SEEN)
+            status = os.stat(self._seen_file)  # noqa: PTH116  -- asked for each crate of a lock
+            identity = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if self._remembered[0] == identity:
+                return self._remembered[1]
+            data = durable.read_file(Path(self._seen_file), "the file", max_bytes=_MAX_SEEN)
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise StorageError(f"{self._seen_file}: {(error.strerror or 'cannot be read').lower()}") from error
         try:
-            return strictjson.parse_object(data, "seen.json", max_bytes=_MAX_SEEN)
+            seen = strictjson.parse_object(data, "seen.json", max_bytes=_MAX_SEEN)
         except FormatError as error:
             raise _damaged(self.path / "seen.json", str(error)) from None
+        self._remembered = (identity, seen)
+        return seen
 
     def _write(self, seen: JsonObject) -> None:
-        durable.write_file(self.path / "seen.json", strictjson.canonical(seen))
+        durable.write_file(Path(self._seen_file), strictjson.canonical(seen))
+        self._remembered = (None, {})
 
     @staticmethod
     def _crate(seen: JsonObject, name: CrateName) -> JsonObject:
