@@ -115,11 +115,12 @@ class Submissions:
         length = headers.get("content-length", "")
         if not length.isascii() or not length.isdigit() or "transfer-encoding" in headers:
             raise _Refused(411, "a submission needs a content-length", connection="close")
-        if int(length[:20]) > self._bounds.size:
+        digits = length.lstrip("0") or "0"  # zeros in front are allowed, and as many digits as fit into a header
+        if len(digits) > 18 or int(digits) > self._bounds.size:
             raise _Refused(413, f"a submission has at most {self._bounds.size} bytes", connection="close")
         try:
             async with asyncio.timeout(self._bounds.deadline):
-                await self._read(int(length), receive, spool)
+                await self._read(int(digits), receive, spool)
         except TimeoutError:
             raise _Refused(408, "the submission did not arrive in time", connection="close") from None
 

@@ -117,6 +117,8 @@ def test_what_failed_here_is_not_told_to_strangers(capsys: pytest.CaptureFixture
         pytest.param([b"x"], {"headers": {}}, 411, id="no length"),
         pytest.param([b"x"], {"headers": {"content-length": "-1"}}, 411, id="a negative length"),
         pytest.param([b"x"], {"headers": {"content-length": "1", "transfer-encoding": "chunked"}}, 411, id="chunked"),
+        pytest.param([b"x"], {"headers": {"content-length": "0" * 20 + "999"}}, 413, id="a long length behind zeros"),
+        pytest.param([b"x"], {"headers": {"content-length": "9" * 5000}}, 413, id="a length of many digits"),
         pytest.param([b"x" * 9], {"headers": {"content-length": "5"}}, 400, id="more than announced"),
         pytest.param([b"x" * 3], {"headers": {"content-length": "5"}}, 400, id="less than announced"),
         pytest.param([], {"headers": {"content-length": "5"}}, 400, id="cut off"),
