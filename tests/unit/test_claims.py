@@ -191,6 +191,25 @@ def test_a_chain_with_a_takeover_inside_is_a_takeover(trust: TrustDirectory, sim
     assert claim(trust, sim, serde).takeover
 
 
+def test_a_handover_of_the_owners_other_crate_is_no_link(
+    trust: TrustDirectory, sim: Simulator, serde: CrateName
+) -> None:
+    """The owners gave another crate of theirs away; the registry shows that as a handover of this one."""
+    claim(trust, sim, serde)
+    owners = sim.who[OWNER]
+    other = sim.claim("tool", owners=Who(list(owners.signers), owners.threshold))
+    sim.publish()
+    assert claim(trust, sim, other).handover is Handover.FIRST_SEEN
+    sim.hand_over(other, new_owners("buyer"))
+    sim.publish()
+    sim.hand_over(serde, new_owners("buyer"), agreed=False)
+    sim.publish()
+    sim.publish(OWNER)
+    sim.files["metadata/2.owner.serde.json"] = sim.files["metadata/2.owner.tool.json"]
+    assert claim(trust, sim, other).handover is Handover.HANDED_OVER
+    assert claim(trust, sim, serde).takeover
+
+
 def test_a_mirror_that_hides_the_chain_for_a_moment_decides_nothing(
     trust: TrustDirectory, sim: Simulator, serde: CrateName
 ) -> None:

@@ -16,6 +16,7 @@ from carnet.claim import ClaimFacts, SeenOwners
 from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet, TransportError
 from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets, parse_role
 from carnet.names import CrateName
+from carnet.structure import check_structure
 from carnet_verifier.workflow import MAX_TARGETS
 
 MAX_HANDOVERS = 100
@@ -100,11 +101,16 @@ def read_facts(role: str, owner: Targets, delegation: DelegatedRole) -> ClaimFac
 
 
 def follow(
-    seen: SeenOwners | None, owner: Envelope[Targets], signers: RoleKeys, earlier: Callable[[int], bytes | None]
+    role: str,
+    seen: SeenOwners | None,
+    owner: Envelope[Targets],
+    signers: RoleKeys,
+    earlier: Callable[[int], bytes | None],
 ) -> Handover:
     """Follow the chain of owners from the ones seen before to the current ones.
 
     Args:
+        role: The owner role's name. Each link must be of this crate: people who own two crates sign for each apart.
         seen: The owners seen before, or None.
         owner: The current owner role, verified.
         signers: The current owners.
@@ -128,8 +134,9 @@ def follow(
             return Handover.TAKEOVER
         try:
             link = parse_role(data, Targets, max_bytes=MAX_TARGETS, what="an earlier owner role")
+            check_structure(role, link.signed)
             owners = ClaimFacts.of(link.signed).owners.signers
-        except FormatError:
+        except (FormatError, MetadataMismatch):
             return Handover.TAKEOVER
         if link.signed.version != number or not _signed_by(current, link) or not _signed_by(owners, link):
             return Handover.TAKEOVER

@@ -335,7 +335,7 @@ class TrustedRepository:
                     return None
                 raise
 
-        handover = follow(before, self._roles[role], claim.owner_delegation.signers, earlier)
+        handover = follow(role, before, self._roles[role], claim.owner_delegation.signers, earlier)
         return replace(claim, handover=handover, previous=before)
 
     def laid_on_top(
