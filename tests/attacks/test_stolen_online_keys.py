@@ -78,6 +78,21 @@ def test_offline_roles_cannot_be_signed_with_online_keys(trust: TrustDirectory, 
         look(trust, sim)
 
 
+def test_a_file_without_end_is_not_even_asked_for(trust: TrustDirectory, sim: Simulator) -> None:
+    path = sim.add_index("rand", b"honest\n")
+    sim.publish()
+    repository = refresh(trust, sim, now=NOW)
+    assert repository.download(repository.find_target(path)) == b"honest\n"
+    sim.targets(sim.bin_of(path)).targets[path].length = 10**12
+    sim.publish(sim.bin_of(path))
+    repository = refresh(trust, sim, now=NOW)
+    target = repository.find_target(path)
+    before = len(sim.requests)
+    with pytest.raises(MetadataMismatch, match="no target is larger"):
+        repository.download(target)
+    assert len(sim.requests) == before
+
+
 def test_a_claim_cannot_be_left_out(trust: TrustDirectory, sim: Simulator) -> None:
     """Leaving a shard, an owner or a crate role out of the snapshot shows nothing as unclaimed."""
     for role in (SHARD, "owner.serde", "crate.serde"):

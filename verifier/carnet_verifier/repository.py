@@ -39,6 +39,9 @@ __all__ = ["Claim", "Handover", "TrustedRepository", "TrustedTarget"]
 MAX_DELEGATIONS = 32
 """Roles that one look-up visits at most, as in python-tuf; carnet's own tree needs four."""
 
+MAX_TARGET = 64 * 1024 * 1024
+"""Bytes of one target in carnet's own repositories: index files and bundles may have as many, tarballs far fewer."""
+
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
 
@@ -243,9 +246,16 @@ class TrustedRepository:
         """Fetch several targets concurrently; each as `download`.
 
         Raises:
-            MetadataMismatch: The bytes of one are not the ones that were signed.
+            MetadataMismatch: The bytes of one are not the ones that were signed, or it is larger than any may be.
             TransportError: One could not be fetched.
         """
+        if self._trusted.profile is Profile.PRODUCT:
+            for target in targets:
+                if target.length > MAX_TARGET:  # online keys sign index files: a stolen one could ask for all memory
+                    raise MetadataMismatch(
+                        f"{target.role} lists {target.path[:120]} with {target.length} bytes, "
+                        f"and no target is larger than {MAX_TARGET}"
+                    )
         wanted = [target for target in targets if target.path not in self._laid_on_top]
         answers = self._fetcher.get_many([(self._target_url(target), target.length) for target in wanted])
         fetched = dict(zip((target.path for target in wanted), answers, strict=True))
