@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.support.admissions import admission_of
+from tests.support.claims import with_dependency
 from tests.support.crates import TarballBuilder, honest_crate
 
 from carnet.crate import CrateFile, read_crate
-from carnet.errors import MetadataMismatch
+from carnet.errors import ArchiveRefused, MetadataMismatch
 from carnet.names import CrateId
 from carnet_verifier import localregistry
 from carnet_verifier.localregistry import Kept, LocalRegistry, Poisoned
@@ -65,6 +67,15 @@ def test_a_tarball_that_is_a_link_is_found(registry: LocalRegistry, tmp_path: Pa
     registry.tarball(admission.crate).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Poisoned, match="not a plain file"):
         registry.open(admission)
+
+
+def test_a_line_that_says_more_than_the_kept_manifest(registry: LocalRegistry) -> None:
+    """A tarball that was kept under an honest line is held against the line that counts now."""
+    admission = admission_of(DEMO)
+    registry.keep([(admission, DEMO)])
+    assert registry.open(admission) is not None
+    with pytest.raises(ArchiveRefused, match="evil"):
+        registry.open(replace(admission, line=with_dependency(admission.line)))
 
 
 # --- index ---

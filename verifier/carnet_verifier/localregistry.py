@@ -22,7 +22,7 @@ from carnet import paths
 from carnet.crate import CrateFile, CrateLimits, read_crate
 from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
-from carnet.index import MAX_FILE, IndexFile
+from carnet.index import MAX_FILE, IndexFile, compare_line
 from carnet.names import CrateId, CrateName
 from carnet_verifier.stages import Admission
 
@@ -114,6 +114,7 @@ class LocalRegistry:
 
         Raises:
             Poisoned: The file there is not the admitted tarball.
+            ArchiveRefused: The signed line does not say what its manifest says.
         """
         path = self.tarball(admission.crate)
         try:
@@ -129,7 +130,9 @@ class LocalRegistry:
                 f"the tarball of {admission.crate} in cargo's cache was changed after it was admitted: "
                 f"sha256 {digest}, admitted {admission.sha256}"
             )
-        return Kept.of(read_crate(data, admission.crate))
+        crate = read_crate(data, admission.crate)
+        compare_line(admission.line, crate)  # it was kept under another line, perhaps
+        return Kept.of(crate)
 
     def write_index(self, kept: Iterable[Admission]) -> None:
         """Give cargo the signed index lines of these crates; lines of other admitted crates stay.
