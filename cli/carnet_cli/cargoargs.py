@@ -134,6 +134,8 @@ def parse(args: Sequence[str]) -> Invocation:
         raise ConfigError("`-C` is not supported behind the gate", hint="change into the folder instead")
     if "--lockfile-path" in names:
         raise ConfigError("`--lockfile-path` is not supported behind the gate: the lock that is checked is Cargo.lock")
+    if any(name == "-Z" and (value or "").startswith("build-std") for name, value in options):
+        raise ConfigError("`-Z build-std` is not supported behind the gate: it compiles the crates of another lock")
     if "-" in names:
         raise ConfigError("an option cannot be understood", hint="write each option as an argument of its own")
     manifests = [value for name, value in options if name == "--manifest-path"]

@@ -24,6 +24,7 @@ REFUSED_VARIABLES = (
     "CARGO_REGISTRIES_CRATES_IO_",
     "CARGO_REGISTRY_INDEX",
     "CARGO_RESOLVER_LOCKFILE_PATH",
+    "CARGO_UNSTABLE_BUILD_STD",
     "__CARGO_",
 )
 """Beginnings of environment variables that would do the same as a refused key."""
@@ -34,6 +35,7 @@ REFUSED: Mapping[str, str] = {
     "patch": "it replaces crates; write `[patch]` in Cargo.toml, where reviewers look for it",
     "registries.crates-io": "it changes where crates come from",
     "registry.index": "it changes where crates come from",
+    "unstable.build-std": "cargo would compile the crates of another lock, the standard library's",
     "resolver.lockfile-path": "cargo would use another lock than the one that was checked",
     "alias.carnet": "`cargo carnet` would run the alias and not the gate",
     "alias.clippy": "`cargo carnet clippy` would run the alias",
@@ -136,7 +138,8 @@ def _check_toolchain(file: Path) -> None:
         data = read_file(file, "the toolchain file", max_bytes=MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return
-    if b"path" not in data:  # the usual file is one line, and not always TOML
+    # The usual file is one line, and not always TOML; a key with escapes in it is TOML.
+    if b"path" not in data and b"\\" not in data:
         return
     if _has(_parse(data.decode(errors="replace"), str(file)), ["toolchain", "path"]):
         raise PolicyRefused(
@@ -212,6 +215,8 @@ def copy_of_config(own_home: Path) -> tuple[dict[str, Any], list[str]]:
         left_out.append(
             f"{own_home}: `[source]` does not hold behind the gate: crates come from the trusted repository"
         )
+    if not isinstance(document.get("net", {}), dict):
+        raise ConfigError(f"{own_home}: `net` is not a table")
     base = own_home.parent
     for keys in _PATH_KEYS:
         table = document.get(keys[0])

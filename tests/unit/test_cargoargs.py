@@ -71,8 +71,14 @@ def test_what_compiles_nothing_is_sent_away() -> None:
         ["build", "--lockfile-path", "x"],
         ["build", "--lockfile-path=x"],
         ["build", "-qp", "x"],
+        ["build", "-Zbuild-std"],
+        ["build", "-Z", "build-std=core,alloc"],
     ],
 )
 def test_what_would_lead_cargo_elsewhere(args: list[str]) -> None:
     with pytest.raises(ConfigError):
         parse(args)
+
+
+def test_other_unstable_flags_are_cargos_business() -> None:
+    assert parse(["build", "-Zunstable-options", "-Z", "timings"]).subcommand == "build"

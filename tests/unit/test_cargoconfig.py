@@ -48,6 +48,7 @@ def test_what_is_harmless_passes(tmp_path: Path) -> None:
         '[registries.crates-io]\nindex = "https://example.com"',
         '[registry]\nindex = "https://example.com"',
         '[resolver]\nlockfile-path = "x/Cargo.lock"',
+        '[unstable]\nbuild-std = ["core"]',
         '[alias]\ncarnet = "run --"',
         '[alias]\nclippy = ["run"]',
     ],
@@ -101,9 +102,10 @@ def test_the_users_own_overrides_are_refused(tmp_path: Path) -> None:
 def test_a_toolchain_of_the_projects_own(tmp_path: Path, name: str) -> None:
     folder = project(tmp_path, '[toolchain]\nchannel = "stable"\n', name)
     cargoconfig.check_project(folder, tmp_path / "home")
-    project(tmp_path, '[toolchain]\npath = "evil"\n', name)
-    with pytest.raises(PolicyRefused, match="cargo itself would be the project's"):
-        cargoconfig.check_project(folder, tmp_path / "home")
+    for key in ("path", '"p\\u0061th"'):
+        project(tmp_path, f'[toolchain]\n{key} = "evil"\n', name)
+        with pytest.raises(PolicyRefused, match="cargo itself would be the project's"):
+            cargoconfig.check_project(folder, tmp_path / "home")
 
 
 def test_flags_of_the_users(tmp_path: Path) -> None:
@@ -159,3 +161,11 @@ def test_any_configuration_is_read_or_refused_in_our_words(text: str) -> None:
     except CarnetError as error:
         said = str(error)
     assert "\n" not in said
+
+
+def test_a_table_of_the_users_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("net = 5")
+    with pytest.raises(ConfigError, match="`net` is not a table"):
+        cargoconfig.copy_of_config(tmp_path)
+    (tmp_path / "config.toml").write_text("net.retry = 5")
+    assert cargoconfig.copy_of_config(tmp_path)[0] == {"net": {"retry": 5}}
