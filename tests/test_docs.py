@@ -1,0 +1,63 @@
+"""The documents say what is there: commands, errors, attackers, decisions."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from carnet import errors
+from carnet_cli import main
+
+PROJECT = Path(__file__).parent.parent
+DOCS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob("examples/*.md")])
+
+
+def test_every_error_is_drawn_in_the_tree() -> None:
+    drawn = set(re.findall(r"^ +([A-Z][A-Za-z]+)(?: |$)", errors.__doc__ or "", re.MULTILINE))
+    there = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert drawn == there
+
+
+@pytest.mark.parametrize("document", DOCS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_links_between_documents_lead_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
+    missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert missing == []
+
+
+def test_every_attack_has_a_row_and_every_row_its_tests() -> None:
+    text = (PROJECT / "docs/threat-model.md").read_text()
+    rows = [row for row in text.splitlines() if row.startswith("| ")][2:]
+    named = set(re.findall(r"attacks/(test_\w+\.py)", "\n".join(rows)))
+    assert named == {path.name for path in PROJECT.glob("tests/attacks/test_*.py")}
+    for row in rows:
+        assert re.search(r"attacks/test_|not yet defended", row), row
+
+
+def test_every_decision_is_in_the_index() -> None:
+    index = (PROJECT / "docs/adr/README.md").read_text()
+    for record in PROJECT.glob("docs/adr/0*.md"):
+        assert f"({record.name})" in index
+        assert record.read_text().startswith(f"# {record.name[:4]}: ")
+
+
+def all_commands(group: click.Group, prefix: str) -> list[str]:
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found.append(f"{prefix} {name}")
+        if isinstance(command, click.Group):
+            found += all_commands(command, f"{prefix} {name}")
+    return found
+
+
+def test_every_command_is_documented_and_explains_itself() -> None:
+    text = " ".join("\n".join(document.read_text() for document in DOCS).split())
+    commands = all_commands(main.cli, "carnet")
+    assert len(commands) > 5
+    assert [command for command in commands if command not in text] == []
