@@ -85,7 +85,12 @@ def check_payload(role: str, payload: bytes, memory: Memory, now: datetime) -> S
 
 def _check_version(role: str, version: int, payload: bytes, memory: Memory) -> None:
     last = memory.last(role)
-    if last is None or (version == last.version and digest(payload) == last.payload):
+    if last is None:
+        before = memory.named_snapshot.get(role, MetaFile(0)).version
+        if memory.named_snapshot and version > before + MAX_LEAP:
+            raise SigningError(f"version {version} of {role} is too far above {before}, which is published")
+        return
+    if version == last.version and digest(payload) == last.payload:
         return
     if version == last.version:
         raise SigningError(f"version {version} of {role} was signed already, with other content")
@@ -104,7 +109,7 @@ def _check_timestamp(document: JsonObject, signed: Timestamp, memory: Memory) ->
         return
     if before is not None and before.snapshot is not None and named[0] <= before.snapshot[0]:
         raise SigningError(f"timestamp would name snapshot {named[0]}, and {before.snapshot[0]} was named before")
-    if newest is not None and named[0] <= newest.version:
+    if known:  # nothing is known only in a new memory, which takes over from another one
         raise SigningError(f"timestamp would name a snapshot {named[0]} that was not signed here")
 
 
@@ -118,6 +123,10 @@ def _check_snapshot(document: JsonObject, signed: Snapshot, memory: Memory) -> N
             raise SigningError(f"snapshot {signed.version} takes {role} back from {before.version} to {after.version}")
         if after.version == before.version and after != before:
             raise SigningError(f"snapshot {signed.version} changes {role} and not its version")
+    for role, after in signed.meta.items() if memory.named_snapshot else ():
+        first = memory.named_snapshot.get(role, MetaFile(0)).version
+        if after.version > first + MAX_LEAP:
+            raise SigningError(f"snapshot {signed.version} takes {role} from {first} to {after.version}: too far")
 
 
 def _check_meta(what: str, document: JsonObject, files: Mapping[str, MetaFile], *, bare: Callable[[str], bool]) -> None:

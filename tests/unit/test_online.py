@@ -157,6 +157,37 @@ def test_a_timestamp_names_no_older_and_no_foreign_snapshot(oracle: Oracle) -> N
     assert "signatures" in ask(oracle, timestamp=timestamp(2, 8, hashlib.sha256(file).hexdigest()))
 
 
+def publish_first(oracle: Oracle) -> None:
+    payload = strictjson.canonical(snapshot(owner_serde=1))
+    file = roles.file_bytes(payload, [KEY.sign(payload)])
+    assert "signatures" in ask(oracle, snapshot=payload)
+    assert "signatures" in ask(oracle, timestamp=timestamp(snapshot=1, sha256=hashlib.sha256(file).hexdigest()))
+
+
+def test_a_timestamp_names_no_snapshot_that_was_never_signed(oracle: Oracle) -> None:
+    """Else what the snapshot before listed would be forgotten, and nothing would keep the next one from going back."""
+    publish_first(oracle)
+    assert "not signed here" in ask(oracle, timestamp=timestamp(2, snapshot=2, sha256="0" * 64))["error"]
+    assert "not signed here" in ask(oracle, timestamp=timestamp(2, snapshot=2**50, sha256="0" * 64))["error"]
+    assert "loses owner.serde" in ask(oracle, snapshot=snapshot(3))["error"]
+    assert "signatures" in ask(oracle, snapshot=snapshot(3, owner_serde=1))
+
+
+def test_nothing_leaps_to_where_no_later_version_is_left(oracle: Oracle) -> None:
+    """Clients remember what they saw: whoever breaks into the mirror must not be able to shut them out for good."""
+    publish_first(oracle)
+    far = 2**50
+    for payloads, reason in (
+        ({"snapshot": snapshot(2, owner_serde=far)}, "takes owner.serde from 1"),
+        ({"snapshot": snapshot(2, owner_serde=1, owner_rand=far)}, "takes owner.rand from 0"),
+        ({OTHER_BIN: bin_(far, listed=())}, "too far above 1"),
+        ({SERDE_BIN: bin_(far)}, "too far above 0"),
+    ):
+        assert reason in ask(oracle, **payloads)["error"]
+    assert "signatures" in ask(oracle, snapshot=snapshot(2, owner_serde=2, owner_rand=1))
+    assert "signatures" in ask(oracle, **{SERDE_BIN: bin_(3), OTHER_BIN: bin_(4, listed=())})
+
+
 @pytest.mark.parametrize(
     "line",
     [b"", b"{}", b"[]", b"\xff", b'{"op":"sign"}', b'{"op":"sign","payloads":{"timestamp":1}}', b'{"op":"export-key"}',
