@@ -14,10 +14,13 @@ import pytest
 from tests.support.simulator import DAY, NOW, Simulator, key, sign
 
 from carnet import paths
+from carnet.bundle import MAX_BUNDLE
+from carnet.crate import CrateLimits
 from carnet.errors import CarnetError, ExpiredMetadata, MetadataMismatch, RollbackDetected, ThresholdNotMet
+from carnet.index import MAX_FILE
 from carnet.names import CrateName
 from carnet_verifier.refresh import read_repository, refresh
-from carnet_verifier.repository import TrustedRepository
+from carnet_verifier.repository import MAX_TARGET, TrustedRepository
 from carnet_verifier.trust import TrustDirectory
 
 SERDE = CrateName("serde")
@@ -91,6 +94,8 @@ def test_a_file_without_end_is_not_even_asked_for(trust: TrustDirectory, sim: Si
     with pytest.raises(MetadataMismatch, match="no target is larger"):
         repository.download(target)
     assert len(sim.requests) == before
+    assert CrateLimits().compressed <= MAX_TARGET
+    assert max(MAX_FILE, MAX_BUNDLE) <= MAX_TARGET
 
 
 def test_a_claim_cannot_be_left_out(trust: TrustDirectory, sim: Simulator) -> None:

@@ -39,8 +39,8 @@ __all__ = ["Claim", "Handover", "TrustedRepository", "TrustedTarget"]
 MAX_DELEGATIONS = 32
 """Roles that one look-up visits at most, as in python-tuf; carnet's own tree needs four."""
 
-MAX_TARGET = 64 * 1024 * 1024
-"""Bytes of one target in carnet's own repositories: index files and bundles may have as many, tarballs far fewer."""
+MAX_TARGET = 128 * 1024 * 1024
+"""Bytes of one target in carnet's own repositories: a tarball may have as many, everything else has less."""
 
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
