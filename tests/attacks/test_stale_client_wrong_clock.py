@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.simulator import DAY, NOW, Simulator, Who, keys
 
-from carnet.errors import ExpiredMetadata, RollbackDetected, StorageError
+from carnet.errors import ExpiredMetadata, MetadataMismatch, RollbackDetected, StorageError
 from carnet_verifier.refresh import refresh
 from carnet_verifier.trust import TrustDirectory
 
@@ -79,6 +79,62 @@ def test_rollback_is_refused_across_restarts(trust: TrustDirectory, sim: Simulat
     for _ in range(2):
         with pytest.raises(RollbackDetected, match=r"5\.4\.3"):
             refresh(TrustDirectory.open(trust.path), old, now=NOW)
+
+
+def timestamp(sim: Simulator, version: int, snapshot: dict[str, object]) -> None:
+    """A well-signed timestamp of this version that names this snapshot."""
+    meta = {"snapshot.json": snapshot}
+    sim.forge("timestamp", lambda signed: signed.update(version=version, meta=meta))
+
+
+def test_an_older_timestamp_of_the_same_snapshot_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
+    """Stolen online keys could keep a client from seeing that the timestamp was renewed (TUF 5.4.3.1)."""
+    named = sim.roles["timestamp"].to_dict()["meta"]["snapshot.json"]
+    timestamp(sim, 7, named)
+    refresh(trust, sim, now=NOW)
+    timestamp(sim, 6, named)
+    with pytest.raises(RollbackDetected, match=r"timestamp has version 6; version 7"):
+        refresh(trust, sim, now=NOW)
+    timestamp(sim, 7, named)
+    refresh(trust, sim, now=NOW)
+
+
+def test_a_newer_timestamp_that_names_an_older_snapshot_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
+    """TUF 5.4.3.2: before anything of that snapshot is fetched."""
+    old = sim.roles["timestamp"].to_dict()["meta"]["snapshot.json"]
+    sim.publish()
+    refresh(trust, sim, now=NOW)
+    sim.asked()
+    timestamp(sim, 9, old)
+    with pytest.raises(RollbackDetected, match=r"timestamp names snapshot version"):
+        refresh(trust, sim, now=NOW)
+    assert sim.asked() == ["metadata/2.root.json", "metadata/timestamp.json"]
+
+
+def test_a_snapshot_of_a_lower_version_is_refused_though_the_timestamps_keys_are_new(
+    trust: TrustDirectory, sim: Simulator
+) -> None:
+    """python-tuf forgets the snapshot's version with the timestamp; its own keys still stand for it."""
+    old = sim.copy()
+    sim.publish()
+    refresh(trust, sim, now=NOW)
+    old.set_keys("timestamp", Who(keys("new timestamp", 1), 1))
+    old.roles["snapshot"].version -= 1
+    old.files.pop(f"metadata/{old.roles['snapshot'].version + 1}.snapshot.json")
+    old.publish()
+    with pytest.raises(RollbackDetected, match=r"^snapshot has version"):
+        refresh(trust, old, now=NOW)
+
+
+def test_a_snapshot_of_another_version_than_named_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
+    """TUF 5.5.4, where the timestamp gives no hash."""
+    version = sim.roles["snapshot"].version
+    timestamp(sim, 9, {"version": version})
+    refresh(trust, sim, now=NOW)
+    timestamp(sim, 10, {"version": version + 1})
+    sim.files[f"metadata/{version + 1}.snapshot.json"] = sim.files[f"metadata/{version}.snapshot.json"]
+    with pytest.raises(MetadataMismatch, match=r"5\.5\.4"):
+        refresh(trust, sim, now=NOW)
 
 
 def test_a_snapshot_that_lowers_one_role_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
