@@ -21,6 +21,7 @@ _NEEDED = {
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from carnet.errors import CarnetError  # noqa: E402
 from carnet_verifier.lockfile import read_lockfile  # noqa: E402
 from examples import attacks, claim_attacks, own_crates, release_attacks, releases  # noqa: E402
 from examples.stage import DemoError, Stage  # noqa: E402
@@ -46,7 +47,7 @@ def main() -> int:
         try:
             with own_crates.program(stage, online=online) as program:
                 admitted = play(stage, program)
-        except DemoError as problem:
+        except (DemoError, CarnetError) as problem:
             print(f"\nerror: the demo went wrong: {problem}", flush=True)
             return 1
     print(f"\n{admitted} crates admitted, {len(stage.refused)} attacks refused", flush=True)

@@ -27,13 +27,13 @@ from carnet_signer import release
 from carnet_signer.claims import Published, read_published
 from carnet_signer.keyring import Signer, read_public_key
 from carnet_signer.links import sign_link
-from carnet_signer.proposal import save
+from carnet_signer.proposal import Proposal, save
 from carnet_verifier.fetch import HttpFetcher
 from carnet_verifier.refresh import read_repository
 from examples import releases
 from examples.releases import CRATE, UNLOCK
 from examples.stage import DemoError, Stage
-from examples.thief import open_key
+from examples.thief import Online, instead, open_key
 from examples.wire import Wire
 
 VERSION = "0.2.0"
@@ -174,10 +174,15 @@ class Forger:
         layout = {"_type": "layout", "steps": [], "inspect": [inspection], "keys": {}, "readme": ""}
         envelope = Envelope(json.dumps(layout | {"expires": "2030-01-01T00:00:00Z"}).encode())
         signed = envelope.with_signature(self._key("packager").sign(envelope.message))
-        self._submit(name, r"sublayouts are not accepted", links={"package": (signed,)})
+        proposal = self._submit(name, r"sublayouts are not accepted", links={"package": (signed,)})
+        name = "the same release, served past the mirror with stolen online keys"
+        self.stage.attack(name, "the thief has the mirror's online key as well, and serves it past the mirror")
+        with self.network.tampering(instead(Online(self.stage.folder, self.network).release(proposal))):
+            reason = r"sublayouts are not accepted"
+            self.stage.refuses(name, f"carnet verify {ID}", reason, more=self.stage.victim())
         if mark.exists():
             raise DemoError(f"{name}: the command ran")
-        self.stage.say(f"and the command did not run: there is no file {mark.name}")
+        self.stage.say(f"and the command did not run, on the mirror or here: there is no file {mark.name}")
 
     def weak_layout(self) -> None:
         """Release under a layout that asks for little, signed by release keys."""
@@ -203,7 +208,7 @@ class Forger:
         links: Links | None = None,
         tarball: bytes | None = None,
         bundle: Bundle | None = None,
-    ) -> None:
+    ) -> Proposal:
         """Make a release out of something forged, sign it with both stolen release keys, and hand it in."""
         if bundle is None:
             bundle = Bundle((self.stage.folder / "layout.json").read_bytes(), {**self._honest, **(links or {})})
@@ -213,6 +218,7 @@ class Forger:
         folder = f"forged-{re.sub('[^a-z]+', '-', name)}"
         save(proposal, self.stage.folder / folder)
         self.stage.refuses(name, f"carnet release submit {folder}", reason)
+        return proposal
 
     @cached_property
     def _published(self) -> Published:

@@ -15,6 +15,7 @@ from carnet.metadata import MetaFile, RoleKeys
 from carnet.names import CrateName
 from carnet_signer import roles
 from carnet_signer.keyring import Signer, load_signer
+from carnet_signer.proposal import Proposal
 from examples.stage import DemoError
 from examples.wire import Tamper, Wire
 
@@ -52,19 +53,28 @@ class Online:
         bin_file |= {"targets": {}, "delegations": roles.delegate_by_name([entry])}
         return self._published(name, bin_file, {f"{role}.json": {"version": 1}})
 
-    def index_file(self, crate: CrateName, edit: Callable[[IndexFile], Iterable[IndexLine]]) -> dict[str, bytes]:
+    def index_file(
+        self, crate: CrateName, edit: Callable[[IndexFile], Iterable[IndexLine]], more: dict[str, Any] | None = None
+    ) -> dict[str, bytes]:
         """The index file of a crate with other lines; with the bin, snapshot and timestamp that vouch for it."""
         path = paths.index_path(crate)
         name, bin_file = self._bin_of(path)
         folder, _, file = path.rpartition("/")
         old = self._read(f"{paths.TARGETS_PREFIX}{folder}/{bin_file['targets'][path]['hashes']['sha256']}.{file}")
         data = IndexFile(crate, tuple(edit(IndexFile.from_bytes(old, crate)))).to_bytes()
-        digest = sha256(data).hexdigest()
-        bin_file["targets"][path] = roles.target(len(data), digest)
-        return self._published(name, bin_file, {}) | {
-            f"/{paths.TARGETS_PREFIX}{folder}/{digest}.{file}": data,
-            f"/{path}": data,
-        }
+        bin_file["targets"][path] = roles.target(len(data), sha256(data).hexdigest())
+        return self._published(name, bin_file, more or {}) | {_target(path, data): data, f"/{path}": data}
+
+    def release(self, proposal: Proposal) -> dict[str, bytes]:
+        """A release that no mirror took: its role, tarball, evidence and index line, in a snapshot that names them."""
+        files = {_target(path, data): data for path, data in proposal.targets.items()}
+        named = {}
+        for role, draft in proposal.drafts.items():
+            files[f"/metadata/{draft.signed.version}.{role}.json"] = draft.raw
+            digest = sha256(draft.raw).hexdigest()
+            named[f"{role}.json"] = roles.target(len(draft.raw), digest) | {"version": draft.signed.version}
+        lines = [IndexLine.from_bytes(data) for data in proposal.lines.values()]
+        return files | self.index_file(proposal.crate, lambda index: [*index.lines, *lines], named)
 
     def _bin_of(self, path: str) -> tuple[str, dict[str, Any]]:
         """The file name and content of the bin that lists a path."""
@@ -99,6 +109,12 @@ class Online:
     def _file(self, signed: strictjson.JsonObject) -> bytes:
         message = strictjson.canonical(signed)
         return roles.file_bytes(message, [self._signer.sign(message)])
+
+
+def _target(path: str, data: bytes) -> str:
+    """The URL path of a target: its digest stands before its name."""
+    folder, _, file = path.rpartition("/")
+    return f"/{paths.TARGETS_PREFIX}{folder}/{sha256(data).hexdigest()}.{file}"
 
 
 def instead(files: dict[str, bytes]) -> Tamper:

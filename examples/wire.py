@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from examples.stage import DemoError
+
 Tamper = Callable[[str, int, bytes], tuple[int, bytes]]
 """Takes a path, and the status and body that the mirror answered; gives the status and body that the client sees."""
 
@@ -42,7 +44,7 @@ class Wire:
         """Change the answers for as long as the block runs.
 
         Raises:
-            RuntimeError: Nothing was changed: an attack that did not happen proves nothing.
+            DemoError: Nothing was changed: an attack that did not happen proves nothing.
         """
         self.tamper, self.tampered = tamper, 0
         try:
@@ -50,7 +52,7 @@ class Wire:
         finally:
             self.tamper = None
         if self.tampered == 0:
-            raise RuntimeError("the network changed nothing")
+            raise DemoError("the network changed nothing")
 
     def fetch(
         self, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
