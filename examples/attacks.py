@@ -108,7 +108,9 @@ class Attacker:
                 return status, re.sub(rb'("cksum": ?")[0-9a-f]{64}', b"\\g<1>" + checksum, body)
             return status, body
 
-        newcomer = {"CARNET_HOME": str(self.stage.folder / "newcomer")}
+        # Not the client: it has the index file already, and asks for none that it has.
+        newcomer = {"CARNET_HOME": str(self.stage.folder / "second-newcomer")}
+        self.stage.run(f"carnet trust add {self.network.url} --root ceremony/1.root.json", more=newcomer, most=6)
         with self.network.tampering(tamper):
             command = "carnet verify app/Cargo.lock"
             self.stage.refuses(name, command, r"sha256", more=newcomer)

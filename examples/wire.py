@@ -51,8 +51,8 @@ class Wire:
             yield
         finally:
             self.tamper = None
-        if self.tampered == 0:
-            raise DemoError("the network changed nothing")
+            if self.tampered == 0:
+                raise DemoError("the network changed nothing")
 
     def fetch(
         self, path: str, headers: dict[str, str] | None = None, body: bytes | None = None
