@@ -265,9 +265,11 @@ class Gate:
         with output.progress("fetching", len(missing)) as bar:
             for start in range(0, len(missing), _AT_ONCE):
                 batch = missing[start : start + _AT_ONCE]
-                fetched = fetch_crates(repository, fetcher, batch)
-                registry.keep((admission, data) for admission, (data, _) in zip(batch, fetched, strict=True))
-                kept.update((crate.id, Kept.of(crate)) for _, crate in fetched)
+                tarballs: list[tuple[Admission, bytes]] = []
+                for admission, (data, crate) in zip(batch, fetch_crates(repository, fetcher, batch), strict=True):
+                    tarballs.append((admission, data))
+                    kept[crate.id] = Kept.of(crate)
+                registry.keep(tarballs)
                 bar.update(len(batch))
         registry.write_index(admitted.admissions)
         return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from carnet import paths
 from carnet.crate import CrateFile, CrateLimits, read_crate
@@ -17,16 +17,16 @@ from carnet_verifier.stages import Admission
 
 def fetch_crate(repository: TrustedRepository, fetcher: Fetcher, admission: Admission) -> tuple[bytes, CrateFile]:
     """Fetch the tarball of one admitted crate; see `fetch_crates`."""
-    return fetch_crates(repository, fetcher, [admission])[0]
+    return next(fetch_crates(repository, fetcher, [admission]))
 
 
 def fetch_crates(
     repository: TrustedRepository, fetcher: Fetcher, admissions: Sequence[Admission]
-) -> list[tuple[bytes, CrateFile]]:
+) -> Iterator[tuple[bytes, CrateFile]]:
     """Fetch the tarballs of admitted crates, and see that what was checked is what cargo will unpack.
 
     Returns:
-        For each its bytes, and what they hold.
+        For each its bytes, and what they hold: one at a time, because a small tarball may unpack to half a gigabyte.
 
     Raises:
         MetadataMismatch: Other bytes than were admitted.
@@ -45,7 +45,8 @@ def fetch_crates(
         if isinstance(answer, TransportError):
             raise answer
         found[admission.crate] = answer
-    return [(found[admission.crate], check_tarball(found[admission.crate], admission)) for admission in admissions]
+    for admission in admissions:
+        yield found[admission.crate], check_tarball(found[admission.crate], admission)
 
 
 def check_tarball(data: bytes, admission: Admission) -> CrateFile:
