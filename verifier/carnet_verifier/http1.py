@@ -1,28 +1,27 @@
 """One HTTP/1.1 connection that only asks for files: GET, bounded in time, rate and size at every byte.
 
-The standard library's client waits for each gap, not for the whole; what bounds the whole has to sit where the socket
-is read. It is small enough to be read in full, and a third of the start-up time.
+h11 speaks HTTP and never touches a socket. The clients that do wait for each gap, not for the whole; what bounds the
+whole (deadline, least rate, size) has to sit where the socket is read, which is here.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import select
 import socket
 import time
 import zlib
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+import h11
 
 from carnet.errors import TransportError
 
 _MAX_HEAD = 32_768
 _MAX_INTERIM = 8
 _DRAIN = 65_536
-_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [^\r\n]*)?\Z")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*?)[ \t]*\Z")
-_LENGTH = re.compile(rb"[0-9]{1,15}\Z")
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00\r\n]*)?\Z")
+_ONCE = (b"content-length", b"transfer-encoding", b"content-encoding")
 
 
 class Limits(NamedTuple):
@@ -86,8 +85,9 @@ class Connection:
         self._proxy = proxy
         self._ca_file = ca_file
         self._socket: socket.socket | None = None
-        self._buffer = bytearray()
+        self._http = _client()
         self._received = 0
+        self._ended = False
         self._start = 0.0
         self.unanswered = False
 
@@ -115,6 +115,7 @@ class Connection:
         """
         self._start = time.monotonic()
         self._received = 0
+        self._ended = False
         self.unanswered = True
         try:
             if self._socket is None:
@@ -122,13 +123,17 @@ class Connection:
             target = path
             if self._proxy is not None and not self._origin.tls:
                 target = f"http://{self._origin.authority}{path}"
-            self._send(
-                f"GET {target} HTTP/1.1\r\nhost: {self._origin.authority}\r\nuser-agent: carnet\r\n"
-                "accept: */*\r\naccept-encoding: gzip\r\n\r\n"
-            )
+            self._ask("GET", target, self._origin.authority, ("accept", "*/*"), ("accept-encoding", "gzip"))
             return self._answer(max_bytes)
         except TimeoutError:
             raise self._late() from None
+        except h11.RemoteProtocolError as error:
+            if self._ended:
+                raise TransportError("the server closed the connection half-way") from None
+            reason = (
+                "its head is too long" if error.error_status_hint == 431 else str(error).partition(": bytearray")[0]
+            )
+            raise TransportError(f"the answer is not proper HTTP/1.1: {ascii(reason[:100])[1:-1]}") from None
         except OSError as error:
             reason = (error.strerror or str(error) or type(error).__name__).lower()
             raise TransportError(reason, hint="is the address right, and is the server up?") from None
@@ -145,10 +150,11 @@ class Connection:
             if self._proxy is not None:
                 self._socket = opened
                 authority = f"{self._origin.host}:{self._origin.port}"
-                self._send(f"CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n")
-                status, _, _ = self._head()
-                if status != 200:
+                self._ask("CONNECT", authority, authority)
+                status = self._head().status_code
+                if status != 200 or self._http.trailing_data[0]:
                     raise TransportError(f"the proxy answered {status}", status=None)
+                self._http = _client()  # what follows is between us and the origin
             import ssl
 
             context = ssl.create_default_context(cafile=self._ca_file)
@@ -177,146 +183,107 @@ class Connection:
             hint="the server is too slow or holds the answer back; nothing was decided, try again",
         )
 
-    def _send(self, text: str) -> None:
-        connected = self._connected()
-        connected.settimeout(self._left())
-        connected.sendall(text.encode("ascii"))
+    # --- asking and answers ---
 
-    def _more(self) -> bool:
-        """Read what is there into the buffer; False at the end of the stream."""
+    def _ask(self, method: str, target: str, host: str, *headers: tuple[str, str]) -> None:
+        request = h11.Request(
+            method=method, target=target, headers=[("host", host), ("user-agent", "carnet"), *headers]
+        )
         connected = self._connected()
         connected.settimeout(self._left())
-        data = connected.recv(65_536)
-        self._received += len(data)
-        self._buffer += data
-        if data:
-            self.unanswered = False
-        return bool(data)
+        connected.sendall((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
+
+    def _next(self) -> h11.Event | type[h11.PAUSED]:
+        """What comes next in the answer; the only place where the socket is read."""
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            connected = self._connected()
+            connected.settimeout(self._left())
+            data = connected.recv(65_536)
+            self._received += len(data)
+            if data:
+                self.unanswered = False
+            elif self.unanswered:
+                raise TransportError("the server closed the connection")
+            self._ended = not data
+            self._http.receive_data(data)
+        return cast("h11.Event | type[h11.PAUSED]", event)
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
             raise TransportError("the connection is closed")
         return self._socket
 
-    # --- answers ---
-
     def _answer(self, max_bytes: int) -> Answer:
-        for _ in range(_MAX_INTERIM):
-            status, keeps, headers = self._head()
-            if status >= 200:
-                break
-        else:
-            raise TransportError("the server sent interim answers without end")
-        keeps = keeps and headers.get(b"connection", b"").lower() != b"close"
-        if status != 200:
-            return Answer(status, b"", keeps and self._drain(status, headers) and not self._buffer)
+        head = self._head()
+        headers = _single(head.headers)
+        if head.status_code != 200:
+            return Answer(head.status_code, b"", self._drain())
         encoding = headers.get(b"content-encoding", b"identity").lower()
         if encoding not in (b"identity", b"gzip", b"x-gzip"):
             raise TransportError(f"the server sent the encoding {encoding[:40].decode('latin-1')!a}, unasked")
         zipped = encoding != b"identity"
         # Deflate can only grow by a few bytes in 16 kB, so the encoded body is bounded too.
-        body, ended = self._body(headers, max_bytes + (max_bytes >> 10) + 1024 if zipped else max_bytes)
-        # Bytes after the answer are none that were asked for, and would pass for the next one.
-        return Answer(status, _unzip(body, max_bytes) if zipped else body, keeps and ended and not self._buffer)
+        most = max_bytes + (max_bytes >> 10) + 1024 if zipped else max_bytes
+        length = int(headers.get(b"content-length", b"0"))
+        if length > most:
+            raise TransportError(f"the answer has {length} bytes, and at most {most} were asked for")
+        body = self._body(most)
+        return Answer(200, _unzip(body, max_bytes) if zipped else body, self._reusable())
 
-    def _head(self) -> tuple[int, bool, dict[bytes, bytes]]:
-        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
-            if len(self._buffer) > _MAX_HEAD:
-                raise TransportError("the answer's head is too long")
-            if not self._more():
-                raise TransportError("the server closed the connection" + (" half-way" if self._buffer else ""))
-        if end > _MAX_HEAD:
-            raise TransportError("the answer's head is too long")
-        lines = bytes(self._buffer[:end]).split(b"\r\n")
-        del self._buffer[: end + 4]
-        first = _STATUS.match(lines[0])
-        if first is None:
-            raise TransportError("the answer is not HTTP/1.1")
-        headers: dict[bytes, bytes] = {}
-        for line in lines[1:]:
-            match = _HEADER.match(line)
-            if match is None:
-                raise TransportError("the answer has a malformed header")
-            name, value = match[1].lower(), match[2]
-            # Two lengths, or two codings, are how one answer is read as two.
-            if name in headers and name in (b"content-length", b"transfer-encoding", b"content-encoding"):
-                raise TransportError(f"the answer has two headers {name.decode()}")
-            headers[name] = value
-        return int(first[2]), first[1] == b"1", headers
-
-    def _length(self, headers: dict[bytes, bytes]) -> int | None:
-        text = headers.get(b"content-length")
-        if text is None:
-            return None
-        if _LENGTH.match(text) is None or b"transfer-encoding" in headers:
-            raise TransportError("the answer's length is not clear")
-        return int(text)
-
-    def _body(self, headers: dict[bytes, bytes], most: int) -> tuple[bytes, bool]:
-        """The body as sent, and whether its end is certain, so that another answer may follow."""
-        length = self._length(headers)
-        if length is not None:
-            if length > most:
-                raise TransportError(f"the answer has {length} bytes, and at most {most} were asked for")
-            return self._exactly(length), True
-        coding = headers.get(b"transfer-encoding")
-        if coding is not None:
-            if coding.lower() != b"chunked":
-                raise TransportError("the answer has a transfer coding that was not asked for")
-            return self._chunks(most), True
-        while len(self._buffer) <= most:
-            if not self._more():
-                body = bytes(self._buffer)
-                self._buffer.clear()
-                return body, False
-        raise TransportError(f"the answer is longer than the {most} bytes that were asked for")
-
-    def _exactly(self, length: int) -> bytes:
-        while len(self._buffer) < length:
-            if not self._more():
+    def _head(self) -> h11.Response:
+        for _ in range(_MAX_INTERIM):
+            event = self._next()
+            if isinstance(event, h11.Response):
+                return event
+            if not isinstance(event, h11.InformationalResponse):
                 raise TransportError("the server closed the connection half-way")
-        body = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        return body
+        raise TransportError("the server sent interim answers without end")
 
-    def _chunks(self, most: int) -> bytes:
+    def _body(self, most: int) -> bytes:
         body = bytearray()
-        while True:
-            match = _CHUNK.match(self._line())
-            if match is None:
-                raise TransportError("the answer has a malformed chunk")
-            size = int(match[1], 16)
-            if size == 0:
-                break
-            if len(body) + size > most:
+        while isinstance(event := self._next(), h11.Data):
+            body += event.data
+            if len(body) > most:
                 raise TransportError(f"the answer is longer than the {most} bytes that were asked for")
-            body += self._exactly(size)
-            if self._exactly(2) != b"\r\n":
-                raise TransportError("the answer has a malformed chunk")
-        for _ in range(64):  # trailers mean nothing to us
-            if not self._line():
-                return bytes(body)
-        raise TransportError("the answer has trailers without end")
+        if not isinstance(event, h11.EndOfMessage):
+            raise TransportError("the server closed the connection half-way")
+        return bytes(body)
 
-    def _line(self) -> bytes:
-        while (end := self._buffer.find(b"\r\n")) < 0:
-            if len(self._buffer) > 4096:
-                raise TransportError("the answer has a line that is too long")
-            if not self._more():
-                raise TransportError("the server closed the connection half-way")
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 2]
-        return line
-
-    def _drain(self, status: int, headers: dict[bytes, bytes]) -> bool:
+    def _drain(self) -> bool:
         """Read a refusal's short body away, so that the connection stays usable; else give it up."""
-        if status in (204, 304):
-            return True
         try:
-            _, ended = self._body(headers, _DRAIN)
-        except (TransportError, OSError):
+            self._body(_DRAIN)
+        except (TransportError, OSError, h11.RemoteProtocolError):
             return False
-        return ended
+        return self._reusable()
+
+    def _reusable(self) -> bool:
+        """Whether the connection may be asked again; it is made ready for that."""
+        # Bytes after the answer are none that were asked for, and would pass for the next one.
+        if (
+            self._http.trailing_data[0]
+            or self._http.our_state is not h11.DONE
+            or self._http.their_state is not h11.DONE
+        ):
+            return False
+        self._http.start_next_cycle()
+        return True
+
+
+def _client() -> h11.Connection:
+    return h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+
+
+def _single(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        # Two lengths, or two codings, are how one answer is read as two.
+        if name in found and name in _ONCE:
+            raise TransportError(f"the answer has two headers {name.decode()}")
+        found[name] = value
+    if b"content-length" in found and b"transfer-encoding" in found:
+        raise TransportError("the answer's length is not clear")
+    return found
 
 
 def _unzip(data: bytes, max_bytes: int) -> bytes:
