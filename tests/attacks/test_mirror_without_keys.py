@@ -108,6 +108,19 @@ def test_another_bins_file_is_refused(trust: TrustDirectory, sim: Simulator) -> 
         look(trust, sim)
 
 
+def test_a_file_that_was_right_for_one_bin_is_checked_for_the_next(trust: TrustDirectory, sim: Simulator) -> None:
+    """Equal files are parsed once; what the snapshot promises for each of them is still demanded of each."""
+    by_bin = {sim.bin_of(f"index/xx/yy/xxyy{number}"): f"index/xx/yy/xxyy{number}" for number in range(40)}
+    empty = [role for role in by_bin if not sim.targets(role).targets]
+    first, second = empty[:2]
+    sim.publish(second)
+    sim.files[sim.path(second)] = sim.files[sim.path(first)]
+    repository = refresh(trust, sim, now=NOW)
+    assert repository.find_targets([by_bin[first]]) == {by_bin[first]: None}
+    with pytest.raises(MetadataMismatch, match=r"5\.6\.4"):
+        repository.find_targets([by_bin[second]])
+
+
 def test_an_older_file_under_the_new_ones_name_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
     old = {role: sim.files[sim.path(role)] for role in ROLES}
     sim.publish(*(role for role in ROLES if role not in ("snapshot", "timestamp")))

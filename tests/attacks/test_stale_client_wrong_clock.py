@@ -60,6 +60,9 @@ def test_each_top_level_role_expires(
     refresh(trust, sim, now=NOW + DAY - timedelta(seconds=1))
     with pytest.raises(ExpiredMetadata, match=f"^{role} version"):
         refresh(trust, sim, now=NOW + DAY)
+    fresh = TrustDirectory.create(trust.path.parent / "fresh", sim.root_file(), "")
+    with pytest.raises(ExpiredMetadata, match=f"^{role} version"):
+        refresh(fresh, sim, now=NOW + DAY)
 
 
 def test_a_delegated_role_expires(trust: TrustDirectory, sim: Simulator) -> None:
