@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -61,3 +62,17 @@ def test_every_command_is_documented_and_explains_itself() -> None:
     commands = all_commands(main.cli, "carnet")
     assert len(commands) > 5
     assert [command for command in commands if command not in text] == []
+
+
+def test_every_module_is_described_in_the_architecture_by_its_own_first_line() -> None:
+    text = (PROJECT / "docs/architecture.md").read_text()
+    for room in (
+        "core/carnet",
+        "signer/carnet_signer",
+        "mirror/carnet_mirror",
+        "verifier/carnet_verifier",
+        "cli/carnet_cli",
+    ):
+        for module in (PROJECT / room).glob("[a-z]*.py"):
+            first = (ast.get_docstring(ast.parse(module.read_text())) or "").partition("\n")[0]
+            assert f"| `{module.name}` | {first} |" in text, module
