@@ -135,12 +135,11 @@ class Forger:
     def half_a_review(self) -> None:
         """Review everything but one file."""
         name = "a review of half the files"
-        self.stage.attack(name, "Sven's review leaves src/lib.rs out; everything that it does cover is as tagged")
+        self.stage.attack(name, "both reviews leave src/lib.rs out; everything that they do cover is as tagged")
         whole = self._link("review", "sven")
         half = {path: value for path, value in whole.materials.items() if not path.endswith("src/lib.rs")}
-        forged = sign_link(replace(whole, materials=half), self._key("sven"))
-        others = tuple(one for one in self._honest["review"] if not self._signed_by(one, "sven"))
-        self._submit(name, r"covers \d+ of \d+ tagged artifacts", links={"review": (forged, *others)})
+        forged = tuple(sign_link(replace(whole, materials=half), self._key(key)) for key in ("sven", "tara"))
+        self._submit(name, r"covers \d+ of \d+ tagged artifacts", links={"review": forged})
 
     def tagger_reviews(self) -> None:
         """Let the tagger review what she tagged."""
