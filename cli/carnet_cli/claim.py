@@ -323,7 +323,7 @@ def _read_layout(path: Path | None) -> NewLayout | None:
 
     data = handing.read(path, "layout")
     beside = terms_path(path)
-    custom = strictjson.parse_object(handing.read(beside, "terms of a layout"), str(beside), max_bytes=1024 * 1024)
+    custom = strictjson.parse_object(handing.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
     return NewLayout(data, Terms.from_custom(custom))
 
 

@@ -206,7 +206,7 @@ def _read(file: Path) -> tuple[Layout, Terms]:
         compiled = _compile(file)
         return compiled.layout, compiled.terms
     beside = terms_path(file)
-    custom = strictjson.parse_object(handing.read(beside, "terms of a layout"), str(beside), max_bytes=1024 * 1024)
+    custom = strictjson.parse_object(handing.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
     return Layout.from_envelope(handing.read(file, "layout")), Terms.from_custom(custom)
 
 
