@@ -195,11 +195,12 @@ def meaning(manifest: Table, files: Collection[str]) -> Meaning:
     """
     package = _table(manifest, "package") or _table(manifest, "project")
     dropped = {name for kind, _, name, value in _dependencies(manifest) if kind == "dev" and _is_local(value)}
-    kept = {
-        (kind, target, name): _dependency(name, value)
-        for kind, target, name, value in _dependencies(manifest)
-        if not (kind == "dev" and _is_local(value))
-    }
+    # One dependency may stand twice, under two spellings of its table or platform: every entry counts.
+    kept: dict[tuple[str, str, str], tuple[tuple[tuple[str, str], ...], ...]] = {}
+    for kind, target, name, value in _dependencies(manifest):
+        if not (kind == "dev" and _is_local(value)):
+            key = (kind, target, name)
+            kept[key] = tuple(sorted({*kept.get(key, ()), _dependency(name, value)}))
     kept_names = {name for _, _, name in kept}
     library = _table(manifest, "lib")
     has_library = bool(library) or "src/lib.rs" in files
@@ -227,6 +228,8 @@ def _kind_of(key: str) -> str | None:
 def _dependencies(manifest: Table) -> Iterator[tuple[str, str, str, Table]]:
     """Every dependency: kind, target, name in the code, its table."""
     tables = [("", manifest), *_table(manifest, "target").items()]
+    if not all("".join(target.split()) for target, _ in tables[1:]):
+        raise FormatError("the manifest has a platform without a name")
     for target, holder in tables:
         for key, table in holder.items() if isinstance(holder, dict) else ():
             kind = _kind_of(key)

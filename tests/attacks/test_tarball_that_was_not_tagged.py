@@ -12,6 +12,7 @@ import pytest
 from tests.support.release import COMMIT, CRATE, LOCK, MANIFEST, PUBLISHED, HonestRelease, synthetic
 
 from carnet.errors import CarnetError, RuleViolation
+from carnet.original import meaning, read_toml
 from carnet.steps import TagRecord, digest
 from carnet_verifier.unpack import unpack
 
@@ -92,6 +93,40 @@ def test_a_manifest_that_means_something_else_is_found(honest: HonestRelease, ma
     with pytest.raises(RuleViolation, match=said) as caught:
         honest.repackaged({"Cargo.toml": manifest}).check()
     assert caught.value.hint
+
+
+LOG = b'version = "0.4"\ndefault-features = false\n'
+EVIL_LOG = LOG + b'package = "evil"\n'
+
+
+def test_a_platform_without_a_name_hides_no_dependency(honest: HonestRelease) -> None:
+    """cargo takes such a platform and never builds for it; the entry that it hides is what everybody builds."""
+    for genuine in (EVIL_LOG, b""):
+        manifest = PUBLISHED.replace(
+            b"[dependencies.log]\n" + LOG, b"[dependencies.log]\n" + genuine if genuine else b""
+        )
+        with pytest.raises(RuleViolation, match=r"platform without a name"):
+            honest.repackaged({"Cargo.toml": manifest + b"[target.''.dependencies.log]\n" + LOG}).check()
+
+
+@pytest.mark.parametrize(
+    ("head", "again"),
+    [
+        (b"[build-dependencies.log]\n", b"[build_dependencies.log]\n"),
+        (b"[dev-dependencies.log]\n", b"[dev_dependencies.log]\n"),
+        (b"[target.'cfg(unix)'.dependencies.log]\n", b"[target.'cfg( unix )'.dependencies.log]\n"),
+    ],
+)
+def test_a_dependency_that_stands_twice_hides_none_of_the_two(head: bytes, again: bytes) -> None:
+    """cargo and the index line go by the first entry, or by both: whoever compares must not see the last one alone."""
+
+    def dependencies(text: bytes) -> object:
+        return meaning(read_toml(b'[package]\nname = "demo-lib"\n' + text, "it"), ()).facts["dependencies"]
+
+    tagged = dependencies(head + LOG)
+    assert dependencies(again + LOG) == tagged  # each spelling alone means the same
+    assert dependencies(head + EVIL_LOG + again + LOG) != tagged
+    assert dependencies(head + LOG + again + EVIL_LOG) != tagged
 
 
 @pytest.mark.parametrize(
