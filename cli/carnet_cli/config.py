@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from carnet.durable import read_file
 from carnet.errors import ConfigError, FormatError
+from carnet.value import value
 from carnet_verifier.policy import Action, Ban, Demand, Excuse, Level, Pattern, Policy, Rule
 
 FILE_NAME = "carnet.toml"
@@ -24,7 +25,7 @@ LONGEST_EXCEPTION = timedelta(days=366)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
+@value
 class Settings:
     """What a command works with.
 

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet.durable import make_folder
 from carnet.errors import ConfigError
+from carnet.value import value
 
 if TYPE_CHECKING:
     from carnet_verifier.trust import TrustDirectory
@@ -56,7 +56,7 @@ def fingerprint(root: bytes) -> str:
     return hashlib.sha256(root).hexdigest()
 
 
-@dataclass(frozen=True)
+@value
 class Trusted:
     """A repository that the user trusts.
 

@@ -6,7 +6,6 @@ The signer writes this and the verifier reads it, so it stands here once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from carnet import strictjson
@@ -14,6 +13,7 @@ from carnet.errors import FormatError
 from carnet.keys import PublicKey, is_keyid
 from carnet.metadata import RoleKeys, Targets
 from carnet.strictjson import JsonObject
+from carnet.value import value
 
 FIELD = "carnet"
 """The signed field of an owner role that holds all this."""
@@ -21,7 +21,7 @@ FIELD = "carnet"
 MAX_PERSON = 100
 
 
-@dataclass(frozen=True)
+@value
 class Holders:
     """The people who sign a role of a claim: their keys, how many are needed, and who has which key.
 
@@ -46,7 +46,7 @@ class Holders:
                 raise FormatError(f"{person!a} has two keys in one role: a threshold counts people")
 
 
-@dataclass(frozen=True)
+@value
 class ClaimFacts:
     """The `carnet` field of an owner role.
 
@@ -102,7 +102,7 @@ class ClaimFacts:
         }
 
 
-@dataclass(frozen=True)
+@value
 class SeenOwners:
     """The owners of a crate as a client saw them last.
 

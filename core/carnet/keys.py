@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from carnet import strictjson
 from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
+from carnet.value import value
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -64,7 +65,7 @@ _RSA = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Signature:
     """One signature of a TUF file or a DSSE envelope: who claims to have signed, and the raw signature bytes."""
 
@@ -72,7 +73,7 @@ class Signature:
     sig: bytes
 
 
-@dataclass(frozen=True)
+@value
 class PublicKey:
     """A public key as TUF and in-toto metadata carry it (TUF specification, 4.2).
 

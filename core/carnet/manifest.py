@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import tomli
 
 from carnet.errors import FormatError
 from carnet.names import CrateId
-from carnet.requirement import platform, requirement
+from carnet.value import value
 
 MAX_MANIFEST = 1024 * 1024
 """Bytes in a `Cargo.toml`; the largest of 2,000 popular crates has 68 kB."""
@@ -19,7 +19,7 @@ KINDS = {"normal": "dependencies", "build": "build-dependencies", "dev": "dev-de
 """The kinds of dependency, each with its table in a manifest."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dependency:
     """One dependency, as an index line writes it.
 
@@ -58,7 +58,7 @@ class Dependency:
         return self.package or self.name
 
 
-@dataclass(frozen=True)
+@value
 class Manifest:
     """A published `Cargo.toml`.
 
@@ -127,7 +127,7 @@ def _parse(data: bytes, what: str) -> dict[str, Any]:
         raise FormatError(f"{what} is not TOML: {str(error).splitlines()[0]}") from None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Table:
     """A TOML table whose fields are asked for by type."""
 
@@ -167,6 +167,8 @@ def _dependencies(table: _Table, target: str | None) -> Iterator[Dependency]:
 
 
 def _dependency(section: _Table, name: str, kind: str, target: str | None) -> Dependency:
+    from carnet.requirement import platform, requirement  # most who need a `Dependency` read no manifest
+
     written = section.values[name]
     entry = _Table({"version": written}, section.what) if type(written) is str else section.table(name)
     if "workspace" in entry.values:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import cached_property
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from carnet import paths, strictjson
 from carnet.errors import FormatError, ThresholdNotMet
 from carnet.keys import Profile, PublicKey, Signature
 from carnet.strictjson import JsonObject
+from carnet.value import value
 
 MAX_SIGNATURES = 1024
 MAX_VERSION = 2**63 - 1
@@ -36,7 +37,7 @@ _ROLE_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9_]+)*\Z")
 _TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
 
 
-@dataclass(frozen=True, eq=False)
+@value(eq=False)
 class RoleKeys:
     """Who may sign a role, and how many of them must (TUF 4.3, `keyids` and `threshold`).
 
@@ -130,7 +131,7 @@ class TargetFile(NamedTuple):
         return digest
 
 
-@dataclass(frozen=True)
+@value
 class DelegatedRole:
     """One delegation by name (TUF 4.5).
 
@@ -156,7 +157,7 @@ class DelegatedRole:
         return any(digest.startswith(prefix) for prefix in self.path_hash_prefixes or ())
 
 
-@dataclass(frozen=True)
+@value
 class SuccinctRoles:
     """Delegation to hash bins (TAP 15).
 
@@ -192,7 +193,7 @@ class SuccinctRoles:
         return int(number, 16) < 1 << self.bit_length
 
 
-@dataclass(frozen=True)
+@value
 class Delegations:
     """Whom a targets role trusts further: either named roles in their order, or hash bins.
 
@@ -212,7 +213,7 @@ class Delegations:
         return None if delegated is None else delegated.signers
 
 
-@dataclass(frozen=True)
+@value
 class Signed:
     """What all roles have in common (TUF 4.3 to 4.6).
 
@@ -235,7 +236,7 @@ class Signed:
         return self.expires <= now
 
 
-@dataclass(frozen=True)
+@value
 class Root(Signed):
     """The root role: which keys sign the other top-level roles (TUF 4.3).
 
@@ -250,7 +251,7 @@ class Root(Signed):
     consistent_snapshot: bool
 
 
-@dataclass(frozen=True)
+@value
 class Timestamp(Signed):
     """The timestamp role: which snapshot is the newest (TUF 4.6)."""
 
@@ -259,7 +260,7 @@ class Timestamp(Signed):
     snapshot: MetaFile
 
 
-@dataclass(frozen=True)
+@value
 class Snapshot(Signed):
     """The snapshot role: which version of each targets role belongs to this view (TUF 4.4).
 
@@ -272,7 +273,7 @@ class Snapshot(Signed):
     meta: Mapping[str, MetaFile]
 
 
-@dataclass(frozen=True)
+@value
 class Targets(Signed):
     """A targets role, top-level or delegated (TUF 4.5).
 
@@ -291,7 +292,7 @@ RoleT = TypeVar("RoleT", bound=Signed)
 RoleT_co = TypeVar("RoleT_co", bound=Signed, covariant=True)
 
 
-@dataclass(frozen=True)
+@value
 class Envelope(Generic[RoleT_co]):
     """A metadata file: the bytes as received, the exact bytes that were signed, and what they say.
 

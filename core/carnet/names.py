@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from functools import total_ordering
 
 from carnet.errors import FormatError
+from carnet.value import value
 
 MAX_NAME = 64
 """Characters in a crate name, as the public registry allows."""
@@ -28,7 +28,7 @@ _VERSION = re.compile(
 _UINT64_MAX = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value(order=True)
 class CrateName:
     """A crate's name in the spelling it was published with.
 
@@ -64,7 +64,7 @@ class CrateName:
 
 
 @total_ordering
-@dataclass(frozen=True, slots=True)
+@value
 class Version:
     """A semantic version (SemVer 2.0) as cargo reads it: numbers fit 64 bits, build metadata takes part in the order.
 
@@ -112,7 +112,7 @@ def _identifiers(text: str | None) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in text.split("."))
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value(order=True)
 class CrateId:
     """One version of one crate.
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from functools import cached_property
 
 import orjson
@@ -16,6 +16,7 @@ from carnet.errors import FormatError
 from carnet.manifest import KINDS, Dependency
 from carnet.names import CrateId, CrateName, Version
 from carnet.strictjson import Json, JsonObject
+from carnet.value import value
 
 MAX_FILE = 64 * 1024 * 1024
 """Bytes in an index file; the largest of the public registry is below 10 MB."""
@@ -27,7 +28,7 @@ _PUBTIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z
 _NOT_IDENTITY = ("yanked", "pubtime")
 
 
-@dataclass(frozen=True)
+@value
 class IndexLine:
     """One version of one crate, as the registry tells cargo. Fields that carnet does not know are kept.
 
@@ -64,7 +65,7 @@ class IndexLine:
         text = data.removesuffix(b"\n")
         if b"\n" in text:
             raise FormatError("an index line has a line break inside")
-        return replace(cls.from_object(strictjson.parse_object(text, "an index line", max_bytes=MAX_LINE)), _text=text)
+        return cls._read(strictjson.parse_object(text, "an index line", max_bytes=MAX_LINE), text)
 
     @classmethod
     def from_object(cls, raw: JsonObject) -> IndexLine:
@@ -73,6 +74,10 @@ class IndexLine:
         Raises:
             FormatError: Not a line of a sparse index.
         """
+        return cls._read(raw, None)
+
+    @classmethod
+    def _read(cls, raw: JsonObject, text: bytes | None) -> IndexLine:
         reader = Fields(raw, "an index line")
         crate = CrateId.of(reader.text("name"), reader.text("vers"))
         reader = Fields(raw, f"the index line of {crate}")
@@ -92,6 +97,7 @@ class IndexLine:
             yanked=raw.get("yanked") is not None and reader.truth("yanked", default=False),
             pubtime=pubtime,
             raw=raw,
+            _text=text,
         )
 
     def to_bytes(self) -> bytes:
@@ -220,7 +226,7 @@ def _name_and_version(line: bytes, crate: CrateName) -> tuple[str, str]:
 # --- reading JSON by type ---
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fields:
     """An object of an index or a publish request, whose fields are asked for by type.
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,6 +27,7 @@ from carnet import paths
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
 from carnet.names import CrateId, CrateName, Version
 from carnet.sparse import IndexFile, IndexLine
+from carnet.value import value
 from carnet_verifier.policy import Facts, Level, Policy, evaluate
 from carnet_verifier.repository import Claim, TrustedRepository
 from carnet_verifier.stages import (
@@ -181,6 +181,7 @@ def judge(proven: Proven, policy: Policy, memory: Memory | None, *, now: datetim
     attributed = proven.attributed
     line = attributed.vouched.line
     highest = None if memory is None or proven.exempt else memory.highest_level(line.id.name)
+    published = publication_time(line)
     facts = Facts(
         crate=line.id,
         level=proven.level,
@@ -189,8 +190,8 @@ def judge(proven: Proven, policy: Policy, memory: Memory | None, *, now: datetim
         takeover=attributed.claim is not None and attributed.claim.takeover,
         released=attributed.released,
         yanked=attributed.yanked_by,
-        published=publication_time(line),
-        mass_yank=mass_yank(line, attributed.shown, published=publication_time(line), now=now),
+        published=published,
+        mass_yank=mass_yank(line, attributed.shown, published=published, now=now),
     )
     return Judged(proven, evaluate(facts, policy, now=now))
 
@@ -231,7 +232,7 @@ def admit_one(
     return admission
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What became of one crate among many: an admission, or the error that stopped it."""
 

@@ -8,7 +8,6 @@ TUF does for roots (5.3.4). A change outside that chain is a takeover by the reg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -17,6 +16,7 @@ from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet, Transp
 from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets, parse_role
 from carnet.names import CrateName
 from carnet.structure import check_structure
+from carnet.value import value
 from carnet_verifier.workflow import MAX_TARGETS
 
 MAX_HANDOVERS = 100
@@ -48,7 +48,7 @@ class OwnerMemory(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@value
 class Claim:
     """A claimed crate: who owns it, who releases it, and what they signed, all verified.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -12,6 +11,7 @@ import tomli
 
 from carnet.errors import FormatError
 from carnet.names import CrateId
+from carnet.value import value
 
 MAX_LOCK = 16 * 1024 * 1024
 """Bytes in a lock file; one with 1,100 packages has 0.3 MB."""
@@ -31,7 +31,7 @@ class SourceKind(Enum):
     """The workspace itself, or a path dependency: the lock names no source."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value(order=True)
 class LockedPackage:
     """One package of a lock.
 
@@ -55,7 +55,7 @@ class LockedPackage:
         return SourceKind.GIT if self.source.startswith("git+") else SourceKind.REGISTRY
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lockfile:
     """A lock file.
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
 
 from carnet.errors import FormatError, PolicyRefused
 from carnet.names import CrateId
+from carnet.value import value
 
 
 class Level(IntEnum):
@@ -98,7 +99,7 @@ DEFAULT_RULES: Mapping[Rule, Action] = {
 _PATTERN = re.compile(r"[A-Za-z0-9_*?-]{1,64}(?:@[0-9A-Za-z.+*?-]{1,128})?\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pattern:
     """Which crates something is about: `serde`, `acme-*`, `serde@1.0.219`, `serde@1.*`.
 
@@ -127,7 +128,7 @@ class Pattern:
         return not at or fnmatch.fnmatchcase(str(crate.version), version)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Demand:
     """The least level that some crates must reach."""
 
@@ -135,7 +136,7 @@ class Demand:
     least_level: Level
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ban:
     """Crates that are never let in, and why."""
 
@@ -143,7 +144,7 @@ class Ban:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Excuse:
     """An exception: one rule does not deny some crates, for a reason and until a day.
 
@@ -160,7 +161,7 @@ class Excuse:
     expires: datetime
 
 
-@dataclass(frozen=True)
+@value
 class Policy:
     """What a build asks.
 
@@ -197,7 +198,7 @@ class Policy:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Facts:
     """What verification established about one crate: what the rules look at.
 
@@ -224,7 +225,7 @@ class Facts:
     mass_yank: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """A rule that a crate broke.
 
@@ -243,7 +244,7 @@ class Finding:
     excuse: Excuse | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """What the policy says of one crate.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from carnet.names import CrateId, CrateName
+from carnet.value import value
 from carnet_verifier.policy import Level, Verdict
 from carnet_verifier.repository import Claim, TrustedTarget
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from carnet_verifier.claimed import Established, Signed
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wanted:
     """A crate that somebody asks for.
 
@@ -30,7 +30,7 @@ class Wanted:
     checksum: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Listed:
     """After step 2: the signed index lists the crate's file."""
 
@@ -38,7 +38,7 @@ class Listed:
     target: TrustedTarget
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Indexed:
     """After step 3: the index file, as it was signed."""
 
@@ -47,7 +47,7 @@ class Indexed:
     index: IndexFile
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Vouched:
     """After step 4: the registry's word for one version, which is the one that the lock pins."""
 
@@ -57,7 +57,7 @@ class Vouched:
     line: IndexLine
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attributed:
     """After step 5: whose word it is.
 
@@ -105,7 +105,7 @@ class Attributed:
         return "the registry" if self.release is None else "the registry, and not by its maintainers"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Proven:
     """After step 6: how much stands behind the version.
 
@@ -129,7 +129,7 @@ class Proven:
         return self.established is not None and self.established.adopted
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Judged:
     """After step 7: what the policy says."""
 
@@ -137,7 +137,7 @@ class Judged:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Admission:
     """After step 8: a crate that may reach the compiler. Only `admit` makes one.
 
