@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,20 +14,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carnet.errors import CarnetError, ConfigError, VerificationError
-from carnet_cli import output
+from carnet_cli import home, output
+from carnet_cli.mirror_checks import DIRECTORY, counting, fsck, status
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet_cli.mirror_online import OnlineSettings
-    from carnet_mirror.fsck import FsckReport
     from carnet_mirror.intake import Receipt
-    from carnet_mirror.schedule import Expiry
     from carnet_mirror.store import Store
     from carnet_mirror.sync import SyncReport
     from carnet_signer.publish import OnlineSigner, Published
     from carnet_verifier.lockfile import Lockfile
 
-_DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 
 _MAX_LOCKFILE = 64_000_000
 
@@ -49,21 +45,11 @@ def command() -> None:
     """
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-@contextmanager
-def _counting(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    with output.progress(label, length) as bar:
-        yield bar.update
-
-
 # --- init ---
 
 
 @command.command()
-@_DIRECTORY
+@DIRECTORY
 @click.option(
     "--ceremony",
     required=True,
@@ -122,7 +108,7 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     )
     files = ceremony_folder.finished(ceremony)
     existed = directory.exists()
-    now = _now()
+    now = home.now()
     with Store.create(directory) as store:
         try:
             with online(directory, settings, passphrase) as signer, writing(store, signer, now=now):
@@ -167,7 +153,7 @@ def _published(published: Published) -> dict[str, Any]:
 
 
 @command.command()
-@_DIRECTORY
+@DIRECTORY
 @click.option(
     "--lockfile",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -210,7 +196,7 @@ def sync(
             output.warn(f"{package.id} comes from {package.source}, which this mirror does not stand for")
     with Store.open(directory, write=True) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
-            report = run(store, signer, source, lock.registry_packages, now=_now(), progress=_counting)
+            report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=counting)
         crates, versions = store.count()
     for finding in report.findings:
         output.warn(f"{finding.crate}: {finding.text}")
@@ -260,7 +246,7 @@ def _sync_result(report: SyncReport) -> dict[str, Any]:
 
 
 @command.command()
-@_DIRECTORY
+@DIRECTORY
 @click.option(
     "--ceremony",
     type=click.Path(path_type=Path, file_okay=False),
@@ -312,7 +298,7 @@ def _sign_again(store: Store, signer: OnlineSigner, files: Mapping[str, bytes]) 
     from carnet_mirror.writing import writing
     from carnet_signer.publish import Change, publish, refresh_due
 
-    now = _now()
+    now = home.now()
     with writing(store, signer, now=now):
         if files:
             check_claims_kept(store, files)
@@ -324,7 +310,7 @@ def _sign_again(store: Store, signer: OnlineSigner, files: Mapping[str, bytes]) 
 
 
 @command.command()
-@_DIRECTORY
+@DIRECTORY
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8790, show_default=True, help="0 lets the system choose one."
@@ -388,7 +374,7 @@ def _due(store: Store) -> bool:
     from carnet_mirror.published import Published as View
     from carnet_mirror.schedule import timestamp_due
 
-    return timestamp_due(View(store).timestamp.expires, _now())
+    return timestamp_due(View(store).timestamp.expires, home.now())
 
 
 def _upkeep(directory: Path, settings: OnlineSettings) -> None:
@@ -406,106 +392,12 @@ def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
     from carnet_mirror.store import Store
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        return accept(store, signer, body, now=_now())
+        return accept(store, signer, body, now=home.now())
 
 
 def _complain(text: str) -> None:
     output.warn(text, hint="it is tried again in a minute")
 
 
-# --- status ---
-
-
-@command.command()
-@_DIRECTORY
-@output.message_format
-def status(directory: Path, message_format: output.MessageFormat) -> int:
-    """Show what is published and when it expires.
-
-    Exit status 1 when something has expired.
-
-    \b
-    Example:
-      carnet mirror status /srv/carnet
-    """
-    from carnet_mirror.schedule import expiries
-    from carnet_mirror.store import Store
-
-    now = _now()
-    with Store.open(directory) as store:
-        crates, versions = store.count()
-        roles = expiries(store)
-    if message_format == "json":
-        listed = [_expiry(one, now) for one in roles]
-        output.emit_json({"directory": str(directory), "crates": crates, "versions": versions, "roles": listed})
-    else:
-        click.echo(f"{crates} crates, {versions} versions")
-        for one in roles:
-            who = "online" if one.online else "offline"
-            note = one.warning(now)
-            when = one.expires.strftime("%Y-%m-%d %H:%M UTC")
-            click.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
-    for one in roles:
-        if one.warning(now) and not one.online:
-            output.warn(
-                f"{one.role} {one.warning(now)}", hint="its holders sign the next version: `carnet root --help`"
-            )
-        elif one.warning(now):
-            output.warn(f"{one.role} has expired", hint="`carnet mirror refresh` signs it again")
-    return 1 if any(one.expires <= now for one in roles) else 0
-
-
-def _expiry(one: Expiry, now: datetime) -> dict[str, Any]:
-    return {
-        "role": one.role,
-        "version": one.version,
-        "expires": one.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "online": one.online,
-        "warning": one.warning(now) or None,
-    }
-
-
-# --- fsck ---
-
-
-@command.command()
-@_DIRECTORY
-@output.message_format
-def fsck(directory: Path, message_format: output.MessageFormat) -> int:
-    """Check every signature, file and row of a mirror; repair nothing.
-
-    It looks at the mirror as a client does, from the first root on, and then compares database, files and signed
-    metadata with one another. The mirror may be serving meanwhile. Exit status 1 when anything is not as it was
-    published.
-
-    \b
-    Example:
-      carnet mirror fsck /srv/carnet
-    """
-    from carnet_cli.mirror_online import signed_last
-    from carnet_mirror.fsck import fsck as check
-    from carnet_mirror.store import Store
-
-    with Store.open(directory) as store:
-        report = check(store, now=_now(), progress=_counting, signed=signed_last(directory, store))
-    if message_format == "json":
-        output.emit_json(_fsck_result(report))
-    else:
-        for note in report.notes:
-            output.note(f"note: {note}")
-        for problem in report.problems:
-            click.echo(output.plain(f"{problem.where}: {problem.what}"))
-        count = len(report.problems)
-        found = f"{count or 'no'} problem{'s' if count > 1 else ''}"
-        click.echo(f"checked {report.files} files, {report.roles} roles, {report.versions} versions: {found}")
-    return 1 if report.problems else 0
-
-
-def _fsck_result(report: FsckReport) -> dict[str, Any]:
-    return {
-        "files": report.files,
-        "roles": report.roles,
-        "versions": report.versions,
-        "problems": [{"where": one.where, "what": one.what} for one in report.problems],
-        "notes": report.notes,
-    }
+command.add_command(status)
+command.add_command(fsck)
