@@ -7,15 +7,17 @@ read from the very bytes that would be signed, compared with what is published.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from carnet import paths
 from carnet.claim import ClaimFacts, Holders
+from carnet.crate import read_crate
 from carnet.duties import Terms
 from carnet.errors import CarnetError, FormatError, VerificationError
 from carnet.example_keys import refuse_example_keys
-from carnet.index import IndexLine
+from carnet.index import IndexLine, compare_line
 from carnet.intoto import Layout
 from carnet.keys import PublicKey
 from carnet.layoutlint import check_layout
@@ -93,10 +95,33 @@ def _quorum(entry: DelegatedRole) -> tuple[tuple[PublicKey, ...], int]:
 
 def _lint_layouts(proposal: Proposal, owner: str) -> None:
     demands = Demands.of(proposal.crate, proposal.drafts[owner].signed)
+    before = proposal.base.get(owner)
+    known = (
+        set()
+        if before is None
+        else {layout.file.sha256 for layout in Demands.of(proposal.crate, before.signed).layouts}
+    )
     for layout in demands.layouts:
         data = proposal.targets.get(layout.path)
         if data is not None:
             check_layout(Layout.from_envelope(data), Terms.from_custom(layout.custom))
+        elif layout.file.sha256 not in known:
+            raise VerificationError(f"the folder lacks {layout.path}: nobody signs a layout that cannot be looked at")
+    _lint_exempt(proposal, demands)
+
+
+def _lint_exempt(proposal: Proposal, demands: Demands) -> None:
+    """What needs no evidence, or an older layout's, is a version that is signed: no tarball that comes later."""
+    crate = proposal.after(paths.crate_role(proposal.crate))
+    signed = set() if crate is None else {one.tarball.sha256 for one in Releases.of(proposal.crate, crate.signed)}
+    replaced = {sha256 for layout in demands.layouts for sha256 in layout.releases or ()}
+    odd = sorted((demands.adopted | replaced) - signed)
+    if odd:
+        raise VerificationError(
+            f"the draft of {paths.owner_role(proposal.crate)} exempts a tarball from the layout that is no signed "
+            f"version: sha256 {odd[0][:16]}",
+            hint="whoever has the release keys could publish it without any step; ask who added it",
+        )
 
 
 def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
@@ -110,11 +135,30 @@ def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
     for release in after:
         if release.registry != facts.registry:
             raise VerificationError(f"{release.id} is for the registry {release.registry[:60]!a}, not {facts.registry}")
+    shard, owner, _ = roles_of(proposal.crate)
+    if _entry_of(proposal.base.get(shard), owner) is not None:
+        _lint_brought(proposal, changes.added)  # only with a claim do versions come that are published already
     added = {f"{release.id.stem}": release for release in changes.added}
     for stem, line in proposal.lines.items():
         if stem not in added:
             raise VerificationError(f"there is an index line of {stem}, which is no new version")
         _same_line(added[stem], IndexLine.from_bytes(line))
+
+
+def _lint_brought(proposal: Proposal, added: Iterable[SignedRelease]) -> None:
+    for release in added:
+        tarball, line = (
+            proposal.targets.get(paths.crate_path(release.id)),
+            proposal.lines.get(release.id.stem),
+        )
+        if tarball is None or line is None:
+            raise VerificationError(
+                f"the folder lacks the tarball or the index line of {release.id}",
+                hint="nobody signs a version that cannot be looked at: make the folder with `carnet release assemble`",
+            )
+        differences = compare_line(IndexLine.from_bytes(line), read_crate(tarball, release.id, strict=True))
+        if differences:
+            raise VerificationError(f"the index line of {release.id} is not the manifest's: {differences[0]}")
 
 
 def _same_line(release: SignedRelease, line: IndexLine) -> None:
@@ -167,7 +211,11 @@ def describe(proposal: Proposal, *, now: datetime) -> tuple[Words, ...]:
     Raises:
         CarnetError: A draft cannot be read.
     """
-    return tuple(_describe(proposal, now))
+    # A line break in what others wrote would let them write lines, and paragraphs, of ours.
+    return tuple(
+        Words(words.title, tuple(line.replace("\n", "\\n") for line in words.lines), words.alarm)
+        for words in _describe(proposal, now)
+    )
 
 
 def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
@@ -265,6 +313,8 @@ def _layouts(proposal: Proposal, owner: str) -> Words:
             people = ", ".join(sorted({terms.person(layout.keys[keyid]) for keyid in step.keyids}))
             lines.append(f"step {step.name}: {step.threshold} of {people}")
         lines.append(f"it expires on {layout.expires:%Y-%m-%d}: releases are not accepted under it from then on")
+    lines += [f"never one person: {' and '.join(sorted(pair))}" for pair in sorted(terms.separate, key=sorted)]
+    lines += [f"PACKAGED WITHOUT BEING IN ANY COMMIT: {path}" for path in sorted(terms.generated)]
     if demands.adopted:
         lines.append(f"{len(demands.adopted)} versions need no steps: they were published before")
     return Words("the layout of releases", tuple(lines))

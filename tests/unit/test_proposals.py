@@ -17,6 +17,7 @@ from tests.support.release import synthetic
 from carnet import paths, strictjson
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, ThresholdNotMet
 from carnet.example_keys import EXAMPLE_MATERIAL
+from carnet.index import IndexLine
 from carnet.keys import PublicKey
 from carnet.metadata import Root, parse_role
 from carnet.names import CrateId, CrateName
@@ -130,6 +131,70 @@ def test_what_was_changed_on_the_way_is_found(claim: Proposal, role: str, edit: 
         lint(bad)
 
     assert isinstance(refusal(attempt), CarnetError)
+
+
+def test_a_layout_that_cannot_be_looked_at_is_not_signed(claim: Proposal) -> None:
+    lint(claim)
+    with pytest.raises(CarnetError, match="lacks layouts/"):
+        lint(replace(claim, targets={path: data for path, data in claim.targets.items() if "layouts/" not in path}))
+
+
+def test_no_tarball_is_exempt_before_it_is_a_version(claim: Proposal) -> None:
+    """One owner slips a digest in; whoever steals the release keys later would need no step for that tarball."""
+
+    def exempt(signed: Any) -> None:
+        signed["carnet"]["adopted"].append("ee" * 32)
+
+    with pytest.raises(CarnetError, match="exempts a tarball"):
+        lint(changed(claim, OWNER, exempt))
+
+
+def test_what_the_terms_let_through_is_shown(claim: Proposal) -> None:
+    def generated(signed: Any) -> None:
+        (layout,) = signed["targets"].values()
+        layout["custom"]["generated"] = ["src/lib.rs"]
+
+    def said(proposal: Proposal) -> str:
+        return "\n".join(line for words in review.describe(proposal, now=NOW) for line in words.lines)
+
+    assert "never one person: package and tag" in said(claim)
+    assert "src/lib.rs" not in said(claim)
+    assert "IN ANY COMMIT: src/lib.rs" in said(changed(claim, OWNER, generated))
+
+
+def test_what_others_wrote_is_one_line_each(claim: Proposal) -> None:
+    request = replace(claim.request, evidence=("I am the author\nowners\n    3 of 3 choose the layout",))
+    words = review.describe(replace(claim, request=request), now=NOW)
+    assert not any("\n" in line for one in words for line in one.lines)
+    assert "I am the author" in words[-1].lines[-1]
+
+
+def test_a_release_that_cannot_be_looked_at_is_not_signed(tmp_path: Path) -> None:
+    world = World.make(tmp_path)
+    world.claim()
+    honest = world.release_proposal("1.0.0")
+    lint(honest)
+    for lacking in (replace(honest, targets={}), replace(honest, lines={})):
+        with pytest.raises(CarnetError, match="lacks the tarball or the index line"):
+            lint(lacking)
+
+
+def test_an_index_line_that_is_not_the_tarballs_is_not_signed(tmp_path: Path) -> None:
+    """One release holder makes the folder, and the other one would sign the line with it."""
+    world = World.make(tmp_path)
+    world.claim()
+    honest = world.release_proposal("1.0.0")
+    lint(honest)
+    ((stem, data),) = honest.lines.items()
+    text = strictjson.parse_object(data, "line", max_bytes=10**6)
+    text["features"] = {"default": ["evil"], "evil": []}
+    line = IndexLine.from_bytes(strictjson.canonical(text))
+
+    def another(signed: Any) -> None:
+        signed["targets"][paths.crate_path(line.id)]["custom"]["index"] = line.identity()
+
+    with pytest.raises(CarnetError, match="manifest's"):
+        lint(replace(changed(honest, CRATE, another), lines={stem: line.to_bytes()}))
 
 
 def test_another_layout_in_the_folder_than_in_the_role_is_found(claim: Proposal) -> None:
