@@ -27,6 +27,12 @@ from carnet.steps import digest
 
 MAX_SOURCE = 1024 * 1024 * 1024
 """Bytes of all files of a commit together."""
+MAX_ENTRIES = 200_000
+"""Files, folders, links and submodules of a commit together: one folder may stand in a thousand places."""
+_MAX_TREE = 16 * 1024 * 1024
+"""Bytes of a tree or commit object."""
+_MAX_LINK = 4096
+"""Bytes of a symbolic link: no system follows a longer one."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _MAX_HOPS = 40
@@ -250,6 +256,7 @@ class _Reader:
     notes: list[str] = field(default_factory=list)
     stores: dict[str, Path] = field(default_factory=dict)
     size: int = 0
+    entries: int = 0
 
     def read(self, git_dir: Path, commit: str, prefix: str) -> None:
         with _objects(git_dir) as objects:
@@ -265,6 +272,9 @@ class _Reader:
             raise FormatError("the commit's folders are nested deeper than 100 levels")
         seen: set[str] = set()
         for mode, name, oid in _entries(objects.get(tree, b"tree"), objects.width):
+            self.entries += 1
+            if self.entries > MAX_ENTRIES:
+                raise FormatError(f"the commit has more than {MAX_ENTRIES} entries")
             path = _path(prefix, name)
             if name in seen:
                 raise FormatError(f"the commit has {path[:120]!a} twice")
@@ -274,7 +284,10 @@ class _Reader:
             elif mode == 0o160000:
                 self.gitlinks[path] = oid
             elif mode == 0o120000:
-                self.links[path] = objects.get(oid, b"blob").decode("utf-8", "surrogateescape")
+                target = objects.get(oid, b"blob")
+                if len(target) > _MAX_LINK:
+                    raise FormatError(f"the symbolic link {path[:120]!a} is longer than {_MAX_LINK} bytes")
+                self.links[path] = target.decode("utf-8", "surrogateescape")
             elif mode & 0o170000 == 0o100000:
                 data = objects.get(oid, b"blob")
                 self.size += len(data)
@@ -404,6 +417,8 @@ class _Objects:
         header = stdout.readline().split()
         if len(header) != 3 or header[1] != kind:
             raise SigningError(f"object {oid[:12]} is not in the repository, or is no {kind.decode()}")
+        if int(header[2]) > (MAX_SOURCE if kind == b"blob" else _MAX_TREE):
+            raise FormatError(f"object {oid[:12]} has {int(header[2])} bytes: that is no source")
         data = stdout.read(int(header[2]))
         stdout.read(1)
         hashing = hashlib.sha256 if len(oid) == 64 else hashlib.sha1

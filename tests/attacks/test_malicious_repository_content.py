@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.support.release import from_repository, git, make_repository
 
 from carnet.errors import CarnetError, ConfigError, FormatError, RuleViolation, SigningError
 from carnet.steps import TagRecord, digest
-from carnet_signer import sandbox
+from carnet_signer import gitsource, sandbox
 from carnet_signer.gitsource import read_commit
 from carnet_signer.links import record_package, record_review, record_tag, record_test
 from carnet_signer.packaging import Toolchain, export, find_toolchain
@@ -186,6 +187,34 @@ def test_an_odd_mode_is_refused(tmp_path: Path) -> None:
     blob = git(repository, "rev-parse", "v1:src/lib.rs")
     with pytest.raises(FormatError, match="mode 20644"):
         read_commit(repository, tree_commit(repository, ("20644", b"tty", blob)))
+
+
+def test_folders_that_repeat_themselves_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two entries a level, a hundred levels: more folders than anyone can walk, in a few kilobytes of objects."""
+    monkeypatch.setattr(gitsource, "MAX_ENTRIES", 1000)
+    repository = make_repository(tmp_path / "r", LIBRARY)
+    commits: list[str] = []
+    (repository / "empty").write_bytes(b"")
+    tree = git(repository, "hash-object", "-t", "tree", "-w", "empty")
+    for _ in range(12):
+        commits.append(tree_commit(repository, ("40000", b"a", tree), ("40000", b"b", tree)))
+        tree = git(repository, "rev-parse", f"{commits[-1]}^{{tree}}")
+    assert read_commit(repository, commits[5]).files == {}
+    with pytest.raises(FormatError, match="more than 1000 entries"):
+        read_commit(repository, commits[-1])
+
+
+def test_an_object_that_is_too_large_is_never_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = make_repository(tmp_path / "r", {**LIBRARY, "zeros": bytes(50_000_000)})
+    assert len(read_commit(repository, "v1").files["zeros"].data) == 50_000_000
+    monkeypatch.setattr(gitsource, "MAX_SOURCE", 1_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="bytes"):
+            read_commit(repository, "v1")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_links_stay_inside(tmp_path: Path) -> None:
