@@ -21,9 +21,11 @@ MAX_OUTPUT = 64 * 1024
 
 # Hides folders behind empty ones inside the new mount namespace, then runs the command. It does not become the command:
 # the first process of a namespace survives signals that end any other, and a crash would pass for a success.
+# The command gets a namespace below that one, in which what hides the folders is locked: it cannot be unmounted.
 _HIDE = (
     "ip link set lo up 2>/dev/null; "
-    'while [ "$1" != -- ]; do mount -t tmpfs -o ro,size=4k tmpfs "$1" || exit 126; shift; done; shift; "$@"; exit $?'
+    'while [ "$1" != -- ]; do mount -t tmpfs -o ro,size=4k tmpfs "$1" || exit 126; shift; done; shift; '
+    'unshare --user --map-root-user --mount -- "$@"; exit $?'
 )
 
 

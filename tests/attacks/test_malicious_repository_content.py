@@ -446,3 +446,17 @@ def test_a_test_sees_neither_the_environment_nor_the_keys(tmp_path: Path, monkey
     assert hidden.status == 0, hidden.output
     assert "release.key" not in hidden.output
     assert "CARNET_PASSPHRASE" not in hidden.output
+
+
+def test_a_test_does_not_lift_what_hides_the_keys(tmp_path: Path) -> None:
+    """What is mounted over the keys is mounted by a namespace that the command must have no say in."""
+    if sandbox.available() == "none":
+        pytest.skip("neither bwrap nor unshare works here: there is no sandbox to look into")
+    keys, work = tmp_path / "keys", tmp_path / "work"
+    keys.mkdir()
+    work.mkdir()
+    (keys / "release.key").write_text("PRIVATE")
+    lift = ["sh", "-c", f"umount {keys} 2>/dev/null; umount -l {keys} 2>/dev/null; echo ran > here; ls {keys}"]
+    outcome = sandbox.run(lift, work, {"PATH": os.environ["PATH"]}, hide=[keys])
+    assert (outcome.status, outcome.output) == (0, "")
+    assert (work / "here").read_text() == "ran\n"
