@@ -5,6 +5,7 @@ The signer writes this and the verifier reads it, so it stands here once.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,9 @@ class Holders:
         if set(self.people) != set(keyids):
             raise FormatError("people does not name the holder of exactly each key")
         for person in self.people.values():
-            if not 0 < len(person) <= MAX_PERSON or not person.isprintable():
+            # One spelling each: two that look alike would be one person counted twice.
+            plain = " ".join(unicodedata.normalize("NFKC", person).split())
+            if not 0 < len(person) <= MAX_PERSON or not person.isprintable() or person != plain:
                 raise FormatError(f"{person[:MAX_PERSON]!a} is not an owner id")
         names = [person.casefold() for person in self.people.values()]
         for person in self.people.values():

@@ -15,6 +15,7 @@ from tests.support.crates import honest_crate
 from tests.support.release import synthetic
 
 from carnet import paths, strictjson
+from carnet.claim import Holders
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, ThresholdNotMet
 from carnet.example_keys import EXAMPLE_MATERIAL
 from carnet.index import IndexLine
@@ -373,3 +374,13 @@ def test_a_folder_that_says_giving_up_and_appoints_owners_is_found(tmp_path: Pat
     assert "does nothing else" in str(refusal(lambda: lint(lying)))
     more = replace(appointing, request=honest.request)
     assert "does nothing else" in str(refusal(lambda: lint(more)))
+
+
+@pytest.mark.parametrize("alike", [" alice", "alice ", "\uff41lice", "al\u0131\u0307ce ", "ALICE"])
+def test_one_person_has_no_second_spelling(alike: str) -> None:
+    owners = facts().owners
+    first, second, *rest = owners.people
+    honest = {first: "alice", second: "zo\u00eb b", **{keyid: owners.people[keyid] for keyid in rest}}
+    assert Holders(owners.signers, honest).people == honest
+    with pytest.raises(FormatError):
+        Holders(owners.signers, {**honest, second: alike})
