@@ -42,7 +42,6 @@ HONEST: dict[str, bytes] = {
     "gzip": response(gzip.compress(b"hello"), headers=("Content-Encoding: gzip",)),
     "gzip in chunks": chunked(gzip.compress(b"hello"), headers="content-encoding: gzip\r\n"),
     "an interim answer first": b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + response(b"hello"),
-    "a folded header": b"HTTP/1.1 200 OK\r\na: b\r\n c\r\ncontent-length: 5\r\n\r\nhello",
     "no reason": b"HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello",
 }
 
@@ -78,19 +77,24 @@ EVIL: dict[str, tuple[bytes, str]] = {
     "two encodings": (response(b"hello", headers=("content-encoding: gzip", "content-encoding: br")), "two headers"),
     "length and chunks": (
         b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-        "not clear",
+        "Transfer-Encoding can't be present with Content-Length",
     ),
     "a negative length": (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\nhello", "Content-Length"),
     "a length in words": (b"HTTP/1.1 200 OK\r\ncontent-length: 5 bytes\r\n\r\nhello", "Content-Length"),
-    "another coding": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "Transfer-Encoding"),
+    "another coding": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "transfer-encoding"),
     "a bad chunk": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n", "chunk"),
     "a chunk without its end": (
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhelloX0\r\n0\r\n\r\n",
         "chunk",
     ),
-    "not HTTP": (b"SSH-2.0-OpenSSH_9.7\r\n\r\n", "status line"),
-    "HTTP/2": (b"HTTP/2 200 OK\r\n\r\n", "status line"),
-    "a header with a space": (b"HTTP/1.1 200 OK\r\ncontent-length : 5\r\n\r\nhello", "header line"),
+    "not HTTP": (b"SSH-2.0-OpenSSH_9.7\r\n\r\n", "Expected HTTP/"),
+    "HTTP/2": (b"HTTP/2 200 OK\r\n\r\n", "not proper HTTP/1.1"),
+    "a header with a space": (b"HTTP/1.1 200 OK\r\ncontent-length : 5\r\n\r\nhello", "header field"),
+    "a folded header": (b"HTTP/1.1 200 OK\r\na: b\r\n c\r\ncontent-length: 5\r\n\r\nhello", "whitespace"),
+    "another protocol": (
+        b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n" + response(b"hello"),
+        "another protocol",
+    ),
     "a long head": (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 200_000, "too long"),
     "interim answers without end": (b"HTTP/1.1 102 Processing\r\n\r\n" * 20, "without end"),
     "trailers without end": (
@@ -156,7 +160,7 @@ SLOW: dict[str, Answer] = {
     "a dripping body": drip(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", 0.02),
     "a dripping endless body": drip(b"HTTP/1.1 200 OK\r\n\r\n", 0.02),
     "dripping chunks": drip(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", 0.02, b"1\r\nx\r\n"),
-    "dripping interim answers": drip(b"", 0.02, b"HTTP/1.1 102 Processing\r\nx: y\r\n"),
+    "dripping interim answers": drip(b"", 0.02, b"HTTP/1.1 102 Processing\r\nx: y\r\n\r\n"),
 }
 
 
@@ -234,20 +238,117 @@ def test_what_a_server_sends_unasked_is_not_the_next_answer(gap: float) -> None:
     assert server.connections == 4
 
 
-def test_many_files_are_fetched_at_once_and_answered_in_order() -> None:
-    here = threading.Barrier(4, timeout=5)
+def numbered(connection: socket.socket, head: bytes) -> None:
+    path = head.split()[1].rsplit(b"/", 1)[1]
+    connection.sendall(response(path) if path != b"7" else response(b"no such file", status="404 Not Found"))
 
-    def answer(connection: socket.socket, head: bytes) -> None:
-        here.wait()
-        path = head.split()[1].rsplit(b"/", 1)[1]
-        connection.sendall(response(path) if path != b"7" else response(status="404 Not Found"))
 
-    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=4)) as fetcher:
+def fetch_numbered(answer: Answer, *, limits: Limits | None = None, close_after: bool = False) -> int:
+    """Ask for twelve files, the eighth of which is not there; returns how many connections that took."""
+    with (
+        serving(answer, close_after=close_after) as server,
+        HttpFetcher(server.url, limits=limits or Limits(connections=4, at_once=3)) as fetcher,
+    ):
         answers = fetcher.get_many([(f"x/{number}", 100) for number in range(12)])
     assert [data for data in answers if isinstance(data, bytes)] == [b"%d" % n for n in range(12) if n != 7]
     assert isinstance(answers[7], TransportError)
     assert answers[7].status == 404
-    assert server.connections == 4
+    return server.connections
+
+
+def test_many_files_are_fetched_over_several_connections_and_answered_in_order() -> None:
+    here = threading.Barrier(4, timeout=5)
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        if int(head.split()[1].rsplit(b"/", 1)[1]) % 3 == 0:  # the first that a connection is asked for
+            here.wait()
+        numbered(connection, head)
+
+    assert fetch_numbered(answer) == 4
+
+
+def test_a_connection_is_asked_for_several_files_before_the_first_is_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        heads: list[bytes] = []
+
+        def talk() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                asked = b""
+                while asked.count(b"\r\n\r\n") < 5:
+                    asked += connection.recv(65_536)
+                heads.extend(asked.split(b"\r\n\r\n")[:-1])
+                connection.sendall(b"".join(response(b"%d" % number) for number in range(5)))
+
+        thread = threading.Thread(target=talk)
+        thread.start()
+        with HttpFetcher(f"http://127.0.0.1:{listener.getsockname()[1]}/", limits=QUICK) as fetcher:
+            answers = fetcher.get_many([(f"x/{number}", 100) for number in range(5)])
+        thread.join()
+    assert answers == [b"%d" % number for number in range(5)]
+    assert [head.split()[1] for head in heads] == [b"/x/%d" % number for number in range(5)]
+
+
+def test_a_server_that_closes_after_each_answer_is_asked_for_one_file_at_a_time() -> None:
+    """Without saying so: the files that it was asked for meanwhile are asked for again."""
+    limits = Limits(connections=1, at_once=12)
+    assert fetch_numbered(numbered, limits=limits, close_after=True) == 12
+
+
+def test_a_server_that_says_that_it_closes_is_believed() -> None:
+    def answer(connection: socket.socket, head: bytes) -> None:
+        path = head.split()[1].rsplit(b"/", 1)[1]
+        status = "404 Not Found" if path == b"7" else "200 OK"
+        connection.sendall(response(path, status=status, headers=("connection: close",)))
+
+    assert fetch_numbered(answer, limits=Limits(connections=1, at_once=12)) == 12
+
+
+def test_a_server_that_drops_what_it_is_asked_meanwhile_is_asked_again() -> None:
+    """Some intermediaries read one request and throw away what came with it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk(connection: socket.socket) -> None:
+            with connection:
+                while asked := connection.recv(65_536):
+                    connection.sendall(response(asked.split()[1].rsplit(b"/", 1)[1]))
+
+        def accept() -> None:
+            for _ in range(2):
+                threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        limits = Limits(deadline=5, grace=0.3, connections=1)
+        with HttpFetcher(f"http://127.0.0.1:{listener.getsockname()[1]}/", limits=limits) as fetcher:
+            answers = fetcher.get_many([(f"x/{number}", 100) for number in range(12)])
+    assert answers == [b"%d" % number for number in range(12)]
+
+
+@pytest.mark.parametrize("bad", [0, 3, 11])
+def test_one_bad_answer_spoils_no_other(bad: int) -> None:
+    def answer(connection: socket.socket, head: bytes) -> None:
+        path = head.split()[1].rsplit(b"/", 1)[1]
+        connection.sendall(response(bytes(101)) if int(path) == bad else response(path))
+
+    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=1)) as fetcher:
+        answers = fetcher.get_many([(f"x/{number}", 100) for number in range(12)])
+    assert [data for data in answers if isinstance(data, bytes)] == [b"%d" % n for n in range(12) if n != bad]
+    assert "101 bytes" in str(answers[bad])
+
+
+def test_each_answer_has_its_own_time() -> None:
+    """Asked for together, files may come one after the other, each within the limits; one that stalls is given up."""
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        time.sleep(5 if head.split()[1].endswith(b"/5") else 0.2)
+        connection.sendall(response(b"hello"))
+
+    start = time.monotonic()
+    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(grace=0.5, connections=1)) as fetcher:
+        answers = fetcher.get_many([(f"x/{number}", 100) for number in range(6)])
+    assert answers[:5] == [b"hello"] * 5
+    assert "gave up" in str(answers[5])
+    assert time.monotonic() - start < 4
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])

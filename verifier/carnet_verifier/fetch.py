@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -79,6 +80,7 @@ class HttpFetcher:
         self._proxy = _parse_proxy(proxy) if proxy is not None else None
         self._ca_file = ca_file
         self._idle: list[Connection] = []
+        self._at_once = self._limits.at_once
         self._lock = threading.Lock()
 
     @property
@@ -92,32 +94,79 @@ class HttpFetcher:
         Raises:
             TransportError: As there.
         """
-        if _PATH.match(path) is None:
-            raise TransportError(f"{path[:80]!a} is not a path of a repository")
-        while True:
+        (answer,) = self.get_many([(path, max_bytes)])
+        if isinstance(answer, TransportError):
+            raise answer
+        return answer
+
+    def get_many(self, requests: Sequence[tuple[str, int]]) -> list[bytes | TransportError]:
+        """See `Fetcher.get_many`; each connection is asked for several files at once."""
+        answers: dict[int, bytes | TransportError] = {}
+        failures: list[BaseException] = []
+        waiting = deque(range(len(requests)))
+
+        def work() -> None:
+            try:
+                while True:
+                    with self._lock:
+                        batch = deque(waiting.popleft() for _ in range(min(self._at_once, len(waiting))))
+                    if not batch:
+                        return
+                    self._ask(batch, requests, answers)
+            except BaseException as error:  # noqa: BLE001  -- carried to the caller's thread and raised there
+                failures.append(error)
+
+        workers = min(self._limits.connections, -(-len(requests) // self._at_once))
+        others = [threading.Thread(target=work, daemon=True) for _ in range(workers - 1)]
+        for thread in others:
+            thread.start()
+        work()
+        for thread in others:
+            thread.join()
+        if failures:
+            raise failures[0]
+        return [answers[number] for number in range(len(requests))]
+
+    def _ask(
+        self, batch: deque[int], requests: Sequence[tuple[str, int]], answers: dict[int, bytes | TransportError]
+    ) -> None:
+        """Ask for some of the requests over one connection, and over others when that one ends before the last.
+
+        Each turn answers one at least, ends an idle connection, or is the last one that asks for several at once.
+        """
+        for number in list(batch):
+            path = requests[number][0]
+            if _PATH.match(path) is None:
+                answers[number] = TransportError(f"{path[:80]!a} is not a path of a repository")
+                batch.remove(number)
+        while batch:
+            asked = list(batch)[: self._at_once]
             connection = self._take()
-            fresh = connection is None
+            used = connection is not None
             if connection is None:
                 connection = Connection(self._base.origin, self._limits, proxy=self._proxy, ca_file=self._ca_file)
             try:
-                answer = connection.get(self._base.path + path, max_bytes=max_bytes)
+                for answer in connection.get([(self._base.path + requests[n][0], requests[n][1]) for n in asked]):
+                    number = batch.popleft()
+                    refused = answer.status != 200
+                    answers[number] = self._refusal(requests[number][0], answer.status) if refused else answer.body
             except TransportError as error:
-                connection.close()
                 # A server may close a connection that was idle at the very moment it is used again.
-                if connection.unanswered and not fresh:
+                if used and connection.unanswered and batch[0] == asked[0]:
                     continue
-                raise TransportError(f"{self.url}{path}: {error}", hint=error.hint, status=error.status) from None
-            except BaseException:
-                connection.close()
-                raise
-            if answer.reusable:
-                with self._lock:
-                    self._idle.append(connection)
-            else:
-                connection.close()
-            if answer.status == 200:
-                return answer.body
-            raise self._refusal(path, answer.status)
+                # What a server does not manage with several requests in its hand, it may with one.
+                if len(asked) == 1:
+                    number = batch.popleft()
+                    reason = f"{self.url}{requests[number][0]}: {error}"
+                    answers[number] = TransportError(reason, hint=error.hint, status=error.status)
+            finally:
+                if connection.usable:
+                    with self._lock:
+                        self._idle.append(connection)
+                else:
+                    connection.close()
+            if batch and batch[0] in asked:
+                self._at_once = 1
 
     def _take(self) -> Connection | None:
         """An idle connection, if there is one that can be used."""
@@ -126,7 +175,7 @@ class HttpFetcher:
                 if not self._idle:
                     return None
                 connection = self._idle.pop()
-            if not connection.stale:
+            if connection.usable:
                 return connection
             connection.close()
 
@@ -138,39 +187,6 @@ class HttpFetcher:
                 status=status,
             )
         return TransportError(f"{self.url}{path}: answered {status}", hint=_HINTS.get(status, ""), status=status)
-
-    def get_many(self, requests: Sequence[tuple[str, int]]) -> list[bytes | TransportError]:
-        """See `Fetcher.get_many`."""
-        answers: list[bytes | TransportError | BaseException | None] = [None] * len(requests)
-        numbers = iter(range(len(requests)))
-
-        def work() -> None:
-            while True:
-                with self._lock:
-                    number = next(numbers, None)
-                if number is None:
-                    return
-                path, max_bytes = requests[number]
-                try:
-                    answers[number] = self.get(path, max_bytes=max_bytes)
-                except BaseException as error:  # noqa: BLE001  -- carried to the caller's thread and raised there
-                    answers[number] = error
-
-        others = [
-            threading.Thread(target=work, daemon=True) for _ in range(min(self._limits.connections, len(requests)) - 1)
-        ]
-        for thread in others:
-            thread.start()
-        work()
-        for thread in others:
-            thread.join()
-        found: list[bytes | TransportError] = []
-        for answer in answers:
-            if isinstance(answer, (bytes, TransportError)):
-                found.append(answer)
-            elif answer is not None:
-                raise answer
-        return found
 
     def close(self) -> None:
         """Close all idle connections."""

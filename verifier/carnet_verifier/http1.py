@@ -1,7 +1,9 @@
 """One HTTP/1.1 connection that only asks for files: GET, bounded in time, rate and size at every byte.
 
-h11 speaks HTTP and never touches a socket. The clients that do wait for each gap, not for the whole; what bounds the
-whole (deadline, least rate, size) has to sit where the socket is read, which is here.
+httptools (llhttp, which Node.js reads HTTP with) parses answers and never touches a socket. The clients that do wait
+for each gap, not for the whole; what bounds the whole (deadline, least rate, size) has to sit where the socket is read,
+which is here. Several files are asked for at once, without waiting for the first answer (RFC 9112, 9.3.2): a look at a
+lock needs hundreds of small ones, and most of what each costs is the way there and back.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import select
 import socket
 import time
 import zlib
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-import h11
+import httptools
 
 from carnet.errors import TransportError
 
@@ -22,17 +25,21 @@ _MAX_HEAD = 32_768
 _MAX_INTERIM = 8
 _DRAIN = 65_536
 _ONCE = (b"content-length", b"transfer-encoding", b"content-encoding")
+_ACCEPT = "accept: */*\r\naccept-encoding: gzip\r\n"
+_TUNNEL = -1
+"""In place of the most bytes of an answer: what follows its head is no part of it."""
 
 
 class Limits(NamedTuple):
     """What an HTTP fetch may cost.
 
     Attributes:
-        deadline: Seconds for one file, from connecting to the last byte received.
+        deadline: Seconds for one file, from connecting, or from the answer before it, to the last byte received.
         connect: Seconds to reach the server, as part of the deadline.
         least_rate: Bytes a second, on average after `grace` seconds; slower is an error, silence included.
         grace: Seconds before the least rate counts.
         connections: At the same time.
+        at_once: Files that a connection is asked for before the first of them is there.
     """
 
     deadline: float = 300.0
@@ -40,6 +47,7 @@ class Limits(NamedTuple):
     least_rate: int = 1024
     grace: float = 20.0
     connections: int = 8
+    at_once: int = 16
 
 
 class Origin(NamedTuple):
@@ -62,12 +70,10 @@ class Answer(NamedTuple):
     Attributes:
         status: The HTTP status.
         body: Decoded; empty unless the status is 200.
-        reusable: Whether the connection may be asked again.
     """
 
     status: int
     body: bytes
-    reusable: bool
 
 
 class Connection:
@@ -85,9 +91,8 @@ class Connection:
         self._proxy = proxy
         self._ca_file = ca_file
         self._socket: socket.socket | None = None
-        self._http = _client()
+        self._answers = _Answers()
         self._received = 0
-        self._ended = False
         self._start = 0.0
         self.unanswered = False
 
@@ -99,41 +104,43 @@ class Connection:
             self._socket = None
 
     @property
-    def stale(self) -> bool:
-        """Whether an idle connection was closed by the server, or holds bytes that nobody asked for."""
-        if self._socket is None:
-            return True
+    def usable(self) -> bool:
+        """Whether it may be asked again: everything was answered, nothing more came, and the server keeps it open."""
+        if self._socket is None or not self._answers.idle:
+            return False
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
+        return not poll.poll(0)
 
-    def get(self, path: str, *, max_bytes: int) -> Answer:
-        """Ask for a file.
+    def get(self, requests: Sequence[tuple[str, int]]) -> Iterator[Answer]:
+        """Ask for files, all at once, and hand out the answers in the same order.
+
+        Args:
+            requests: Pairs of path and the most bytes that its answer may have; the paths are fit for a request line.
+
+        Yields:
+            The answers; fewer than requests when the server ended the connection after one of them. Then the others
+            were not answered, and another connection may be asked.
 
         Raises:
-            TransportError: No complete answer within the limits; the connection is of no use any more.
+            TransportError: There is no proper answer to the next request within the limits; the connection is of no use
+                any more.
         """
-        self._start = time.monotonic()
-        self._received = 0
-        self._ended = False
-        self.unanswered = True
+        self._restart()
         try:
             if self._socket is None:
                 self._socket = self._connect()
-            target = path
-            if self._proxy is not None and not self._origin.tls:
-                target = f"http://{self._origin.authority}{path}"
-            self._ask("GET", target, self._origin.authority, ("accept", "*/*"), ("accept-encoding", "gzip"))
-            return self._answer(max_bytes)
+            prefix = f"http://{self._origin.authority}" if self._proxy is not None and not self._origin.tls else ""
+            self._answers.expect(most for _, most in requests)
+            self._send("".join(_ask("GET", prefix + path, self._origin.authority, _ACCEPT) for path, _ in requests))
+            for _ in requests:
+                answer = self._next()
+                yield answer
+                if not self._answers.open:
+                    return
+                self._restart()
         except TimeoutError:
             raise self._late() from None
-        except h11.RemoteProtocolError as error:
-            if self._ended:
-                raise TransportError("the server closed the connection half-way") from None
-            reason = (
-                "its head is too long" if error.error_status_hint == 431 else str(error).partition(": bytearray")[0]
-            )
-            raise TransportError(f"the answer is not proper HTTP/1.1: {ascii(reason[:100])[1:-1]}") from None
         except OSError as error:
             reason = (error.strerror or str(error) or type(error).__name__).lower()
             raise TransportError(reason, hint="is the address right, and is the server up?") from None
@@ -150,11 +157,12 @@ class Connection:
             if self._proxy is not None:
                 self._socket = opened
                 authority = f"{self._origin.host}:{self._origin.port}"
-                self._ask("CONNECT", authority, authority)
-                status = self._head().status_code
-                if status != 200 or self._http.trailing_data[0]:
+                self._answers.expect([_TUNNEL])
+                self._send(_ask("CONNECT", authority, authority))
+                status = self._next().status
+                if status != 200 or not self._answers.idle:
                     raise TransportError(f"the proxy answered {status}", status=None)
-                self._http = _client()  # what follows is between us and the origin
+                self._answers = _Answers()  # what follows is between us and the origin
             import ssl
 
             context = ssl.create_default_context(cafile=self._ca_file)
@@ -166,6 +174,12 @@ class Connection:
             raise
 
     # --- time ---
+
+    def _restart(self) -> None:
+        """The clock of the next answer starts."""
+        self._start = time.monotonic()
+        self._received = 0
+        self.unanswered = not self._answers.begun
 
     def _left(self) -> float:
         """Seconds until the deadline, or until the least rate would be missed with what has come so far."""
@@ -185,108 +199,203 @@ class Connection:
 
     # --- asking and answers ---
 
-    def _ask(self, method: str, target: str, host: str, *headers: tuple[str, str]) -> None:
-        request = h11.Request(
-            method=method, target=target, headers=[("host", host), ("user-agent", "carnet"), *headers]
-        )
+    def _send(self, requests: str) -> None:
         connected = self._connected()
         connected.settimeout(self._left())
-        connected.sendall((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
+        connected.sendall(requests.encode("ascii"))
 
-    def _next(self) -> h11.Event | type[h11.PAUSED]:
-        """What comes next in the answer; the only place where the socket is read."""
-        while (event := self._http.next_event()) is h11.NEED_DATA:
+    def _next(self) -> Answer:
+        """The next answer; the only place where the socket is read."""
+        while (answer := self._answers.take()) is None:
             connected = self._connected()
-            connected.settimeout(self._left())
-            data = connected.recv(65_536)
+            try:
+                connected.settimeout(self._left())
+                data = connected.recv(65_536)
+            except OSError:
+                if not self._answers.give_up():
+                    raise
+                continue
             self._received += len(data)
             if data:
                 self.unanswered = False
             elif self.unanswered:
                 raise TransportError("the server closed the connection")
-            self._ended = not data
-            self._http.receive_data(data)
-        return cast("h11.Event | type[h11.PAUSED]", event)
+            self._answers.feed(data)
+        return answer
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
             raise TransportError("the connection is closed")
         return self._socket
 
-    def _answer(self, max_bytes: int) -> Answer:
-        head = self._head()
-        headers = _single(head.headers)
-        if head.status_code != 200:
-            return Answer(head.status_code, b"", self._drain())
-        encoding = headers.get(b"content-encoding", b"identity").lower()
-        if encoding not in (b"identity", b"gzip", b"x-gzip"):
-            raise TransportError(f"the server sent the encoding {encoding[:40].decode('latin-1')!a}, unasked")
-        zipped = encoding != b"identity"
-        # Deflate can only grow by a few bytes in 16 kB, so the encoded body is bounded too.
-        most = max_bytes + (max_bytes >> 10) + 1024 if zipped else max_bytes
-        length = int(headers.get(b"content-length", b"0"))
-        if length > most:
-            raise TransportError(f"the answer has {length} bytes, and at most {most} were asked for")
-        body = self._body(most)
-        return Answer(200, _unzip(body, max_bytes) if zipped else body, self._reusable())
 
-    def _head(self) -> h11.Response:
-        for _ in range(_MAX_INTERIM):
-            event = self._next()
-            if isinstance(event, h11.Response):
-                return event
-            if not isinstance(event, h11.InformationalResponse):
-                raise TransportError("the server closed the connection half-way")
-        raise TransportError("the server sent interim answers without end")
+class _Answers:
+    """Puts answers together from what llhttp finds in the bytes of a connection; it calls the `on_` methods.
 
-    def _body(self, most: int) -> bytes:
-        body = bytearray()
-        while isinstance(event := self._next(), h11.Data):
-            body += event.data
-            if len(body) > most:
-                raise TransportError(f"the answer is longer than the {most} bytes that were asked for")
-        if not isinstance(event, h11.EndOfMessage):
-            raise TransportError("the server closed the connection half-way")
-        return bytes(body)
+    Attributes:
+        open: Whether the server keeps the connection for more.
+        begun: Whether a part of the next answer is there.
+    """
 
-    def _drain(self) -> bool:
-        """Read a refusal's short body away, so that the connection stays usable; else give it up."""
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._expected: deque[int] = deque()
+        self._done: deque[tuple[int, bytearray, int, bool]] = deque()
+        self._failure: TransportError | None = None
+        self._overhead = 0
+        self._interim = 0
+        self.open = True
+        self._next_message()
+
+    def _next_message(self) -> None:
+        self.begun = False
+        self._headers: dict[bytes, bytes] = {}
+        self._status = 0  # until the head is complete
+        self._body = bytearray()
+
+    def expect(self, most: Iterable[int]) -> None:
+        """Say how many bytes each of the next answers may have."""
+        self._expected.extend(most)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every answer was taken, nothing came that nobody asked for, and the connection stays open."""
+        return self.open and not (self._expected or self._done or self.begun or self._failure)
+
+    def take(self) -> Answer | None:
+        """The next answer, or None when more bytes are needed.
+
+        Raises:
+            TransportError: What came is not an answer.
+        """
+        if self._done:
+            status, body, most, zipped = self._done.popleft()
+            if status != 200:
+                return Answer(status, b"")
+            return Answer(status, _unzip(body, most) if zipped else bytes(body))
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    def feed(self, data: bytes) -> None:
+        """Read what was received; empty when the server closed the connection."""
+        if not data:
+            self._end()
+            return
+        self._overhead += len(data)
         try:
-            self._body(_DRAIN)
-        except (TransportError, OSError, h11.RemoteProtocolError):
-            return False
-        return self._reusable()
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(TransportError("the server switched to another protocol, unasked"))
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if not isinstance(cause, TransportError):
+                cause = TransportError(f"the answer is not proper HTTP/1.1: {ascii(str(error)[:100])[1:-1]}")
+            self._fail(cause)
+        if self._overhead > _MAX_HEAD:
+            self._fail(TransportError("the answer is not proper HTTP/1.1: its head is too long"))
 
-    def _reusable(self) -> bool:
-        """Whether the connection may be asked again; it is made ready for that."""
-        # Bytes after the answer are none that were asked for, and would pass for the next one.
-        if (
-            self._http.trailing_data[0]
-            or self._http.our_state is not h11.DONE
-            or self._http.their_state is not h11.DONE
-        ):
+    def give_up(self) -> bool:
+        """Nothing more will come; whether the answer is known all the same: a refusal, whatever its body is."""
+        self.open = False
+        if self._status in (0, 200):
             return False
-        self._http.start_next_cycle()
+        self._complete()
         return True
 
+    def _end(self) -> None:
+        # Without a length, the end of the connection is the end of the answer.
+        if self._status == 200 and not {b"content-length", b"transfer-encoding"} & self._headers.keys():
+            self._complete()
+        elif not self.give_up():
+            self._fail(TransportError("the server closed the connection half-way"))
+        self.open = False
 
-def _client() -> h11.Connection:
-    return h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+    def _fail(self, error: TransportError) -> None:
+        if not self.give_up() and self._failure is None:
+            self._failure = error
 
+    def _complete(self) -> None:
+        most = self._expected.popleft()
+        zipped = self._status == 200 and self._headers.get(b"content-encoding", b"identity").lower() != b"identity"
+        self._done.append((self._status, self._body, most, zipped))
+        self._interim = 0
+        self._next_message()
 
-def _single(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
+    # --- what llhttp calls; an error raised here ends the parsing ---
+
+    def on_message_begin(self) -> None:
+        # Bytes after the last answer are none that were asked for, and would pass for the next one.
+        if not self._expected:
+            raise TransportError("the server answered unasked")
+        self.begun = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._status:
+            return  # a trailer
+        name = name.lower()
         # Two lengths, or two codings, are how one answer is read as two.
-        if name in found and name in _ONCE:
-            raise TransportError(f"the answer has two headers {name.decode()}")
-        found[name] = value
-    if b"content-length" in found and b"transfer-encoding" in found:
-        raise TransportError("the answer's length is not clear")
-    return found
+        if name in self._headers and name in _ONCE:
+            raise TransportError(f"the answer has two headers {name.decode('ascii', 'replace')}")
+        self._headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        self._overhead = 0
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        self._status = status
+        most = self._expected[0]
+        if most == _TUNNEL:
+            self._complete()
+        elif status == 200:
+            self._check_head(most)
+
+    def _check_head(self, most: int) -> None:
+        coding = self._headers.get(b"transfer-encoding", b"chunked").lower()
+        if coding != b"chunked":
+            raise TransportError(f"the server sent the transfer-encoding {coding[:40].decode('latin-1')!a}, unasked")
+        encoding = self._headers.get(b"content-encoding", b"identity").lower()
+        if encoding not in (b"identity", b"gzip", b"x-gzip"):
+            raise TransportError(f"the server sent the encoding {encoding[:40].decode('latin-1')!a}, unasked")
+        most = _most_encoded(most, encoding)
+        length = int(self._headers.get(b"content-length", b"0"))  # llhttp has seen that it is one
+        if length > most:
+            raise TransportError(f"the answer has {length} bytes, and at most {most} were asked for")
+
+    def on_body(self, data: bytes) -> None:
+        self._overhead = 0
+        if not self._status:
+            raise TransportError("the server sent more than the tunnel that was asked for")
+        if self._status != 200:
+            most = _DRAIN
+        else:
+            most = _most_encoded(self._expected[0], self._headers.get(b"content-encoding", b"identity"))
+        if len(self._body) + len(data) > most:
+            raise TransportError(f"the answer is longer than the {most} bytes that were asked for")
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        if self._status == 0:
+            self._interim += 1
+            if self._interim > _MAX_INTERIM:
+                raise TransportError("the server sent interim answers without end")
+            self._next_message()
+            return
+        self.open = self.open and self._parser.should_keep_alive()
+        self._complete()
 
 
-def _unzip(data: bytes, max_bytes: int) -> bytes:
+def _ask(method: str, target: str, authority: str, headers: str = "") -> str:
+    return f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: carnet\r\n{headers}\r\n"
+
+
+def _most_encoded(most: int, encoding: bytes) -> int:
+    # Deflate can only grow by a few bytes in 16 kB, so the encoded body is bounded too.
+    return most if encoding.lower() == b"identity" else most + (most >> 10) + 1024
+
+
+def _unzip(data: bytearray, max_bytes: int) -> bytes:
     inflater = zlib.decompressobj(wbits=31)
     try:
         body = inflater.decompress(data, max_bytes + 1)
