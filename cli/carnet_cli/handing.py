@@ -128,7 +128,8 @@ def check_base(proposal: Proposal, root: Path) -> None:
     Raises:
         VerificationError: They were not signed by those whom the root appoints.
     """
-    from carnet.metadata import Root, parse_role
+    from carnet.metadata import Root
+    from carnet.rolefile import parse_role
 
     envelope = parse_role(read(root, "root file"), Root, max_bytes=MAX_FILE)
     envelope.signed.roles["root"].check(envelope, f"{root}", "5.3.4")

@@ -47,7 +47,8 @@ def add(
     """
     from carnet.durable import read_file
     from carnet.example_keys import refuse_example_keys
-    from carnet.metadata import Root, parse_role
+    from carnet.metadata import Root
+    from carnet.rolefile import parse_role
     from carnet_verifier.trust import TrustDirectory
     from carnet_verifier.workflow import MAX_ROOT
 

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
 from carnet.index import IndexFile, IndexLine
-from carnet.metadata import MetaFile, RoleKeys, Targets, Timestamp, parse_role
+from carnet.metadata import MetaFile, RoleKeys, Targets, Timestamp
 from carnet.names import CrateId, CrateName
 from carnet.paths import (
     CLAIMS,
@@ -38,6 +38,7 @@ from carnet.paths import (
     index_path,
     metadata_name,
 )
+from carnet.rolefile import parse_role
 from carnet_mirror.published import MAX_ROLE_FILE, Published
 from carnet_mirror.records import RawVersion, StoredFile
 from carnet_mirror.store import Store

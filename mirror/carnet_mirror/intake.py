@@ -25,9 +25,10 @@ from carnet.crate import read_crate
 from carnet.duties import LEVELS
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, RollbackDetected, VerificationError
 from carnet.index import IndexFile, IndexLine, compare_line
-from carnet.metadata import Targets, parse_role
+from carnet.metadata import Targets
 from carnet.names import CrateId
 from carnet.releases import Differences, Releases, SignedRelease
+from carnet.rolefile import parse_role
 from carnet.submission import Submission, roles_of
 from carnet_mirror.published import Published as View
 from carnet_mirror.records import StoredVersion

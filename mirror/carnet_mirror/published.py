@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from carnet.errors import StorageError
-from carnet.metadata import Envelope, RoleT, Root, Snapshot, Targets, Timestamp, parse_role
+from carnet.metadata import Envelope, RoleT, Root, Snapshot, Targets, Timestamp
 from carnet.names import CrateName
 from carnet.paths import (
     METADATA_PREFIX,
@@ -20,6 +20,7 @@ from carnet.paths import (
     metadata_name,
     owner_role,
 )
+from carnet.rolefile import parse_role
 from carnet_mirror.store import Store
 
 MAX_ROLE_FILE = 64_000_000

@@ -14,7 +14,8 @@ from datetime import datetime
 
 from carnet import paths, structure
 from carnet.errors import ExpiredMetadata, MetadataMismatch
-from carnet.metadata import Envelope, RoleKeys, Root, SuccinctRoles, Targets, parse_role
+from carnet.metadata import Envelope, RoleKeys, Root, SuccinctRoles, Targets
+from carnet.rolefile import parse_role
 from carnet_signer import roles
 from carnet_signer.current import (
     Current,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from carnet import durable, paths
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
-from carnet.metadata import Envelope, Root, Signed, Targets, parse_role
+from carnet.metadata import Envelope, Root, Signed, Targets
+from carnet.rolefile import parse_role
 from carnet_signer.ceremony import MAX_FILE, OFFLINE_ROLES, Ceremony
 
 _FILE = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9-]+)\.json\Z")

@@ -13,8 +13,9 @@ from typing import Protocol
 
 from carnet import paths
 from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
-from carnet.metadata import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp, parse_role
+from carnet.metadata import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
 from carnet.names import CrateName
+from carnet.rolefile import parse_role
 from carnet_signer import roles
 
 

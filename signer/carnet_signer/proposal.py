@@ -22,8 +22,9 @@ from carnet import durable, paths, strictjson
 from carnet.claim import ClaimFacts
 from carnet.errors import ConfigError, FormatError, SigningError, ThresholdNotMet
 from carnet.keys import PublicKey, Signature, signers
-from carnet.metadata import Envelope, RoleKeys, Root, Targets, parse_role
+from carnet.metadata import Envelope, RoleKeys, Root, Targets
 from carnet.names import CrateName
+from carnet.rolefile import parse_role
 from carnet.strictjson import Json, JsonObject
 from carnet.submission import Submission, crate_of_stem, roles_of
 from carnet_signer import roles

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from carnet import paths, strictjson
 from carnet.keys import PublicKey, Signature
-from carnet.metadata import MetaFile, RoleKeys, RoleT, parse_role
+from carnet.metadata import MetaFile, RoleKeys, RoleT
+from carnet.rolefile import parse_role
 from carnet.strictjson import JsonObject
 
 SPEC_VERSION = "1.0.31"

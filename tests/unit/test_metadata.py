@@ -17,7 +17,8 @@ from tuf.api.metadata import SuccinctRoles as StockSuccinctRoles
 from carnet import strictjson
 from carnet.errors import FormatError, ThresholdNotMet
 from carnet.keys import Profile, PublicKey
-from carnet.metadata import RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp, parse_role
+from carnet.metadata import RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
+from carnet.rolefile import parse_role
 
 TYPES: dict[str, type[Signed]] = {
     "root": Root,

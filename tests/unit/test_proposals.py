@@ -20,8 +20,9 @@ from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, T
 from carnet.example_keys import EXAMPLE_MATERIAL
 from carnet.index import IndexLine
 from carnet.keys import PublicKey
-from carnet.metadata import Root, parse_role
+from carnet.metadata import Root
 from carnet.names import CrateId, CrateName
+from carnet.rolefile import parse_role
 from carnet.submission import roles_of
 from carnet_signer import claims, review, roles
 from carnet_signer.proposal import Proposal, draft, load, save, save_signatures

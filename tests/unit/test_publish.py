@@ -15,7 +15,8 @@ from tests.support.publication import MemoryPublication
 
 from carnet import paths
 from carnet.errors import ExpiredMetadata, MetadataError, MetadataMismatch, SigningError, ThresholdNotMet
-from carnet.metadata import Snapshot, Targets, Timestamp, parse_role
+from carnet.metadata import Snapshot, Targets, Timestamp
+from carnet.rolefile import parse_role
 from carnet_signer import roles
 from carnet_signer.current import read_current
 from carnet_signer.publish import Change, expiries, publish, refresh_due

@@ -13,7 +13,8 @@ from tuf.api.serialization.json import CanonicalJSONSerializer
 
 from carnet import strictjson
 from carnet.keys import PublicKey
-from carnet.metadata import RoleKeys, Root, parse_role
+from carnet.metadata import RoleKeys, Root
+from carnet.rolefile import parse_role
 from carnet_signer import roles
 from carnet_signer.publish import Change, publish
 

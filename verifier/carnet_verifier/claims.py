@@ -13,8 +13,9 @@ from typing import Protocol
 
 from carnet.claim import ClaimFacts, SeenOwners
 from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet, TransportError
-from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets, parse_role
+from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets
 from carnet.names import CrateName
+from carnet.rolefile import parse_role
 from carnet.structure import check_structure
 from carnet.value import value
 from carnet_verifier.workflow import MAX_TARGETS

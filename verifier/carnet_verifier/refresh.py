@@ -28,8 +28,9 @@ from carnet.errors import (
     TransportError,
 )
 from carnet.keys import Profile
-from carnet.metadata import Delegations, MetaFile, RoleKeys, Targets, parse_role
+from carnet.metadata import Delegations, MetaFile, RoleKeys, Targets
 from carnet.names import CrateName
+from carnet.rolefile import parse_role
 from carnet_verifier.claims import absent
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.repository import TrustedRepository

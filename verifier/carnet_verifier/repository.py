@@ -1,36 +1,28 @@
-"""One consistent, verified view of a repository: looking up targets, downloading them, and reading claims.
-
-A look-up is a pure walk over roles that are already there. When it needs one that is not, it says which; all roles that
-any of the look-ups of one call need are then read or fetched at the same time, and the walks start over. So the rules
-do not know about fetching, and 500 look-ups cost a handful of round trips.
-"""
+"""One consistent, verified view of a repository: looking up targets, downloading them, and reading claims."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from carnet import paths
 from carnet.claim import SeenOwners
 from carnet.errors import (
-    CarnetError,
     FormatError,
     MetadataError,
     MetadataMismatch,
     NotFound,
-    ThresholdNotMet,
     TransportError,
 )
 from carnet.keys import Profile
 from carnet.metadata import Envelope, MetaFile, Targets
 from carnet.names import CrateName
 from carnet.strictjson import JsonObject
-from carnet.structure import check_structure
 from carnet_verifier.claims import Claim, Handover, OwnerMemory, absent, follow, read_facts
 from carnet_verifier.fetch import Fetcher
+from carnet_verifier.roletree import RoleTree
 from carnet_verifier.trust import MemoryStore, MetadataStore
 from carnet_verifier.workflow import MAX_TARGETS, TrustedRoles, check_target
 
@@ -41,9 +33,6 @@ MAX_DELEGATIONS = 32
 
 MAX_TARGET = 128 * 1024 * 1024
 """Bytes of one target in carnet's own repositories: a tarball may have as many, everything else has less."""
-
-_Key = TypeVar("_Key")
-_Found = TypeVar("_Found")
 
 
 class TrustedTarget(NamedTuple):
@@ -78,12 +67,6 @@ class TrustedTarget(NamedTuple):
         return digest
 
 
-class _Missing(Exception):  # noqa: N818  -- not an error: a walk saying what it needs to go on
-    def __init__(self, roles: Iterable[str]) -> None:
-        super().__init__()
-        self.roles = tuple(roles)
-
-
 class TrustedRepository:
     """A verified view: root, timestamp, snapshot and targets are checked; the rest is checked when it is looked at.
 
@@ -100,19 +83,10 @@ class TrustedRepository:
         self, trusted: TrustedRoles, store: MetadataStore, fetcher: Fetcher, memory: OwnerMemory | None = None
     ) -> None:
         self._trusted = trusted
-        self._store = store
+        self._tree = RoleTree(trusted, store, fetcher)
         self._fetcher = fetcher
         self._memory = memory
-        # Length, hash, version, expiry and structure are checked before a role comes in here; whether the right keys
-        # signed it depends on who delegates to it, and is checked for each delegator.
-        self._roles: dict[str, Envelope[Targets]] = {}
-        self._signed: set[tuple[str | None, str]] = set()
-        self._files: dict[bytes, tuple[MetaFile, Envelope[Targets]]] = {}
-        self._stored: set[str] = set()
-        self._looked_for: set[str] = set()
-        self._failed: dict[str, CarnetError] = {}
         self._laid_on_top: dict[str, bytes] = {}
-        self._lock = threading.RLock()
 
     @property
     def expires(self) -> datetime:
@@ -162,11 +136,11 @@ class TrustedRepository:
         def walk() -> Envelope[Targets]:
             delegator: str | None = None
             for step in chain:
-                self._role(step, delegator, chain)
+                self._tree.role(step, delegator, chain)
                 delegator = step
-            return self._roles[role]
+            return self._tree.file(role)
 
-        return self._run({role: walk})[role]
+        return self._tree.run({role: walk})[role]
 
     # --- targets ---
 
@@ -190,7 +164,7 @@ class TrustedRepository:
             MetadataError: As `find_target`.
             TransportError: As `find_target`.
         """
-        return self._run({path: self._search_for(path) for path in paths})
+        return self._tree.run({path: self._search_for(path) for path in paths})
 
     def _search_for(self, path: str) -> Callable[[], TrustedTarget | None]:
         self._check_path(path)
@@ -214,7 +188,7 @@ class TrustedRepository:
                 raise MetadataError(
                     f"the search for {path[:120]!a} has visited {MAX_DELEGATIONS} delegated roles: nothing was decided"
                 )
-            signed = self._role(name, delegator)
+            signed = self._tree.role(name, delegator)
             visited.add(name)
             found = signed.targets.get(path)
             if found is not None:
@@ -299,7 +273,7 @@ class TrustedRepository:
         """
         if self._trusted.profile is not Profile.PRODUCT:
             raise MetadataMismatch("claims are read in carnet's own repositories only")
-        found = self._run({name: self._claim_of(name) for name in names})
+        found = self._tree.run({name: self._claim_of(name) for name in names})
         claimed = {name: claim for name, claim in found.items() if claim is not None}
         if claimed and self._memory is not None:
             seen = self._memory.owners(claimed)
@@ -318,17 +292,17 @@ class TrustedRepository:
     def _read_claim(self, name: CrateName) -> Claim | None:
         shard_role, owner_role = paths.claims_shard_role(name.shard), paths.owner_role(name)
         chain = _chain(paths.crate_role(name))
-        self._role(paths.TARGETS, None, chain)
-        claims = self._role(paths.CLAIMS, paths.TARGETS, chain)
+        self._tree.role(paths.TARGETS, None, chain)
+        claims = self._tree.role(paths.CLAIMS, paths.TARGETS, chain)
         if claims.delegations is None or shard_role not in claims.delegations.roles:
             raise MetadataMismatch(f"claims does not delegate to {shard_role}: who owns {name} cannot be told")
-        shard = self._role(shard_role, paths.CLAIMS, chain)
+        shard = self._tree.role(shard_role, paths.CLAIMS, chain)
         entry = shard.delegations.roles.get(owner_role) if shard.delegations is not None else None
         if entry is None:
             return None
-        owner = self._role(owner_role, shard_role, chain)
+        owner = self._tree.role(owner_role, shard_role, chain)
         facts = read_facts(owner_role, owner, entry)
-        crate = self._role(paths.crate_role(name), owner_role, chain)
+        crate = self._tree.role(paths.crate_role(name), owner_role, chain)
         release = owner.delegations.roles.get(paths.crate_role(name)) if owner.delegations is not None else None
         if release is None:
             raise MetadataMismatch(f"{owner_role} does not delegate to its crate role")
@@ -339,13 +313,13 @@ class TrustedRepository:
 
         def earlier(version: int) -> bytes | None:
             try:
-                return self._fetcher.get(self._metadata_url(role, version), max_bytes=MAX_TARGETS)
+                return self._fetcher.get(self._tree.url(role, version), max_bytes=MAX_TARGETS)
             except TransportError as error:
                 if absent(error):
                     return None
                 raise
 
-        handover = follow(role, before, self._roles[role], claim.owner_delegation.signers, earlier)
+        handover = follow(role, before, self._tree.file(role), claim.owner_delegation.signers, earlier)
         return replace(claim, handover=handover, previous=before)
 
     def laid_on_top(
@@ -362,132 +336,12 @@ class TrustedRepository:
             FormatError: A role does not parse.
         """
         store = MemoryStore()
-        with self._lock:
-            store.cache({name: envelope.raw for name, envelope in self._roles.items()})
+        store.cache(self._tree.files())
         proposed = TrustedRepository(self._trusted.with_meta(meta), store, self._fetcher, memory)
         proposed._laid_on_top.update(targets)
         for name, data in roles.items():
-            proposed._accept(name, data, meta[name])
+            proposed._tree.accept(name, data, meta[name])
         return proposed
-
-    # --- reading roles ---
-
-    def _run(self, look_ups: Mapping[_Key, Callable[[], _Found]]) -> dict[_Key, _Found]:
-        """Do all look-ups, supplying together what any of them needs, until none needs more."""
-        with self._lock:
-            self._failed.clear()
-            found: dict[_Key, _Found] = {}
-            while True:
-                missing: dict[str, None] = {}
-                for key, look_up in look_ups.items():
-                    if key not in found:
-                        try:
-                            found[key] = look_up()
-                        except _Missing as needs:
-                            missing.update(dict.fromkeys(needs.roles))
-                if not missing:
-                    self._store.flush()
-                    return {key: found[key] for key in look_ups}
-                self._supply(list(missing))
-
-    def _role(self, name: str, delegator: str | None, hints: Sequence[str] = ()) -> Targets:
-        """A role, verified by what its delegator says.
-
-        Args:
-            name: The role.
-            delegator: The verified role that delegates to it; None for the top-level targets.
-            hints: Roles that will probably be needed next, worth fetching at the same time.
-        """
-        envelope = self._roles.get(name) or self._from_store(name)
-        if envelope is None:
-            if name in self._failed:
-                raise self._failed[name]
-            listed = self._trusted.snapshot.signed.meta
-            raise _Missing([name, *(hint for hint in hints if hint in listed and hint not in self._roles)])
-        if (delegator, name) not in self._signed:
-            try:
-                self._trusted.check_targets(
-                    name, envelope, None if delegator is None else self._roles[delegator].signed
-                )
-            except ThresholdNotMet:
-                if name not in self._stored:
-                    raise
-                # What lies on disk was signed by keys that have been replaced since: fetch it.
-                self._forget(name)
-                raise _Missing([name]) from None
-            if name not in self._stored:
-                self._store.cache({name: envelope.raw})
-                self._stored.add(name)
-            self._signed.add((delegator, name))
-        return envelope.signed
-
-    def _supply(self, names: Sequence[str]) -> None:
-        """Read or fetch roles; what is wrong with one is raised when a look-up comes to it, which may be never."""
-        to_fetch: dict[object, list[str]] = {}
-        for name in names:
-            if self._from_store(name) is not None:
-                continue
-            # Roles that the snapshot gives the same digest are the same file (most shards of claims are empty, and
-            # signed together): it is fetched once.
-            meta = self._trusted.meta(name)
-            to_fetch.setdefault((meta.version, *meta.hashes.items()) if meta.hashes else name, []).append(name)
-        groups = list(to_fetch.values())
-        answers = self._fetcher.get_many([(self._role_url(group[0]), self._most(group[0])) for group in groups])
-        for group, answer in zip(groups, answers, strict=True):
-            for name in group:
-                if isinstance(answer, TransportError):
-                    self._failed[name] = answer
-                    continue
-                try:
-                    self._accept(name, answer, self._trusted.meta(name))
-                except (FormatError, MetadataError) as error:
-                    self._failed[name] = error
-
-    def _from_store(self, name: str) -> Envelope[Targets] | None:
-        """A role as an earlier run kept it, if the snapshot still names it. Each is looked for once."""
-        meta = self._trusted.meta(name)
-        if name in self._looked_for:
-            return None
-        self._looked_for.add(name)
-        stored = self._store.read(name)
-        if stored is None:
-            return None
-        try:
-            envelope = self._accept(name, stored, meta)
-        except (FormatError, MetadataError):
-            return None  # an older version, or damaged: it is only a cache
-        self._stored.add(name)
-        return envelope
-
-    def _accept(self, name: str, data: bytes, meta: MetaFile) -> Envelope[Targets]:
-        known = self._files.get(data)
-        if known is not None and known[0] == meta:
-            envelope = known[1]
-        else:
-            envelope = self._trusted.read_targets(name, data, meta)
-            self._files[data] = (meta, envelope)
-        if self._trusted.profile is Profile.PRODUCT:
-            check_structure(name, envelope.signed)
-        self._forget(name)
-        self._roles[name] = envelope
-        return envelope
-
-    def _forget(self, name: str) -> None:
-        """Another file is to take a role's place: what delegators were satisfied with does not go for that one."""
-        if self._roles.pop(name, None) is not None:
-            self._stored.discard(name)
-            self._signed = {pair for pair in self._signed if pair[1] != name}
-
-    def _most(self, name: str) -> int:
-        length = self._trusted.meta(name).length
-        return MAX_TARGETS if length is None else min(length, MAX_TARGETS)
-
-    def _role_url(self, name: str) -> str:
-        return self._metadata_url(name, self._trusted.meta(name).version)
-
-    def _metadata_url(self, name: str, version: int) -> str:
-        consistent = self._trusted.root.signed.consistent_snapshot
-        return paths.METADATA_PREFIX + paths.metadata_name(name, version if consistent else None)
 
 
 def _chain(role: str) -> list[str]:

@@ -34,18 +34,8 @@ from carnet.errors import (
     ThresholdNotMet,
 )
 from carnet.keys import Profile
-from carnet.metadata import (
-    Envelope,
-    MetaFile,
-    RoleKeys,
-    RoleT,
-    Root,
-    Signed,
-    Snapshot,
-    Targets,
-    Timestamp,
-    parse_role,
-)
+from carnet.metadata import Envelope, MetaFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
+from carnet.rolefile import parse_role
 
 MAX_ROOT = 512_000
 MAX_TIMESTAMP = 16_384

@@ -1,0 +1,352 @@
+"""TUF metadata files: from received bytes to the values of `carnet.metadata`, and to the bytes that were signed.
+
+`parse_role` is the only way. It decides nothing about trust. The product profile refuses what carnet's own repositories
+never hold; the general one reads any repository that follows the specification.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from carnet import paths, strictjson
+from carnet.errors import FormatError
+from carnet.keys import Profile, PublicKey, Signature
+from carnet.metadata import (
+    DelegatedRole,
+    Delegations,
+    Envelope,
+    MetaFile,
+    RoleKeys,
+    RoleT,
+    Root,
+    Signed,
+    Snapshot,
+    SuccinctRoles,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
+from carnet.strictjson import JsonObject
+
+MAX_SIGNATURES = 1024
+MAX_VERSION = 2**63 - 1
+MAX_BIT_LENGTH = 32
+"""Of succinct roles; TAP 15 allows no more."""
+
+_EXPIRES = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
+_SPEC_VERSION = re.compile(r"1\.[0-9]{1,9}(\.[0-9]{1,9})?\Z")
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
+_SIGNATURE = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
+_PATH_HASH_PREFIX = re.compile(r"[0-9a-f]{1,64}\Z")
+_ROLE_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9_]+)*\Z")
+_TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
+
+
+def parse_role(
+    data: bytes,
+    role_type: type[RoleT],
+    *,
+    profile: Profile = Profile.PRODUCT,
+    max_bytes: int,
+    what: str = "",
+) -> Envelope[RoleT]:
+    """Read a metadata file; nothing about it is trusted yet.
+
+    Args:
+        data: The file as received.
+        role_type: `Root`, `Timestamp`, `Snapshot` or `Targets`; a file of another type is refused.
+        profile: Which keys and names are accepted.
+        max_bytes: Refused above this size, before parsing.
+        what: What to call it in messages; the type's name when empty.
+
+    Raises:
+        FormatError: Anything that is not well-formed metadata of that type.
+    """
+    what = what or role_type.TYPE
+    parsed, is_canonical = strictjson.parse_and_compare(data, what, max_bytes=max_bytes)
+    try:
+        document = _object(parsed, "the file")
+        signed = _object(document.get("signed"), "signed")
+        # Canonical JSON of the parse is the signed message by definition; the strict parser has made sure that the
+        # file has one reading only.
+        if is_canonical and len(document) == 2 and "signatures" in document:
+            # Then the file is `{"signatures":...,"signed":...}`, and the message stands in it.
+            before = len(b'{"signatures":,"signed":') + len(strictjson.canonical(document["signatures"], what))
+            message = data[before:-1]
+        else:
+            message = strictjson.canonical(signed, what)
+        signatures = _signatures(document.get("signatures"))
+        role = cast(RoleT, _read(role_type, signed, profile))
+    except FormatError as error:
+        raise FormatError(f"{what}: {error}", hint=error.hint) from None
+    return Envelope(data, message, signatures, role)
+
+
+def check_role_name(name: str, profile: Profile) -> str:
+    """Refuse a name that cannot be a delegated role's.
+
+    Names become parts of file names and URLs. The general profile takes any text, because `carnet.paths` quotes it;
+    the product's own names need no quoting and cannot lead anywhere.
+
+    Raises:
+        FormatError: Empty, too long, one of the four top-level names, or (product) not of the form of our names.
+    """
+    if not 0 < len(name) <= 200 or len(paths.role_file(name)) > 240:
+        raise FormatError("a role name must have 1 to 200 characters")
+    if name in _TOP_LEVEL:
+        raise FormatError(f"a delegated role is called {name}, which is a top-level role")
+    if profile is Profile.PRODUCT and _ROLE_NAME.match(name) is None:
+        raise FormatError(f"role name {name[:80]!a} is not one of carnet's")
+    return name
+
+
+# --- reading the parts ---
+
+
+def _read(role_type: type[Signed], signed: JsonObject, profile: Profile) -> Signed:
+    kind = signed.get("_type")
+    if kind != role_type.TYPE:
+        raise FormatError(f"is of type {str(kind)[:40]!a}, not {role_type.TYPE}")
+    reader, known = _READERS[role_type]
+    extra: JsonObject = {name: value for name, value in signed.items() if name not in known}
+    spec_version = _string(signed.get("spec_version"), "spec_version")
+    if _SPEC_VERSION.match(spec_version) is None:
+        raise FormatError(f"spec_version {spec_version[:20]!a} is not 1.x")
+    common = (_version(signed.get("version")), _expires(signed.get("expires")), spec_version, extra)
+    return reader(common, signed, profile)  # type: ignore[no-any-return]
+
+
+_KnownKeys = dict[tuple[tuple[str, ...], int], RoleKeys]
+_Common = tuple[int, datetime, str, JsonObject]
+
+
+def _read_root(common: _Common, signed: JsonObject, profile: Profile) -> Root:
+    keys = _keys(signed.get("keys"), profile)
+    listed = _object(signed.get("roles"), "roles")
+    if profile is Profile.PRODUCT and set(listed) != set(_TOP_LEVEL):
+        raise FormatError("must name exactly the roles root, timestamp, snapshot and targets")
+    missing = [name for name in _TOP_LEVEL if name not in listed]
+    if missing:
+        raise FormatError(f"names no keys for {missing[0]}")
+    roles = {name: _role_keys(_object(listed[name], name), keys, profile) for name in _TOP_LEVEL}
+    consistent = signed.get("consistent_snapshot", False)
+    if not isinstance(consistent, bool):
+        raise FormatError("consistent_snapshot is not true or false")
+    if profile is Profile.PRODUCT and not consistent:
+        raise FormatError("consistent_snapshot must be true")
+    return Root(*common, roles=roles, consistent_snapshot=consistent)
+
+
+def _read_timestamp(common: _Common, signed: JsonObject, profile: Profile) -> Timestamp:
+    meta = _object(signed.get("meta"), "meta")
+    if profile is Profile.PRODUCT and len(meta) != 1:
+        raise FormatError("meta must list snapshot.json and nothing else")
+    return Timestamp(*common, snapshot=_meta_file(meta.get("snapshot.json"), "snapshot.json"))
+
+
+def _read_snapshot(common: _Common, signed: JsonObject, profile: Profile) -> Snapshot:
+    listed = _object(signed.get("meta"), "meta")
+    meta: dict[str, MetaFile] = {}
+    # Most entries of a large snapshot are bins with a version only: equal ones share one value.
+    bare: dict[int, MetaFile] = {}
+    for name, entry in listed.items():
+        role = name[:-5]
+        if name[-5:] != ".json" or not role:
+            raise FormatError(f"meta lists {name[:80]!a}, which is not a metadata file")
+        version = entry.get("version") if type(entry) is dict and len(entry) == 1 else None
+        if type(version) is int:
+            meta[role] = bare.get(version) or bare.setdefault(version, _meta_file(entry, name))
+        else:
+            meta[role] = _meta_file(entry, name)
+    return Snapshot(*common, meta=meta)
+
+
+def _read_targets(common: _Common, signed: JsonObject, profile: Profile) -> Targets:
+    listed = _object(signed.get("targets"), "targets")
+    if profile is Profile.PRODUCT:
+        for path in listed:
+            paths.check_target_path(path)
+    targets = {path: _target_file(entry, path, profile) for path, entry in listed.items()}
+    delegations = _delegations(signed["delegations"], profile) if "delegations" in signed else None
+    return Targets(*common, targets=targets, delegations=delegations)
+
+
+_COMMON_FIELDS = frozenset(("_type", "version", "expires", "spec_version"))
+_READERS: dict[type[Signed], tuple[Any, frozenset[str]]] = {
+    Root: (_read_root, _COMMON_FIELDS | {"keys", "roles", "consistent_snapshot"}),
+    Timestamp: (_read_timestamp, _COMMON_FIELDS | {"meta"}),
+    Snapshot: (_read_snapshot, _COMMON_FIELDS | {"meta"}),
+    Targets: (_read_targets, _COMMON_FIELDS | {"targets", "delegations"}),
+}
+
+
+def _delegations(value: Any, profile: Profile) -> Delegations:
+    delegations = _object(value, "delegations")
+    keys = _keys(delegations.get("keys"), profile)
+    roles, succinct = delegations.get("roles"), delegations.get("succinct_roles")
+    if ("roles" in delegations) == ("succinct_roles" in delegations):
+        raise FormatError("delegations need either roles or succinct_roles")
+    if "succinct_roles" in delegations:
+        return Delegations({}, _succinct(_object(succinct, "succinct_roles"), keys, profile))
+    found: dict[str, DelegatedRole] = {}
+    known: _KnownKeys = {}
+    for entry in _list(roles, "delegations.roles"):
+        role = _delegated_role(_object(entry, "a delegation"), keys, profile, known)
+        if role.name in found:
+            raise FormatError(f"delegates to {role.name[:80]!a} twice")
+        found[role.name] = role
+    return Delegations(found)
+
+
+def _delegated_role(
+    entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile, known: _KnownKeys
+) -> DelegatedRole:
+    name = check_role_name(_string(entry.get("name"), "a delegation's name"), profile)
+    terminating = entry.get("terminating")
+    if not isinstance(terminating, bool):
+        raise FormatError(f"delegation to {name[:80]!a}: terminating is not true or false")
+    patterns, prefixes = entry.get("paths"), entry.get("path_hash_prefixes")
+    if ("paths" in entry) == ("path_hash_prefixes" in entry):
+        raise FormatError(f"delegation to {name[:80]!a} needs either paths or path_hash_prefixes")
+    if profile is Profile.PRODUCT and "paths" not in entry:
+        raise FormatError(f"delegation to {name[:80]!a} is by path_hash_prefixes, which carnet does not use")
+    signers = _role_keys(entry, keys, profile, known)
+    if "paths" in entry:
+        return DelegatedRole(name, signers, terminating, _strings(patterns, "paths"))
+    listed = _strings(prefixes, "path_hash_prefixes")
+    if any(_PATH_HASH_PREFIX.match(prefix) is None for prefix in listed):
+        raise FormatError(f"delegation to {name[:80]!a} has a path hash prefix that is not hex")
+    return DelegatedRole(name, signers, terminating, None, listed)
+
+
+def _succinct(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile) -> SuccinctRoles:
+    bit_length = entry.get("bit_length")
+    if type(bit_length) is not int or not 1 <= bit_length <= MAX_BIT_LENGTH:
+        raise FormatError(f"succinct_roles need a bit_length from 1 to {MAX_BIT_LENGTH}")
+    prefix = check_role_name(_string(entry.get("name_prefix"), "name_prefix"), profile)
+    return SuccinctRoles(_role_keys(entry, keys, profile), bit_length, prefix)
+
+
+def _keys(value: Any, profile: Profile) -> dict[str, PublicKey]:
+    listed = _object(value, "keys")
+    return {keyid: PublicKey.from_object(entry, keyid=keyid, profile=profile) for keyid, entry in listed.items()}
+
+
+def _role_keys(
+    entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile, known: _KnownKeys | None = None
+) -> RoleKeys:
+    """The keys of a role; delegations to the same people share one value, when `known` is kept between calls."""
+    keyids, threshold = _strings(entry.get("keyids"), "keyids"), entry.get("threshold")
+    if type(threshold) is not int:
+        raise FormatError("a threshold is not an integer")
+    if known is not None and (keyids, threshold) in known:
+        return known[keyids, threshold]
+    if len(set(keyids)) != len(keyids):
+        raise FormatError("a role lists a key id twice")
+    role = RoleKeys(tuple(keys[keyid] for keyid in keyids if keyid in keys), threshold)
+    if profile is Profile.PRODUCT:
+        if len(role.keys) != len(keyids):
+            raise FormatError("a role lists a key id that has no key")
+        if len({key.material for key in role.keys}) != len(keyids):
+            raise FormatError("a role lists one key under two ids")
+        if threshold > len(keyids):
+            raise FormatError(f"a threshold of {threshold} cannot be met by {len(keyids)} keys")
+    if known is not None:
+        known[keyids, threshold] = role
+    return role
+
+
+def _signatures(value: Any) -> tuple[Signature, ...]:
+    listed = _list(value, "signatures")
+    if len(listed) > MAX_SIGNATURES:
+        raise FormatError(f"has more than {MAX_SIGNATURES} signatures")
+    found: dict[str, Signature] = {}
+    for entry in listed:
+        match entry:
+            case {"keyid": str(keyid), "sig": str(sig)}:
+                pass
+            case _:
+                raise FormatError("a signature needs keyid and sig, both strings")
+        if keyid in found:
+            raise FormatError(f"has two signatures for key id {keyid[:64]!a} (TUF 4.2)")
+        # What is no hex is no signature; it counts for nothing, like an empty one, and spoils nothing either.
+        found[keyid] = Signature(keyid, bytes.fromhex(sig) if _SIGNATURE.match(sig) else b"")
+    return tuple(found.values())
+
+
+def _meta_file(value: Any, name: str) -> MetaFile:
+    if not isinstance(value, dict):
+        raise FormatError(f"meta for {name[:80]!a} is not an object")
+    length = value.get("length")
+    if (length is None and "length" in value) or (length is not None and (type(length) is not int or length < 0)):
+        raise FormatError(f"meta for {name[:80]!a}: length is not a size")
+    version = _version(value.get("version"))
+    return MetaFile(version, length, _hashes(value["hashes"], name)) if "hashes" in value else MetaFile(version, length)
+
+
+def _target_file(value: Any, path: str, profile: Profile) -> TargetFile:
+    if not isinstance(value, dict):
+        raise FormatError(f"target {path[:80]!a} is not an object")
+    length = value.get("length")
+    if type(length) is not int or length < 0:
+        raise FormatError(f"target {path[:80]!a}: length is not a size")
+    hashes = _hashes(value.get("hashes"), path)
+    if profile is Profile.PRODUCT and _SHA256.match(hashes.get("sha256", "")) is None:
+        raise FormatError(f"target {path[:80]!a} has no sha256 of 64 lower-case hex digits")
+    return TargetFile(length, hashes, _object(value["custom"], "custom") if "custom" in value else {})
+
+
+def _hashes(value: Any, name: str) -> dict[str, str]:
+    if type(value) is dict and len(value) == 1:
+        digest = value.get("sha256")
+        if type(digest) is str and _SHA256.match(digest) is not None:
+            return value  # nearly all of them
+    if not isinstance(value, dict) or not value or not all(type(digest) is str for digest in value.values()):
+        raise FormatError(f"hashes of {name[:80]!a} are not an object of strings")
+    if any(not 0 < len(digest) <= 256 or _HEX.match(digest) is None for digest in value.values()):
+        raise FormatError(f"a hash of {name[:80]!a} is not lower-case hex")
+    return value
+
+
+def _version(value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_VERSION:
+        raise FormatError("version is not an integer of 1 or more")
+    return value
+
+
+def _expires(value: Any) -> datetime:
+    text = _string(value, "expires")
+    if _EXPIRES.match(text) is not None:
+        try:
+            return datetime.fromisoformat(text[:-1]).replace(tzinfo=UTC)
+        except ValueError:
+            pass  # a 13th month, a 61st second
+    raise FormatError(f"expires {text[:40]!a} is not a time like 2030-01-01T00:00:00Z")
+
+
+def _object(value: Any, name: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise FormatError(f"{name} is not an object")
+    return value
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise FormatError(f"{name} is not a list")
+    return value
+
+
+def _string(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise FormatError(f"{name} is not a string")
+    return value
+
+
+def _strings(value: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise FormatError(f"{name} is not a list of strings")
+    return tuple(value)
