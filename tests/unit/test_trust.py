@@ -112,6 +112,20 @@ def test_index_files_are_kept_by_digest_and_a_torn_pack_is_none(trust: TrustDire
     assert TrustDirectory.open(trust.path).index_files.get("aa") is None
 
 
+def test_what_killed_writes_left_behind_is_removed_once_it_is_old(trust: TrustDirectory) -> None:
+    old, new, other = (
+        trust.path / "index.pack-0123456789abcdef",
+        trust.path / "metadata" / "delegated.pack-0123456789abcdef",
+        trust.path / "index.pack-mine",
+    )
+    for place in (old, new, other):
+        place.write_bytes(b"half")
+    for place in (old, other):
+        os.utime(place, (0, 0))
+    trust.remember_refresh(NOW)
+    assert [place.exists() for place in (old, new, other)] == [False, True, True]
+
+
 # --- crashes (trap 7) ---
 
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +29,7 @@ _MAX_PACK = 256_000_000
 _MAX_PROOFS = 100_000
 _MAX_FILES = 64_000_000
 """Bytes of files in a pack; far more than a lock needs."""
+_LEFTOVER = re.compile(r"\.pack-[0-9a-f]{16}\Z")
 _DURABLE = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT)
 
 
@@ -114,7 +117,7 @@ def _write(place: str, proofs: set[bytes], files: dict[str, bytes]) -> None:
     parts = [_HEAD, b"%d\n" % len(proofs), *proofs]
     for data, names in together.items():
         parts += [f"{len(data)} {' '.join(names)}\n".encode(), data, b"\n"]
-    _replace(place, b"".join(parts))
+    replace_file(place, b"".join(parts))
 
 
 def _unpack(data: bytes) -> tuple[set[bytes], dict[str, bytes]]:
@@ -140,7 +143,12 @@ def _unpack(data: bytes) -> tuple[set[bytes], dict[str, bytes]]:
     return proofs, roles
 
 
-def _replace(place: str, data: bytes) -> None:
+def replace_file(place: str, data: bytes) -> None:
+    """Replace a file's content atomically, without waiting for the disk.
+
+    Raises:
+        StorageError: The disk failed or is full; the file is as it was.
+    """
     temporary = f"{place}-{os.urandom(8).hex()}"
     try:
         with open(temporary, "wb") as file:  # noqa: PTH123
@@ -150,3 +158,12 @@ def _replace(place: str, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)  # noqa: PTH108
         raise StorageError(f"{place}: {(error.strerror or 'cannot be written').lower()}") from error
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove what writes that were killed left behind; one that is still going on is younger than an hour."""
+    oldest = time.time() - 3600
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _LEFTOVER.search(entry.name) is not None and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                os.unlink(entry.path)  # noqa: PTH108

@@ -31,6 +31,7 @@ from carnet.keys import Profile
 from carnet.metadata import Delegations, MetaFile, RoleKeys, Targets
 from carnet.names import CrateName
 from carnet.rolefile import parse_role
+from carnet_verifier.answers import Answers
 from carnet_verifier.claims import absent
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.repository import TrustedRepository
@@ -63,7 +64,8 @@ def refresh(trust: TrustDirectory, fetcher: Fetcher, *, now: datetime) -> Truste
         _check_clock(trust.last_refresh(), now)
         root = trust.root
         trusted = update(root, trust.metadata, fetcher, now=now)
-        repository = TrustedRepository(trusted, trust.metadata, fetcher, trust)
+        answers = Answers(trust.answers_file, trusted)
+        repository = TrustedRepository(trusted, trust.metadata, fetcher, trust, answers)
         _ = repository.targets  # 6.
         trust.remember_refresh(now)
     return repository

@@ -20,6 +20,7 @@ from carnet.keys import Profile
 from carnet.metadata import Envelope, MetaFile, Targets
 from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet_verifier.answers import Answers
 from carnet_verifier.claims import Claim, Handover, OwnerMemory, absent, follow, read_facts
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.roletree import RoleTree
@@ -77,12 +78,19 @@ class TrustedRepository:
         store: Where verified roles are kept and looked for first.
         fetcher: The repository.
         memory: Remembers owners, or None.
+        answers: What look-ups of earlier runs found, or None.
     """
 
     def __init__(
-        self, trusted: TrustedRoles, store: MetadataStore, fetcher: Fetcher, memory: OwnerMemory | None = None
+        self,
+        trusted: TrustedRoles,
+        store: MetadataStore,
+        fetcher: Fetcher,
+        memory: OwnerMemory | None = None,
+        answers: Answers | None = None,
     ) -> None:
         self._trusted = trusted
+        self._answers = answers
         self._tree = RoleTree(trusted, store, fetcher)
         self._fetcher = fetcher
         self._memory = memory
@@ -164,7 +172,27 @@ class TrustedRepository:
             MetadataError: As `find_target`.
             TransportError: As `find_target`.
         """
-        return self._tree.run({path: self._search_for(path) for path in paths})
+        found: dict[str, TrustedTarget | None] = {path: self._kept_target(path) for path in paths}
+        found |= self._tree.run(
+            {path: self._search_for(path) for path, kept in found.items() if kept is None}, self._keep_target
+        )
+        self._flush()
+        return found
+
+    def _kept_target(self, path: str) -> TrustedTarget | None:
+        kept = None if self._answers is None else self._answers.target(path)
+        if kept is None:
+            return None
+        version = self._trusted.meta(kept.role).version
+        return TrustedTarget(path, kept.length, {"sha256": kept.sha256}, {}, kept.role, version)
+
+    def _keep_target(self, path: str, found: TrustedTarget | None, walked: Mapping[str, Targets]) -> None:
+        if self._answers is not None and found is not None and not found.custom and [*found.hashes] == ["sha256"]:
+            self._answers.keep_target(path, found.length, found.sha256, walked)
+
+    def _flush(self) -> None:
+        if self._answers is not None:
+            self._answers.flush()
 
     def _search_for(self, path: str) -> Callable[[], TrustedTarget | None]:
         self._check_path(path)
@@ -273,7 +301,10 @@ class TrustedRepository:
         """
         if self._trusted.profile is not Profile.PRODUCT:
             raise MetadataMismatch("claims are read in carnet's own repositories only")
-        found = self._tree.run({name: self._claim_of(name) for name in names})
+        found: dict[CrateName, Claim | None] = dict.fromkeys(names)
+        unknown = [name for name in found if self._answers is None or not self._answers.is_unclaimed(name)]
+        found |= self._tree.run({name: self._claim_of(name) for name in unknown}, self._keep_claim)
+        self._flush()
         claimed = {name: claim for name, claim in found.items() if claim is not None}
         if claimed and self._memory is not None:
             seen = self._memory.owners(claimed)
@@ -281,6 +312,10 @@ class TrustedRepository:
                 claimed[name] = self._follow(claim, seen.get(name))
             self._memory.remember_owners({name: claim.seen for name, claim in claimed.items() if not claim.takeover})
         return {**found, **claimed}
+
+    def _keep_claim(self, name: CrateName, found: Claim | None, walked: Mapping[str, Targets]) -> None:
+        if self._answers is not None and found is None:
+            self._answers.keep_unclaimed(name, walked)
 
     def released(self, name: CrateName) -> bool:
         """Whether an unclaimed crate was claimed once: its roles stay in the snapshot for ever, as a tombstone."""

@@ -51,13 +51,19 @@ class RoleTree:
         self._stored: set[str] = set()
         self._looked_for: set[str] = set()
         self._failed: dict[str, CarnetError] = {}
+        self._walked: dict[str, Targets] = {}
         self._lock = threading.RLock()
 
-    def run(self, look_ups: Mapping[_Key, Callable[[], _Found]]) -> dict[_Key, _Found]:
+    def run(
+        self,
+        look_ups: Mapping[_Key, Callable[[], _Found]],
+        note: Callable[[_Key, _Found, Mapping[str, Targets]], None] | None = None,
+    ) -> dict[_Key, _Found]:
         """Do all look-ups, supplying together what any of them needs, until none needs more.
 
         Args:
             look_ups: Walks, which ask `role` for every role that they look at.
+            note: Called with what each of them found, and the roles that it walked over, in order.
 
         Raises:
             MetadataError: A role that a walk came to failed a check.
@@ -71,8 +77,11 @@ class RoleTree:
                 missing: dict[str, None] = {}
                 for key, look_up in look_ups.items():
                     if key not in found:
+                        self._walked = {}
                         try:
                             found[key] = look_up()
+                            if note is not None:
+                                note(key, found[key], self._walked)
                         except _Missing as needs:
                             missing.update(dict.fromkeys(needs.roles))
                 if not missing:
@@ -109,6 +118,7 @@ class RoleTree:
                 self._store.cache({name: envelope.raw})
                 self._stored.add(name)
             self._signed.add((delegator, name))
+        self._walked[name] = envelope.signed
         return envelope.signed
 
     def file(self, name: str) -> Envelope[Targets]:

@@ -7,6 +7,7 @@
     metadata/         last trusted files, byte for byte: root.json, timestamp.json, snapshot.json; the rest in one pack
     seen.json         time of the last refresh; of each crate the highest level and the last owners
     index.pack        index files of earlier runs, by their digest
+    answers.pack      what look-ups of earlier runs found
     lock
 
 Everything that protects against going back (root, timestamp, snapshot, `seen.json`) is durable before it is acted on.
@@ -123,6 +124,7 @@ class TrustDirectory:
         url: The repository's base URL.
         metadata: The files that were trusted last.
         index_files: Index files of earlier runs, by their digest.
+        answers_file: Where `carnet_verifier.answers` keeps what look-ups found.
     """
 
     def __init__(self, path: Path, url: str) -> None:
@@ -132,6 +134,7 @@ class TrustDirectory:
 
         self.metadata = PackedDirectory(path / "metadata")
         self.index_files = FileCache(path / "index.pack")
+        self.answers_file = str(path / "answers.pack")
         self._seen_file = str(path / "seen.json")
         self._remembered: tuple[object, JsonObject] = (None, {})
         self._depth = 0
@@ -267,7 +270,11 @@ class TrustDirectory:
         """
         last = self.last_refresh()
         if last is None or abs((now - last).total_seconds()) > 3600:
+            from carnet_verifier.cache import remove_leftovers
+
             with self.locked():
+                for folder in (self.path, self.path / "metadata"):
+                    remove_leftovers(str(folder))
                 self._write({**self._seen(), "refreshed": now.replace(microsecond=0).isoformat()})
 
     def highest_level(self, name: CrateName) -> int | None:

@@ -1,0 +1,144 @@
+"""What look-ups of earlier runs found, kept only to be fast.
+
+An answer (where a target is listed, or that nobody has claimed a name) follows from the root and from the files of the
+roles that the look-up walked over. While the root is the same, the accepted snapshot still names the same version,
+length and hash for each of those roles, and none of them has expired, walking again would find the same. So an answer
+is kept with the names of its roles, and counts only as long as all of them do.
+
+Answers are as safe as the root beside them: whoever can write here can replace that too (docs/adr/0003-tuf-client.md).
+The file is written atomically and without waiting for the disk; when it is missing, torn or of another making,
+everything is looked up again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from carnet import strictjson
+from carnet.errors import FormatError
+from carnet.metadata import MetaFile, Targets
+from carnet.names import CrateName
+from carnet.strictjson import JsonObject
+from carnet_verifier.cache import replace_file
+from carnet_verifier.workflow import TrustedRoles
+
+_HEAD = b"carnet answers 1 "
+"""Another number makes older files unread: raise it when what an answer stands for changes."""
+_MAX_BYTES = 64_000_000
+
+
+class KeptTarget(NamedTuple):
+    """Where a target is listed.
+
+    Attributes:
+        length: In bytes.
+        sha256: In hex.
+        role: The role that lists it.
+    """
+
+    length: int
+    sha256: str
+    role: str
+
+
+class Answers:
+    """The answers of earlier runs that count in this one. Threads may share it.
+
+    Args:
+        place: The file that they are kept in.
+        trusted: The top-level roles of this run, accepted.
+    """
+
+    def __init__(self, place: str, trusted: TrustedRoles) -> None:
+        self._place = place
+        self._trusted = trusted
+        self._root = hashlib.sha256(trusted.root.raw).hexdigest()
+        self._roles: dict[str, JsonObject] = {}
+        self._targets: dict[str, tuple[tuple[str, ...], int, str]] = {}
+        self._unclaimed: dict[str, tuple[str, ...]] = {}
+        self._changed = False
+        self._lock = threading.Lock()
+        kept = _read(place)
+        if kept is not None and kept["root"] == self._root:
+            self._take(kept)
+
+    def target(self, path: str) -> KeptTarget | None:
+        """Where a target was found listed, or None when that is not known."""
+        found = self._targets.get(path)
+        return None if found is None else KeptTarget(found[1], found[2], found[0][-1])
+
+    def is_unclaimed(self, name: CrateName) -> bool:
+        """Whether a name is known to be nobody's."""
+        return name.canonical in self._unclaimed
+
+    def keep_target(self, path: str, length: int, sha256: str, walked: Mapping[str, Targets]) -> None:
+        """Keep where a target was found: in the last of the roles that the look-up walked over."""
+        with self._lock:
+            self._targets[path] = (self._follows_from(walked), length, sha256)
+
+    def keep_unclaimed(self, name: CrateName, walked: Mapping[str, Targets]) -> None:
+        """Keep that a name was found to be nobody's."""
+        with self._lock:
+            self._unclaimed[name.canonical] = self._follows_from(walked)
+
+    def flush(self) -> None:
+        """What was kept is there for the next run.
+
+        Raises:
+            StorageError: The disk failed or is full.
+        """
+        with self._lock:
+            if not self._changed:
+                return
+            document = {
+                "root": self._root,
+                "roles": self._roles,
+                "targets": {
+                    path: [list(roles), length, sha256] for path, (roles, length, sha256) in self._targets.items()
+                },
+                "unclaimed": {name: list(roles) for name, roles in self._unclaimed.items()},
+            }
+            data = strictjson.canonical(document)
+            replace_file(self._place, _HEAD + hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+            self._changed = False
+
+    def _follows_from(self, walked: Mapping[str, Targets]) -> tuple[str, ...]:
+        self._changed = True
+        for name, role in walked.items():
+            if name not in self._roles:
+                self._roles[name] = _role(self._trusted.meta(name), int(role.expires.timestamp()))
+        return tuple(walked)
+
+    def _take(self, kept: Any) -> None:
+        """Take over the answers whose roles are still what the snapshot names, and in time; the others are dropped."""
+        now, meta = self._trusted.now.timestamp(), self._trusted.snapshot.signed.meta
+        for name, role in kept["roles"].items():
+            current = meta.get(name)
+            if current is not None and now < role["expires"] and role == _role(current, role["expires"]):
+                self._roles[name] = role
+        for path, (roles, length, sha256) in kept["targets"].items():
+            if self._roles.keys() >= set(roles):
+                self._targets[path] = (tuple(roles), length, sha256)
+        for name, roles in kept["unclaimed"].items():
+            if self._roles.keys() >= set(roles):
+                self._unclaimed[name] = tuple(roles)
+
+
+def _role(meta: MetaFile, expires: int) -> JsonObject:
+    """What has to stay as it is for a role's answers to count; the expiry in seconds since 1970."""
+    return {"version": meta.version, "length": meta.length, "hashes": dict(meta.hashes), "expires": expires}
+
+
+def _read(place: str) -> Any:
+    """The file as `flush` wrote it, whole; None otherwise."""
+    try:
+        with open(place, "rb") as file:  # noqa: PTH123  -- start-up time counts
+            head, _, data = file.read(_MAX_BYTES).partition(b"\n")
+        if head != _HEAD + hashlib.sha256(data).hexdigest().encode():
+            return None
+        return strictjson.parse_object(data, "answers", max_bytes=_MAX_BYTES)
+    except (OSError, FormatError):
+        return None
