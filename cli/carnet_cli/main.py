@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
@@ -78,30 +76,3 @@ def run(command: click.Command, args: Sequence[str], name: str) -> int:
         sys.stderr.close()
         return 1
     return result if isinstance(result, int) else 0
-
-
-def _collect_rarely() -> None:
-    # Parsing makes many objects and no cycles; looking for cycles every 700 objects is a tenth of a short run.
-    gc.set_threshold(50_000, 20, 100)
-
-
-def _end(status: int) -> NoReturn:
-    # The interpreter looks for cycles among all objects twice while it ends: a tenth of a short run, for memory that
-    # the system takes back anyway. What is frozen is not looked at; everything else of an orderly end happens.
-    gc.freeze()
-    sys.exit(status)
-
-
-def main() -> None:
-    """Entry point of `carnet`."""
-    _collect_rarely()
-    _end(run(cli, sys.argv[1:], "carnet"))
-
-
-def cargo_main() -> None:
-    """Entry point of `cargo carnet`: cargo calls `cargo-carnet carnet ARGS...`."""
-    from carnet_cli.cargo import command
-
-    _collect_rarely()
-    args = sys.argv[1:]
-    _end(run(command, args[1:] if args[:1] == ["carnet"] else args, "cargo carnet"))

@@ -1,18 +1,21 @@
 """Frozen values whose classes are cheap to make.
 
 `dataclasses.dataclass` writes the source of up to six methods for each class and compiles it, at every start: 0.6 ms
-for a frozen class, and a look at one lock needs some forty of them. `value` makes the same kind of class (a real
-dataclass: `fields` and `replace` work, type checkers know it) out of closures that are compiled once, with this file.
+for a frozen class, and a look at one lock needs some forty of them. `value` makes the same kind of class out of
+closures that are compiled once, with this file. It is a dataclass as soon as somebody asks: `fields` and `replace` of
+the standard library work, and type checkers know it as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field
 from operator import attrgetter
 from typing import Any, NoReturn, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
+
+_PARTS = "__value_parts__"
 
 
 @overload
@@ -32,48 +35,71 @@ def value(
     """
 
     def make(cls: type[T]) -> type[T]:
-        # With these three off, `dataclass` only reads the annotations.
-        made = dataclass(init=False, repr=False, eq=False)(cls)
-        own = vars(made).copy()
-        parts = fields(made)  # type: ignore[arg-type]
+        own = vars(cls).copy()
+        parts: dict[str, Any] = dict(getattr(cls, _PARTS, {}))
+        for name, annotation in own.get("__annotations__", {}).items():
+            if not str(annotation).startswith(("ClassVar", "typing.ClassVar")):
+                parts[name] = own.get(name, MISSING)
         methods = {
-            "__init__": _init(made, parts),
+            _PARTS: parts,
+            "__dataclass_fields__": _Fields(),
+            "__init__": _init(cls, parts),
             "__setattr__": _refuse,
             "__delattr__": _refuse,
-            "__repr__": _repr(parts),
+            "__repr__": _repr([name for name, default in parts.items() if _asks(default, "repr")]),
         }
-        if eq:
-            methods |= _equality(parts)
-        if order:
-            methods |= _order(parts)
+        if eq or order:
+            compared = [name for name, default in parts.items() if _asks(default, "compare")]
+            hashed = [name for name in compared if _asks(parts[name], "hash")]
+            methods |= _order(compared) if order else {}
+            methods |= _equality(compared, hashed) if eq else {}
         for name, method in methods.items():
             # A class that defines __eq__ gets a __hash__ of None from Python, which is nobody's wish.
             if own.get(name) is None:
-                setattr(made, name, method)
-        return made
+                setattr(cls, name, method)
+        return cls
 
     return make if cls is None else make(cls)
 
 
-def _init(cls: type[Any], parts: tuple[Field[Any], ...]) -> Callable[..., None]:
-    names = tuple(one.name for one in parts)
+class _Fields:
+    """Stands where a dataclass has its fields, and makes them when they are asked for."""
+
+    def __get__(self, _: object, cls: type[Any]) -> dict[str, Field[Any]]:
+        # With these three off, `dataclass` only reads the annotations.
+        found: dict[str, Field[Any]] = dataclass(init=False, repr=False, eq=False)(cls).__dataclass_fields__
+        return found
+
+
+def _asks(default: Any, what: str) -> bool:
+    """Whether a field takes part in `repr`, `compare` or `hash`; it does, unless it says otherwise."""
+    return not isinstance(default, Field) or getattr(default, what) is not False
+
+
+def _init(cls: type[Any], parts: dict[str, Any]) -> Callable[..., None]:
+    names = tuple(parts)
     allowed = frozenset(names)
-    defaults = {one.name: one.default for one in parts if one.default is not MISSING}
-    factories = {one.name: one.default_factory for one in parts if one.default_factory is not MISSING}
+    plain = {name: one.default if isinstance(one, Field) else one for name, one in parts.items()}
+    defaults = {name: default for name, default in plain.items() if default is not MISSING}
+    factories = {
+        name: one.default_factory
+        for name, one in parts.items()
+        if isinstance(one, Field) and one.default_factory is not MISSING
+    }
     check = getattr(cls, "__post_init__", None)
 
     def __init__(self: Any, /, *args: Any, **named: Any) -> None:  # noqa: N807
         found = self.__dict__  # what is frozen is __setattr__
         found.update(zip(names, args, strict=False))
         if named or len(args) != len(names):
-            if len(args) > len(names) or not allowed.issuperset(named) or not found.keys().isdisjoint(named):
+            if len(args) > len(names) or not allowed.issuperset(named) or (args and not found.keys().isdisjoint(named)):
                 raise TypeError(f"{cls.__name__}() takes the fields {', '.join(names)}, each once")
+            if len(args) + len(named) != len(names):
+                found.update({**defaults, **found})
+                for name, factory in factories.items():
+                    if name not in found and name not in named:
+                        found[name] = factory()
             found.update(named)
-            for name, default in defaults.items():
-                found.setdefault(name, default)
-            for name, factory in factories.items():
-                if name not in found:
-                    found[name] = factory()
             if len(found) != len(names):
                 raise TypeError(f"{cls.__name__}() needs the fields {', '.join(names)}")
         if check is not None:
@@ -86,18 +112,14 @@ def _refuse(self: object, name: str, _: object = None) -> NoReturn:
     raise FrozenInstanceError(f"cannot change the field {name!r}")
 
 
-def _repr(parts: tuple[Field[Any], ...]) -> Callable[[Any], str]:
-    shown = tuple(one.name for one in parts if one.repr)
-
+def _repr(shown: list[str]) -> Callable[[Any], str]:
     def __repr__(self: Any) -> str:  # noqa: N807
         return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     return __repr__
 
 
-def _equality(parts: tuple[Field[Any], ...]) -> dict[str, Callable[..., Any]]:
-    compared = tuple(one.name for one in parts if one.compare)
-    hashed = tuple(one.name for one in parts if (one.compare if one.hash is None else one.hash))
+def _equality(compared: list[str], hashed: list[str]) -> dict[str, Callable[..., Any]]:
     key, hash_key = attrgetter(*compared), attrgetter(*hashed)
 
     def __eq__(self: Any, other: object) -> bool:  # noqa: N807
@@ -111,8 +133,8 @@ def _equality(parts: tuple[Field[Any], ...]) -> dict[str, Callable[..., Any]]:
     return {"__eq__": __eq__, "__hash__": __hash__}
 
 
-def _order(parts: tuple[Field[Any], ...]) -> dict[str, Callable[..., Any]]:
-    key = attrgetter(*(one.name for one in parts if one.compare))
+def _order(compared: list[str]) -> dict[str, Callable[..., Any]]:
+    key = attrgetter(*compared)
 
     def __lt__(self: Any, other: object) -> bool:  # noqa: N807
         return bool(key(self) < key(other)) if type(other) is type(self) else NotImplemented

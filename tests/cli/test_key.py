@@ -11,7 +11,7 @@ from tests.support.command import carnet, done, refused
 
 from carnet_signer import keyring
 
-CARNET = (sys.executable, "-c", "from carnet_cli.main import main; main()")
+CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")
 PASSPHRASE = "correct horse battery staple"
 
 

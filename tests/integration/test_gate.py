@@ -280,7 +280,7 @@ def test_a_locked_version_that_was_yanked_still_builds(box: GateBox) -> None:
 
 
 def start(box: GateBox, cwd: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from carnet_cli.main import cargo_main; cargo_main()", "build"]
+    command = [sys.executable, "-c", "from carnet_cli.start import cargo_main; cargo_main()", "build"]
     environment = {name: value for name, value in box.machine.env().items() if value}
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -302,7 +302,7 @@ def test_two_gates_at_once(box: GateBox) -> None:
 def test_the_proxy_serves_stock_cargo_and_tells_why_it_refuses(box: GateBox) -> None:
     user = Machine(box.machine.path / "user")
     folder = user.project(dependencies={"branch": '"0.2"'}, main="fn main() { branch::n(); }\n")
-    command = [sys.executable, "-c", "from carnet_cli.main import main; main()", "proxy", "--port", "0"]
+    command = [sys.executable, "-c", "from carnet_cli.start import main; main()", "proxy", "--port", "0"]
     environment = {name: value for name, value in box.machine.env().items() if value}
 
     def build() -> subprocess.CompletedProcess[str]:

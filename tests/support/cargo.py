@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CARGO = shutil.which("cargo")
-_MAIN = "from carnet_cli.main import {0}; {0}()"
+_MAIN = "from carnet_cli.start import {0}; {0}()"
 _REAL_HOME = Path(os.environ.get("HOME", "/"))
 
 

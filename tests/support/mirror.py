@@ -29,7 +29,7 @@ from carnet_mirror.upstream import Fetched
 from carnet_signer.publish import publish
 from carnet_verifier.lockfile import CRATES_IO, LockedPackage
 
-CARNET = (sys.executable, "-c", "from carnet_cli.main import main; main()")
+CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")
 """The `carnet` command, as the editable install has it."""
 BIT_LENGTH = 2
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from carnet import strictjson
 from carnet.errors import FormatError
 from carnet.metadata import MetaFile, Targets
 from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet.value import value
 from carnet_verifier.cache import replace_file
 from carnet_verifier.workflow import TrustedRoles
 
@@ -30,7 +31,8 @@ _HEAD = b"carnet answers 1 "
 _MAX_BYTES = 64_000_000
 
 
-class KeptTarget(NamedTuple):
+@value
+class KeptTarget:
     """Where a target is listed.
 
     Attributes:

@@ -10,10 +10,11 @@ import re
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from carnet.errors import ConfigError, TransportError
+from carnet.value import value
 from carnet_verifier.http1 import Connection, Limits, Origin
 
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
@@ -50,7 +51,8 @@ class Fetcher(Protocol):
         ...
 
 
-class _Base(NamedTuple):
+@value
+class _Base:
     origin: Origin
     path: str
     url: str

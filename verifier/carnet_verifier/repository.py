@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
 
 from carnet import paths
 from carnet.claim import SeenOwners
@@ -20,6 +19,7 @@ from carnet.keys import Profile
 from carnet.metadata import Envelope, MetaFile, Targets
 from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet.value import value
 from carnet_verifier.answers import Answers
 from carnet_verifier.claims import Claim, Handover, OwnerMemory, absent, follow, read_facts
 from carnet_verifier.fetch import Fetcher
@@ -36,7 +36,8 @@ MAX_TARGET = 128 * 1024 * 1024
 """Bytes of one target in carnet's own repositories: a tarball may have as many, everything else has less."""
 
 
-class TrustedTarget(NamedTuple):
+@value
+class TrustedTarget:
     """What verified metadata says of one target.
 
     Attributes:
