@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carnet.errors import CarnetError, ConfigError, TransportError
-from carnet_cli import config, home, output, results
+from carnet_cli import config, home, output
 from carnet_cli.output import MessageFormat
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
     own = lock.of_kind(SourceKind.PATH)
     refused = sum(outcome.error is not None for outcome in found) + sum(bool(verdict.denials) for verdict in foreign)
     if message_format == "json":
+        from carnet_cli import results
+
         for outcome in found:
             output.emit_json(results.outcome_object(outcome))
         for verdict in foreign:
@@ -207,6 +209,8 @@ def _allowed(admission: Admission, message_format: MessageFormat) -> int:
     from carnet_cli.verdicts import warn_of
 
     if message_format == "json":
+        from carnet_cli import results
+
         output.emit_json(results.admission_object(admission))
         return 0
     warn_of(admission.verdict)

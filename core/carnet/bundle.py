@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import orjson
 
 from carnet import strictjson
-from carnet.dsse import Envelope
+from carnet.dsse import Envelope, decode_base64
 from carnet.errors import FormatError
 from carnet.intoto import STEP_NAME, Link
-from carnet.keys import decode_base64
 from carnet.strictjson import JsonObject
 
 MAX_BUNDLE = 64 * 1024 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import orjson
 
 from carnet import strictjson
 from carnet.errors import FormatError
-from carnet.keys import Signature, decode_base64, is_keyid
+from carnet.keys import Signature, is_keyid
 from carnet.strictjson import JsonObject
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -101,3 +102,15 @@ def _signature(value: Any, what: str) -> Signature:
             return Signature(keyid, decode_base64(sig, f"a signature of {what}"))
         case _:
             raise FormatError(f"{what}: each signature needs keyid (64 hex digits) and sig (base64)")
+
+
+def decode_base64(text: str, what: str) -> bytes:
+    """Decode standard base64 strictly.
+
+    Raises:
+        FormatError: Not base64, or with characters that do not belong.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise FormatError(f"{what} is not base64") from None

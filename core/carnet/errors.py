@@ -73,6 +73,11 @@ class TransportError(CarnetError):
         super().__init__(message, hint=hint)
         self.status = status
 
+    @property
+    def absent(self) -> bool:
+        """Whether the answer was that there is no such file."""
+        return self.status in (404, 410)
+
 
 class StorageError(CarnetError):
     """This machine's disk or database failed; nothing was acknowledged."""

@@ -6,8 +6,6 @@ repositories that others run; it is used by the conformance client and never by 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -268,15 +266,3 @@ def _verify_rsa(key: RSAPublicKey, scheme: str, signature: bytes, message: bytes
         key.verify(signature, message, padding.PKCS1v15(), digest)
     else:
         key.verify(signature, message, padding.PSS(padding.MGF1(digest), padding.PSS.AUTO), digest)
-
-
-def decode_base64(text: str, what: str) -> bytes:
-    """Decode standard base64 strictly.
-
-    Raises:
-        FormatError: Not base64, or with characters that do not belong.
-    """
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise FormatError(f"{what} is not base64") from None

@@ -95,11 +95,12 @@ def check_role_name(name: str, profile: Profile) -> str:
     Raises:
         FormatError: Empty, too long, one of the four top-level names, or (product) not of the form of our names.
     """
-    if not 0 < len(name) <= 200 or len(paths.role_file(name)) > 240:
+    product = profile is Profile.PRODUCT
+    if not 0 < len(name) <= 200 or (not product and len(paths.role_file(name)) > 240):
         raise FormatError("a role name must have 1 to 200 characters")
     if name in _TOP_LEVEL:
         raise FormatError(f"a delegated role is called {name}, which is a top-level role")
-    if profile is Profile.PRODUCT and _ROLE_NAME.match(name) is None:
+    if product and _ROLE_NAME.match(name) is None:  # such a name is its own file name, unquoted
         raise FormatError(f"role name {name[:80]!a} is not one of carnet's")
     return name
 

@@ -15,8 +15,8 @@ from carnet_signer import claims
 from carnet_signer.proposal import Proposal
 from carnet_verifier.admit import Wanted
 from carnet_verifier.chain import explain
+from carnet_verifier.claims import Handover
 from carnet_verifier.policy import Policy
-from carnet_verifier.repository import Handover
 
 MALLORY = people(("mallory", "mallet"), 1)
 

@@ -19,7 +19,7 @@ from carnet.names import Version
 from carnet.submission import roles_of
 from carnet_signer import claims, release, roles
 from carnet_signer.proposal import Proposal
-from carnet_verifier.repository import Handover
+from carnet_verifier.claims import Handover
 
 EVERYBODY = ("alice", "bob", "carol", "dora", "rita", "sven", "tara", "uma", "mallory")
 some = st.lists(st.sampled_from(EVERYBODY), unique=True, max_size=6)

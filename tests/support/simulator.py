@@ -123,7 +123,7 @@ class Simulator:
             raise TransportError(f"{path}: longer than {max_bytes} bytes")
         return data
 
-    def get_many(self, requests: Sequence[tuple[str, int]]) -> list[bytes | TransportError]:
+    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
         answers: list[bytes | TransportError] = []
         for path, max_bytes in requests:
             try:

@@ -69,10 +69,10 @@ def test_many_claims_are_read_in_a_few_rounds(trust: TrustDirectory, sim: Simula
     rounds = 0
     plain = sim.get_many
 
-    def counting(requests: Any) -> Any:
+    def counting(requests: Any, *, large: bool = False) -> Any:
         nonlocal rounds
         rounds += 1
-        return plain(requests)
+        return plain(requests, large=large)
 
     sim.get_many = counting  # type: ignore[method-assign]
     names = [CrateName(f"crate-{number}") for number in range(30)]

@@ -267,6 +267,18 @@ def test_many_files_are_fetched_over_several_connections_and_answered_in_order()
     assert fetch_numbered(answer) == 4
 
 
+def test_large_files_have_a_connection_each() -> None:
+    here = threading.Barrier(4, timeout=5)
+
+    def answer(connection: socket.socket, _: bytes) -> None:
+        here.wait()
+        connection.sendall(response(b"large"))
+
+    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=4)) as fetcher:
+        assert fetcher.get_many([(f"x/{number}", 100) for number in range(8)], large=True) == [b"large"] * 8
+    assert server.connections == 4
+
+
 def test_a_connection_is_asked_for_several_files_before_the_first_is_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         heads: list[bytes] = []

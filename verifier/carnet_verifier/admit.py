@@ -29,7 +29,7 @@ from carnet.names import CrateId, CrateName, Version
 from carnet.sparse import IndexFile, IndexLine
 from carnet.value import value
 from carnet_verifier.policy import Facts, Level, Policy, evaluate
-from carnet_verifier.repository import Claim, TrustedRepository
+from carnet_verifier.repository import TrustedRepository, TrustedTarget
 from carnet_verifier.stages import (
     Admission,
     Attributed,
@@ -45,6 +45,7 @@ from carnet_verifier.stages import (
 from carnet_verifier.yanks import mass_yank
 
 if TYPE_CHECKING:
+    from carnet_verifier.claims import Claim
     from carnet_verifier.provenance import Provenance
 
 __all__ = [
@@ -267,9 +268,9 @@ def admit_all(
         TransportError: Nothing could be decided about some of them: the mirror cannot be reached.
         MetadataError: The view itself failed a check.
     """
-    listed = _find_targets(repository, wanted)
+    targets, claims = _look_up(repository, wanted)
+    listed = {item: _listed(item, targets[paths.index_path(item.id.name)]) for item in wanted}
     files = _download_all(repository, [item for item in listed.values() if isinstance(item, Listed)], cache)
-    claims = _claims(repository, wanted)
     levels: dict[CrateName, int] = {}
     for item in wanted:
         name = item.id.name
@@ -342,17 +343,26 @@ def _each(
     return found
 
 
-def _find_targets(repository: TrustedRepository, wanted: Iterable[Wanted]) -> dict[Wanted, Listed | CarnetError]:
-    by_path = {item: paths.index_path(item.id.name) for item in wanted}
-    targets = _each(by_path.values(), repository.find_targets, lambda path: repository.find_targets([path])[path])
-    found: dict[Wanted, Listed | CarnetError] = {}
-    for item, path in by_path.items():
-        target = targets[path]
-        if isinstance(target, CarnetError):
-            found[item] = target
-        else:
-            found[item] = _unknown_crate(item) if target is None else Listed(item, target)
-    return found
+def _look_up(
+    repository: TrustedRepository, wanted: Iterable[Wanted]
+) -> tuple[Mapping[str, TrustedTarget | CarnetError | None], Mapping[str, Claim | CarnetError | None]]:
+    """Index targets by path, and claims by canonical name."""
+    names = {item.id.name.canonical: item.id.name for item in wanted}
+    wanted_paths = list(dict.fromkeys(paths.index_path(item.id.name) for item in wanted))
+    targets: Mapping[str, TrustedTarget | CarnetError | None]
+    claims: Mapping[CrateName, Claim | CarnetError | None]
+    try:
+        targets, claims = repository.look_up(wanted_paths, names.values())
+    except (VerificationError, FormatError):
+        targets = _each(wanted_paths, repository.find_targets, lambda path: repository.find_targets([path])[path])
+        claims = _each(names.values(), repository.claims, repository.claim)
+    return targets, {canonical: claims[name] for canonical, name in names.items()}
+
+
+def _listed(wanted: Wanted, target: TrustedTarget | CarnetError | None) -> Listed | CarnetError:
+    if isinstance(target, CarnetError):
+        return target
+    return _unknown_crate(wanted) if target is None else Listed(wanted, target)
 
 
 def _download_all(
@@ -373,12 +383,6 @@ def _download_all(
     if cache is not None and fresh:
         cache.put({targets[path].sha256: data for path, data in fresh.items() if isinstance(data, bytes)})
     return files | fresh
-
-
-def _claims(repository: TrustedRepository, wanted: Iterable[Wanted]) -> dict[str, Claim | CarnetError | None]:
-    names = {item.id.name.canonical: item.id.name for item in wanted}
-    found = _each(names.values(), repository.claims, repository.claim)
-    return {canonical: found[name] for canonical, name in names.items()}
 
 
 def _parse_index(listed: Listed, data: bytes) -> Indexed:

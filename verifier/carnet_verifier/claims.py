@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Protocol
 
 from carnet.claim import ClaimFacts, SeenOwners
-from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet, TransportError
+from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
 from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets
 from carnet.names import CrateName
 from carnet.rolefile import parse_role
@@ -143,11 +143,6 @@ def follow(
             return Handover.TAKEOVER
         current = owners
     return Handover.HANDED_OVER if _signed_by(current, owner) else Handover.TAKEOVER
-
-
-def absent(error: TransportError) -> bool:
-    """Whether the repository answered that a file does not exist."""
-    return error.status in (404, 410)
 
 
 def _signed_by(owners: RoleKeys, envelope: Envelope[Targets]) -> bool:

@@ -43,10 +43,14 @@ class Fetcher(Protocol):
         """
         ...
 
-    def get_many(self, requests: Sequence[tuple[str, int]]) -> list[bytes | TransportError]:
+    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
         """Fetch several files at once: pairs of path and `max_bytes`, answered in the same order.
 
         One that fails does not stop the others: its place in the answer holds the error.
+
+        Args:
+            requests: The files.
+            large: Whether each is worth a connection of its own, as tarballs are.
         """
         ...
 
@@ -101,24 +105,26 @@ class HttpFetcher:
             raise answer
         return answer
 
-    def get_many(self, requests: Sequence[tuple[str, int]]) -> list[bytes | TransportError]:
-        """See `Fetcher.get_many`; each connection is asked for several files at once."""
+    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
+        """See `Fetcher.get_many`; a connection is asked for many small files at once."""
         answers: dict[int, bytes | TransportError] = {}
         failures: list[BaseException] = []
         waiting = deque(range(len(requests)))
+
+        at_once = 1 if large else self._at_once
 
         def work() -> None:
             try:
                 while True:
                     with self._lock:
-                        batch = deque(waiting.popleft() for _ in range(min(self._at_once, len(waiting))))
+                        batch = deque(waiting.popleft() for _ in range(min(at_once, len(waiting))))
                     if not batch:
                         return
                     self._ask(batch, requests, answers)
             except BaseException as error:  # noqa: BLE001  -- carried to the caller's thread and raised there
                 failures.append(error)
 
-        workers = min(self._limits.connections, -(-len(requests) // self._at_once))
+        workers = min(self._limits.connections, -(-len(requests) // at_once))
         others = [threading.Thread(target=work, daemon=True) for _ in range(workers - 1)]
         for thread in others:
             thread.start()

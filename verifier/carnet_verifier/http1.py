@@ -12,7 +12,6 @@ import contextlib
 import select
 import socket
 import time
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -40,7 +39,7 @@ class Limits:
         least_rate: Bytes a second, on average after `grace` seconds; slower is an error, silence included.
         grace: Seconds before the least rate counts.
         connections: At the same time.
-        at_once: Files that a connection is asked for before the first of them is there.
+        at_once: Small files that a connection is asked for before the first of them is there.
     """
 
     deadline: float = 300.0
@@ -48,7 +47,7 @@ class Limits:
     least_rate: int = 1024
     grace: float = 20.0
     connections: int = 8
-    at_once: int = 16
+    at_once: int = 64
 
 
 @value
@@ -401,6 +400,8 @@ def _most_encoded(most: int, encoding: bytes) -> int:
 
 
 def _unzip(data: bytearray, max_bytes: int) -> bytes:
+    import zlib
+
     inflater = zlib.decompressobj(wbits=31)
     try:
         body = inflater.decompress(data, max_bytes + 1)

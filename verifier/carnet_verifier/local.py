@@ -36,7 +36,7 @@ class ReadFetcher:
             raise TransportError(f"{path[:120]} has {len(data)} bytes, and at most {max_bytes} were asked for")
         return data
 
-    def get_many(self, requests: Sequence[tuple[str, int]]) -> list[bytes | TransportError]:
+    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
         """See `carnet_verifier.fetch.Fetcher.get_many`."""
         answers: list[bytes | TransportError] = []
         for path, max_bytes in requests:

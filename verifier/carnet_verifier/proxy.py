@@ -28,9 +28,10 @@ from carnet.names import CrateId, CrateName
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Memory, Wanted
 from carnet_verifier.claimed import judge_index, read_signed
+from carnet_verifier.claims import Claim
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.policy import Facts, Level, Policy, Rule, evaluate
-from carnet_verifier.repository import Claim, TrustedRepository
+from carnet_verifier.repository import TrustedRepository
 from carnet_verifier.tarballs import fetch_crate
 
 MAX_TEXT = 512

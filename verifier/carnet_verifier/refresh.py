@@ -15,9 +15,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from carnet import paths
-from carnet.claim import SeenOwners
 from carnet.errors import (
     ExpiredMetadata,
     FormatError,
@@ -32,11 +32,13 @@ from carnet.metadata import Delegations, MetaFile, RoleKeys, Targets
 from carnet.names import CrateName
 from carnet.rolefile import parse_role
 from carnet_verifier.answers import Answers
-from carnet_verifier.claims import absent
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.repository import TrustedRepository
 from carnet_verifier.trust import MemoryStore, MetadataStore, TrustDirectory
 from carnet_verifier.workflow import MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP, TrustedRoles
+
+if TYPE_CHECKING:
+    from carnet.claim import SeenOwners
 
 __all__ = ["TrustedRepository", "preview", "read_repository", "refresh", "update"]
 
@@ -101,7 +103,7 @@ def update(
         try:
             data = fetcher.get(_metadata(paths.ROOT, trusted.root.signed.version + 1), max_bytes=MAX_ROOT)
         except TransportError as error:
-            if absent(error):
+            if error.absent:
                 break
             raise
         trusted.next_root(data)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING, cast
 
 from carnet import paths
-from carnet.claim import SeenOwners
 from carnet.errors import (
     FormatError,
     MetadataError,
@@ -21,13 +21,17 @@ from carnet.names import CrateName
 from carnet.strictjson import JsonObject
 from carnet.value import value
 from carnet_verifier.answers import Answers
-from carnet_verifier.claims import Claim, Handover, OwnerMemory, absent, follow, read_facts
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.roletree import RoleTree
 from carnet_verifier.trust import MemoryStore, MetadataStore
 from carnet_verifier.workflow import MAX_TARGETS, TrustedRoles, check_target
 
-__all__ = ["Claim", "Handover", "TrustedRepository", "TrustedTarget"]
+if TYPE_CHECKING:
+    # What only claimed crates need is imported when there is one: start-up time counts.
+    from carnet.claim import SeenOwners
+    from carnet_verifier.claims import Claim, OwnerMemory
+
+__all__ = ["TrustedRepository", "TrustedTarget"]
 
 MAX_DELEGATIONS = 32
 """Roles that one look-up visits at most, as in python-tuf; carnet's own tree needs four."""
@@ -173,12 +177,37 @@ class TrustedRepository:
             MetadataError: As `find_target`.
             TransportError: As `find_target`.
         """
-        found: dict[str, TrustedTarget | None] = {path: self._kept_target(path) for path in paths}
-        found |= self._tree.run(
-            {path: self._search_for(path) for path, kept in found.items() if kept is None}, self._keep_target
-        )
-        self._flush()
-        return found
+        return self.look_up(paths, ())[0]
+
+    def look_up(
+        self, paths: Iterable[str], names: Iterable[CrateName]
+    ) -> tuple[dict[str, TrustedTarget | None], dict[CrateName, Claim | None]]:
+        """Look targets up and read claims, fetching together what any of them needs; see `find_targets` and `claims`.
+
+        Raises:
+            MetadataError: As `find_target`.
+            TransportError: As `find_target`.
+        """
+        targets: dict[str, TrustedTarget | None] = {path: self._kept_target(path) for path in paths}
+        claims: dict[CrateName, Claim | None] = dict.fromkeys(names)
+        if claims and self._trusted.profile is not Profile.PRODUCT:
+            raise MetadataMismatch("claims are read in carnet's own repositories only")
+        walks: dict[str | CrateName, Callable[[], TrustedTarget | Claim | None]] = {
+            path: self._search_for(path) for path, kept in targets.items() if kept is None
+        }
+        walks |= {
+            name: self._claim_of(name)
+            for name in claims
+            if self._answers is None or not self._answers.is_unclaimed(name)
+        }
+        for key, found in self._tree.run(walks, self._keep).items():
+            if isinstance(key, CrateName):
+                claims[key] = cast("Claim | None", found)
+            else:
+                targets[key] = cast("TrustedTarget | None", found)
+        if self._answers is not None:
+            self._answers.flush()
+        return targets, claims | self._followed(claims)
 
     def _kept_target(self, path: str) -> TrustedTarget | None:
         kept = None if self._answers is None else self._answers.target(path)
@@ -187,13 +216,15 @@ class TrustedRepository:
         version = self._trusted.meta(kept.role).version
         return TrustedTarget(path, kept.length, {"sha256": kept.sha256}, {}, kept.role, version)
 
-    def _keep_target(self, path: str, found: TrustedTarget | None, walked: Mapping[str, Targets]) -> None:
-        if self._answers is not None and found is not None and not found.custom and [*found.hashes] == ["sha256"]:
-            self._answers.keep_target(path, found.length, found.sha256, walked)
-
-    def _flush(self) -> None:
-        if self._answers is not None:
-            self._answers.flush()
+    def _keep(self, key: str | CrateName, found: TrustedTarget | Claim | None, walked: Mapping[str, Targets]) -> None:
+        """Keep what a walk found: a target that has nothing but a sha256, and that a name is nobody's."""
+        if self._answers is None:
+            return
+        if isinstance(key, CrateName):
+            if found is None:
+                self._answers.keep_unclaimed(key, walked)
+        elif isinstance(found, TrustedTarget) and not found.custom and [*found.hashes] == ["sha256"]:
+            self._answers.keep_target(key, found.length, found.sha256, walked)
 
     def _search_for(self, path: str) -> Callable[[], TrustedTarget | None]:
         self._check_path(path)
@@ -245,8 +276,12 @@ class TrustedRepository:
         """
         return self.download_many([target])[0]
 
-    def download_many(self, targets: Sequence[TrustedTarget]) -> list[bytes]:
+    def download_many(self, targets: Sequence[TrustedTarget], *, large: bool = False) -> list[bytes]:
         """Fetch several targets concurrently; each as `download`.
+
+        Args:
+            targets: What to fetch.
+            large: See `Fetcher.get_many`.
 
         Raises:
             MetadataMismatch: The bytes of one are not the ones that were signed, or it is larger than any may be.
@@ -260,7 +295,7 @@ class TrustedRepository:
                         f"and no target is larger than {MAX_TARGET}"
                     )
         wanted = [target for target in targets if target.path not in self._laid_on_top]
-        answers = self._fetcher.get_many([(self._target_url(target), target.length) for target in wanted])
+        answers = self._fetcher.get_many([(self._target_url(target), target.length) for target in wanted], large=large)
         fetched = dict(zip((target.path for target in wanted), answers, strict=True))
         found = []
         for target in targets:
@@ -300,23 +335,17 @@ class TrustedRepository:
             MetadataError: As `claim`.
             TransportError: As `claim`.
         """
-        if self._trusted.profile is not Profile.PRODUCT:
-            raise MetadataMismatch("claims are read in carnet's own repositories only")
-        found: dict[CrateName, Claim | None] = dict.fromkeys(names)
-        unknown = [name for name in found if self._answers is None or not self._answers.is_unclaimed(name)]
-        found |= self._tree.run({name: self._claim_of(name) for name in unknown}, self._keep_claim)
-        self._flush()
+        return self.look_up((), names)[1]
+
+    def _followed(self, found: Mapping[CrateName, Claim | None]) -> dict[CrateName, Claim]:
+        """The claims among them, with how their owners follow those that were seen before."""
         claimed = {name: claim for name, claim in found.items() if claim is not None}
         if claimed and self._memory is not None:
             seen = self._memory.owners(claimed)
             for name, claim in claimed.items():
                 claimed[name] = self._follow(claim, seen.get(name))
             self._memory.remember_owners({name: claim.seen for name, claim in claimed.items() if not claim.takeover})
-        return {**found, **claimed}
-
-    def _keep_claim(self, name: CrateName, found: Claim | None, walked: Mapping[str, Targets]) -> None:
-        if self._answers is not None and found is None:
-            self._answers.keep_unclaimed(name, walked)
+        return claimed
 
     def released(self, name: CrateName) -> bool:
         """Whether an unclaimed crate was claimed once: its roles stay in the snapshot for ever, as a tombstone."""
@@ -336,6 +365,8 @@ class TrustedRepository:
         entry = shard.delegations.roles.get(owner_role) if shard.delegations is not None else None
         if entry is None:
             return None
+        from carnet_verifier.claims import Claim, Handover, read_facts
+
         owner = self._tree.role(owner_role, shard_role, chain)
         facts = read_facts(owner_role, owner, entry)
         crate = self._tree.role(paths.crate_role(name), owner_role, chain)
@@ -345,13 +376,15 @@ class TrustedRepository:
         return Claim(name, owner, entry, crate, release, facts, Handover.FIRST_SEEN)
 
     def _follow(self, claim: Claim, before: SeenOwners | None) -> Claim:
+        from carnet_verifier.claims import follow
+
         role = paths.owner_role(claim.name)
 
         def earlier(version: int) -> bytes | None:
             try:
                 return self._fetcher.get(self._tree.url(role, version), max_bytes=MAX_TARGETS)
             except TransportError as error:
-                if absent(error):
+                if error.absent:
                     return None
                 raise
 

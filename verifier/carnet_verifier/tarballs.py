@@ -37,10 +37,10 @@ def fetch_crates(
     others = [admission for admission in admissions if admission.proven.attributed.release is None]
     targets = [repository.find_target(paths.crate_path(admission.crate)) for admission in claimed]
     found: dict[CrateId, bytes] = {}
-    for admission, data in zip(claimed, repository.download_many(targets), strict=True):
+    for admission, data in zip(claimed, repository.download_many(targets, large=True), strict=True):
         found[admission.crate] = data
     most = CrateLimits().compressed
-    answers = fetcher.get_many([(paths.download_path(admission.crate), most) for admission in others])
+    answers = fetcher.get_many([(paths.download_path(admission.crate), most) for admission in others], large=True)
     for admission, answer in zip(others, answers, strict=True):
         if isinstance(answer, TransportError):
             raise answer
