@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import total_ordering
+from functools import cached_property, total_ordering
 
 from carnet.errors import FormatError
 from carnet.value import value
@@ -52,12 +52,12 @@ class CrateName:
     def __str__(self) -> str:
         return self.text
 
-    @property
+    @cached_property
     def canonical(self) -> str:
         """Lower case, `-` written `_`: equal for all spellings that the registry treats as one crate."""
         return self.text.lower().replace("-", "_")
 
-    @property
+    @cached_property
     def shard(self) -> str:
         """Two hex digits: the first byte of the sha256 of the canonical name; it picks the shard of claims."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()[:2]
@@ -76,7 +76,7 @@ class Version:
 
     def __post_init__(self) -> None:
         match = _VERSION.match(self.text) if len(self.text) <= MAX_VERSION else None
-        if match is None or any(int(match[part]) > _UINT64_MAX for part in (1, 2, 3)):
+        if match is None or (len(self.text) > 19 and any(int(match[part]) > _UINT64_MAX for part in (1, 2, 3))):
             raise FormatError(
                 f"{self.text[:MAX_VERSION]!a} is not a semantic version",
                 hint="a version looks like 1.2.3, 1.2.3-rc.1 or 1.2.3+build",

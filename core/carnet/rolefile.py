@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, cast
 
 from carnet import paths, strictjson
@@ -43,6 +44,7 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
 _SIGNATURE = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
 _PATH_HASH_PREFIX = re.compile(r"[0-9a-f]{1,64}\Z")
 _ROLE_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9_]+)*\Z")
+_STRINGS = frozenset((str,))
 _TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
 
 
@@ -163,7 +165,7 @@ def _read_snapshot(common: _Common, signed: JsonObject, profile: Profile) -> Sna
             meta[role] = bare.get(version) or bare.setdefault(version, _meta_file(entry, name))
         else:
             meta[role] = _meta_file(entry, name)
-    return Snapshot(*common, meta=meta)
+    return Snapshot(*common, meta)
 
 
 def _read_targets(common: _Common, signed: JsonObject, profile: Profile) -> Targets:
@@ -173,7 +175,7 @@ def _read_targets(common: _Common, signed: JsonObject, profile: Profile) -> Targ
             paths.check_target_path(path)
     targets = {path: _target_file(entry, path, profile) for path, entry in listed.items()}
     delegations = _delegations(signed["delegations"], profile) if "delegations" in signed else None
-    return Targets(*common, targets=targets, delegations=delegations)
+    return Targets(*common, targets, delegations)
 
 
 _COMMON_FIELDS = frozenset(("_type", "version", "expires", "spec_version"))
@@ -217,7 +219,7 @@ def _delegated_role(
         raise FormatError(f"delegation to {name[:80]!a} is by path_hash_prefixes, which carnet does not use")
     signers = _role_keys(entry, keys, profile, known)
     if "paths" in entry:
-        return DelegatedRole(name, signers, terminating, _strings(patterns, "paths"))
+        return DelegatedRole(name, signers, terminating, _strings(patterns, "paths"), None)
     listed = _strings(prefixes, "path_hash_prefixes")
     if any(_PATH_HASH_PREFIX.match(prefix) is None for prefix in listed):
         raise FormatError(f"delegation to {name[:80]!a} has a path hash prefix that is not hex")
@@ -267,11 +269,9 @@ def _signatures(value: Any) -> tuple[Signature, ...]:
         raise FormatError(f"has more than {MAX_SIGNATURES} signatures")
     found: dict[str, Signature] = {}
     for entry in listed:
-        match entry:
-            case {"keyid": str(keyid), "sig": str(sig)}:
-                pass
-            case _:
-                raise FormatError("a signature needs keyid and sig, both strings")
+        keyid, sig = (entry.get("keyid"), entry.get("sig")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(keyid, str) or not isinstance(sig, str):
+            raise FormatError("a signature needs keyid and sig, both strings")
         if keyid in found:
             raise FormatError(f"has two signatures for key id {keyid[:64]!a} (TUF 4.2)")
         # What is no hex is no signature; it counts for nothing, like an empty one, and spoils nothing either.
@@ -320,7 +320,11 @@ def _version(value: Any) -> int:
 
 
 def _expires(value: Any) -> datetime:
-    text = _string(value, "expires")
+    return _time(_string(value, "expires"))
+
+
+@lru_cache(maxsize=256)  # roles are signed together, and expire together
+def _time(text: str) -> datetime:
     if _EXPIRES.match(text) is not None:
         try:
             return datetime.fromisoformat(text[:-1]).replace(tzinfo=UTC)
@@ -348,6 +352,6 @@ def _string(value: Any, name: str) -> str:
 
 
 def _strings(value: Any, name: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list) or not {*map(type, value)} <= _STRINGS:
         raise FormatError(f"{name} is not a list of strings")
     return tuple(value)

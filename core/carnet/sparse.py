@@ -88,16 +88,16 @@ class IndexLine:
         if pubtime is not None and _PUBTIME.match(pubtime) is None:
             raise FormatError(f"{reader.what}: pubtime is not of the form 2026-01-31T23:59:59Z")
         return cls(
-            id=crate,
-            cksum=cksum,
-            deps=tuple(read_dependency(Fields(dep, reader.what)) for dep in reader.objects("deps")),
-            features=_joined(reader.features("features"), reader.features("features2")),
-            links=reader.optional_text("links"),
-            rust_version=reader.optional_text("rust_version"),
-            yanked=raw.get("yanked") is not None and reader.truth("yanked", default=False),
-            pubtime=pubtime,
-            raw=raw,
-            _text=text,
+            crate,
+            cksum,
+            tuple(read_dependency(Fields(dep, reader.what)) for dep in reader.objects("deps")),
+            _joined(reader.features("features"), reader.features("features2")),
+            reader.optional_text("links"),
+            reader.optional_text("rust_version"),
+            raw.get("yanked") is not None and reader.truth("yanked", default=False),
+            pubtime,
+            raw,
+            text,
         )
 
     def to_bytes(self) -> bytes:
@@ -121,12 +121,12 @@ class IndexLine:
         Raises:
             FormatError: `pubtime` is not of cargo's form.
         """
-        raw = dict(self.raw)
-        if yanked is not None:
-            raw["yanked"] = yanked
-        if pubtime is not None:
-            raw["pubtime"] = pubtime
-        return self if raw == self.raw else IndexLine.from_object(raw)
+        changed: JsonObject = {}
+        if yanked is not None and self.raw.get("yanked") is not yanked:
+            changed["yanked"] = yanked
+        if pubtime is not None and self.pubtime != pubtime:
+            changed["pubtime"] = pubtime
+        return IndexLine.from_object(self.raw | changed) if changed else self
 
 
 class IndexFile:
@@ -278,7 +278,9 @@ class Fields:
 
     def features(self, key: str) -> dict[str, tuple[str, ...]]:
         """An object of lists of strings, null, or nothing."""
-        value = self.raw.get(key) or {}
+        value = self.raw.get(key)
+        if not value:
+            return {}
         wrong = self._wrong(key, "an object of lists of strings")
         if not isinstance(value, dict):
             raise wrong

@@ -77,7 +77,7 @@ def _asks(default: Any, what: str) -> bool:
 
 
 def _init(cls: type[Any], parts: dict[str, Any]) -> Callable[..., None]:
-    names = tuple(parts)
+    names, count = tuple(parts), len(parts)
     allowed = frozenset(names)
     plain = {name: one.default if isinstance(one, Field) else one for name, one in parts.items()}
     defaults = {name: default for name, default in plain.items() if default is not MISSING}
@@ -90,17 +90,17 @@ def _init(cls: type[Any], parts: dict[str, Any]) -> Callable[..., None]:
 
     def __init__(self: Any, /, *args: Any, **named: Any) -> None:  # noqa: N807
         found = self.__dict__  # what is frozen is __setattr__
-        found.update(zip(names, args, strict=False))
-        if named or len(args) != len(names):
-            if len(args) > len(names) or not allowed.issuperset(named) or (args and not found.keys().isdisjoint(named)):
+        found.update(zip(names, args))  # noqa: B905  -- too many or too few are told below
+        if named or len(args) != count:
+            if len(args) > count or not allowed.issuperset(named) or (args and not found.keys().isdisjoint(named)):
                 raise TypeError(f"{cls.__name__}() takes the fields {', '.join(names)}, each once")
-            if len(args) + len(named) != len(names):
-                found.update({**defaults, **found})
+            if len(args) + len(named) != count:
+                found.update(defaults | found)
                 for name, factory in factories.items():
                     if name not in found and name not in named:
                         found[name] = factory()
             found.update(named)
-            if len(found) != len(names):
+            if len(found) != count:
                 raise TypeError(f"{cls.__name__}() needs the fields {', '.join(names)}")
         if check is not None:
             self.__post_init__()

@@ -115,9 +115,22 @@ def test_the_alarm_looks_at_time_and_share() -> None:
     old = [_line(f"1.0.{number}", yanked=True) for number in range(3)]
     new = _line("1.1.0", yanked=False)
     recent = now - timedelta(hours=1)
-    assert mass_yank(new, [*old, new], published=recent, now=now)
-    assert mass_yank(new, [*old[:2], new], published=recent, now=now) is None
+    assert mass_yank(new, lambda: [*old, new], published=recent, now=now)
+    assert mass_yank(new, lambda: [*old[:2], new], published=recent, now=now) is None
     kept = [_line("1.0.8", yanked=False), _line("1.0.9", yanked=False)]
-    assert mass_yank(new, [*old, *kept, new], published=recent, now=now) is None
-    assert mass_yank(new, [*old, new], published=now - timedelta(days=15), now=now) is None
-    assert mass_yank(new, [*old, new], published=None, now=now) is None
+    assert mass_yank(new, lambda: [*old, *kept, new], published=recent, now=now) is None
+    assert mass_yank(new, lambda: [*old, new], published=now - timedelta(days=15), now=now) is None
+    assert mass_yank(new, lambda: [*old, new], published=None, now=now) is None
+
+
+def test_of_an_old_version_no_other_line_is_read(world: World) -> None:
+    """Old crates have hundreds of them, and a lock has hundreds of crates."""
+    (line, *_) = world.admit("0.1.0").proven.attributed.vouched.index.lines
+
+    def lines() -> list[IndexLine]:
+        raise AssertionError("read all the same")
+
+    now = datetime(2027, 1, 1, tzinfo=UTC)
+    assert mass_yank(line, lines, published=now - timedelta(days=15), now=now) is None
+    with pytest.raises(AssertionError, match="read all the same"):
+        mass_yank(line, lines, published=now, now=now)

@@ -192,7 +192,7 @@ def judge(proven: Proven, policy: Policy, memory: Memory | None, *, now: datetim
         released=attributed.released,
         yanked=attributed.yanked_by,
         published=published,
-        mass_yank=mass_yank(line, attributed.shown, published=published, now=now),
+        mass_yank=mass_yank(line, lambda: attributed.shown, published=published, now=now),
     )
     return Judged(proven, evaluate(facts, policy, now=now))
 

@@ -355,8 +355,8 @@ class TrustedRepository:
         return lambda: self._read_claim(name)
 
     def _read_claim(self, name: CrateName) -> Claim | None:
-        shard_role, owner_role = paths.claims_shard_role(name.shard), paths.owner_role(name)
-        chain = _chain(paths.crate_role(name))
+        chain = _claim_chain(name)
+        _, _, shard_role, owner_role, crate_role = chain
         self._tree.role(paths.TARGETS, None, chain)
         claims = self._tree.role(paths.CLAIMS, paths.TARGETS, chain)
         if claims.delegations is None or shard_role not in claims.delegations.roles:
@@ -369,8 +369,8 @@ class TrustedRepository:
 
         owner = self._tree.role(owner_role, shard_role, chain)
         facts = read_facts(owner_role, owner, entry)
-        crate = self._tree.role(paths.crate_role(name), owner_role, chain)
-        release = owner.delegations.roles.get(paths.crate_role(name)) if owner.delegations is not None else None
+        crate = self._tree.role(crate_role, owner_role, chain)
+        release = owner.delegations.roles.get(crate_role) if owner.delegations is not None else None
         if release is None:
             raise MetadataMismatch(f"{owner_role} does not delegate to its crate role")
         return Claim(name, owner, entry, crate, release, facts, Handover.FIRST_SEEN)
@@ -421,15 +421,14 @@ def _chain(role: str) -> list[str]:
         return [paths.TARGETS, role]
     kind, _, rest = role.partition(".")
     if kind in ("owner", "crate") and rest:
-        name = CrateName(rest)
-        chain = [
-            paths.TARGETS,
-            paths.CLAIMS,
-            paths.claims_shard_role(name.shard),
-            paths.owner_role(name),
-            paths.crate_role(name),
-        ]
+        chain = _claim_chain(CrateName(rest))
         return chain[:4] if kind == "owner" else chain
     if role.startswith("claims-"):
         return [paths.TARGETS, paths.CLAIMS, role]
     return [paths.TARGETS, paths.INDEX, role]
+
+
+def _claim_chain(name: CrateName) -> list[str]:
+    """The roles from the top down to the one that the release keys of a crate sign."""
+    shard = paths.claims_shard_role(name.shard)
+    return [paths.TARGETS, paths.CLAIMS, shard, paths.owner_role(name), paths.crate_role(name)]

@@ -6,7 +6,7 @@ of an unclaimed one the pattern can be seen in its index file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from carnet.sparse import IndexLine
@@ -19,12 +19,14 @@ SHARE = 0.75
 """How many of the earlier versions are yanked when it is an alarm."""
 
 
-def mass_yank(line: IndexLine, lines: Sequence[IndexLine], *, published: datetime | None, now: datetime) -> str | None:
+def mass_yank(
+    line: IndexLine, lines: Callable[[], Sequence[IndexLine]], *, published: datetime | None, now: datetime
+) -> str | None:
     """Whether a new version stands where nearly all earlier ones were taken back.
 
     Args:
         line: The version that somebody wants.
-        lines: Every version of its crate.
+        lines: Gives every version of its crate; asked only when the wanted one is new, for old crates have hundreds.
         published: When the version was published, as far as the registry says.
         now: The time.
 
@@ -33,7 +35,7 @@ def mass_yank(line: IndexLine, lines: Sequence[IndexLine], *, published: datetim
     """
     if published is None or line.yanked or now - published > NEW:
         return None
-    earlier = [one for one in lines if one.id.version < line.id.version]
+    earlier = [one for one in lines() if one.id.version < line.id.version]
     yanked = [one for one in earlier if one.yanked]
     if len(yanked) < LEAST or len(yanked) < SHARE * len(earlier):
         return None
