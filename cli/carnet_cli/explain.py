@@ -11,7 +11,8 @@ import click
 from carnet.errors import CarnetError
 from carnet_cli import config, home, output, results
 from carnet_cli.output import MessageFormat
-from carnet_cli.verify import MAX_LOCK, policy_options
+from carnet_cli.verify import policy_options
+from carnet_cli.verifying import MAX_LOCK
 
 if TYPE_CHECKING:
     from carnet.names import CrateId
@@ -77,21 +78,21 @@ def _pinned(crate: CrateId) -> str | None:
 def _draw(chain: Chain, url: str) -> None:
     admission = chain.admission
     said = f"allowed at level {admission.level}" if admission is not None else "refused"
-    click.echo(f"{chain.wanted.id}: {said} ({url})")
+    output.echo(f"{chain.wanted.id}: {said} ({url})")
     for link in chain.links:
         indent = "  " * link.depth
-        click.echo(f"{indent}{_mark(link)} {output.plain(link.what)}")
+        output.echo(f"{indent}{_mark(link)} {output.plain(link.what)}")
         for fact in link.facts:
-            click.echo(f"{indent}    {output.plain(fact)}")
+            output.echo(f"{indent}    {output.plain(fact)}")
         if link.error is not None:
             _draw_failure(link.error, link.mended_by, indent)
 
 
 def _draw_failure(error: CarnetError, mended_by: str, indent: str) -> None:
-    click.echo(f"{indent}    {output.plain(str(error))}")
+    output.echo(f"{indent}    {output.plain(str(error))}")
     if error.hint:
-        click.echo(f"{indent}    hint: {output.plain(error.hint)}")
-    click.echo(f"{indent}    who can mend it: {mended_by}")
+        output.echo(f"{indent}    hint: {output.plain(error.hint)}")
+    output.echo(f"{indent}    who can mend it: {mended_by}")
 
 
 def _mark(link: Link) -> str:

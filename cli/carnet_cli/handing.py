@@ -115,7 +115,7 @@ def show_review(folder: Path, group: str, root: Path | None, message_format: out
             }
         )
     else:
-        click.echo(_as_text(words), nl=False)
+        output.echo(_as_text(words), end="")
         if root is None:
             output.note("what is published now was taken from the folder; --root checks that it was signed")
     if problem is not None:
@@ -209,9 +209,9 @@ def show_status(folder: Path, group: str, message_format: output.MessageFormat) 
         )
     else:
         for quorum in quorums:
-            click.echo(_quorum_text(proposal, quorum), nl=False)
+            output.echo(_quorum_text(proposal, quorum), end="")
         for line in _next(proposal, folder, group):
-            click.echo(f"next: {line}")
+            output.echo(f"next: {line}")
     if problem is not None:
         raise problem
     return 0 if proposal.final else 1
@@ -289,7 +289,7 @@ def submit_folder(
     if message_format == "json":
         output.emit_json({"reason": "submitted", **answer})
     else:
-        click.echo(output.plain(str(answer.get("detail", "accepted"))))
+        output.echo(output.plain(str(answer.get("detail", "accepted"))))
     receipt = answer.get("receipt")
     if isinstance(receipt, dict) and receipt.get("takeover") is True:
         output.warn("this replaced owners without their signatures: clients that saw them refuse the crate")

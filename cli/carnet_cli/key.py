@@ -104,7 +104,9 @@ def list_(folder: Path, message_format: output.MessageFormat) -> None:
         if message_format == "json":
             output.emit_json({"name": path.stem, "private": private} | _facts(key))
         else:
-            click.echo(output.plain(f"{path.stem:20} {key.scheme:20} {key.keyid} {'private' if private else 'public'}"))
+            output.echo(
+                output.plain(f"{path.stem:20} {key.scheme:20} {key.keyid} {'private' if private else 'public'}")
+            )
 
 
 @command.command()
@@ -123,7 +125,7 @@ def show(name: Path, message_format: output.MessageFormat) -> None:
     if message_format == "json":
         output.emit_json(facts)
     else:
-        click.echo(
+        output.echo(
             f"key id       {facts['keyid']}\nkind         {facts['scheme']}\nfingerprint  {facts['fingerprint']}"
         )
 
@@ -142,5 +144,5 @@ def _new_passphrase(name: Path, insecure: bool, passphrase: PassphraseSource) ->
 
 
 def _made(name: Path, key: PublicKey) -> None:
-    click.echo(key.keyid)
+    output.echo(key.keyid)
     output.note(f"wrote {name} (keep it) and {name}.pub (hand it out)")

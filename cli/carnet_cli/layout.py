@@ -139,16 +139,16 @@ def show(file: Path, message_format: output.MessageFormat) -> None:
             }
         )
         return
-    click.echo(output.plain(f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"))
+    output.echo(output.plain(f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"))
     for step in layout.steps:
         people = _people(layout, terms, step.keyids)
-        click.echo(output.plain(f"\n{step.name:10} {step.threshold} of {len(people)}: {', '.join(people)}"))
+        output.echo(output.plain(f"\n{step.name:10} {step.threshold} of {len(people)}: {', '.join(people)}"))
         for kind, rules in (("takes", step.materials), ("makes", step.products)):
-            click.echo(output.plain(f"  {kind}    {'; '.join(map(str, rules))}"))
+            output.echo(output.plain(f"  {kind}    {'; '.join(map(str, rules))}"))
     pairs = ", ".join(sorted("/".join(sorted(pair)) for pair in terms.separate))
-    click.echo(output.plain(f"\nleast level {terms.least_level}; never one person for both of {pairs}"))
+    output.echo(output.plain(f"\nleast level {terms.least_level}; never one person for both of {pairs}"))
     for path in sorted(terms.generated):
-        click.echo(output.plain(f"generated while packaging: {path}"))
+        output.echo(output.plain(f"generated while packaging: {path}"))
 
 
 @command.command()

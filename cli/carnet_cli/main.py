@@ -1,15 +1,15 @@
-"""The `carnet` and `cargo carnet` commands: which exist, and how an error becomes an exit status."""
+"""The `carnet` command: which commands exist, and how their arguments are parsed."""
 
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
 
 import click
 
 from carnet.errors import CarnetError
 from carnet_cli import output
+from carnet_cli.exits import status_of
 
 # Each command's module is imported when the command is used: start-up time counts.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -50,29 +50,20 @@ def cli() -> None:
 
 
 def run(command: click.Command, args: Sequence[str], name: str) -> int:
-    """Run a command and map what it raises to an exit status.
+    """Parse a command's arguments and run it; returns its exit status (`carnet_cli.exits`)."""
 
-    Returns:
-        0 when allowed or done; 1 when refused; 2 when the user's file or flag is wrong; 3 when nothing was decided;
-        130 when interrupted.
-    """
-    try:
-        result = command.main(args=list(args), prog_name=name, standalone_mode=False)
-    except CarnetError as error:
-        output.report(error)
-        return error.exit_code
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.UsageError as error:
-        output.report_usage(error, name)
-        return 2
-    except click.ClickException as error:
-        output.report(CarnetError(error.format_message()))
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
-    return result if isinstance(result, int) else 0
+    def work() -> object:
+        try:
+            return command.main(args=list(args), prog_name=name, standalone_mode=False)
+        except click.exceptions.Exit as stop:
+            return stop.exit_code
+        except click.UsageError as error:
+            output.report_usage(error, name)
+            return 2
+        except click.ClickException as error:
+            output.report(CarnetError(error.format_message()))
+            return 2
+        except click.Abort:
+            raise KeyboardInterrupt from None
+
+    return status_of(work)

@@ -136,7 +136,7 @@ def _say_published(published: Published, message_format: output.MessageFormat, t
     if message_format == "json":
         output.emit_json(more | _published(published))
     else:
-        click.echo(f"{text}: snapshot {published.snapshot}, timestamp {published.timestamp}, fresh until {until}")
+        output.echo(f"{text}: snapshot {published.snapshot}, timestamp {published.timestamp}, fresh until {until}")
 
 
 def _published(published: Published) -> dict[str, Any]:
@@ -207,11 +207,11 @@ def sync(
     else:
         words = [f"{len(report.added)} added", f"{len(report.updated)} updated", f"{report.unchanged} unchanged"]
         words += [f"{len(report.refused)} refused"] if report.refused else []
-        click.echo(f"{', '.join(words)}; the mirror has {versions} versions of {crates} crates")
+        output.echo(f"{', '.join(words)}; the mirror has {versions} versions of {crates} crates")
         if report.published is None:
-            click.echo("nothing had changed: nothing was published")
+            output.echo("nothing had changed: nothing was published")
         else:
-            click.echo(f"published snapshot {report.published.snapshot}, timestamp {report.published.timestamp}")
+            output.echo(f"published snapshot {report.published.snapshot}, timestamp {report.published.timestamp}")
     return 1 if report.refused else 0
 
 
@@ -355,7 +355,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
         if message_format == "json":
             output.emit_json({"event": "listening", "url": base})
         else:
-            click.echo(f"listening on {base}")
+            output.echo(f"listening on {base}")
         sys.stdout.flush()
 
     address = Address(host, port, url)

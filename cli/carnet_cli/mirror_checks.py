@@ -49,12 +49,12 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
         listed = [_expiry(one, now) for one in roles]
         output.emit_json({"directory": str(directory), "crates": crates, "versions": versions, "roles": listed})
     else:
-        click.echo(f"{crates} crates, {versions} versions")
+        output.echo(f"{crates} crates, {versions} versions")
         for one in roles:
             who = "online" if one.online else "offline"
             note = one.warning(now)
             when = one.expires.strftime("%Y-%m-%d %H:%M UTC")
-            click.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
+            output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
     for one in roles:
         if one.warning(now) and not one.online:
             output.warn(
@@ -101,10 +101,10 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
         for note in report.notes:
             output.note(f"note: {note}")
         for problem in report.problems:
-            click.echo(output.plain(f"{problem.where}: {problem.what}"))
+            output.echo(output.plain(f"{problem.where}: {problem.what}"))
         count = len(report.problems)
         found = f"{count or 'no'} problem{'s' if count > 1 else ''}"
-        click.echo(f"checked {report.files} files, {report.roles} roles, {report.versions} versions: {found}")
+        output.echo(f"checked {report.files} files, {report.roles} roles, {report.versions} versions: {found}")
     return 1 if report.problems else 0
 
 

@@ -1,4 +1,7 @@
-"""What a command prints: results on stdout, `error:` and `hint:` lines and progress on stderr."""
+"""What a command prints: results on stdout, `error:` and `hint:` lines and progress on stderr.
+
+click is imported where it is used: what most builds run needs neither its parser nor a progress bar.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,23 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
-
-import click
-import orjson
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from carnet.errors import CarnetError
+
+if TYPE_CHECKING:
+    import click
+
+_COLOURS = {"error": 31, "warning": 33, "hint": 36}
+"""Of labels, as ECMA-48 numbers them."""
 
 MessageFormat = Literal["human", "json"]
 
 
 def message_format(command: Any) -> Any:
     """Decorate a command with `--message-format human|json`, cargo's own flag for the same purpose."""
+    import click
+
     return click.option(
         "--message-format",
         type=click.Choice(["human", "json"]),
@@ -27,9 +35,18 @@ def message_format(command: Any) -> Any:
     )(command)
 
 
+def echo(text: str, *, err: bool = False, end: str = "\n") -> None:
+    """Write a line to stdout, or to stderr, at once."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(text + end)
+    stream.flush()
+
+
 def emit_json(value: Any) -> None:
     """Write one result as a line of JSON on stdout."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode())
+    import orjson
+
+    echo(orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode())
 
 
 def plain(text: str) -> str:
@@ -41,28 +58,28 @@ def _colours() -> bool:
     return "NO_COLOR" not in os.environ and sys.stderr.isatty()
 
 
-def _say(label: str, text: str, colour: str) -> None:
-    head = click.style(f"{label}:", fg=colour, bold=True) if _colours() else f"{label}:"
-    click.echo(f"{head} {plain(text)}", err=True, color=_colours())
+def _say(label: str, text: str) -> None:
+    head = f"\x1b[{_COLOURS[label]};1m{label}:\x1b[0m" if _colours() else f"{label}:"
+    echo(f"{head} {plain(text)}", err=True)
 
 
 def report(error: CarnetError) -> None:
     """Print an error, and its hint when it has one."""
-    _say("error", str(error), "red")
+    _say("error", str(error))
     if error.hint:
-        _say("hint", error.hint, "cyan")
+        _say("hint", error.hint)
 
 
 def warn(text: str, hint: str = "") -> None:
     """Print something that a person should know and that stops nothing."""
-    _say("warning", text, "yellow")
+    _say("warning", text)
     if hint:
-        _say("hint", hint, "cyan")
+        _say("hint", hint)
 
 
 def note(text: str) -> None:
     """Print what was done, for people only; results that machines read go to stdout."""
-    click.echo(plain(text), err=True)
+    echo(plain(text), err=True)
 
 
 class Progress(Protocol):
@@ -88,12 +105,14 @@ def progress(label: str, length: int) -> Iterator[Progress]:
     if not sys.stderr.isatty() or length == 0:
         yield _Quiet()
         return
+    import click
+
     with click.progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
         yield bar
 
 
 def report_usage(error: click.UsageError, name: str) -> None:
     """Print a mistake on the command line, and which `--help` explains it."""
-    _say("error", error.format_message()[:1].lower() + error.format_message()[1:], "red")
+    _say("error", error.format_message()[:1].lower() + error.format_message()[1:])
     path = error.ctx.command_path if error.ctx is not None else name
-    _say("hint", f"`{path} --help` explains the command", "cyan")
+    _say("hint", f"`{path} --help` explains the command")

@@ -382,6 +382,6 @@ def _sign(recorded: Recorded, options: _Options) -> None:
     if options.message_format == "json":
         output.emit_json(facts)
         return
-    click.echo(output.plain(f"signed step {recorded.link.name} of {recorded.crate}: {options.links / name}"))
+    output.echo(output.plain(f"signed step {recorded.link.name} of {recorded.crate}: {options.links / name}"))
     for file in recorded.files:
-        click.echo(output.plain(f"made {options.links / file}"))
+        output.echo(output.plain(f"made {options.links / file}"))

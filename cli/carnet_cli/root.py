@@ -213,7 +213,7 @@ def status(folder: Path, message_format: output.MessageFormat, insecure_example_
         facts = _json(found, names[0])
         mark = "done" if facts["final"] else "    "
         line = f"{mark}  {ceremony_words.group_name(names):32} version {facts['version']}, until {facts['expires']}"
-        click.echo(line)
+        output.echo(line)
         if not facts["final"]:
             for requirement in found.requirements(names[0]):
                 signed = ", ".join(found.name(key) for key in requirement.signed) or "nobody"
@@ -222,7 +222,7 @@ def status(folder: Path, message_format: output.MessageFormat, insecure_example_
                 )
                 if not requirement.met:
                     line += f"; missing: {', '.join(found.name(key) for key in requirement.missing)}"
-                click.echo(line)
+                output.echo(line)
     _next(folder, found)
 
 
@@ -300,7 +300,7 @@ def _show(found: Ceremony, wanted: list[str] | tuple[str, ...]) -> None:
     from carnet_signer import ceremony_words
 
     for line in ceremony_words.describe(found, wanted, _now()):
-        click.echo(output.plain(line))
+        output.echo(output.plain(line))
 
 
 def _warn(found: Ceremony, insecure_example_keys: bool) -> list[Finding]:

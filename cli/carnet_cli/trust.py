@@ -80,12 +80,12 @@ def add(
             }
         )
         return
-    click.echo(f"trusting {directory.url}")
-    click.echo(f"  root          version {root.version}, expires {root.expires:%Y-%m-%d}")
-    click.echo(f"  fingerprint   {found}")
-    click.echo(f"  signed by     {signers.threshold} of these {len(signers.keys)} keys:")
+    output.echo(f"trusting {directory.url}")
+    output.echo(f"  root          version {root.version}, expires {root.expires:%Y-%m-%d}")
+    output.echo(f"  fingerprint   {found}")
+    output.echo(f"  signed by     {signers.threshold} of these {len(signers.keys)} keys:")
     for key in signers.keys:
-        click.echo(f"                {key.keyid} ({key.scheme})")
+        output.echo(f"                {key.keyid} ({key.scheme})")
     output.note("compare the fingerprint with the operator's before you build with it")
 
 
@@ -120,7 +120,7 @@ def status(message_format: MessageFormat) -> int:
                     {"reason": "trust-status", "id": trust_id, "url": url, "error": results.error_object(error)}
                 )
             else:
-                click.echo(f"{url}  [{trust_id}]")
+                output.echo(f"{url}  [{trust_id}]")
                 output.report(error)
             continue
         view = repository.trusted
@@ -137,9 +137,9 @@ def status(message_format: MessageFormat) -> int:
             }
             output.emit_json({"reason": "trust-status", "id": trust_id, "url": url, "roles": listed})
             continue
-        click.echo(f"{url}  [{trust_id}]")
+        output.echo(f"{url}  [{trust_id}]")
         for name, (version, expires) in roles.items():
-            click.echo(f"  {name:<10} version {version:<6} expires {expires:%Y-%m-%d %H:%M} UTC")
+            output.echo(f"  {name:<10} version {version:<6} expires {expires:%Y-%m-%d %H:%M} UTC")
         for name in ("root", "targets"):
             if roles[name][1] - now < WARN_BEFORE:
                 output.warn(f"{name} expires on {roles[name][1]:%Y-%m-%d}", "its holders must sign the next version")

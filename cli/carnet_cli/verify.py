@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from carnet.errors import CarnetError, ConfigError, TransportError
-from carnet_cli import config, home, output
+from carnet_cli import output
 from carnet_cli.output import MessageFormat
-
-if TYPE_CHECKING:
-    from carnet_cli.config import Settings
-    from carnet_verifier.admit import Admission, Outcome
-    from carnet_verifier.policy import Verdict
-
-MAX_LOCK = 64 * 1024 * 1024
+from carnet_cli.verifying import LOCK, verify
 
 
 def policy_options(command: Any) -> Any:
@@ -37,7 +29,7 @@ def policy_options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("target", default="Cargo.lock", metavar="[Cargo.lock | FILE.crate | NAME@VERSION]")
+@click.argument("target", default=LOCK, metavar="[Cargo.lock | FILE.crate | NAME@VERSION]")
 @policy_options
 @output.message_format
 def command(
@@ -58,161 +50,10 @@ def command(
         carnet verify serde-1.0.219.crate
         carnet verify serde@1.0.219
     """
-    path = Path(target)
-    if path.is_dir():
-        path /= "Cargo.lock"
-    is_crate_id = "@" in target and not path.exists()
-    folder = Path.cwd() if is_crate_id or path.suffix == ".crate" else path.absolute().parent
-    settings = config.load(folder, now=home.now(), file=config_file, repository=repository, least_level=least_level)
-    for remark in settings.remarks:
-        output.warn(remark)
-    if is_crate_id:
-        return _verify_crate(target, settings, message_format)
-    if path.suffix == ".crate":
-        return _verify_file(path, settings, message_format)
-    return _verify_lock(path, settings, message_format)
-
-
-# --- a lock ---
-
-
-def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) -> int:
-    from carnet.durable import read_file
-    from carnet_cli.verdicts import foreign_verdicts, warn_of
-    from carnet_verifier.admit import Wanted, admit_all
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.lockfile import SourceKind, read_lockfile
-    from carnet_verifier.refresh import refresh
-
-    try:
-        lock = read_lockfile(read_file(path, "the lock", max_bytes=MAX_LOCK), str(path))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist", hint="name a Cargo.lock, a .crate file or NAME@VERSION") from None
-    trusted = home.choose(settings.repository)
-    now = home.now()
-    wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
-        found: list[Outcome] = []
-        with output.progress("checking", len(wanted)) as bar:
-            for outcome in admit_all(
-                repository, wanted, settings.policy, trusted.directory, now=now, cache=trusted.directory.index_files
-            ):
-                found.append(outcome)
-                bar.update(1)
-    foreign = foreign_verdicts(lock, settings.policy, now)
-    own = lock.of_kind(SourceKind.PATH)
-    refused = sum(outcome.error is not None for outcome in found) + sum(bool(verdict.denials) for verdict in foreign)
-    if message_format == "json":
-        from carnet_cli import results
-
-        for outcome in found:
-            output.emit_json(results.outcome_object(outcome))
-        for verdict in foreign:
-            output.emit_json(results.foreign_object(verdict))
-        for package in own:
-            output.emit_json(results.own_object(package.id))
-        output.emit_json(
-            {
-                "reason": "summary",
-                "allowed": refused == 0,
-                "crates": len(found) + len(foreign),
-                "refused": refused,
-                "own": len(own),
-                "repository": trusted.directory.url,
-                "snapshot": repository.trusted.snapshot.signed.version,
-                "expires": f"{repository.expires:%Y-%m-%dT%H:%M:%SZ}",
-            }
-        )
-        return int(refused > 0)
-    rows = [(str(one.wanted.id), str(one.admission.level) if one.admission else "refused") for one in found]
-    rows += [(str(verdict.crate), "refused" if verdict.denials else "not vouched for") for verdict in foreign]
-    rows += [(str(package.id), "your own") for package in own]
-    _print_table(rows)
-    for outcome in found:
-        if outcome.admission is not None:
-            warn_of(outcome.admission.verdict)
-        elif outcome.error is not None:
-            output.report(outcome.error)
-    for verdict in foreign:
-        warn_of(verdict)
-        _report_denials(verdict)
-    total = len(found) + len(foreign)
-    click.echo(f"{total} crates: {total - refused} allowed, {refused} refused (snapshot "
-               f"{repository.trusted.snapshot.signed.version} of {trusted.directory.url})")  # fmt: skip
-    return int(refused > 0)
-
-
-def _print_table(rows: Iterable[tuple[str, str]]) -> None:
-    listed = list(rows)
-    width = max((len(name) for name, _ in listed), default=0)
-    click.echo("\n".join(f"{name:<{width}}  {level}" for name, level in listed))
-
-
-def _report_denials(verdict: Verdict) -> None:
-    try:
-        verdict.require()
-    except CarnetError as error:
-        output.report(error)
-
-
-# --- one tarball, one crate ---
-
-
-def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) -> int:
-    from carnet.crate import CrateLimits, read_crate
-    from carnet.durable import read_file
-    from carnet_verifier.admit import Wanted, admit_one
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import refresh
-    from carnet_verifier.tarballs import check_tarball
-
-    try:
-        data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
-    crate = read_crate(data)
-    trusted, now = home.choose(settings.repository), home.now()
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
-        wanted = Wanted(crate.id, crate.sha256)
-        admission = admit_one(repository, wanted, settings.policy, trusted.directory, now=now)
-        check_tarball(data, admission)
-    return _allowed(admission, message_format)
-
-
-def _verify_crate(target: str, settings: Settings, message_format: MessageFormat) -> int:
-    from carnet.names import CrateId
-    from carnet_verifier.admit import Wanted, admit_one
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import refresh
-
-    wanted = Wanted(CrateId.parse(target))
-    trusted, now = home.choose(settings.repository), home.now()
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
-        try:
-            admission = admit_one(repository, wanted, settings.policy, trusted.directory, now=now)
-        except TransportError:
-            raise
-        except CarnetError as error:
-            raise _with_hint(error, f"`carnet explain {wanted.id}` shows the whole chain") from None
-    return _allowed(admission, message_format)
-
-
-def _with_hint(error: CarnetError, hint: str) -> CarnetError:
-    error.hint = f"{error.hint}; {hint}" if error.hint else hint
-    return error
-
-
-def _allowed(admission: Admission, message_format: MessageFormat) -> int:
-    from carnet_cli.verdicts import warn_of
-
-    if message_format == "json":
-        from carnet_cli import results
-
-        output.emit_json(results.admission_object(admission))
-        return 0
-    warn_of(admission.verdict)
-    click.echo(f"{admission.crate} is allowed at level {admission.level} (sha256 {admission.sha256})")
-    return 0
+    return verify(
+        target,
+        least_level=least_level,
+        repository=repository,
+        config_file=config_file,
+        message_format=message_format,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -306,3 +307,52 @@ def test_explain_sees_the_lock_of_the_folder(machine: Machine) -> None:
 
 def test_names_of_paths_are_the_ones_of_the_trust_model() -> None:
     assert paths.index_path(CrateName("leaf")) == "index/le/af/leaf"
+
+
+# --- without the parser ---
+
+_TELL = "import atexit, sys; atexit.register(lambda: print('click' in sys.modules))\n"
+_START = "from carnet_cli.start import main; main()"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["Cargo.lock"],
+        ["."],
+        [""],
+        ["leaf-1.0.0.crate"],
+        ["leaf@1.0.0"],
+        ["nothing@1.0.0"],
+        ["leaf@x"],
+        ["missing.lock"],
+        ["two", "words"],
+    ],
+)
+def test_what_has_no_flags_comes_to_the_same_with_the_parser_and_without(machine: Machine, words: list[str]) -> None:
+    write_lock(machine, locked(LEAF, BRANCH))
+    (machine.path / "leaf-1.0.0.crate").write_bytes(LEAF)
+    plain = machine.carnet("verify", *words)
+    parsed = machine.carnet("verify", "--message-format", "human", *words)
+    assert (plain.returncode, plain.stdout, plain.stderr) == (parsed.returncode, parsed.stdout, parsed.stderr)
+    assert plain.returncode == {"leaf-1.0.0.crate": 0, "leaf@1.0.0": 0, "nothing@1.0.0": 1, "leaf@x": 1}.get(
+        " ".join(words), 2 if "missing.lock" in words or len(words) > 1 else 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "parsed"),
+    [(["verify"], False), (["verify", "leaf@1.0.0"], False), (["verify", "--help"], True), (["--version"], True)],
+)
+def test_the_parser_is_loaded_where_there_is_something_to_parse(
+    machine: Machine, words: list[str], parsed: bool
+) -> None:
+    write_lock(machine, locked(LEAF))
+    done = machine.run(sys.executable, "-c", _TELL + _START, *words)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, str(parsed)), done.stderr
+
+
+def test_completion_is_the_parsers(machine: Machine) -> None:
+    done = machine.run(sys.executable, "-c", _START, "verify", env={"_CARNET_COMPLETE": "bash_source"})
+    assert "complete" in done.stdout
