@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import ssl
@@ -299,6 +300,38 @@ def test_a_connection_is_asked_for_several_files_before_the_first_is_there() -> 
         thread.join()
     assert answers == [b"%d" % number for number in range(5)]
     assert [head.split()[1] for head in heads] == [b"/x/%d" % number for number in range(5)]
+
+
+def test_no_more_is_asked_at_once_than_a_server_can_leave_unread() -> None:
+    """A server that answers a lot before it reads on, and a client that asks a lot before it reads, would both wait."""
+    asked: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(0.1)
+                heads = b""
+                while True:
+                    with contextlib.suppress(TimeoutError):
+                        data = connection.recv(1_000_000)
+                        heads += data
+                        if data:
+                            continue
+                    if not heads:
+                        return
+                    asked.append(len(heads))
+                    connection.sendall(response(b"hello") * heads.count(b"\r\n\r\n"))
+                    heads = b""
+
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        limits = Limits(connections=1, at_once=1000)
+        with HttpFetcher(f"http://127.0.0.1:{listener.getsockname()[1]}/", limits=limits) as fetcher:
+            answers = fetcher.get_many([(f"{'x' * 500}/{number}", 100) for number in range(100)])
+    assert answers == [b"hello"] * 100
+    assert len(asked) == 3
+    assert max(asked) < 33_000
 
 
 def test_a_server_that_closes_after_each_answer_is_asked_for_one_file_at_a_time() -> None:

@@ -10,6 +10,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -20,6 +21,10 @@ from carnet_verifier.http1 import Connection, Limits, Origin
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
 
 _PATH = re.compile(r"[A-Za-z0-9._~%/+@:,;=!$&'()*-]+\Z")
+_REQUEST = 256
+"""Bytes of a request beside its path, with a long host name."""
+_MOST_UNREAD = 32_768
+"""Bytes of requests that a server may leave unread."""
 _HINTS = {
     401: "the repository wants to know who you are, which carnet does not tell",
     403: "the repository does not give this file out",
@@ -148,7 +153,7 @@ class HttpFetcher:
                 answers[number] = TransportError(f"{path[:80]!a} is not a path of a repository")
                 batch.remove(number)
         while batch:
-            asked = list(batch)[: self._at_once]
+            asked = self._together(batch, requests)
             connection = self._take()
             used = connection is not None
             if connection is None:
@@ -175,6 +180,20 @@ class HttpFetcher:
                     connection.close()
             if batch and batch[0] in asked:
                 self._at_once = 1
+
+    def _together(self, batch: Sequence[int], requests: Sequence[tuple[str, int]]) -> list[int]:
+        """How many of the first requests to send before an answer is read: no more than any server's buffer holds.
+
+        Who is still sending does not read, and a server that cannot send need not read either.
+        """
+        asked: list[int] = []
+        size = 0
+        for number in islice(batch, self._at_once):
+            size += len(self._base.path) + len(requests[number][0]) + _REQUEST
+            if asked and size > _MOST_UNREAD:
+                break
+            asked.append(number)
+        return asked
 
     def _take(self) -> Connection | None:
         """An idle connection, if there is one that can be used."""

@@ -47,7 +47,7 @@ class Limits:
     least_rate: int = 1024
     grace: float = 20.0
     connections: int = 8
-    at_once: int = 64
+    at_once: int = 128
 
 
 @value
