@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from functools import cached_property
 
-import orjson
-
 from carnet import strictjson
 from carnet.errors import FormatError
 from carnet.manifest import KINDS, Dependency
@@ -132,8 +130,7 @@ class IndexLine:
 class IndexFile:
     """A crate's sparse-index file.
 
-    A build asks for one line of each file, and old crates have hundreds: what is not asked for is only looked at as
-    far as its name and version.
+    A build asks for one line of each file, and old crates have hundreds: the others are not looked at.
     """
 
     def __init__(self, name: CrateName, lines: Iterable[IndexLine] = ()) -> None:
@@ -147,32 +144,23 @@ class IndexFile:
             FormatError: A line is another crate's, or repeats a version.
         """
         self.name = name
-        self._held: dict[str, IndexLine | bytes] = {}
-        for line in lines:
-            self._hold(line.id.name.text, line.id.version.text, line)
+        given = tuple(lines)
+        self._texts = tuple(line.to_bytes() for line in given)
+        self._parsed = dict(zip(self._texts, given, strict=True))
+        _ = self.lines
 
     @classmethod
     def from_bytes(cls, data: bytes, name: CrateName) -> IndexFile:
         """Read an index file.
 
         Raises:
-            FormatError: Too large, or a line is no JSON object with a name and a version, is another crate's, or
-                repeats a version. All else about a line is checked when it is asked for.
+            FormatError: Too large. All about a line is checked when it is asked for.
         """
         if len(data) > MAX_FILE:
             raise FormatError(f"the index file of {name} is larger than {MAX_FILE} bytes")
         file = cls(name)
-        for line in data.split(b"\n"):
-            if line:
-                file._hold(*_name_and_version(line, name), line)
+        file._texts = tuple(line for line in data.split(b"\n") if line)
         return file
-
-    def _hold(self, name: str, version: str, line: IndexLine | bytes) -> None:
-        if name.lower() != self.name.text.lower():
-            raise FormatError(f"the index file of {self.name} has a line of {name[:80]!a}")
-        if version in self._held:
-            raise FormatError(f"the index file of {self.name} has two lines of version {version[:80]!a}")
-        self._held[version] = line
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IndexFile) and (self.name, self.to_bytes()) == (other.name, other.to_bytes())
@@ -181,46 +169,73 @@ class IndexFile:
         return hash(self.name)
 
     def __repr__(self) -> str:
-        return f"IndexFile({self.name}, {len(self._held)} lines)"
+        return f"IndexFile({self.name}, {len(self._texts)} lines)"
 
     def to_bytes(self) -> bytes:
         """The file as it is served: each line with its newline."""
-        texts = (line if isinstance(line, bytes) else line.to_bytes() for line in self._held.values())
-        return b"".join(text + b"\n" for text in texts)
+        return b"".join(text + b"\n" for text in self._texts)
 
     def line(self, version: Version) -> IndexLine | None:
-        """The line of one version.
+        """The line of one version; no line that cannot be of this version is looked at.
 
         Raises:
-            FormatError: It does not parse.
+            FormatError: It does not parse, is another crate's, or is there twice.
         """
-        return self._parsed(version.text) if version.text in self._held else None
+        # A version needs no escapes in JSON: a line without a backslash that is of this version holds it as it is.
+        quoted = f'"{version.text}"'.encode()
+        found = [
+            text for text in self._texts if (quoted in text or b"\\" in text) and self._version_of(text) == version.text
+        ]
+        if len(found) > 1:
+            raise self._twice(version.text)
+        return self._line(found[0]) if found else None
 
     @property
     def lines(self) -> tuple[IndexLine, ...]:
         """Every line, in the order of the file.
 
         Raises:
-            FormatError: One does not parse.
+            FormatError: One does not parse, is another crate's, or repeats a version.
         """
-        return tuple(self._parsed(version) for version in self._held)
+        found: dict[str, bytes] = {}
+        for text in self._texts:
+            version = self._version_of(text)
+            if version in found:
+                raise self._twice(version)
+            found[version] = text
+        return tuple(map(self._line, found.values()))
 
-    def _parsed(self, version: str) -> IndexLine:
-        line = self._held[version]
-        if isinstance(line, bytes):
-            line = self._held[version] = IndexLine.from_bytes(line)
+    def _version_of(self, text: bytes) -> str:
+        """A first look at a line: that it is of this crate, and of which version."""
+        known = self._parsed.get(text)
+        name: object
+        version: object
+        if known is not None:
+            name, version = known.id.name.text, known.id.version.text
+        else:
+            name, version = _name_and_version(text)
+        if not isinstance(name, str) or not isinstance(version, str):
+            raise FormatError(f"the index file of {self.name} has a line without a name and version: {text[:40]!a}")
+        if name.lower() != self.name.text.lower():
+            raise FormatError(f"the index file of {self.name} has a line of {name[:80]!a}")
+        return version
+
+    def _line(self, text: bytes) -> IndexLine:
+        line = self._parsed.get(text)
+        if line is None:
+            line = self._parsed[text] = IndexLine.from_bytes(text)
         return line
 
+    def _twice(self, version: str) -> FormatError:
+        return FormatError(f"the index file of {self.name} has two lines of version {version[:80]!a}")
 
-def _name_and_version(line: bytes, crate: CrateName) -> tuple[str, str]:
-    """A first look; where a key is there twice it sees the last, and the full reading refuses the line."""
+
+def _name_and_version(text: bytes) -> tuple[object, object]:
     try:
-        match orjson.loads(line):
-            case {"name": str(name), "vers": str(version)}:
-                return name, version
-    except orjson.JSONDecodeError:
-        pass
-    raise FormatError(f"the index file of {crate} has a line without a name and version: {line[:40]!a}")
+        raw = strictjson.parse(text, "an index line", max_bytes=MAX_LINE)
+    except FormatError:
+        return None, None
+    return (raw.get("name"), raw.get("vers")) if isinstance(raw, dict) else (None, None)
 
 
 # --- reading JSON by type ---

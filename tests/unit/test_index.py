@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -143,19 +144,64 @@ def test_a_file_of_lines() -> None:
     assert IndexFile.from_bytes(lines[0], CrateName("demo")).to_bytes() == lines[0] + b"\n"
 
 
-def test_a_file_with_a_strange_line_is_refused() -> None:
+STRANGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "a line twice": (lambda line: line + line, "two lines of version '0.1.0'"),
+    "a version twice": (lambda line: line + line.replace(b'"demo"', b'"Demo"'), "two lines of version '0.1.0'"),
+    "a version twice, once in escapes": (
+        lambda line: line + line.replace(b'"0.1.0"', b'"0.1.\\u0030"'),
+        "two lines of version '0.1.0'",
+    ),
+    "another crate": (lambda line: line.replace(b"demo", b"other"), "has a line of 'other'"),
+    "escapes that end nowhere": (lambda line: line + b'{"name":"demo\\"}\n', "without a name and version"),
+}
+STRANGE_BESIDE: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"{}\n", "without a name and version"),
+    "a number for a name": (b'{"name":1,"vers":"0.1.1"}\n', "without a name and version"),
+    "a list": (b'["name","vers"]\n', "without a name and version"),
+    "half": (b"{\n", "without a name and version"),
+    "another crate": (b'{"name":"other","vers":"0.1.1"}\n', "has a line of 'other'"),
+    "no line": (b'{"name":"demo","vers":"0.1.1"}\n', "cksum"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_file_with_a_strange_line_is_refused(name: str) -> None:
+    change, words = STRANGE[name]
+    file = IndexFile.from_bytes(change(json.dumps(raw_line()).encode() + b"\n"), CrateName("demo"))
+    with pytest.raises(FormatError, match=words):
+        _ = file.lines
+    with pytest.raises(FormatError, match=words):
+        file.line(Version("0.1.0"))
+
+
+@pytest.mark.parametrize("name", STRANGE_BESIDE)
+def test_a_strange_line_spoils_no_other_version(name: str) -> None:
+    more, words = STRANGE_BESIDE[name]
     line = json.dumps(raw_line()).encode() + b"\n"
-    for data, words in (
-        (line + line, "two lines of version '0.1.0'"),
-        (line.replace(b"demo", b"other"), "has a line of 'other'"),
-        (line + b"{}\n", "without a name and version"),
-        (line + b'{"name":1,"vers":"0.1.1"}\n', "without a name and version"),
-        (line + b'["name","vers"]\n', "without a name and version"),
-        (line + b"{\n", "without a name and version"),
-        (b" " * (64 * 1024 * 1024 + 1), "larger than"),
-    ):
-        with pytest.raises(FormatError, match=words):
-            IndexFile.from_bytes(data, CrateName("demo"))
+    file = IndexFile.from_bytes(line + more, CrateName("demo"))
+    assert file.line(Version("0.1.0")) == IndexLine.from_bytes(line)
+    assert file.line(Version("0.1.9")) is None
+    with pytest.raises(FormatError, match=words):
+        _ = file.lines
+
+
+def test_a_file_that_is_too_large_is_refused() -> None:
+    with pytest.raises(FormatError, match="larger than"):
+        IndexFile.from_bytes(b" " * (64 * 1024 * 1024 + 1), CrateName("demo"))
+
+
+@given(st.lists(st.sampled_from(("0.1.0", "0.1.1", "0.1.10", "10.1.0", "0.1.0-a", "0.1.0+0.1.0")), max_size=5))
+def test_the_line_of_a_version_is_the_one_among_all_lines(versions: list[str]) -> None:
+    data = b"".join(json.dumps(raw_line(vers=version)).encode() + b"\n" for version in versions)
+    for wanted in ("0.1.0", "0.1.1", "0.1.0-a", "0.1.0+0.1.0"):
+        file = IndexFile.from_bytes(data, CrateName("demo"))
+        if versions.count(wanted) > 1:
+            with pytest.raises(FormatError, match="two lines"):
+                file.line(Version(wanted))
+            continue
+        found = file.line(Version(wanted))
+        assert (found is not None) == (wanted in versions)
+        assert found is None or str(found.id.version) == wanted
 
 
 def test_a_line_is_read_in_full_when_it_is_asked_for() -> None:

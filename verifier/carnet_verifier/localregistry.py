@@ -159,7 +159,9 @@ class LocalRegistry:
 
     def _read_index(self, path: Path, name: CrateName) -> IndexFile | None:
         try:
-            return IndexFile.from_bytes(read_file(path, "the index file", max_bytes=MAX_FILE), name)
+            index = IndexFile.from_bytes(read_file(path, "the index file", max_bytes=MAX_FILE), name)
+            _ = index.lines  # every line has to parse
+            return index
         except FileNotFoundError:
             return None
         except CarnetError as error:
