@@ -14,10 +14,8 @@ from carnet.errors import FormatError
 from carnet.keys import PublicKey, is_keyid
 from carnet.metadata import RoleKeys, Targets
 from carnet.strictjson import JsonObject
+from carnet.structure import FIELD
 from carnet.value import value
-
-FIELD = "carnet"
-"""The signed field of an owner role that holds all this."""
 
 MAX_PERSON = 100
 

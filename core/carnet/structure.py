@@ -3,14 +3,25 @@
 TUF leaves a role free to delegate further and to list any path within its patterns. Here the tree is fixed, so whatever
 departs from it is refused, not ignored: a registry that could slip a role or a target in between a crate's owners and
 their releases would be as good as an owner.
+
+TUF metadata does not name the role that it is of, and all bins have one key, as all shards of claims have the same
+keys: one that lists nothing would pass for any other. So each says, in the field `carnet` of its signed part, which
+role it speaks for (docs/formats.md, "What a file speaks for").
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 from carnet import paths
 from carnet.errors import FormatError, MetadataMismatch
 from carnet.metadata import DelegatedRole, Targets
 from carnet.names import CrateName
+from carnet.strictjson import Json, JsonObject
+
+FIELD = "carnet"
+"""The signed field that holds what carnet says beside TUF's own fields."""
 
 _OWNER, _CRATE = "owner.", "crate."
 _INDEX_BIN = f"{paths.INDEX_BIN_PREFIX}-"
@@ -49,7 +60,9 @@ def check_structure(role: str, signed: Targets) -> None:
             raise MetadataMismatch("index does not delegate to hash bins called index")
     elif role.startswith(_SHARD):
         _lists_nothing(role, signed)
-        for entry in _roles(role, signed).values():
+        entries = _roles(role, signed)
+        _check_shards(role, signed, alone=bool(entries))
+        for entry in entries.values():
             _check_shard_entry(role, entry)
     elif role.startswith(_OWNER):
         _check_owner(role, signed)
@@ -57,10 +70,47 @@ def check_structure(role: str, signed: Targets) -> None:
         _delegates_nothing(role, signed)
         _check_targets(role, signed, paths.crate_patterns(_crate_name(role, _CRATE)))
     elif role.startswith(_INDEX_BIN):
+        if _said(signed, "role") != role:
+            raise MetadataMismatch(f"the file that is to be {role} does not say that it is")
         _delegates_nothing(role, signed)
         _check_targets(role, signed, paths.INDEX_PATTERNS)
     else:
         raise MetadataMismatch(f"the role {role[:80]!a} has no place in the trust model")
+
+
+def bin_field(role: str) -> JsonObject:
+    """What a bin says that it is, as a field of its signed part."""
+    return {FIELD: {"role": role}}
+
+
+def shard_field(shards: Iterable[str]) -> JsonObject:
+    """Which shards of claims a file speaks for, as a field of its signed part.
+
+    Args:
+        shards: Their two hex digits. A shard that has, or once had, an entry has a file of its own: otherwise the file
+            that says of many shards that they are empty could be shown in its place. The shards that never had one
+            share a file.
+    """
+    return {FIELD: {"shards": list[Json](sorted(shards))}}
+
+
+def shards_of(signed: Targets) -> tuple[str, ...]:
+    """The shards of claims that a file says it speaks for; empty when it does not say."""
+    said = _said(signed, "shards")
+    return tuple(said) if isinstance(said, list) and {*map(type, said)} <= {str} else ()
+
+
+def _said(signed: Targets, what: str) -> Any:
+    field = signed.extra.get(FIELD)
+    return field.get(what) if isinstance(field, dict) else None
+
+
+def _check_shards(role: str, signed: Targets, *, alone: bool) -> None:
+    shard, said = role.removeprefix(_SHARD), shards_of(signed)
+    if shard not in said:
+        raise MetadataMismatch(f"the file that is to be {role} does not say that it speaks for that shard")
+    if alone and len(said) != 1:
+        raise MetadataMismatch(f"{role} has entries, and speaks for other shards as well")
 
 
 _SHARDS = frozenset(paths.SHARDS)

@@ -24,6 +24,7 @@ from carnet.errors import ConfigError, FormatError, SigningError
 from carnet.keys import PublicKey, Signature
 from carnet.metadata import Envelope, RoleKeys, Root, Signed, Targets
 from carnet.strictjson import JsonObject
+from carnet.structure import shard_field, shards_of
 from carnet_signer import roles
 from carnet_signer.current import delegator_of, succinct_of
 from carnet_signer.keyring import Signer
@@ -228,7 +229,8 @@ class Ceremony:
 
 def start(plan: Plan, now: datetime) -> dict[str, bytes]:
     """The unsigned first version of every offline role, by file name."""
-    return _unsigned({role: _make(role, 1, plan, now, None) for role in OFFLINE_ROLES})
+    shared = frozenset(paths.SHARDS)
+    return _unsigned({role: _make(role, 1, plan, now, None, shared) for role in OFFLINE_ROLES})
 
 
 def plan_of(ceremony: Ceremony) -> Plan:
@@ -265,11 +267,14 @@ def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) ->
         )
     if plan.bit_length != plan_of(ceremony).bit_length:
         raise ConfigError("the number of bins is fixed when a repository is made")
+    # The shards that never had an entry share one file; the others have one each (`carnet.structure.shard_field`).
+    said = {shard: shards_of(as_targets(ceremony.latest(paths.claims_shard_role(shard)))) for shard in paths.SHARDS}
+    shared = frozenset(shard for shard, shards in said.items() if shards != (shard,))
     made = {}
     for role in OFFLINE_ROLES:
         if role != paths.ROOT or new_root:
             last = ceremony.latest(role)
-            made[role] = _make(role, last.signed.version + 1, plan, now, last)
+            made[role] = _make(role, last.signed.version + 1, plan, now, last, shared)
     return _unsigned(made)
 
 
@@ -282,7 +287,9 @@ def _without_unsigned(ceremony: Ceremony) -> Ceremony:
     return Ceremony(files)
 
 
-def _make(role: str, version: int, plan: Plan, now: datetime, last: Envelope[Signed] | None) -> JsonObject:
+def _make(
+    role: str, version: int, plan: Plan, now: datetime, last: Envelope[Signed] | None, shared: frozenset[str]
+) -> JsonObject:
     offline, expires = plan.offline_keys, now + roles.OFFLINE_LIFE
     if role == paths.ROOT:
         top = dict.fromkeys((paths.ROOT, paths.TARGETS), offline)
@@ -302,10 +309,14 @@ def _make(role: str, version: int, plan: Plan, now: datetime, last: Envelope[Sig
         return roles.targets(version, expires, delegations=delegations)
     if role == paths.INDEX:
         return roles.targets(version, expires, delegations=roles.delegate_to_bins(plan.online_keys, plan.bit_length))
+    shard = role.removeprefix(paths.claims_shard_role(""))
+    speaks_for = shard_field(shared if shard in shared else [shard])
     if last is None:
-        return roles.targets(version, expires)
+        return roles.targets(version, expires, extra=speaks_for)
     kept = strictjson.parse_object(last.raw, role, max_bytes=MAX_FILE)["signed"]
-    return dict(kept) | {"version": version, "expires": roles.at(expires)} if isinstance(kept, dict) else {}
+    if not isinstance(kept, dict):
+        raise FormatError(f"{role}: signed is not an object")
+    return kept | {"version": version, "expires": roles.at(expires)} | speaks_for
 
 
 def _unsigned(made: Mapping[str, JsonObject]) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Protocol
 
 from carnet import paths
-from carnet.claim import FIELD, ClaimFacts, Holders
+from carnet.claim import ClaimFacts, Holders
 from carnet.duties import Terms
 from carnet.errors import ConfigError, FormatError, ThresholdNotMet
 from carnet.index import IndexFile
@@ -27,6 +27,7 @@ from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets
 from carnet.names import CrateName
 from carnet.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
 from carnet.strictjson import Json, JsonObject
+from carnet.structure import FIELD, shard_field
 from carnet.submission import roles_of
 from carnet_signer import roles
 from carnet_signer.proposal import Proposal, Request, draft
@@ -275,7 +276,7 @@ def _shard(
         shard.signed.version + 1,
         now + roles.OFFLINE_LIFE,
         delegations=delegations if entries else None,
-        extra=dict(shard.signed.extra),
+        extra=dict(shard.signed.extra) | shard_field([name.shard]),
     )
     return {role: draft(role, signed)}
 

@@ -21,6 +21,7 @@ from carnet import paths, strictjson
 from carnet.errors import CarnetError, SigningError
 from carnet.metadata import MetaFile, Signed, Snapshot, Targets, Timestamp
 from carnet.strictjson import JsonObject
+from carnet.structure import FIELD, bin_field
 from carnet_signer import roles
 from carnet_signer.online_memory import Entry, Memory, digest
 
@@ -32,7 +33,7 @@ _TYPES: dict[str, tuple[type[Signed], timedelta, frozenset[str]]] = {
     paths.TIMESTAMP: (Timestamp, roles.TIMESTAMP_LIFE, frozenset(("meta",))),
     paths.SNAPSHOT: (Snapshot, roles.SNAPSHOT_LIFE, frozenset(("meta",))),
 }
-_BIN_TYPE: tuple[type[Signed], timedelta, frozenset[str]] = (Targets, roles.BIN_LIFE, frozenset(("targets",)))
+_BIN_TYPE: tuple[type[Signed], timedelta, frozenset[str]] = (Targets, roles.BIN_LIFE, frozenset(("targets", FIELD)))
 _COMMON = frozenset(("_type", "version", "spec_version", "expires"))
 
 
@@ -144,6 +145,8 @@ def _check_meta(what: str, document: JsonObject, files: Mapping[str, MetaFile], 
 
 
 def _check_bin(role: str, number: str, document: JsonObject, signed: Targets) -> None:
+    if document.get(FIELD) != bin_field(role)[FIELD]:
+        raise SigningError(f"{role} does not say that it is {role}")
     listed: Any = document["targets"]
     for path, entry in listed.items():
         if not any(paths.matches(pattern, path) for pattern in paths.INDEX_PATTERNS):

@@ -26,6 +26,7 @@ from carnet.errors import MetadataMismatch, SigningError
 from carnet.keys import Signature
 from carnet.metadata import Envelope, MetaFile, RoleKeys, Signed, TargetFile
 from carnet.strictjson import JsonObject
+from carnet.structure import bin_field
 from carnet_signer import roles
 from carnet_signer.accept import Accepted, Change, add_release
 from carnet_signer.current import Current, Publication, metadata_path, read_current, target_path
@@ -182,6 +183,7 @@ def roll_bins(
                 _next_version(accepted, online, name),
                 now + roles.BIN_LIFE,
                 listed={path: roles.target(target.length, target.sha256) for path, target in listed.items()},
+                extra=bin_field(name),
             )
     return RolledBins(_sign(online, payloads, after.signers), files)
 
@@ -336,7 +338,7 @@ def _valid_under_old_root(accepted: Accepted, snapshot: Rolled, timestamp: Rolle
     )
 
 
-_EXPIRES = b'"signed":{"_type":"targets","expires":"'
+_EXPIRES = b',"expires":"'
 
 
 def _due_bins(current: Current, now: datetime) -> list[str]:

@@ -101,11 +101,30 @@ def test_a_role_that_only_its_own_keys_signed_is_not_in_the_view(
         look(trust, sim)
 
 
-def test_another_bins_file_is_refused(trust: TrustDirectory, sim: Simulator) -> None:
-    other = next(f"index-{number}" for number in range(4) if f"index-{number}" != sim.bin_of(INDEX))
-    sim.files[sim.path(sim.bin_of(INDEX))] = sim.files[sim.path(other)]
-    with pytest.raises(MetadataMismatch, match="version"):
+@pytest.mark.parametrize("same_version", [False, True])
+def test_another_bins_file_is_refused(trust: TrustDirectory, sim: Simulator, same_version: bool) -> None:
+    """Bins have one key, and the snapshot has only their versions: an empty one would say that a crate is not there."""
+    mine = sim.bin_of(INDEX)
+    other = next(f"index-{number}" for number in range(4) if f"index-{number}" != mine)
+    if same_version:
+        sim.publish(other)
+    assert (sim.roles[other].version == sim.roles[mine].version) is same_version
+    good = sim.files[sim.path(mine)]
+    sim.files[sim.path(mine)] = sim.files[sim.path(other)]
+    with pytest.raises(MetadataMismatch, match=r"does not say that it is|version"):
         look(trust, sim)
+    sim.files[sim.path(mine)] = good
+    assert look(TrustDirectory.open(trust.path), sim)[1] == SERDE
+
+
+def test_one_bad_role_is_not_fetched_again_for_every_crate(trust: TrustDirectory, sim: Simulator) -> None:
+    repository = refresh(trust, sim, now=NOW)
+    sim.tamper("claims", lambda document: document["signatures"].clear())
+    sim.asked()
+    for name in ("serde", "rand", "libc", "syn"):
+        with pytest.raises(MetadataError):
+            repository.claim(CrateName(name))
+    assert sim.asked().count(sim.path("claims")) == 1
 
 
 def test_a_file_that_was_right_for_one_bin_is_checked_for_the_next(trust: TrustDirectory, sim: Simulator) -> None:

@@ -162,3 +162,66 @@ def test_a_bin_cannot_reach_into_a_claim(
     with pytest.raises(CarnetError):
         repository.find_target("index/se/rd/serde")
     assert claimed(repository) == ["crates/8b/serde/serde-1.0.0.crate"]
+
+
+# --- a file of one role in the place of another ---
+
+
+def show_instead(sim: Simulator, role: str, other: str) -> None:
+    """Let the snapshot name one role's file for another role, and forget the claim."""
+    meta: Any = sim.roles["snapshot"]
+    meta.meta[f"{role}.json"] = meta.meta[f"{other}.json"]
+    sim.files[f"metadata/{sim.roles[other].version}.{role}.json"] = sim.files[sim.path(other)]
+    for dropped in ("owner.serde", "crate.serde"):
+        meta.meta.pop(f"{dropped}.json", None)
+    sim.vouch()
+
+
+def renewed(sim: Simulator) -> Simulator:
+    """The holders have signed all their roles again since the claim, as they do every 90 days."""
+    sim.publish(*(role for role in sim.roles if role.startswith(("targets", "claims", "index"))))
+    return sim
+
+
+def test_an_empty_shard_does_not_stand_for_the_one_with_the_claim(sim: Simulator) -> None:
+    """All shards have the same keys; one that lists nothing would say of every crate that nobody has claimed it."""
+    renewed(sim)
+    assert claimed(read_repository(sim.root_file(), sim, now=NOW))
+    show_instead(sim, SHARD, "claims-00")
+    with pytest.raises(MetadataMismatch, match="does not say that it speaks for that shard"):
+        read_repository(sim.root_file(), sim, now=NOW).claim(SERDE)
+
+
+def test_an_empty_shard_stands_for_another_empty_one(sim: Simulator) -> None:
+    """The positive control: shards that never had an entry share one file."""
+    renewed(sim)
+    show_instead(sim, "claims-01", "claims-00")
+    assert sim.files[sim.path("claims-01")] == sim.files[sim.path("claims-00")]
+    name = next(name for name in map(CrateName, map("x{}".format, range(9999))) if name.shard == "01")
+    assert read_repository(sim.root_file(), sim, now=NOW).claim(name) is None
+
+
+def test_a_shard_whose_claims_were_given_up_stands_for_itself_only(sim: Simulator) -> None:
+    other = next(name for name in map(CrateName, map("x{}".format, range(9999))) if name.shard not in ("8b", "00"))
+    sim.claim(other.text)
+    sim.publish()
+    sim.release_name(other)
+    sim.publish()
+    show_instead(sim, SHARD, f"claims-{other.shard}")
+    with pytest.raises(MetadataMismatch, match="does not say that it speaks for that shard"):
+        read_repository(sim.root_file(), sim, now=NOW).claim(SERDE)
+
+
+@pytest.mark.parametrize("said", [None, {}, {"shards": "8b"}, {"shards": []}, {"shards": ["8c"]}, {"shards": [139]}])
+def test_a_shard_that_does_not_say_so_is_none(sim: Simulator, said: object) -> None:
+    sim.forge(SHARD, lambda signed: signed.update(carnet=said))
+    sim.vouch(SHARD)
+    with pytest.raises(MetadataMismatch, match="does not say that it speaks for that shard"):
+        read_repository(sim.root_file(), sim, now=NOW).claim(SERDE)
+
+
+def test_a_shard_with_entries_speaks_for_no_other(sim: Simulator) -> None:
+    sim.forge(SHARD, lambda signed: signed.update(carnet={"shards": ["8b", "8c"]}))
+    sim.vouch(SHARD)
+    with pytest.raises(MetadataMismatch, match="speaks for other shards as well"):
+        read_repository(sim.root_file(), sim, now=NOW).claim(SERDE)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.claims import NAME, World, refusal
+from tests.support.claims import NAME, World, person, refusal, sign
 from tests.support.crates import honest_crate
 from tests.support.mirror import Tarballs, quiet
 
 from carnet.errors import NotFound, VerificationError
+from carnet.names import CrateName
 from carnet.submission import Submission
 from carnet_mirror.intake import accept
 from carnet_mirror.sync import SyncReport, sync
+from carnet_signer import claims, roles
+from carnet_signer.proposal import Request
 
 
 def sync_from_upstream(world: World, *tarballs: bytes) -> SyncReport:
@@ -78,3 +81,26 @@ def test_a_submission_without_signatures(world: World) -> None:
     empty = Submission(NAME, {}, proposal.targets, proposal.lines).to_bytes()
     assert isinstance(refusal(lambda: accept(world.store, world.online, empty, now=world.now)), VerificationError)
     assert isinstance(refusal(lambda: world.admit("1.0.1")), NotFound)
+
+
+def test_nobody_gives_a_claim_up_with_a_file_that_is_public(tmp_path: Path) -> None:
+    """The empty shard of a crate that was given up is signed by the right keys, and anybody may post it."""
+    world = World.make(tmp_path)
+    world.add(honest_crate(str(NAME), "0.9.0"))
+    world.claim()
+    other = CrateName("other")
+    assert other.shard != NAME.shard
+    keys = [person(name) for name in ("alice", "bob", "rita", "sven")]
+    holders = world.ceremony.holders[:2]
+    world.submit(sign(world.claim_proposal(name=other), [*keys, *holders]))
+    request = Request("give-up", other, roles.at(world.now))
+    world.submit(sign(claims.give_up(world.published(other), request, now=world.now), holders))
+    assert world.fresh().claim(other) is None
+    public = world.store.read(f"metadata/3.claims-{other.shard}.json")
+    assert public is not None
+    before = world.fresh().version(f"claims-{NAME.shard}")
+    assert before == 2, "so that version 3 is the next one"
+    post = Submission(NAME, {f"claims-{NAME.shard}": public}).to_bytes()
+    with pytest.raises(VerificationError, match="does not say that it speaks for that shard"):
+        accept(world.store, world.online, post, now=world.now)
+    assert world.fresh().claim(NAME) is not None

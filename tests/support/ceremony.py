@@ -14,6 +14,7 @@ from carnet import paths, strictjson
 from carnet.keys import PublicKey, Signature
 from carnet.metadata import RoleKeys, Timestamp
 from carnet.strictjson import JsonObject
+from carnet.structure import shard_field
 from carnet_signer import keyring, roles
 from carnet_signer.publish import Change
 
@@ -167,5 +168,5 @@ def _files(
         paths.INDEX: roles.targets(1, expires, delegations=roles.delegate_to_bins(bins, bit_length)),
     }
     for shard in paths.SHARDS:
-        signed[paths.claims_shard_role(shard)] = roles.targets(1, expires)
+        signed[paths.claims_shard_role(shard)] = roles.targets(1, expires, extra=shard_field(paths.SHARDS))
     return {role: sign_role(value, people[:threshold]) for role, value in signed.items()}

@@ -12,6 +12,7 @@ from carnet import paths, strictjson
 from carnet.keys import Signature
 from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet.structure import shard_field
 from carnet_signer import roles
 from carnet_signer.publish import Change
 
@@ -55,7 +56,7 @@ def claim(
         crate_keys: Who signs the crate role.
     """
     shard = paths.claims_shard_role(NAME.shard)
-    signed = signed_of(ceremony.files[shard]) | {"version": version + 1}
+    signed = signed_of(ceremony.files[shard]) | {"version": version + 1} | shard_field([NAME.shard])
     signed["delegations"] = roles.delegate_by_name(
         [roles.delegation(paths.owner_role(NAME), quorum(OWNERS, 2), paths.owner_patterns(NAME), terminating=True)]
     )

@@ -100,6 +100,7 @@ class Simulator:
         online = Who(keys("bins", 1), 1)
         self.who |= {paths.claims_shard_role(shard): Who(keys("shards", 2), 2) for shard in paths.SHARDS}
         self.roles: dict[str, Signed] = {}
+        self.once_claimed: set[str] = set()
         self.changed: set[str] = set()
         self._add_top(bit_length, online)
         self.publish()
@@ -262,6 +263,7 @@ class Simulator:
         """Sign what changed, then snapshot and timestamp."""
         self.now = now or self.now
         self.change(*roles)
+        self._say_what_they_speak_for()
         snapshot, timestamp = self.roles["snapshot"], self.roles["timestamp"]
         assert isinstance(snapshot, Snapshot)
         assert isinstance(timestamp, Timestamp)
@@ -278,6 +280,22 @@ class Simulator:
         timestamp.snapshot_meta = MetaFile(snapshot.version, len(data), digest)
         self._sign_next("timestamp")
         self.changed.clear()
+
+    def _say_what_they_speak_for(self) -> None:
+        """As docs/formats.md has it, "What a file speaks for"."""
+        for shard in paths.SHARDS:
+            if self.targets(paths.claims_shard_role(shard)).delegations is not None:
+                self.once_claimed.add(shard)
+        shared = [shard for shard in paths.SHARDS if shard not in self.once_claimed]
+        for role in self.changed:
+            said: dict[str, Any] | None = None
+            if role.startswith("claims-"):
+                shard = role.removeprefix("claims-")
+                said = {"shards": [shard] if shard in self.once_claimed else shared}
+            elif role.startswith(f"{paths.INDEX_BIN_PREFIX}-"):
+                said = {"role": role}
+            if said is not None:
+                self.roles[role].unrecognized_fields["carnet"] = said
 
     # --- attacking ---
 
@@ -328,6 +346,7 @@ class Simulator:
         other.requests = []
         other.who = {role: Who(list(who.signers), who.threshold, list(who.signing)) for role, who in self.who.items()}
         other.roles = deepcopy(self.roles)
+        other.once_claimed = set(self.once_claimed)
         other.changed = set(self.changed)
         return other
 
@@ -401,27 +420,24 @@ class Simulator:
 
     @staticmethod
     def _signed_bytes(signed: Signed, signing: Sequence[CryptoSigner]) -> bytes:
-        # Untouched shards and bins are equal in content and keys: one signature does for all of them.
+        # Untouched shards are one file: one signature does for all of them.
         plain = isinstance(signed, Targets) and not signed.targets and signed.delegations is None
-        if plain and not signed.unrecognized_fields:
+        shards = tuple(signed.unrecognized_fields.get("carnet", {}).get("shards", ()))
+        if plain and shards:
             keyids = tuple(signer.public_key.keyid for signer in signing)
-            cached = _empty_role(signed.version, signed.expires, keyids)
+            cached = _EMPTY.get((signed.version, signed.expires, keyids, shards))
             if cached is not None:
                 return cached
         metadata: Metadata[Any] = Metadata(signed)
         for signer in signing:
             metadata.sign(signer, append=True)
         data = metadata.to_bytes(JSONSerializer(compact=True))
-        if plain and not signed.unrecognized_fields:
-            _EMPTY[signed.version, signed.expires, keyids] = data
+        if plain and shards:
+            _EMPTY[signed.version, signed.expires, keyids, shards] = data
         return data
 
 
-_EMPTY: dict[tuple[int, datetime, tuple[str, ...]], bytes] = {}
-
-
-def _empty_role(version: int, expires: datetime, keyids: tuple[str, ...]) -> bytes | None:
-    return _EMPTY.get((version, expires, keyids))
+_EMPTY: dict[tuple[int, datetime, tuple[str, ...], tuple[str, ...]], bytes] = {}
 
 
 def sign(signed: Mapping[str, Any], signing: Sequence[CryptoSigner]) -> bytes:

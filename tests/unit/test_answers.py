@@ -6,6 +6,7 @@ import hashlib
 import threading
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.simulator import DAY, NOW, Simulator, Who, keys
@@ -38,8 +39,7 @@ def trust(sim: Simulator, tmp_path: Path) -> TrustDirectory:
 
 def look(trust: TrustDirectory, sim: Simulator, now: datetime = NOW) -> TrustedRepository:
     repository = refresh(TrustDirectory.open(trust.path), sim, now=now)
-    repository.find_target(INDEX)
-    repository.claims([SERDE, RAND])
+    repository.look_up([INDEX], [SERDE, RAND])
     return repository
 
 
@@ -146,11 +146,48 @@ def test_a_flipped_bit_is_noticed(trust: TrustDirectory, sim: Simulator) -> None
 def test_answers_of_another_form_are_none(trust: TrustDirectory, sim: Simulator) -> None:
     place = trust.path / "answers.pack"
     whole = place.read_bytes()
-    assert whole.startswith(b"carnet answers 1 ")
-    for other in (b"carnet answers 0 ", b"carnet answers 2 "):
-        place.write_bytes(whole.replace(b"carnet answers 1 ", other))
+    assert whole.startswith(b"carnet answers 2 ")
+    for other in (b"carnet answers 1 ", b"carnet answers 3 "):
+        place.write_bytes(whole.replace(b"carnet answers 2 ", other))
         look(trust, sim)
         assert place.read_bytes() == whole
+
+
+MALFORMED: list[dict[str, Any]] = [
+    {},
+    {"root": None},
+    {"roles": []},
+    {"roles": {"targets": {}}},
+    {"roles": {"targets": {"expires": "x"}}},
+    {"targets": {INDEX: 1}},
+    {"targets": {INDEX: [[], 1, "x"]}},
+    {"targets": {INDEX: [["targets"], "x", "x"]}},
+    {"unclaimed": {"a": [["x"]]}},
+]
+
+
+@pytest.mark.parametrize("change", MALFORMED)
+def test_a_whole_file_of_another_form_is_none(trust: TrustDirectory, sim: Simulator, change: dict[str, Any]) -> None:
+    place = trust.path / "answers.pack"
+    head, _, data = place.read_bytes().partition(b"\n")
+    document = strictjson.parse_object(data, "answers", max_bytes=10**6)
+    for name, value in change.items():
+        kept = document[name]
+        document[name] = {**kept, **value} if isinstance(kept, dict) and isinstance(value, dict) else value
+    changed = strictjson.canonical(document if change else {})
+    place.write_bytes(head[:-64] + hashlib.sha256(changed).hexdigest().encode() + b"\n" + changed)
+    repository = look(trust, sim)
+    assert repository.download(repository.find_target(INDEX)) == b"one\n"
+
+
+def test_a_single_look_up_writes_nothing(trust: TrustDirectory, sim: Simulator) -> None:
+    """A proxy looks crates up one by one; all answers are written together."""
+    place = trust.path / "answers.pack"
+    before = place.stat()
+    sim.add_index("rand", b"x")
+    sim.publish()
+    refresh(trust, sim, now=NOW).find_target("index/ra/nd/rand")
+    assert place.stat().st_ino == before.st_ino
 
 
 def test_threads_may_look_at_once(trust: TrustDirectory, sim: Simulator) -> None:
@@ -163,8 +200,7 @@ def test_threads_may_look_at_once(trust: TrustDirectory, sim: Simulator) -> None
     def work(number: int) -> None:
         try:
             for other in range(number, 40, 4):
-                repository.find_target(f"index/cr/at/crate-{other}")
-                repository.claim(CrateName(f"crate-{other}"))
+                repository.look_up([f"index/cr/at/crate-{other}"], [CrateName(f"crate-{other}")])
         except BaseException as error:  # noqa: BLE001  -- the test says what it was
             failed.append(error)
 

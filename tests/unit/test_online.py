@@ -13,6 +13,7 @@ from tests.support.ceremony import NOW, make_key
 from carnet import strictjson
 from carnet.errors import SigningError, StorageError
 from carnet.metadata import MetaFile
+from carnet.structure import bin_field
 from carnet_signer import roles
 from carnet_signer.online import Oracle
 from carnet_signer.online_memory import Memory
@@ -50,10 +51,16 @@ def bin_(version: int = 1, days: float = 90, listed: tuple[str, ...] = (SERDE,))
     return roles.targets(version, NOW + timedelta(days=days), listed={path: roles.target(0, HASH) for path in listed})
 
 
+def _said(role: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """A bin says which one it is, unless a test says otherwise."""
+    return bin_field(role) | payload if role.startswith("index-") else payload
+
+
 def ask(oracle: Oracle, **payloads: dict[str, Any] | bytes) -> dict[str, Any]:
+    named = {role.replace("_", "-"): value for role, value in payloads.items()}
     texts = {
-        role.replace("_", "-"): (value if isinstance(value, bytes) else strictjson.canonical(value)).decode()
-        for role, value in payloads.items()
+        role: (value if isinstance(value, bytes) else strictjson.canonical(_said(role, value))).decode()
+        for role, value in named.items()
     }
     return dict(oracle.answer(strictjson.canonical({"op": "sign", "payloads": dict(texts)})))
 
@@ -103,6 +110,8 @@ def test_roles_of_others_are_refused(oracle: Oracle, role: str) -> None:
         (SERDE_BIN, bin_(listed=("crates/00/serde/serde-1.0.0.crate",)), "not an index file"),
         (SERDE_BIN, bin_(listed=("index/../x",)), "unsafe"),
         (OTHER_BIN, bin_(), "another bin"),
+        (OTHER_BIN, bin_(listed=()) | bin_field(SERDE_BIN), "does not say that it is"),
+        (OTHER_BIN, bin_(listed=()) | {"carnet": {"role": OTHER_BIN, "more": 1}}, "does not say that it is"),
         (SERDE_BIN, bin_() | {"targets": {SERDE: roles.target(0, HASH, {})}}, "more than its length"),
         ("timestamp", roles.timestamp(1, NOW + timedelta(days=1), MetaFile(1)), "must have exactly"),
         ("snapshot", roles.snapshot(1, NOW + timedelta(days=1), {"targets": MetaFile(1)}), "must have exactly"),

@@ -333,9 +333,12 @@ def _each(
     try:
         return dict(together(listed))
     except (VerificationError, FormatError):
-        pass
+        return _one_by_one(listed, alone)
+
+
+def _one_by_one(keys: Iterable[_Key], alone: Callable[[_Key], _Found]) -> dict[_Key, _Found | CarnetError]:
     found: dict[_Key, _Found | CarnetError] = {}
-    for key in listed:
+    for key in keys:
         try:
             found[key] = alone(key)
         except (VerificationError, FormatError) as error:
@@ -354,8 +357,8 @@ def _look_up(
     try:
         targets, claims = repository.look_up(wanted_paths, names.values())
     except (VerificationError, FormatError):
-        targets = _each(wanted_paths, repository.find_targets, lambda path: repository.find_targets([path])[path])
-        claims = _each(names.values(), repository.claims, repository.claim)
+        targets = _one_by_one(wanted_paths, lambda path: repository.find_targets([path])[path])
+        claims = _one_by_one(names.values(), repository.claim)
     return targets, {canonical: claims[name] for canonical, name in names.items()}
 
 

@@ -26,7 +26,7 @@ from carnet.value import value
 from carnet_verifier.cache import replace_file
 from carnet_verifier.workflow import TrustedRoles
 
-_HEAD = b"carnet answers 1 "
+_HEAD = b"carnet answers 2 "
 """Another number makes older files unread: raise it when what an answer stands for changes."""
 _MAX_BYTES = 64_000_000
 
@@ -63,9 +63,10 @@ class Answers:
         self._unclaimed: dict[str, tuple[str, ...]] = {}
         self._changed = False
         self._lock = threading.Lock()
-        kept = _read(place)
-        if kept is not None and kept["root"] == self._root:
-            self._take(kept)
+        try:
+            self._take(_read(place))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # of another making
+            self._roles, self._targets, self._unclaimed = {}, {}, {}
 
     def target(self, path: str) -> KeptTarget | None:
         """Where a target was found listed, or None when that is not known."""
@@ -116,14 +117,16 @@ class Answers:
 
     def _take(self, kept: Any) -> None:
         """Take over the answers whose roles are still what the snapshot names, and in time; the others are dropped."""
+        if kept is None or kept["root"] != self._root:
+            return
         now, meta = self._trusted.now.timestamp(), self._trusted.snapshot.signed.meta
         for name, role in kept["roles"].items():
             current = meta.get(name)
             if current is not None and now < role["expires"] and role == _role(current, role["expires"]):
                 self._roles[name] = role
         for path, (roles, length, sha256) in kept["targets"].items():
-            if self._roles.keys() >= set(roles):
-                self._targets[path] = (tuple(roles), length, sha256)
+            if roles and self._roles.keys() >= set(roles):
+                self._targets[path] = (tuple(roles), int(length), str(sha256))
         for name, roles in kept["unclaimed"].items():
             if self._roles.keys() >= set(roles):
                 self._unclaimed[name] = tuple(roles)

@@ -205,7 +205,7 @@ class TrustedRepository:
                 claims[key] = cast("Claim | None", found)
             else:
                 targets[key] = cast("TrustedTarget | None", found)
-        if self._answers is not None:
+        if self._answers is not None and len(walks) > 1:  # all answers are written at once: not for a single one
             self._answers.flush()
         return targets, claims | self._followed(claims)
 

@@ -71,7 +71,8 @@ class RoleTree:
             TransportError: It could not be fetched.
         """
         with self._lock:
-            self._failed.clear()
+            # What could not be fetched may be there by now; what failed a check is what this view names, and stays bad.
+            self._failed = {name: why for name, why in self._failed.items() if not isinstance(why, TransportError)}
             found: dict[_Key, _Found] = {}
             while True:
                 missing: dict[str, None] = {}
@@ -196,7 +197,7 @@ class RoleTree:
         """Another file is to take a role's place: what delegators were satisfied with does not go for that one."""
         if self._roles.pop(name, None) is not None:
             self._stored.discard(name)
-            self._signed = {pair for pair in self._signed if pair[1] != name}
+            self._signed = {pair for pair in self._signed if name not in pair}
 
     def _most(self, name: str) -> int:
         length = self._trusted.meta(name).length
