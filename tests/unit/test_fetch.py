@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import gzip
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -19,7 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.evil_server import Answer, once, response, serving
 
 from carnet.errors import ConfigError, TransportError
+from carnet_verifier import http1
 from carnet_verifier.fetch import HttpFetcher, Limits
+from carnet_verifier.http1 import Connection, Origin
+from carnet_verifier.wire import Clock, Wire
 
 QUICK = Limits(deadline=0.6, connect=0.5, least_rate=10_000, grace=0.3)
 
@@ -396,6 +404,315 @@ def test_each_answer_has_its_own_time() -> None:
     assert time.monotonic() - start < 4
 
 
+def test_a_server_that_is_silent_on_a_connection_that_was_idle_is_given_up_once() -> None:
+    """Silence is no sign of a closed connection: asking over each idle one would multiply the limit."""
+    here = threading.Barrier(4, timeout=5)
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        if b"/warm" in head:
+            here.wait()
+            connection.sendall(response(b"hello"))
+        else:
+            time.sleep(5)
+
+    limits = Limits(grace=0.5, connections=4)
+    with serving(answer) as server, HttpFetcher(server.url, limits=limits) as fetcher:
+        assert fetcher.get_many([(f"warm/{number}", 100) for number in range(4)], large=True) == [b"hello"] * 4
+        start = time.monotonic()
+        with pytest.raises(TransportError, match="gave up"):
+            fetcher.get("silent", max_bytes=100)
+    assert time.monotonic() - start < 0.9
+
+
+def sends(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many files each connection is asked for at once, as it happens."""
+    asked: list[int] = []
+    real = Connection.get
+
+    def get(self: Connection, requests: Sequence[tuple[str, int]]) -> Iterator[http1.Answer]:
+        asked.append(len(requests))
+        return real(self, requests)
+
+    monkeypatch.setattr(Connection, "get", get)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "bad", [response(bytes(101)), b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nx"]
+)
+def test_one_bad_answer_slows_no_other_down(bad: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(connection: socket.socket, head: bytes) -> None:
+        path = head.split()[1].rsplit(b"/", 1)[1]
+        connection.sendall(bad if path == b"3" else response(path))
+        if path == b"3":
+            raise OSError
+
+    asked = sends(monkeypatch)
+    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=1)) as fetcher:
+        answers = fetcher.get_many([(f"x/{number}", 100) for number in range(12)])
+    assert [data for data in answers if isinstance(data, bytes)] == [b"%d" % n for n in range(12) if n != 3]
+    assert isinstance(answers[3], TransportError)
+    assert asked == [12, 8]
+
+
+def test_a_server_that_closes_after_some_answers_is_asked_for_as_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many servers close a connection after a hundred files or so, and say so."""
+    given: dict[int, int] = {}
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        given[id(connection)] = count = given.get(id(connection), 0) + 1
+        last = count % 5 == 0
+        path = head.split()[1].rsplit(b"/", 1)[1]
+        connection.sendall(response(path, headers=("connection: close",) if last else ()))
+        if last:
+            raise OSError
+
+    asked = sends(monkeypatch)
+    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=1)) as fetcher:
+        answers = fetcher.get_many([(f"x/{number}", 100) for number in range(17)])
+    assert answers == [b"%d" % number for number in range(17)]
+    assert asked == [17, 5, 5, 2]
+
+
+@pytest.mark.parametrize("then", [b"", response(bytes(101)), b"nonsense"])
+def test_answers_count_whatever_comes_after_them(then: bytes) -> None:
+    """In one segment with the end of the connection, or with an answer that is bad."""
+
+    def talk() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            asked = b""
+            while asked.count(b"\r\n\r\n") < 5:
+                asked += connection.recv(65_536)
+            last = () if then else ("connection: close",)
+            connection.sendall(response(b"0") + response(b"1") + response(b"2", headers=last) + then)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=talk)
+        thread.start()
+        origin = Origin(False, "127.0.0.1", listener.getsockname()[1])
+        connection = Connection(origin, QUICK)
+        got: list[bytes] = []
+        try:
+            with contextlib.suppress(TransportError) if then else contextlib.nullcontext():
+                got.extend(answer.body for answer in connection.get([(f"/{number}", 100) for number in range(5)]))
+        finally:
+            connection.close()
+        thread.join()
+    assert got == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("notice", [(), ("connection: close",)])
+def test_files_that_have_to_be_asked_for_one_by_one_are_asked_for_in_parallel(notice: tuple[str, ...]) -> None:
+    here = threading.Barrier(4, timeout=5)
+    first = threading.Event()
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        if first.is_set():
+            here.wait()
+        first.set()
+        connection.sendall(response(b"hello", headers=notice))
+
+    limits = Limits(connections=4)
+    with serving(answer, close_after=True) as server, HttpFetcher(server.url, limits=limits) as fetcher:
+        assert fetcher.get_many([(f"x/{number}", 100) for number in range(13)]) == [b"hello"] * 13
+
+
+def test_a_server_that_is_not_there_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = sends(monkeypatch)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with HttpFetcher(f"http://127.0.0.1:{port}/", limits=QUICK) as fetcher:
+        answers = fetcher.get_many([(f"x/{number}", 100) for number in range(12)])
+    assert [str(answer).rpartition(": ")[2] for answer in answers] == ["connection refused"] * 12
+    assert asked == [12]
+
+
+def test_what_ends_one_thread_ends_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, say: nothing more is asked for, what is waited for ends, and no thread is left."""
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        time.sleep(0.2)
+        if head.split()[1].endswith(b"/0"):
+            connection.sendall(response(b"hello"))
+        else:
+            time.sleep(5)
+
+    real = HttpFetcher._ask
+
+    def ask(*args: Any) -> list[int]:
+        left = real(*args)
+        if args[1] == [0]:
+            raise KeyboardInterrupt
+        return left
+
+    monkeypatch.setattr(HttpFetcher, "_ask", ask)
+    start = time.monotonic()
+    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=4)) as fetcher:
+        with pytest.raises(KeyboardInterrupt):
+            fetcher.get_many([(f"x/{number}", 100) for number in range(40)], large=True)
+        assert [thread.name for thread in threading.enumerate() if "_work" in thread.name] == []
+    assert time.monotonic() - start < 1.5
+    assert len(server.heads) <= 4
+
+
+def test_ctrl_c_while_the_threads_are_waited_for_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(connection: socket.socket, head: bytes) -> None:
+        if head.split()[1].endswith(b"/0"):
+            taken.set()
+            time.sleep(5)
+        connection.sendall(response(b"hello"))
+
+    taken = threading.Event()
+    real_start, real = threading.Thread.start, threading.Thread.join
+    interrupted: list[threading.Thread] = []
+
+    def start(self: threading.Thread) -> None:
+        real_start(self)
+        if "_work" in self.name:
+            assert taken.wait(5)  # the caller's thread gets the other file
+
+    def join(self: threading.Thread, timeout: float | None = None) -> None:
+        if not interrupted:
+            interrupted.append(self)
+            raise KeyboardInterrupt
+        real(self, timeout)
+
+    began = time.monotonic()
+    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=2)) as fetcher:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        monkeypatch.setattr(threading.Thread, "join", join)
+        with pytest.raises(KeyboardInterrupt):
+            fetcher.get_many([("x/0", 100), ("x/1", 100)], large=True)
+    assert time.monotonic() - began < 1.5
+    assert not interrupted[0].is_alive()
+
+
+def test_a_system_that_gives_no_more_threads_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start(self: threading.Thread) -> None:
+        if "_work" in self.name:
+            if len(started) == 1:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
+        real(self)
+
+    with serving(once(response(b"hello"))) as server, HttpFetcher(server.url) as fetcher:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        assert fetcher.get_many([(f"x/{number}", 100) for number in range(20)], large=True) == [b"hello"] * 20
+    assert len(started) == 1
+    assert not started[0].is_alive()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_ctrl_c_in_the_midst_of_an_answer_is_no_answer(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_body(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(http1._Answers, "on_body", on_body)
+    with pytest.raises(error):
+        fetch(once(response(b"hello")))
+
+
+def test_a_failed_fetch_keeps_no_memory() -> None:
+    """Without waiting for a collection of garbage, which comes rarely; tarballs are large."""
+    size = 2_000_000
+
+    def answer(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + bytes(size - 1))
+        raise OSError
+
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=2)) as fetcher:
+            answers = fetcher.get_many([(f"x/{number}", size) for number in range(10)], large=True)
+            assert ["half-way" in str(answer) for answer in answers] == [True] * 10
+            kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert kept < 2 * size + 1_000_000  # what the server's threads may still hold
+
+
+def full_listener() -> tuple[socket.socket, list[socket.socket]]:
+    """A port that takes no connection any more, and does not refuse one either."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    waiting = []
+    for _ in range(3):
+        one = socket.socket()
+        one.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            one.connect(listener.getsockname())
+        waiting.append(one)
+    return listener, waiting
+
+
+def resolving_to(addresses: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+def test_the_time_to_connect_is_for_all_addresses_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener, waiting = full_listener()
+    resolving_to([listener.getsockname()] * 12, monkeypatch)
+    start = time.monotonic()
+    with (
+        HttpFetcher("http://mirror.example/", limits=Limits(connect=0.5)) as fetcher,
+        pytest.raises(TransportError, match="gave up"),
+    ):
+        fetcher.get("x", max_bytes=100)
+    assert time.monotonic() - start < 0.9
+    for one in [listener, *waiting]:
+        one.close()
+
+
+def test_an_address_that_does_not_answer_leaves_time_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener, waiting = full_listener()
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        refusing = closed.getsockname()
+    with serving(once(response(b"hello"))) as server:
+        answering = ("127.0.0.1", int(server.url.split(":")[2].split("/")[0]))
+        resolving_to([refusing, listener.getsockname(), answering], monkeypatch)
+        start = time.monotonic()
+        with HttpFetcher("http://mirror.example/", limits=Limits(connect=1)) as fetcher:
+            assert fetcher.get("x", max_bytes=100) == b"hello"
+        assert time.monotonic() - start < 0.8
+    for one in [listener, *waiting]:
+        one.close()
+
+
+@pytest.mark.parametrize("answer", [response(status="204 No Content"), b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_connection_that_was_not_opened_to_the_end_is_not_kept(answer: bytes) -> None:
+    """Refused by the proxy, or silent when TLS should begin."""
+    with (
+        serving(once(answer)) as proxy,
+        HttpFetcher("https://mirror.example/", proxy=proxy.url, limits=QUICK) as fetcher,
+    ):
+        for _ in range(2):
+            with pytest.raises(TransportError, match=r"the proxy answered 204|gave up"):
+                fetcher.get("x", max_bytes=100)
+            assert fetcher._idle == []
+    assert proxy.connections == 2
+
+
+def test_a_tunnel_to_an_address_has_brackets_and_a_port() -> None:
+    with (
+        serving(once(response(status="403 Forbidden"))) as proxy,
+        HttpFetcher("https://[::1]/", proxy=proxy.url) as fetcher,
+        pytest.raises(TransportError, match="the proxy answered 403"),
+    ):
+        fetcher.get("metadata/timestamp.json", max_bytes=10)
+    assert proxy.heads[0].startswith(b"CONNECT [::1]:443 HTTP/1.1\r\nhost: [::1]:443\r\n")
+
+
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
 def test_no_proxy_is_taken_from_the_environment(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:1/")
@@ -450,6 +767,10 @@ def test_paths_that_would_change_the_request_are_refused(path: str) -> None:
         "http://mirror.example/a b/",
         "http://mir\u00e4ror.example/",
         "http://[::1/",
+        "http://.mirror.example/",
+        "http://mirror..example/",
+        "http://./",
+        "http://" + "m" * 64 + ".example/",
     ],
 )
 def test_urls_that_are_none_are_refused(url: str) -> None:
@@ -457,7 +778,9 @@ def test_urls_that_are_none_are_refused(url: str) -> None:
         HttpFetcher(url)
 
 
-@pytest.mark.parametrize("url", ["http://mirror.example", "https://mirror.example/a/b", "http://[::1]:8080/"])
+@pytest.mark.parametrize(
+    "url", ["http://mirror.example", "https://mirror.example/a/b", "http://[::1]:8080/", "http://mirror.example./"]
+)
 def test_urls_are_taken(url: str) -> None:
     assert HttpFetcher(url).url == (url if url.endswith("/") else url + "/")
 
@@ -504,3 +827,220 @@ def test_https_is_for_the_named_host_and_a_trusted_authority(host: str, trusted:
             else:
                 with pytest.raises(TransportError, match="certificate verify failed"):
                     fetcher.get("metadata/timestamp.json", max_bytes=10)
+
+
+@pytest.fixture
+def localhost(tmp_path: Path) -> tuple[ssl.SSLContext, str]:
+    """A server's side of TLS as localhost, and the file of the authority behind it."""
+    cert, private = certificate("localhost", tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, private)
+    return context, str(cert)
+
+
+def secure(url: str) -> str:
+    return url.replace("http://127.0.0.1", "https://localhost")
+
+
+def test_large_files_come_whole_over_tls_and_through_a_tunnel(localhost: tuple[ssl.SSLContext, str]) -> None:
+    context, authority = localhost
+    body = bytes(range(256)) * 4000
+
+    with serving(once(response(body)), tls=context) as server:
+
+        def tunnel(connection: socket.socket, _: bytes) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            port = int(server.url.split(":")[2].split("/")[0])
+            with socket.create_connection(("127.0.0.1", port)) as onward:
+                there = threading.Thread(target=copy, args=(connection, onward), daemon=True)
+                there.start()
+                copy(onward, connection)
+            there.join()
+
+        with serving(tunnel) as proxy:
+            for through in (None, proxy.url):
+                with HttpFetcher(secure(server.url), ca_file=authority, proxy=through) as fetcher:
+                    for _ in range(2):
+                        assert fetcher.get_many([("x", len(body))] * 3) == [body] * 3
+        assert server.connections == 2
+
+
+def copy(from_one: socket.socket, to_other: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := from_one.recv(65_536):
+            to_other.sendall(data)
+        to_other.shutdown(socket.SHUT_WR)
+
+
+def test_records_without_data_do_not_hold_up_the_deadline_of_a_handshake() -> None:
+    """Anybody on the way can send them: requests to say hello again, which TLS ignores meanwhile."""
+    flood = b"\x16\x03\x03\x00\x04\x00\x00\x00\x00" * 5000
+
+    def talk() -> None:
+        connection, _ = listener.accept()
+        end = time.monotonic() + 3
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            while time.monotonic() < end:
+                connection.sendall(flood)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=talk)
+        thread.start()
+        start = time.monotonic()
+        with (
+            HttpFetcher(f"https://127.0.0.1:{listener.getsockname()[1]}/", limits=QUICK) as fetcher,
+            pytest.raises(TransportError, match="gave up after 0 seconds and 0 bytes"),
+        ):
+            fetcher.get("x", max_bytes=100)
+        assert time.monotonic() - start < 1.2
+        thread.join()
+
+
+def in_memory(context: ssl.SSLContext, connection: socket.socket) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
+    """Shake hands as a server that has its records in its own hand; those that it did not send are in the last."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    engine = context.wrap_bio(incoming, outgoing, server_side=True)
+    while True:
+        incoming.write(connection.recv(65_536))
+        try:
+            engine.do_handshake()
+        except ssl.SSLWantReadError:
+            connection.sendall(outgoing.read())
+        else:
+            return engine, incoming, outgoing
+
+
+@contextlib.contextmanager
+def talking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server of one connection, on localhost and with TLS."""
+
+    def accept() -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            talk(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"https://localhost:{listener.getsockname()[1]}/"
+        thread.join()
+
+
+def test_tickets_for_later_sessions_are_no_answer_that_comes_fast_enough(localhost: tuple[ssl.SSLContext, str]) -> None:
+    context, authority = localhost
+    context.num_tickets = 400
+    ended = threading.Event()
+
+    def talk(connection: socket.socket) -> None:
+        _, _, outgoing = in_memory(context, connection)
+        tickets = outgoing.read()
+        assert len(tickets) > 50_000
+        for start in range(0, len(tickets), 200):
+            connection.sendall(tickets[start : start + 200])
+            if ended.wait(0.005):
+                return
+
+    limits = Limits(deadline=5, grace=0.5, least_rate=10_000)
+    start = time.monotonic()
+    with talking(talk) as url, HttpFetcher(url, ca_file=authority, limits=limits) as fetcher:
+        with pytest.raises(TransportError, match="and 0 bytes"):
+            fetcher.get("x", max_bytes=100)
+        ended.set()
+    assert time.monotonic() - start < 1.2
+
+
+@pytest.mark.parametrize("unasked", ["in its own time", "with an answer"])
+def test_an_idle_connection_may_bring_tickets_and_nothing_else(
+    unasked: str, localhost: tuple[ssl.SSLContext, str]
+) -> None:
+    context, authority = localhost
+    steps = [threading.Event() for _ in range(3)]
+
+    def talk(connection: socket.socket) -> None:
+        engine, _, outgoing = in_memory(context, connection)
+        for step in steps:
+            assert step.wait(5)
+            if step is not steps[0]:
+                engine.write(b"hello")
+            if step is steps[1] and unasked == "with an answer":
+                engine.write(b"smuggled")
+            connection.sendall(outgoing.read())
+
+    with talking(talk) as url:
+        clock = Clock(5, 5, 1)
+        wire = Wire(clock)
+        wire.connect("localhost", int(url.split(":")[2].strip("/")), 1)
+        wire.start_tls("localhost", authority)
+        assert wire.quiet
+        steps[0].set()
+        time.sleep(0.05)
+        assert wire.quiet
+        steps[1].set()
+        assert wire.receive() == b"hello"
+        assert clock.received == 5
+        assert wire.quiet == (unasked != "with an answer")
+        steps[2].set()
+        time.sleep(0.05)
+        assert not wire.quiet
+        wire.close()
+        assert not wire.quiet
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("length", [False, True])
+def test_an_end_that_anybody_can_make_is_no_end_of_an_answer(
+    ragged: bool, length: bool, localhost: tuple[ssl.SSLContext, str]
+) -> None:
+    """TLS has an end of its own; without it, an answer that only ends with the connection may be half of one."""
+    context, authority = localhost
+
+    def answer(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(response(b"hello") if length else b"HTTP/1.0 200 OK\r\n\r\nhello")
+        if not ragged:
+            assert isinstance(connection, ssl.SSLSocket)
+            connection.unwrap()
+        raise OSError
+
+    with (
+        serving(answer, tls=context) as server,
+        HttpFetcher(secure(server.url), ca_file=authority, limits=Limits(deadline=5)) as fetcher,
+        pytest.raises(TransportError, match="half-way") if ragged and not length else contextlib.nullcontext(),
+    ):
+        assert fetcher.get("x", max_bytes=100) == b"hello"
+
+
+def test_session_keys_are_not_written_where_the_environment_says(
+    localhost: tuple[ssl.SSLContext, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, authority = localhost
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    with (
+        serving(once(response(b"hello")), tls=context) as server,
+        HttpFetcher(secure(server.url), ca_file=authority) as fetcher,
+    ):
+        assert fetcher.get("x", max_bytes=100) == b"hello"
+    assert not keys.exists()
+
+
+def test_nothing_is_loaded_that_a_fetch_does_not_need(localhost: tuple[ssl.SSLContext, str]) -> None:
+    """Each of these takes longer to load than a file to fetch."""
+    context, authority = localhost
+    script = """
+import sys
+sys.path[:] = sys.argv[4].split(":")
+from carnet_verifier.fetch import HttpFetcher
+before = set(sys.modules)
+with HttpFetcher(sys.argv[1]) as fetcher:
+    assert fetcher.get("x", max_bytes=100) == b"hello"
+assert not {"ssl", "encodings.idna", "stringprep"} & sys.modules.keys()
+assert "zlib" in before or "zlib" not in sys.modules
+with HttpFetcher(sys.argv[2], ca_file=sys.argv[3]) as fetcher:
+    assert fetcher.get("x", max_bytes=100) == b"hello"
+assert not {"encodings.idna", "stringprep"} & sys.modules.keys()
+"""
+    with serving(once(response(b"hello"))) as plain, serving(once(response(b"hello")), tls=context) as server:
+        arguments = [plain.url, secure(server.url), authority, ":".join(sys.path)]
+        ended = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False)
+    assert ended.stderr == b""

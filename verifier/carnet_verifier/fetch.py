@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from carnet.errors import ConfigError, TransportError
 from carnet.value import value
-from carnet_verifier.http1 import Connection, Limits, Origin
+from carnet_verifier.http1 import Answer, Connection, Limits, Origin
 
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
 
@@ -113,73 +112,67 @@ class HttpFetcher:
     def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
         """See `Fetcher.get_many`; a connection is asked for many small files at once."""
         answers: dict[int, bytes | TransportError] = {}
-        failures: list[BaseException] = []
-        waiting = deque(range(len(requests)))
+        waiting: deque[int] = deque()
+        for number, (path, _) in enumerate(requests):
+            if _PATH.match(path) is None:
+                answers[number] = TransportError(f"{path[:80]!a} is not a path of a repository")
+            else:
+                waiting.append(number)
 
-        at_once = 1 if large else self._at_once
+        def ask(batch: list[int], crew: _Crew) -> list[int]:
+            return self._ask(batch, requests, answers, crew)
 
-        def work() -> None:
-            try:
-                while True:
-                    with self._lock:
-                        batch = deque(waiting.popleft() for _ in range(min(at_once, len(waiting))))
-                    if not batch:
-                        return
-                    self._ask(batch, requests, answers)
-            except BaseException as error:  # noqa: BLE001  -- carried to the caller's thread and raised there
-                failures.append(error)
-
-        workers = min(self._limits.connections, -(-len(requests) // at_once))
-        others = [threading.Thread(target=work, daemon=True) for _ in range(workers - 1)]
-        for thread in others:
-            thread.start()
-        work()
-        for thread in others:
-            thread.join()
-        if failures:
-            raise failures[0]
+        _Crew(ask, waiting, at_once=1 if large else self._at_once, most=self._limits.connections).run()
         return [answers[number] for number in range(len(requests))]
 
     def _ask(
-        self, batch: deque[int], requests: Sequence[tuple[str, int]], answers: dict[int, bytes | TransportError]
-    ) -> None:
-        """Ask for some of the requests over one connection, and over others when that one ends before the last.
+        self,
+        batch: list[int],
+        requests: Sequence[tuple[str, int]],
+        answers: dict[int, bytes | TransportError],
+        crew: _Crew,
+    ) -> list[int]:
+        """Ask for some files over one connection; returns those that have to be asked for again.
 
-        Each turn answers one at least, ends an idle connection, or is the last one that asks for several at once.
+        Each time one is answered at least, or an idle connection ends, or it is the last time that a connection is
+        asked for several.
         """
-        for number in list(batch):
-            path = requests[number][0]
-            if _PATH.match(path) is None:
-                answers[number] = TransportError(f"{path[:80]!a} is not a path of a repository")
-                batch.remove(number)
-        while batch:
-            asked = self._together(batch, requests)
-            connection = self._take()
-            used = connection is not None
-            if connection is None:
-                connection = Connection(self._base.origin, self._limits, proxy=self._proxy, ca_file=self._ca_file)
-            try:
-                for answer in connection.get([(self._base.path + requests[n][0], requests[n][1]) for n in asked]):
-                    number = batch.popleft()
-                    refused = answer.status != 200
-                    answers[number] = self._refusal(requests[number][0], answer.status) if refused else answer.body
-            except TransportError as error:
-                # A server may close a connection that was idle at the very moment it is used again.
-                if used and connection.unanswered and batch[0] == asked[0]:
-                    continue
-                # What a server does not manage with several requests in its hand, it may with one.
-                if len(asked) == 1:
-                    number = batch.popleft()
-                    reason = f"{self.url}{requests[number][0]}: {error}"
-                    answers[number] = TransportError(reason, hint=error.hint, status=error.status)
-            finally:
-                if connection.usable:
-                    with self._lock:
-                        self._idle.append(connection)
-                else:
-                    connection.close()
-            if batch and batch[0] in asked:
+        asked = self._together(batch, requests)
+        connection = self._take()
+        used = connection is not None
+        if connection is None:
+            connection = Connection(self._base.origin, self._limits, proxy=self._proxy, ca_file=self._ca_file)
+        done = 0
+        try:
+            crew.starts(connection)
+            for answer in connection.get([(self._base.path + requests[n][0], requests[n][1]) for n in asked]):
+                refused = answer.status != 200
+                answers[asked[done]] = self._refusal(requests[asked[done]][0], answer) if refused else answer.body
+                done += 1
+            if done < len(asked):
+                crew.ask_less(connection.answered)
+        except TransportError as error:
+            # A server may close a connection that was idle at the very moment it is used again.
+            if used and connection.unanswered and not (done or connection.late):
+                return batch
+            # What a server, or a box on the way, does not manage with several requests in its hand, it may with one.
+            if len(asked) > 1 and connection.unanswered:
                 self._at_once = 1
+                crew.ask_less(1)
+                return batch[done:]
+            failed = asked[done : done + 1] if connection.opened else asked
+            for number in failed:
+                reason = f"{self.url}{requests[number][0]}: {error}"
+                answers[number] = TransportError(reason, hint=error.hint, status=error.status)
+            done += len(failed)
+        finally:
+            crew.ends(connection)
+            if connection.usable:
+                with self._lock:
+                    self._idle.append(connection)
+            else:
+                connection.close()
+        return batch[done:]
 
     def _together(self, batch: Sequence[int], requests: Sequence[tuple[str, int]]) -> list[int]:
         """How many of the first requests to send before an answer is read: no more than any server's buffer holds.
@@ -188,7 +181,7 @@ class HttpFetcher:
         """
         asked: list[int] = []
         size = 0
-        for number in islice(batch, self._at_once):
+        for number in batch:
             size += len(self._base.path) + len(requests[number][0]) + _REQUEST
             if asked and size > _MOST_UNREAD:
                 break
@@ -206,7 +199,8 @@ class HttpFetcher:
                 return connection
             connection.close()
 
-    def _refusal(self, path: str, status: int) -> TransportError:
+    def _refusal(self, path: str, answer: Answer) -> TransportError:
+        status = answer.status
         if 300 <= status < 400:
             return TransportError(
                 f"{self.url}{path}: answered {status}: redirects are not followed",
@@ -229,6 +223,108 @@ class HttpFetcher:
         self.close()
 
 
+class _Crew:
+    """The threads of one call, and the files that wait for them.
+
+    Args:
+        ask: Asks for some files, and returns those that have to be asked for again.
+        waiting: The files.
+        at_once: How many of them one is given.
+        most: Threads at the same time, with the caller's own.
+    """
+
+    def __init__(
+        self, ask: Callable[[list[int], _Crew], list[int]], waiting: deque[int], *, at_once: int, most: int
+    ) -> None:
+        self._ask = ask
+        self._waiting = waiting
+        self._at_once = at_once
+        self._most = most
+        self._working = 1  # the caller's thread
+        self._threads: deque[threading.Thread] = deque()
+        self._asking: list[Connection] = []
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Work until nothing waits, and every thread has ended; raises what ended one of them."""
+        try:
+            self._hire()
+            self._work()
+        except BaseException as error:  # noqa: BLE001  -- raised below, when no thread is left
+            self._stop(error)
+        while self._threads:
+            try:
+                self._threads[0].join()
+                self._threads.popleft()
+            except BaseException as error:  # noqa: BLE001  -- Ctrl-C, most likely
+                self._stop(error)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # whose traceback leads here
+
+    def ask_less(self, at_once: int) -> None:
+        """Give no more files at once than a connection is good for."""
+        with self._lock:
+            self._at_once = max(1, min(self._at_once, at_once))
+
+    def starts(self, connection: Connection) -> None:
+        """Say that a thread is about to wait for a connection; raises TransportError when it should not."""
+        with self._lock:
+            self._asking.append(connection)
+            if self._failure is not None:
+                raise TransportError("not asked for: the call is over")
+
+    def ends(self, connection: Connection) -> None:
+        """Say that it waits no more."""
+        with self._lock:
+            self._asking.remove(connection)
+
+    def _hire(self) -> None:
+        """Start as many threads as there is work for; the calling one works as well."""
+        with self._lock:
+            wanted = max(0, min(self._most - self._working, -(-len(self._waiting) // self._at_once) - 1))
+            self._working += wanted
+        for started in range(wanted):
+            thread = threading.Thread(target=self._work, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system has no more of them: those that are there do it
+                with self._lock:
+                    self._working -= wanted - started
+                return
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        try:
+            while batch := self._next():
+                again = self._ask(batch, self)
+                if again:
+                    with self._lock:
+                        if self._failure is None:
+                            self._waiting.extendleft(reversed(again))
+                    self._hire()
+        except BaseException as error:  # noqa: BLE001  -- raised in the caller's thread
+            self._stop(error)
+
+    def _next(self) -> list[int]:
+        with self._lock:
+            if not self._waiting:
+                self._working -= 1
+            return [self._waiting.popleft() for _ in range(min(self._at_once, len(self._waiting)))]
+
+    def _stop(self, error: BaseException) -> None:
+        """End the others too: nothing waits any more, and what is waited for ends."""
+        with self._lock:
+            self._failure = self._failure or error
+            self._waiting.clear()
+            for connection in self._asking:
+                connection.abort()
+
+
 def _parse_url(url: str, what: str) -> _Base:
     try:
         parts = urlsplit(url)
@@ -244,6 +340,9 @@ def _parse_url(url: str, what: str) -> _Base:
     path = parts.path if parts.path.endswith("/") else parts.path + "/"
     if _PATH.match(path) is None or re.search(r"[^A-Za-z0-9.:_-]", parts.hostname):
         raise ConfigError(f"the {what} URL {url[:200]!a} has characters that a URL does not have")
+    labels = [] if ":" in parts.hostname else parts.hostname.removesuffix(".").split(".")
+    if not all(1 <= len(label) <= 63 for label in labels):
+        raise ConfigError(f"the {what} URL {url[:200]!a} has a host name that cannot be one")
     origin = Origin(parts.scheme == "https", parts.hostname, port or (443 if parts.scheme == "https" else 80))
     return _Base(origin, path, f"{parts.scheme}://{parts.netloc}{path}")
 

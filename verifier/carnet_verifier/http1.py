@@ -2,16 +2,12 @@
 
 httptools (llhttp, which Node.js reads HTTP with) parses answers and never touches a socket. The clients that do wait
 for each gap, not for the whole; what bounds the whole (deadline, least rate, size) has to sit where the socket is read,
-which is here. Several files are asked for at once, without waiting for the first answer (RFC 9112, 9.3.2): a look at a
-lock needs hundreds of small ones, and most of what each costs is the way there and back.
+which is in `carnet_verifier.wire` and here. Several files are asked for at once, without waiting for the first answer
+(RFC 9112, 9.3.2): a look at a lock needs hundreds of small ones, and most of what each costs is the way there and back.
 """
 
 from __future__ import annotations
 
-import contextlib
-import select
-import socket
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,13 +15,14 @@ import httptools
 
 from carnet.errors import TransportError
 from carnet.value import value
+from carnet_verifier.wire import Clock, Wire
 
 _MAX_HEAD = 32_768
 _MAX_INTERIM = 8
 _DRAIN = 65_536
 _ONCE = (b"content-length", b"transfer-encoding", b"content-encoding")
 _ACCEPT = "accept: */*\r\naccept-encoding: gzip\r\n"
-_TUNNEL = -1
+_TUNNEL = None
 """In place of the most bytes of an answer: what follows its head is no part of it."""
 
 
@@ -35,7 +32,7 @@ class Limits:
 
     Attributes:
         deadline: Seconds for one file, from connecting, or from the answer before it, to the last byte received.
-        connect: Seconds to reach the server, as part of the deadline.
+        connect: Seconds to reach the server at one of its addresses, as part of the deadline.
         least_rate: Bytes a second, on average after `grace` seconds; slower is an error, silence included.
         grace: Seconds before the least rate counts.
         connections: At the same time.
@@ -61,8 +58,13 @@ class Origin:
     @property
     def authority(self) -> str:
         """As a `Host` header has it."""
+        return self.target.removesuffix(":443" if self.tls else ":80")
+
+    @property
+    def target(self) -> str:
+        """As a `CONNECT` has it: always with the port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+        return f"{host}:{self.port}"
 
 
 @value
@@ -82,7 +84,10 @@ class Connection:
     """A connection to one server, opened at the first request.
 
     Attributes:
-        unanswered: Whether the last request ended without a single byte of an answer.
+        opened: Whether the server was reached, and TLS agreed upon.
+        answered: How many answers it gave.
+        unanswered: Whether the next answer did not begin at all: the connection ended, or there was silence.
+        late: Whether the time was over.
     """
 
     def __init__(
@@ -92,27 +97,27 @@ class Connection:
         self._limits = limits
         self._proxy = proxy
         self._ca_file = ca_file
-        self._socket: socket.socket | None = None
+        self._clock = Clock(limits.deadline, limits.grace, limits.least_rate)
+        self._wire = Wire(self._clock)
         self._answers = _Answers()
-        self._received = 0
-        self._start = 0.0
+        self.opened = False
+        self.answered = 0
         self.unanswered = False
+        self.late = False
 
     def close(self) -> None:
         """Close it; it cannot be used again."""
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.close()
-            self._socket = None
+        self._wire.close()
+        self._answers.close()
+
+    def abort(self) -> None:
+        """End it under whoever waits for it in another thread, which still has to close it."""
+        self._wire.abort()
 
     @property
     def usable(self) -> bool:
         """Whether it may be asked again: everything was answered, nothing more came, and the server keeps it open."""
-        if self._socket is None or not self._answers.idle:
-            return False
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        return self.opened and self._answers.idle and self._wire.quiet
 
     def get(self, requests: Sequence[tuple[str, int]]) -> Iterator[Answer]:
         """Ask for files, all at once, and hand out the answers in the same order.
@@ -121,116 +126,79 @@ class Connection:
             requests: Pairs of path and the most bytes that its answer may have; the paths are fit for a request line.
 
         Yields:
-            The answers; fewer than requests when the server ended the connection after one of them. Then the others
+            The answers; fewer than requests when the server ended the connection with one of them. Then the others
             were not answered, and another connection may be asked.
 
         Raises:
             TransportError: There is no proper answer to the next request within the limits; the connection is of no use
                 any more.
         """
-        self._restart()
+        self._clock.restart()
         try:
-            if self._socket is None:
-                self._socket = self._connect()
+            if not self.opened:
+                self._open()
+                self.opened = True
             prefix = f"http://{self._origin.authority}" if self._proxy is not None and not self._origin.tls else ""
             self._answers.expect(most for _, most in requests)
             self._send("".join(_ask("GET", prefix + path, self._origin.authority, _ACCEPT) for path, _ in requests))
             for _ in requests:
                 answer = self._next()
+                self.answered += 1
                 yield answer
-                if not self._answers.open:
+                if not self._answers.open and self._answers.over:
                     return
-                self._restart()
-        except TimeoutError:
-            raise self._late() from None
+                self._clock.restart()
         except OSError as error:
-            reason = (error.strerror or str(error) or type(error).__name__).lower()
-            raise TransportError(reason, hint="is the address right, and is the server up?") from None
+            self.unanswered = self.opened and not self._answers.begun
+            self.late = isinstance(error, TimeoutError)
+            raise self._late() if self.late else _broken(error) from None
 
     # --- opening ---
 
-    def _connect(self) -> socket.socket:
+    def _open(self) -> None:
         to = self._proxy or self._origin
-        # As bytes: a text would be encoded for IDNA, whose tables take longer to load than a file to fetch.
-        address = (to.host.encode("ascii"), to.port)
-        opened = socket.create_connection(address, timeout=min(self._limits.connect, self._left()))  # type: ignore[arg-type]
-        try:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if not self._origin.tls:
-                return opened
-            if self._proxy is not None:
-                self._socket = opened
-                authority = f"{self._origin.host}:{self._origin.port}"
-                self._answers.expect([_TUNNEL])
-                self._send(_ask("CONNECT", authority, authority))
-                status = self._next().status
-                if status != 200 or not self._answers.idle:
-                    raise TransportError(f"the proxy answered {status}", status=None)
-                self._answers = _Answers()  # what follows is between us and the origin
-            import ssl
-
-            context = ssl.create_default_context(cafile=self._ca_file)
-            opened.settimeout(self._left())
-            return context.wrap_socket(opened, server_hostname=self._origin.host)
-        except BaseException:
-            self._socket = None
-            opened.close()
-            raise
-
-    # --- time ---
-
-    def _restart(self) -> None:
-        """The clock of the next answer starts."""
-        self._start = time.monotonic()
-        self._received = 0
-        self.unanswered = not self._answers.begun
-
-    def _left(self) -> float:
-        """Seconds until the deadline, or until the least rate would be missed with what has come so far."""
-        limits = self._limits
-        allowed = min(limits.deadline, limits.grace + self._received / limits.least_rate)
-        left = self._start + allowed - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-    def _late(self) -> TransportError:
-        elapsed = time.monotonic() - self._start
-        return TransportError(
-            f"gave up after {elapsed:.0f} seconds and {self._received} bytes",
-            hint="the server is too slow or holds the answer back; nothing was decided, try again",
-        )
+        self._wire.connect(to.host, to.port, self._limits.connect)
+        if not self._origin.tls:
+            return
+        if self._proxy is not None:
+            target = self._origin.target
+            self._answers.expect([_TUNNEL])
+            self._send(_ask("CONNECT", target, target))
+            status = self._next().status
+            if status != 200 or not self._answers.idle:
+                raise TransportError(f"the proxy answered {status}", status=None)
+            self._answers.close()
+            self._answers = _Answers()  # what follows is between us and the origin
+        self._wire.start_tls(self._origin.host, self._ca_file)
 
     # --- asking and answers ---
 
     def _send(self, requests: str) -> None:
-        connected = self._connected()
-        connected.settimeout(self._left())
-        connected.sendall(requests.encode("ascii"))
+        self._wire.send(requests.encode("ascii"))
 
     def _next(self) -> Answer:
-        """The next answer; the only place where the socket is read."""
+        """The next answer; the only place where answers are received."""
         while (answer := self._answers.take()) is None:
-            connected = self._connected()
             try:
-                connected.settimeout(self._left())
-                data = connected.recv(65_536)
+                data = self._wire.receive()
             except OSError:
                 if not self._answers.give_up():
                     raise
                 continue
-            self._received += len(data)
             if data:
-                self.unanswered = False
-            elif self.unanswered:
+                self._answers.feed(data)
+            elif self._answers.begun:
+                self._answers.end(truncated=self._wire.truncated)
+            else:
+                self.unanswered = self.opened
                 raise TransportError("the server closed the connection")
-            self._answers.feed(data)
         return answer
 
-    def _connected(self) -> socket.socket:
-        if self._socket is None:
-            raise TransportError("the connection is closed")
-        return self._socket
+    def _late(self) -> TransportError:
+        return TransportError(
+            f"gave up after {self._clock.elapsed:.0f} seconds and {self._clock.received} bytes",
+            hint="the server is too slow or holds the answer back; nothing was decided, try again",
+        )
 
 
 class _Answers:
@@ -238,26 +206,39 @@ class _Answers:
 
     Attributes:
         open: Whether the server keeps the connection for more.
-        begun: Whether a part of the next answer is there.
+        begun: Whether a part of the next answer is there, if only of an interim one.
     """
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._expected: deque[int] = deque()
-        self._done: deque[tuple[int, bytearray, int, bool]] = deque()
+        self._expected: deque[int | None] = deque()
+        self._done: deque[tuple[int, bytearray, int | None, bool]] = deque()
         self._failure: TransportError | None = None
         self._overhead = 0
         self._interim = 0
         self.open = True
+        self.begun = False
         self._next_message()
 
     def _next_message(self) -> None:
-        self.begun = False
         self._headers: dict[bytes, bytes] = {}
         self._status = 0  # until the head is complete
         self._body = bytearray()
 
-    def expect(self, most: Iterable[int]) -> None:
+    def close(self) -> None:
+        """Let go of what came; nothing more can be read.
+
+        The parser knows this object and this object the parser: both, with a body of many megabytes, would stay until
+        a collection of garbage, which comes rarely.
+        """
+        self._parser = httptools.HttpResponseParser(None)
+        self._failure = None  # its traceback leads here
+        self._expected.clear()
+        self._done.clear()
+        self.open = False
+        self._next_message()
+
+    def expect(self, most: Iterable[int | None]) -> None:
         """Say how many bytes each of the next answers may have."""
         self._expected.extend(most)
 
@@ -265,6 +246,11 @@ class _Answers:
     def idle(self) -> bool:
         """Whether every answer was taken, nothing came that nobody asked for, and the connection stays open."""
         return self.open and not (self._expected or self._done or self.begun or self._failure)
+
+    @property
+    def over(self) -> bool:
+        """Whether every answer was taken and the server properly said, or showed, that no more will come."""
+        return not (self.open or self._done or self._failure)
 
     def take(self) -> Answer | None:
         """The next answer, or None when more bytes are needed.
@@ -274,7 +260,7 @@ class _Answers:
         """
         if self._done:
             status, body, most, zipped = self._done.popleft()
-            if status != 200:
+            if status != 200 or most is None:
                 return Answer(status, b"")
             return Answer(status, _unzip(body, most) if zipped else bytes(body))
         if self._failure is not None:
@@ -282,10 +268,7 @@ class _Answers:
         return None
 
     def feed(self, data: bytes) -> None:
-        """Read what was received; empty when the server closed the connection."""
-        if not data:
-            self._end()
-            return
+        """Read what was received."""
         self._overhead += len(data)
         try:
             self._parser.feed_data(data)
@@ -293,6 +276,9 @@ class _Answers:
             self._fail(TransportError("the server switched to another protocol, unasked"))
         except httptools.HttpParserError as error:
             cause = error.__context__
+            # The parser catches everything, Ctrl-C too if it comes while it calls.
+            if isinstance(cause, MemoryError) or not isinstance(cause, Exception | None):
+                raise cause from None
             if not isinstance(cause, TransportError):
                 cause = TransportError(f"the answer is not proper HTTP/1.1: {ascii(str(error)[:100])[1:-1]}")
             self._fail(cause)
@@ -307,16 +293,19 @@ class _Answers:
         self._complete()
         return True
 
-    def _end(self) -> None:
+    def end(self, *, truncated: bool) -> None:
+        """Say that the connection ended after a part of an answer; `truncated` when anybody may have cut it."""
         # Without a length, the end of the connection is the end of the answer.
-        if self._status == 200 and not {b"content-length", b"transfer-encoding"} & self._headers.keys():
+        whole = not {b"content-length", b"transfer-encoding"} & self._headers.keys()
+        if self._status == 200 and whole and not truncated:
             self._complete()
-        elif not self.give_up():
+        else:
             self._fail(TransportError("the server closed the connection half-way"))
         self.open = False
 
     def _fail(self, error: TransportError) -> None:
-        if not self.give_up() and self._failure is None:
+        # What follows an answer that is the last one is no answer, and no failure of one.
+        if self.open and not self.give_up():
             self._failure = error
 
     def _complete(self) -> None:
@@ -324,6 +313,7 @@ class _Answers:
         zipped = self._status == 200 and self._headers.get(b"content-encoding", b"identity").lower() != b"identity"
         self._done.append((self._status, self._body, most, zipped))
         self._interim = 0
+        self.begun = False
         self._next_message()
 
     # --- what llhttp calls; an error raised here ends the parsing ---
@@ -350,7 +340,7 @@ class _Answers:
             return
         self._status = status
         most = self._expected[0]
-        if most == _TUNNEL:
+        if most is _TUNNEL:
             self._complete()
         elif status == 200:
             self._check_head(most)
@@ -371,10 +361,11 @@ class _Answers:
         self._overhead = 0
         if not self._status:
             raise TransportError("the server sent more than the tunnel that was asked for")
-        if self._status != 200:
+        most = self._expected[0]
+        if self._status != 200 or most is None:
             most = _DRAIN
         else:
-            most = _most_encoded(self._expected[0], self._headers.get(b"content-encoding", b"identity"))
+            most = _most_encoded(most, self._headers.get(b"content-encoding", b"identity"))
         if len(self._body) + len(data) > most:
             raise TransportError(f"the answer is longer than the {most} bytes that were asked for")
         self._body += data
@@ -392,6 +383,11 @@ class _Answers:
 
 def _ask(method: str, target: str, authority: str, headers: str = "") -> str:
     return f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: carnet\r\n{headers}\r\n"
+
+
+def _broken(error: OSError) -> TransportError:
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    return TransportError(reason, hint="is the address right, and is the server up?")
 
 
 def _most_encoded(most: int, encoding: bytes) -> int:
