@@ -23,6 +23,7 @@ from carnet.strictjson import Json, JsonObject
 FIELD = "carnet"
 """The signed field that holds what carnet says beside TUF's own fields."""
 
+_WHY_NOT = "another role's file was put in its place; or the repository is of an older form and has to be signed again"
 _OWNER, _CRATE = "owner.", "crate."
 _INDEX_BIN = f"{paths.INDEX_BIN_PREFIX}-"
 _SHARD = "claims-"
@@ -71,7 +72,7 @@ def check_structure(role: str, signed: Targets) -> None:
         _check_targets(role, signed, paths.crate_patterns(_crate_name(role, _CRATE)))
     elif role.startswith(_INDEX_BIN):
         if _said(signed, "role") != role:
-            raise MetadataMismatch(f"the file that is to be {role} does not say that it is")
+            raise MetadataMismatch(f"the file that is to be {role} does not say that it is", hint=_WHY_NOT)
         _delegates_nothing(role, signed)
         _check_targets(role, signed, paths.INDEX_PATTERNS)
     else:
@@ -108,7 +109,9 @@ def _said(signed: Targets, what: str) -> Any:
 def _check_shards(role: str, signed: Targets, *, alone: bool) -> None:
     shard, said = role.removeprefix(_SHARD), shards_of(signed)
     if shard not in said:
-        raise MetadataMismatch(f"the file that is to be {role} does not say that it speaks for that shard")
+        raise MetadataMismatch(
+            f"the file that is to be {role} does not say that it speaks for that shard", hint=_WHY_NOT
+        )
     if alone and len(said) != 1:
         raise MetadataMismatch(f"{role} has entries, and speaks for other shards as well")
 

@@ -267,15 +267,28 @@ def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) ->
         )
     if plan.bit_length != plan_of(ceremony).bit_length:
         raise ConfigError("the number of bins is fixed when a repository is made")
-    # The shards that never had an entry share one file; the others have one each (`carnet.structure.shard_field`).
-    said = {shard: shards_of(as_targets(ceremony.latest(paths.claims_shard_role(shard)))) for shard in paths.SHARDS}
-    shared = frozenset(shard for shard, shards in said.items() if shards != (shard,))
+    shared = _shared_shards(ceremony)
     made = {}
     for role in OFFLINE_ROLES:
         if role != paths.ROOT or new_root:
             last = ceremony.latest(role)
             made[role] = _make(role, last.signed.version + 1, plan, now, last, shared)
     return _unsigned(made)
+
+
+def _shared_shards(ceremony: Ceremony) -> frozenset[str]:
+    """The shards that share one file (`carnet.structure.shard_field`): those that never had an entry.
+
+    They are signed together and never apart, so they have one version, below that of any other: a shard that is further
+    had an entry once, whatever its file says of itself.
+    """
+    latest = {shard: as_targets(ceremony.latest(paths.claims_shard_role(shard))) for shard in paths.SHARDS}
+    empty = {
+        shard: signed.version
+        for shard, signed in latest.items()
+        if signed.delegations is None and shards_of(signed) != (shard,)
+    }
+    return frozenset(shard for shard, version in empty.items() if version == min(empty.values()))
 
 
 def _without_unsigned(ceremony: Ceremony) -> Ceremony:

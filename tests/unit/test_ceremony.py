@@ -144,12 +144,42 @@ def test_expiring_roles_are_renewed_and_claims_keep_what_they_say() -> None:
     after = ceremony_folder.overlay(found, made)
     assert stopping(after, LATER) == []
     assert after.latest("claims-0a").signed.version == 3
-    assert after.latest("claims-0a").signed.extra == {"x-note": "kept"} | shard_field(paths.SHARDS)
+    assert after.latest("claims-0a").signed.extra == {"x-note": "kept"} | shard_field(["0a"])
     assert {after.latest(role).signed.expires for role in after.pending()} == {LATER + roles.OFFLINE_LIFE}
     after = signed(after, CAROL)
     with pytest.raises(SigningError, match="still waits for signatures"):
         ceremony.advance(after, plan(), LATER, new_root=False)
     assert signed(after, BOB).pending() == []
+
+
+@pytest.mark.parametrize("caught_up", [False, True])
+def test_a_shard_that_had_a_claim_is_never_signed_together_with_the_empty_ones_again(caught_up: bool) -> None:
+    found = final()
+
+    def change(shard: str, version: int, **fields: Any) -> dict[str, bytes]:
+        last = found.latest(f"claims-{shard}")
+        signed = dict(strictjson.parse_object(last.raw, "shard", max_bytes=10**6)["signed"])  # type: ignore[arg-type]
+        return {f"{version}.claims-{shard}.json": sign(signed | {"version": version} | fields, ALICE, BOB)}
+
+    entry = roles.delegation("owner.x", plan().offline_keys, ("crates/0b/x/*",), terminating=True)
+    for files in (
+        change("0a", 2, **shard_field(["0a"])),  # given up
+        change("0b", 2, delegations=roles.delegate_by_name([entry]), **shard_field(["0b"])),  # claimed
+        change("0c", 2),  # further than the others, and says nothing of it
+        change("0d", 2, delegations=roles.delegate_by_name([entry]), carnet={}),  # of an older form
+    ):
+        found = ceremony_folder.overlay(found, files)
+    if caught_up:  # the other shards have the same version: what the files say still decides
+        for shard in sorted(set(paths.SHARDS) - {"0a", "0b", "0c", "0d"}):
+            found = ceremony_folder.overlay(found, change(shard, 2))
+    made = ceremony.advance(found, plan(), LATER, new_root=False)
+    after = ceremony_folder.overlay(found, made)
+    alone = {"0a", "0b", "0d"} if caught_up else {"0a", "0b", "0c", "0d"}
+    others = sorted(set(paths.SHARDS) - alone)
+    for shard in paths.SHARDS:
+        said = after.latest(f"claims-{shard}").signed.extra
+        assert said == shard_field([shard] if shard in alone else others), shard
+    assert len({made[f"{3 if caught_up else 2}.claims-{shard}.json"] for shard in others}) == 1
 
 
 def test_new_holders_are_appointed_by_the_old_ones_and_accept() -> None:
