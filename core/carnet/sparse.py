@@ -63,7 +63,7 @@ class IndexLine:
         text = data.removesuffix(b"\n")
         if b"\n" in text:
             raise FormatError("an index line has a line break inside")
-        return cls._read(strictjson.parse_object(text, "an index line", max_bytes=MAX_LINE), text)
+        return cls.from_parsed(strictjson.parse_object(text, "an index line", max_bytes=MAX_LINE), text)
 
     @classmethod
     def from_object(cls, raw: JsonObject) -> IndexLine:
@@ -72,10 +72,15 @@ class IndexLine:
         Raises:
             FormatError: Not a line of a sparse index.
         """
-        return cls._read(raw, None)
+        return cls.from_parsed(raw, None)
 
     @classmethod
-    def _read(cls, raw: JsonObject, text: bytes | None) -> IndexLine:
+    def from_parsed(cls, raw: JsonObject, text: bytes | None) -> IndexLine:
+        """Read the parsed object of a line, with the text that it was parsed of, or None.
+
+        Raises:
+            FormatError: Not a line of a sparse index.
+        """
         reader = Fields(raw, "an index line")
         crate = CrateId.of(reader.text("name"), reader.text("vers"))
         reader = Fields(raw, f"the index line of {crate}")
@@ -144,6 +149,7 @@ class IndexFile:
             FormatError: A line is another crate's, or repeats a version.
         """
         self.name = name
+        self._read: dict[bytes, JsonObject] = {}
         given = tuple(lines)
         self._texts = tuple(line.to_bytes() for line in given)
         self._parsed = dict(zip(self._texts, given, strict=True))
@@ -208,12 +214,10 @@ class IndexFile:
     def _version_of(self, text: bytes) -> str:
         """A first look at a line: that it is of this crate, and of which version."""
         known = self._parsed.get(text)
-        name: object
-        version: object
-        if known is not None:
-            name, version = known.id.name.text, known.id.version.text
-        else:
-            name, version = _name_and_version(text)
+        raw = known.raw if known is not None else self._read.get(text)
+        if raw is None:
+            raw = self._read[text] = _object_of(text)
+        name, version = raw.get("name"), raw.get("vers")
         if not isinstance(name, str) or not isinstance(version, str):
             raise FormatError(f"the index file of {self.name} has a line without a name and version: {text[:40]!a}")
         if name.lower() != self.name.text.lower():
@@ -223,19 +227,19 @@ class IndexFile:
     def _line(self, text: bytes) -> IndexLine:
         line = self._parsed.get(text)
         if line is None:
-            line = self._parsed[text] = IndexLine.from_bytes(text)
+            line = self._parsed[text] = IndexLine.from_parsed(self._read.pop(text), text)
         return line
 
     def _twice(self, version: str) -> FormatError:
         return FormatError(f"the index file of {self.name} has two lines of version {version[:80]!a}")
 
 
-def _name_and_version(text: bytes) -> tuple[object, object]:
+def _object_of(text: bytes) -> JsonObject:
+    """A line's object; an empty one, which has no name, when it is none."""
     try:
-        raw = strictjson.parse(text, "an index line", max_bytes=MAX_LINE)
+        return strictjson.parse_object(text, "an index line", max_bytes=MAX_LINE)
     except FormatError:
-        return None, None
-    return (raw.get("name"), raw.get("vers")) if isinstance(raw, dict) else (None, None)
+        return {}
 
 
 # --- reading JSON by type ---

@@ -228,7 +228,7 @@ def admit_one(
     attributed = attribute(vouched, repository.claim(name), released=repository.released(name))
     proven = check_provenance(attributed, repository)
     admission = admit(judge(proven, policy, memory, now=now))
-    if memory is not None:
+    if memory is not None and admission.level > Level.REGISTRY:
         memory.remember_levels({name: int(admission.level)})
     return admission
 
@@ -284,7 +284,8 @@ def admit_all(
         except CarnetError as error:
             yield Outcome(item, error)
             continue
-        levels[name] = max(int(admission.level), levels.get(name, 0))
+        if admission.level > Level.REGISTRY:  # nothing is below it that a memory of it could refuse
+            levels[name] = max(int(admission.level), levels.get(name, 0))
         yield Outcome(item, admission)
     if memory is not None and levels:
         memory.remember_levels(levels)
