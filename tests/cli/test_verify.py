@@ -356,3 +356,12 @@ def test_the_parser_is_loaded_where_there_is_something_to_parse(
 def test_completion_is_the_parsers(machine: Machine) -> None:
     done = machine.run(sys.executable, "-c", _START, "verify", env={"_CARNET_COMPLETE": "bash_source"})
     assert "complete" in done.stdout
+
+
+def test_the_lowest_level_is_not_remembered(machine: Machine) -> None:
+    """Nothing is below it that the memory could refuse."""
+    write_lock(machine, locked(LEAF, BRANCH))
+    assert machine.carnet("verify").returncode == 0
+    assert machine.carnet("verify", "leaf@1.0.0").returncode == 0
+    (seen,) = machine.carnet_home.glob("trust/*/seen.json")
+    assert set(json.loads(seen.read_bytes())) == {"refreshed"}
