@@ -19,10 +19,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from carnet.bundle import Bundle
+from carnet.digests import sha256_hex
 from carnet.dsse import Envelope
 from carnet.intoto import Link
 from carnet.names import CrateId
-from carnet.steps import ArtifactNames, digest
+from carnet.steps import ArtifactNames
 from carnet_signer import release
 from carnet_signer.claims import Published, read_published
 from carnet_signer.keyring import Signer, read_public_key
@@ -265,7 +266,7 @@ class Forger:
 
     def _packaged(self, tarball: bytes) -> Links:
         """The packager's link about another tarball; nobody has rebuilt that."""
-        link = replace(self._link("package", "packager"), products={ArtifactNames(ID).tarball: digest(tarball)})
+        link = replace(self._link("package", "packager"), products={ArtifactNames(ID).tarball: sha256_hex(tarball)})
         return {"package": (sign_link(link, self._key("packager")),), "rebuild": ()}
 
     def _repack(self, edit: Callable[[dict[str, bytes]], dict[str, bytes]]) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carnet.digests import sha256_hex
 from carnet.errors import ConfigError
 from carnet.names import CrateName
 from carnet_cli import handing, home, output
@@ -334,8 +335,6 @@ def terms_path(layout: Path) -> Path:
 
 def _adopt(look: Looking, name: CrateName, registry: str) -> Releases | None:
     """The published versions: the signed index has their digests, the tarballs themselves their lengths."""
-    import hashlib
-
     from carnet import paths
     from carnet.crate import CrateLimits
     from carnet.errors import MetadataMismatch
@@ -351,7 +350,7 @@ def _adopt(look: Looking, name: CrateName, registry: str) -> Releases | None:
     with output.progress("adopting", len(index.lines)) as bar:
         for line in index.lines:
             data = look.fetcher.get(paths.download_path(line.id), max_bytes=CrateLimits().compressed)
-            if hashlib.sha256(data).hexdigest() != line.cksum:
+            if sha256_hex(data) != line.cksum:
                 raise MetadataMismatch(f"the mirror's tarball of {line.id} is not the one in its signed index")
             lengths[line.cksum] = len(data)
             bar.update(1)

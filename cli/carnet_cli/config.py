@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from carnet.durable import read_file
 from carnet.errors import ConfigError, FormatError
-from carnet.value import value
+from carnet.value import field, value
 from carnet_verifier.policy import Action, Ban, Demand, Excuse, Level, Pattern, Policy, Rule
 
 FILE_NAME = "carnet.toml"
@@ -66,6 +65,10 @@ def load(
     settings = read(named or folder / FILE_NAME, now=now, required=named is not None)
     repository = repository or os.environ.get("CARNET_REPOSITORY") or settings.repository
     level = least_level or os.environ.get("CARNET_LEAST_LEVEL")
+    if not level and repository == settings.repository:
+        return settings
+    from dataclasses import replace
+
     policy = settings.policy
     if level:
         policy = replace(policy, least_level=_value(Level.parse, level, "the least level", "from flag or environment"))

@@ -12,12 +12,12 @@ pinned root.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carnet.digests import sha256_hex
 from carnet.durable import make_folder
 from carnet.errors import ConfigError
 from carnet.value import value
@@ -53,7 +53,7 @@ def home() -> Path:
 
 def fingerprint(root: bytes) -> str:
     """What identifies a pinned root: the sha256 of its file, in hex."""
-    return hashlib.sha256(root).hexdigest()
+    return sha256_hex(root)
 
 
 @value

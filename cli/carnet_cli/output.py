@@ -44,9 +44,9 @@ def echo(text: str, *, err: bool = False, end: str = "\n") -> None:
 
 def emit_json(value: Any) -> None:
     """Write one result as a line of JSON on stdout."""
-    import orjson
+    from carnet import strictjson
 
-    echo(orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode())
+    echo(strictjson.encode(value).decode())
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 
-gc.set_threshold(50_000, 20, 100)
+gc.set_threshold(200_000, 20, 100)
 
 
 def main() -> None:

@@ -6,8 +6,6 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import orjson
-
 from carnet import strictjson
 from carnet.dsse import Envelope, decode_base64
 from carnet.errors import FormatError
@@ -70,7 +68,7 @@ class Bundle:
 
     def to_bytes(self) -> bytes:
         """The bundle as a file; the same bundle gives the same bytes."""
-        return orjson.dumps(
+        document = strictjson.encode(
             {
                 "_type": "carnet-bundle",
                 "version": 1,
@@ -79,9 +77,9 @@ class Bundle:
                     step: [envelope.to_object() for envelope in envelopes] for step, envelopes in self.links.items()
                 },
                 "statements": [envelope.to_object() for envelope in self.statements],
-            },
-            option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE,
+            }
         )
+        return document + b"\n"
 
     def with_link(self, envelope: Envelope) -> Bundle:
         """The same bundle with one more link, filed under the step that it names.
@@ -95,12 +93,11 @@ class Bundle:
 
 def statement(subject: str, sha256: str, predicate_type: str, predicate: JsonObject) -> bytes:
     """The payload of an in-toto Statement (v1) about one file."""
-    return orjson.dumps(
+    return strictjson.encode(
         {
             "_type": _STATEMENT_TYPE,
             "subject": [{"name": subject, "digest": {"sha256": sha256}}],
             "predicateType": predicate_type,
             "predicate": predicate,
-        },
-        option=orjson.OPT_SORT_KEYS,
+        }
     )

@@ -7,7 +7,6 @@ warned of, or refused too when `strict` asks for it.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 import zlib
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, FormatError
 from carnet.manifest import Manifest, read_manifest
 from carnet.names import CrateId
@@ -127,7 +127,7 @@ def read_crate(
         raise ArchiveRefused(f"{manifest.id}: {'; '.join(names[:3])}", hint="rename them, or leave them out")
     big = f"the archive has {len(data)} bytes, more than the usual {limits.usual}"
     warnings = [big, *names] if len(data) > limits.usual else names
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = sha256_hex(data)
     return CrateFile(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]))
 
 

@@ -7,8 +7,6 @@ import binascii
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from carnet import strictjson
 from carnet.errors import FormatError
 from carnet.keys import Signature, is_keyid
@@ -93,7 +91,7 @@ class Envelope:
 
     def to_bytes(self) -> bytes:
         """The JSON form as a file, one line."""
-        return orjson.dumps(self.to_object(), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+        return strictjson.encode(self.to_object()) + b"\n"
 
 
 def _signature(value: Any, what: str) -> Signature:

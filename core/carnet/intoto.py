@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from carnet import strictjson
 from carnet.dsse import MAX_ENVELOPE, Envelope
 from carnet.errors import FormatError
@@ -117,7 +115,7 @@ class Link:
 
     def to_payload(self) -> bytes:
         """The bytes to sign."""
-        return orjson.dumps(
+        return strictjson.encode(
             {
                 "_type": "link",
                 "name": self.name,
@@ -126,8 +124,7 @@ class Link:
                 "byproducts": dict(self.byproducts),
                 "command": list(self.command),
                 "environment": dict(self.environment),
-            },
-            option=orjson.OPT_SORT_KEYS,
+            }
         )
 
     @property
@@ -306,7 +303,7 @@ class Layout:
             }
             for step in self.steps
         ]
-        return orjson.dumps(
+        return strictjson.encode(
             {
                 "_type": "layout",
                 "steps": steps,
@@ -314,8 +311,7 @@ class Layout:
                 "keys": keys,
                 "expires": self.expires.strftime(_EXPIRES),
                 "readme": self.readme,
-            },
-            option=orjson.OPT_SORT_KEYS,
+            }
         )
 
     def step(self, name: str) -> Step | None:

@@ -6,18 +6,17 @@ repositories that others run; it is used by the conformance client and never by 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from carnet import strictjson
+from carnet.digests import sha256_hex
 from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
-from carnet.value import value
+from carnet.value import field, value
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -110,7 +109,7 @@ class PublicKey:
                 pass
             case _:
                 raise FormatError("a key needs keytype, scheme and keyval.public, all strings")
-        own_id = hashlib.sha256(strictjson.canonical(key, "a key")).hexdigest()
+        own_id = sha256_hex(strictjson.canonical(key, "a key"))
         if profile is Profile.PRODUCT and keyid is not None and keyid != own_id:
             raise FormatError(
                 f"key id {keyid[:64]!a} is not the digest of its key",

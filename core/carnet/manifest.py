@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
 from typing import Any
 
 import tomli
 
 from carnet.errors import FormatError
 from carnet.names import CrateId
-from carnet.value import value
+from carnet.value import field, value
 
 MAX_MANIFEST = 1024 * 1024
 """Bytes in a `Cargo.toml`; the largest of 2,000 popular crates has 68 kB."""

@@ -6,20 +6,19 @@ version may follow which, are the rules of the verifier.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from carnet import paths
+from carnet import paths, strictjson
+from carnet.digests import sha256_hex, sha256_raw
 from carnet.errors import FormatError, ThresholdNotMet
 from carnet.keys import PublicKey, Signature
 from carnet.strictjson import JsonObject
-from carnet.value import value
+from carnet.value import field, value
 
 
 @value(eq=False)
@@ -64,10 +63,8 @@ class RoleKeys:
     @cached_property
     def fingerprint(self) -> bytes:
         """Digest of who decides and how: equal for equal key ids, key material and threshold, in whatever order."""
-        digests = sorted(
-            hashlib.sha256(f"{key.keyid}\0{key.scheme}\0".encode() + key.material).digest() for key in self.keys
-        )
-        return hashlib.sha256(b"".join([self.threshold.to_bytes(8, "big"), *digests])).digest()
+        digests = sorted(sha256_raw(f"{key.keyid}\0{key.scheme}\0".encode() + key.material) for key in self.keys)
+        return sha256_raw(b"".join([self.threshold.to_bytes(8, "big"), *digests]))
 
     def same_as(self, other: RoleKeys) -> bool:
         """Whether the same people decide in the same way: equal key material and threshold."""
@@ -138,7 +135,7 @@ class DelegatedRole:
         """Whether the role is trusted for this target path."""
         if self.paths is not None:
             return paths.matches_any(self.paths, path)
-        digest = hashlib.sha256(path.encode()).hexdigest()
+        digest = sha256_hex(path.encode())
         return any(digest.startswith(prefix) for prefix in self.path_hash_prefixes or ())
 
 
@@ -163,7 +160,7 @@ class SuccinctRoles:
 
     def bin_of(self, path: str) -> str:
         """The one bin that may list this target path."""
-        leading = int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big")
+        leading = int.from_bytes(sha256_raw(path.encode())[:4], "big")
         return f"{self.prefix}-{leading >> (32 - self.bit_length):0{self.width}x}"
 
     def names(self) -> Iterator[str]:
@@ -279,16 +276,24 @@ RoleT_co = TypeVar("RoleT_co", bound=Signed, covariant=True)
 
 @value
 class Envelope(Generic[RoleT_co]):
-    """A metadata file: the bytes as received, the exact bytes that were signed, and what they say.
+    """A metadata file: the bytes as received, what they say, and the exact bytes that were signed.
 
     Attributes:
         raw: The file, untouched.
-        message: What the signatures are over: the canonical JSON of its `signed` part.
+        body: Its `signed` part, as strictly parsed.
         signatures: One for each key id.
         signed: The role.
     """
 
     raw: bytes = field(repr=False)
-    message: bytes = field(repr=False)
+    body: JsonObject = field(repr=False, compare=False)
     signatures: tuple[Signature, ...]
     signed: RoleT_co
+
+    @cached_property
+    def message(self) -> bytes:
+        """What the signatures are over: the canonical JSON of the `signed` part, however the file is written.
+
+        Made when it is asked for: a file that met its threshold in an earlier run needs none.
+        """
+        return strictjson.canonical_again(self.body, len(self.raw))

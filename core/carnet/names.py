@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from functools import cached_property, total_ordering
 
+from carnet.digests import sha256_hex
 from carnet.errors import FormatError
 from carnet.value import value
 
@@ -60,7 +60,7 @@ class CrateName:
     @cached_property
     def shard(self) -> str:
         """Two hex digits: the first byte of the sha256 of the canonical name; it picks the shard of claims."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()[:2]
+        return sha256_hex(self.canonical.encode())[:2]
 
 
 @total_ordering

@@ -1,4 +1,4 @@
-"""TUF metadata files: from received bytes to the values of `carnet.metadata`, and to the bytes that were signed.
+"""TUF metadata files: from received bytes to the values of `carnet.metadata`.
 
 `parse_role` is the only way. It decides nothing about trust. The product profile refuses what carnet's own repositories
 never hold; the general one reads any repository that follows the specification.
@@ -69,23 +69,15 @@ def parse_role(
         FormatError: Anything that is not well-formed metadata of that type.
     """
     what = what or role_type.TYPE
-    parsed, is_canonical = strictjson.parse_and_compare(data, what, max_bytes=max_bytes)
+    parsed = strictjson.parse(data, what, max_bytes=max_bytes)
     try:
         document = _object(parsed, "the file")
         signed = _object(document.get("signed"), "signed")
-        # Canonical JSON of the parse is the signed message by definition; the strict parser has made sure that the
-        # file has one reading only.
-        if is_canonical and len(document) == 2 and "signatures" in document:
-            # Then the file is `{"signatures":...,"signed":...}`, and the message stands in it.
-            before = len(b'{"signatures":,"signed":') + len(strictjson.canonical(document["signatures"], what))
-            message = data[before:-1]
-        else:
-            message = strictjson.canonical(signed, what)
         signatures = _signatures(document.get("signatures"))
         role = cast(RoleT, _read(role_type, signed, profile))
     except FormatError as error:
         raise FormatError(f"{what}: {error}", hint=error.hint) from None
-    return Envelope(data, message, signatures, role)
+    return Envelope(data, signed, signatures, role)
 
 
 def check_role_name(name: str, profile: Profile) -> str:

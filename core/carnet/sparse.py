@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
 from functools import cached_property
 
 from carnet import strictjson
+from carnet.digests import sha256_hex
 from carnet.errors import FormatError
 from carnet.manifest import KINDS, Dependency
 from carnet.names import CrateId, CrateName, Version
 from carnet.strictjson import Json, JsonObject
-from carnet.value import value
+from carnet.value import field, value
 
 MAX_FILE = 64 * 1024 * 1024
 """Bytes in an index file; the largest of the public registry is below 10 MB."""
@@ -116,7 +115,7 @@ class IndexLine:
     @cached_property
     def _identity(self) -> str:
         kept = {key: value for key, value in self.raw.items() if key not in _NOT_IDENTITY}
-        return hashlib.sha256(strictjson.canonical(kept, f"the index line of {self.id}")).hexdigest()
+        return sha256_hex(strictjson.canonical(kept, f"the index line of {self.id}"))
 
     def with_(self, *, yanked: bool | None = None, pubtime: str | None = None) -> IndexLine:
         """The same line with another yank state or publication time; None leaves it as it is.

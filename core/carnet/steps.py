@@ -17,12 +17,12 @@ must hash to its artifact: so a packager gets the lock, and a verifier can recom
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from carnet.digests import sha256_hex
 from carnet.errors import FormatError, RuleViolation
 from carnet.intoto import Link, check_artifact_path
 from carnet.names import CrateId
@@ -31,11 +31,6 @@ from carnet.strictjson import Json, JsonObject
 TAG, REVIEW, TEST, PACKAGE, REBUILD = "tag", "review", "test", "package", "rebuild"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
-
-
-def digest(data: bytes) -> str:
-    """The sha256 of some bytes, in hex."""
-    return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +111,7 @@ def tree_digest(files: Mapping[str, str], executable: Iterable[str]) -> str:
     lines = sorted(
         f"{'100755' if path in marked else '100644'} {value} {path}\n".encode() for path, value in files.items()
     )
-    return digest(b"".join(lines))
+    return sha256_hex(b"".join(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +162,10 @@ class TagRecord:
         return {
             **{names.source(path): value for path, value in self.files.items()},
             names.tree: tree_digest(self.files, self.executable),
-            names.commit: digest(self.commit.encode()),
-            names.listing: digest(self.listing_text.encode()),
-            names.lock: digest(self.lock.encode()),
-            names.toolchain: digest(self.toolchain.encode()),
+            names.commit: sha256_hex(self.commit.encode()),
+            names.listing: sha256_hex(self.listing_text.encode()),
+            names.lock: sha256_hex(self.lock.encode()),
+            names.toolchain: sha256_hex(self.toolchain.encode()),
         }
 
     def byproducts(self) -> JsonObject:
@@ -241,7 +236,7 @@ class TagRecord:
 def _manifests(value: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for path, text in value.items():
-        if not isinstance(text, str) or files.get(path) != digest(text.encode()):
+        if not isinstance(text, str) or files.get(path) != sha256_hex(text.encode()):
             raise RuleViolation(f"the tag's copy of {path[:120]!a} is not the tagged file")
         found[path] = text
     return found

@@ -1,20 +1,26 @@
-"""The one door for JSON that others wrote, and canonical JSON.
+"""The one door for JSON: reading what others wrote, writing it, and its canonical form.
 
-JSON as Python's parser takes it leaves room for two readers of one signed file: the last of two equal keys wins,
-``NaN`` and lone surrogates pass. Here every such document is refused before anybody looks at its content.
+JSON as Python's parser takes it by default leaves room for two readers of one signed file: the last of two equal keys
+wins, ``NaN`` and lone surrogates pass. Here every such document is refused before anybody looks at its content.
 
-Canonical JSON (OLPC, as TUF and in-toto sign it) comes from orjson with sorted keys. The two agree for every value made
-of objects with string keys, lists, strings, booleans, null and 64-bit integers, except that orjson escapes the control
-characters U+0000 to U+001F where the canonical form keeps them as they are; undoing those escapes makes it exact.
+Canonical JSON (OLPC, as TUF and in-toto sign it) is what the standard library writes with sorted keys and without white
+space. The two agree for every value made of objects with string keys, lists, strings, booleans, null and integers,
+except that the library escapes the control characters U+0000 to U+001F where the canonical form keeps them as they are;
+undoing those escapes makes it exact.
+
+orjson is several times as fast, and what it imports takes longer than all the small files of a look at a lock. So it
+comes with the first large file, and what it reads counts only when it writes the very same bytes again: then nothing
+was dropped or folded, and the strict parser would have read the same.
 """
 
 from __future__ import annotations
 
-import json
 import re
+import sys
+from json.decoder import JSONDecodeError, JSONDecoder
+from json.encoder import JSONEncoder
+from types import ModuleType
 from typing import Any, NoReturn, TypeAlias
-
-import orjson
 
 from carnet.errors import FormatError
 
@@ -25,8 +31,12 @@ MAX_DEPTH = 64
 """Objects and lists inside one another; TUF and in-toto metadata stay below 12."""
 
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
-# Inside an object or list. Three searches that begin with one byte each are twice as fast as one with a choice.
-_FLOAT_IN_OBJECT, _FLOAT_FIRST, _FLOAT_NEXT = (re.compile(rb"\%c-?[0-9]+[.eE]" % byte) for byte in b":[,")
+_LARGE = 500_000
+"""Bytes of a file from which on orjson is worth its import, some 12 ms."""
+
+# A number with a fraction or an exponent inside an object or list; what only looks like one is no harm. Three searches
+# that begin with one byte each are twice as fast as one with a choice.
+_FLOATS = tuple(re.compile(rb"\%c-?[0-9]+[.eE]" % byte) for byte in b":[,")
 _CONTAINERS = frozenset((dict, list))
 _ESCAPE = re.compile(rb"\\(?:u00([01][0-9a-f])|([btnfr\"\\]))")
 _CONTROL = {b"b": b"\b", b"t": b"\t", b"n": b"\n", b"f": b"\f", b"r": b"\r"}
@@ -47,37 +57,79 @@ def parse(data: bytes, what: str, *, max_bytes: int) -> Json:
         FormatError: Too large, not UTF-8, not JSON, a duplicate key, a float or NaN, an integer past 64 bits, a lone
             surrogate, or nested deeper than `MAX_DEPTH`.
     """
-    return parse_and_compare(data, what, max_bytes=max_bytes)[0]
-
-
-def parse_and_compare(data: bytes, what: str, *, max_bytes: int) -> tuple[Json, bool]:
-    """As `parse`; also says whether the bytes are the canonical JSON of their value.
-
-    Raises:
-        FormatError: As `parse`.
-    """
     if len(data) > max_bytes:
         raise FormatError(f"{what} is larger than {max_bytes} bytes")
+    orjson = _orjson(len(data))
+    value = _parse_quickly(orjson, data) if orjson is not None else None
+    if value is None:
+        value = _parse_strictly(data, what)
+    # Each level of nesting opens with a bracket, so few brackets are proof enough.
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        _check_depth(value, what)
+    if b"\\" in data:  # without an escape there is no lone surrogate, which has no canonical form
+        canonical(value, what)
+    return value
+
+
+def _orjson(size: int) -> ModuleType | None:
+    """orjson, when it is there already or so many bytes are worth its import."""
+    if size < _LARGE and "orjson" not in sys.modules:
+        return None
+    import orjson
+
+    return orjson
+
+
+def _parse_quickly(orjson: ModuleType, data: bytes) -> Json:
+    """The value of a document as carnet writes them; None where the strict parser has to decide."""
+    if not data.startswith((b"{", b"[")) or any(pattern.search(data) for pattern in _FLOATS):
+        return None
     try:
-        # Signed files are mostly canonical already. If writing the parse again gives the same bytes, then nothing was
-        # dropped or folded by the parser: no duplicate key and no odd number can have been in there. A float can, and
-        # a number with a fraction or an exponent is looked for in the bytes; what only looks like one is no harm.
-        # Index lines are as compact, with keys in the registry's order: the same proof holds without sorting.
-        value = orjson.loads(data)
-        if data.startswith((b"{", b"[")) and not _may_hold_a_float(data):
-            is_canonical = _encode(value, what) == data
-            if is_canonical or _encode(value, what, sort=False) == data:
-                # Each level of nesting opens with a bracket, so few brackets are proof enough.
-                if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-                    _check_depth(value, what)
-                return value, is_canonical
-    except (orjson.JSONDecodeError, RecursionError, FormatError):
-        pass  # the careful parser below decides, and says why
-    return _parse_carefully(data, what), False
+        value: Json = orjson.loads(data)
+        # Index lines have their keys in the registry's order: the same proof holds without sorting.
+        return value if canonical_again(value, len(data)) == data or orjson.dumps(value) == data else None
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
+        return None
 
 
-def _may_hold_a_float(data: bytes) -> bool:
-    return bool(_FLOAT_IN_OBJECT.search(data) or _FLOAT_FIRST.search(data) or _FLOAT_NEXT.search(data))
+def _parse_strictly(data: bytes, what: str) -> Json:
+    try:
+        value: Json = _DECODER.decode(data.decode())
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{what} is not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise FormatError(f"{what} is nested deeper than {MAX_DEPTH} levels") from None
+    except JSONDecodeError as error:
+        raise FormatError(f"{what} is not JSON: {error}") from None
+    except _Refused as error:
+        raise FormatError(f"{what} {error}") from None
+    return value
+
+
+class _Refused(Exception):  # noqa: N818  -- what is wrong with a part, for the error about the whole
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        last = {key: place for place, (key, _) in enumerate(pairs)}
+        twice = next(key for place, (key, _) in enumerate(pairs) if last[key] != place)
+        raise _Refused(f"has the key {twice[:60]!a} twice")
+    return found
+
+
+def _integer(literal: str) -> int:
+    if len(literal) > 18 and (len(literal) > 20 or not _INT64_MIN <= int(literal) <= _UINT64_MAX):
+        raise _Refused("holds an integer past 64 bits")
+    return int(literal)
+
+
+def _no_float(literal: str) -> NoReturn:
+    raise _Refused(f"holds the number {literal[:20]}: only integers are allowed")
+
+
+_DECODER = JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_no_float, parse_constant=_no_float)
 
 
 def parse_object(data: bytes, what: str, *, max_bytes: int) -> JsonObject:
@@ -103,16 +155,33 @@ def canonical(value: Any, what: str = "value") -> bytes:
         FormatError: The value holds something that canonical JSON has no form for.
     """
     _check_types(value, what)
-    return _encode(value, what)
-
-
-def _encode(value: Any, what: str, *, sort: bool = True) -> bytes:
-    order = orjson.OPT_SORT_KEYS if sort else 0
     try:
-        encoded = orjson.dumps(value, option=order | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS)
-    except (orjson.JSONEncodeError, RecursionError) as error:
+        return canonical_again(value)
+    except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate
         raise FormatError(f"{what} has no canonical JSON form: {error}") from None
+
+
+def canonical_again(value: Json, size: int = 0) -> bytes:
+    """As `canonical`, for what `parse` gave: there is nothing to check any more.
+
+    Args:
+        value: What was parsed.
+        size: The bytes that it came from.
+    """
+    orjson = _orjson(size)
+    encoded = encode(value) if orjson is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     return _ESCAPE.sub(_unescape_control, encoded) if b"\\" in encoded else encoded
+
+
+def encode(value: Any) -> bytes:
+    """Write JSON that carnet made itself: compact, with sorted keys, so that the same value gives the same bytes.
+
+    This is proper JSON; what is signed as canonical JSON comes from `canonical`.
+    """
+    return _ENCODER.encode(value).encode()
+
+
+_ENCODER = JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 def _unescape_control(match: re.Match[bytes]) -> bytes:
@@ -122,12 +191,15 @@ def _unescape_control(match: re.Match[bytes]) -> bytes:
 
 
 def _check_types(value: Any, what: str) -> None:
-    """Refuse what orjson would write and canonical JSON does not know: floats, UUIDs, dates, enumerations."""
+    """Refuse what the encoder would write and canonical JSON does not know: floats, tuples, enumerations."""
     stack = [value]
     while stack:
         item = stack.pop()
         kind = type(item)
         if kind is dict:
+            for key in item:
+                if type(key) is not str:
+                    raise FormatError(f"{what} has a key that is no string")
             stack.extend(item.values())
         elif kind is list:
             stack.extend(item)
@@ -136,32 +208,6 @@ def _check_types(value: Any, what: str) -> None:
                 raise FormatError(f"{what} holds an integer past 64 bits")
         elif kind is not str and kind is not bool and item is not None:
             raise FormatError(f"{what} holds a {kind.__name__}, which canonical JSON has no form for")
-
-
-def _parse_carefully(data: bytes, what: str) -> Json:
-    def refuse(literal: str) -> NoReturn:
-        raise FormatError(f"{what} holds the number {literal[:20]}: only integers are allowed")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise FormatError(f"{what} has the key {twice[:60]!a} twice")
-        return found
-
-    try:
-        text = data.decode("utf-8", "strict")
-        value: Json = json.loads(text, parse_float=refuse, parse_constant=refuse, object_pairs_hook=unique)
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{what} is not UTF-8 (byte {error.start})") from None
-    except RecursionError:
-        raise FormatError(f"{what} is nested deeper than {MAX_DEPTH} levels") from None
-    except ValueError as error:  # json.JSONDecodeError, and an integer of more than 4,300 digits
-        raise FormatError(f"{what} is not JSON: {str(error).splitlines()[0]}") from None
-    _check_depth(value, what)
-    canonical(value, what)  # integers past 64 bits and lone surrogates have no canonical form
-    return value
 
 
 def _check_depth(value: Any, what: str) -> None:

@@ -3,19 +3,65 @@
 `dataclasses.dataclass` writes the source of up to six methods for each class and compiles it, at every start: 0.6 ms
 for a frozen class, and a look at one lock needs some forty of them. `value` makes the same kind of class out of
 closures that are compiled once, with this file. It is a dataclass as soon as somebody asks: `fields` and `replace` of
-the standard library work, and type checkers know it as one.
+the standard library work, and type checkers know it as one. Until then `dataclasses`, which brings `inspect`, is not
+even imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field
 from operator import attrgetter
-from typing import Any, NoReturn, TypeVar, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, dataclass_transform, overload
+
+if TYPE_CHECKING:
+    from dataclasses import Field
 
 T = TypeVar("T")
 
 _PARTS = "__value_parts__"
+_MISSING: Any = object()
+
+
+class _Part:
+    """What `field` says of a field."""
+
+    def __init__(self, default: Any, factory: Any, repr_: bool, compare: bool, hash_: bool | None) -> None:
+        self.default, self.factory = default, factory
+        self.repr, self.compare, self.hash = repr_, compare, hash_
+
+    def to_field(self) -> Field[Any]:
+        import dataclasses
+
+        given = {"default": self.default, "default_factory": self.factory}
+        said: dict[str, Any] = {name: one for name, one in given.items() if one is not _MISSING}
+        made: Field[Any] = dataclasses.field(**said, repr=self.repr, compare=self.compare, hash=self.hash)
+        return made
+
+
+@overload
+def field(*, default: T, repr: bool = ..., compare: bool = ..., hash: bool | None = ...) -> T: ...
+@overload
+def field(*, default_factory: Callable[[], T], repr: bool = ..., compare: bool = ..., hash: bool | None = ...) -> T: ...
+@overload
+def field(*, repr: bool = ..., compare: bool = ..., hash: bool | None = ...) -> Any: ...
+def field(
+    *,
+    default: Any = _MISSING,
+    default_factory: Any = _MISSING,
+    repr: bool = True,
+    compare: bool = True,
+    hash: bool | None = None,
+) -> Any:
+    """Say more of a field than its default, as `dataclasses.field` does.
+
+    Args:
+        default: Its value when none is given.
+        default_factory: Makes its value when none is given.
+        repr: Whether it is shown.
+        compare: Whether it counts when two are compared.
+        hash: Whether it counts for the hash; as `compare` when that is not said.
+    """
+    return _Part(default, default_factory, repr, compare, hash)
 
 
 @overload
@@ -37,9 +83,9 @@ def value(
     def make(cls: type[T]) -> type[T]:
         own = vars(cls).copy()
         parts: dict[str, Any] = dict(getattr(cls, _PARTS, {}))
-        for name, annotation in own.get("__annotations__", {}).items():
+        for name, annotation in _annotations(cls).items():
             if not str(annotation).startswith(("ClassVar", "typing.ClassVar")):
-                parts[name] = own.get(name, MISSING)
+                parts[name] = own.get(name, _MISSING)
         methods = {
             _PARTS: parts,
             "__dataclass_fields__": _Fields(),
@@ -66,25 +112,38 @@ class _Fields:
     """Stands where a dataclass has its fields, and makes them when they are asked for."""
 
     def __get__(self, _: object, cls: type[Any]) -> dict[str, Field[Any]]:
-        # With these three off, `dataclass` only reads the annotations.
-        found: dict[str, Field[Any]] = dataclass(init=False, repr=False, eq=False)(cls).__dataclass_fields__
+        from dataclasses import dataclass
+
+        # A class with the same fields, which `dataclass` reads; with these three off it does nothing else.
+        body: dict[str, Any] = {
+            name: default.to_field() if isinstance(default, _Part) else default
+            for name, default in getattr(cls, _PARTS).items()
+            if default is not _MISSING
+        }
+        annotations = {name: one for base in reversed(cls.__mro__) for name, one in _annotations(base).items()}
+        body["__annotations__"] = {name: annotations[name] for name in getattr(cls, _PARTS)}
+        made: Any = dataclass(init=False, repr=False, eq=False)(type(cls.__name__, (), body))
+        found: dict[str, Field[Any]] = made.__dataclass_fields__
         return found
+
+
+def _annotations(cls: type[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = vars(cls).get("__annotations__", {})
+    return found
 
 
 def _asks(default: Any, what: str) -> bool:
     """Whether a field takes part in `repr`, `compare` or `hash`; it does, unless it says otherwise."""
-    return not isinstance(default, Field) or getattr(default, what) is not False
+    return not isinstance(default, _Part) or getattr(default, what) is not False
 
 
 def _init(cls: type[Any], parts: dict[str, Any]) -> Callable[..., None]:
     names, count = tuple(parts), len(parts)
     allowed = frozenset(names)
-    plain = {name: one.default if isinstance(one, Field) else one for name, one in parts.items()}
-    defaults = {name: default for name, default in plain.items() if default is not MISSING}
+    plain = {name: one.default if isinstance(one, _Part) else one for name, one in parts.items()}
+    defaults = {name: default for name, default in plain.items() if default is not _MISSING}
     factories = {
-        name: one.default_factory
-        for name, one in parts.items()
-        if isinstance(one, Field) and one.default_factory is not MISSING
+        name: one.factory for name, one in parts.items() if isinstance(one, _Part) and one.factory is not _MISSING
     }
     check = getattr(cls, "__post_init__", None)
 
@@ -109,6 +168,8 @@ def _init(cls: type[Any], parts: dict[str, Any]) -> Callable[..., None]:
 
 
 def _refuse(self: object, name: str, _: object = None) -> NoReturn:
+    from dataclasses import FrozenInstanceError
+
     raise FrozenInstanceError(f"cannot change the field {name!r}")
 
 

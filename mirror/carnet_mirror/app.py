@@ -8,7 +8,6 @@ server underneath cuts neither slow bodies nor large ones, so bodies are refused
 from __future__ import annotations
 
 import gzip
-import hashlib
 import sys
 import time
 from collections import OrderedDict
@@ -16,12 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-import orjson
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from carnet import strictjson
+from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError
 from carnet.names import CrateId
 from carnet.paths import DOWNLOAD_PREFIX, METADATA_PREFIX, SPARSE_INDEX_PREFIX, TARGETS_PREFIX, metadata_name
@@ -57,7 +57,7 @@ class Mirror:
         self._store = store
         self._url = url.rstrip("/")
         self._compressed = _Compressed(_COMPRESSED_CACHE)
-        self._config = orjson.dumps({"dl": f"{self._url}/{DOWNLOAD_PREFIX.rstrip('/')}"})
+        self._config = strictjson.encode({"dl": f"{self._url}/{DOWNLOAD_PREFIX.rstrip('/')}"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -112,7 +112,7 @@ class Mirror:
         return _not_found() if file is None else self._send(headers, file, "application/gzip", _FOREVER)
 
     def _changing(self, headers: Headers, body: bytes, media_type: str) -> Response:
-        sha256 = hashlib.sha256(body).hexdigest()
+        sha256 = sha256_hex(body)
         return self._entity(headers, body, sha256, media_type, _REVALIDATE)
 
     def _send(self, headers: Headers, file: StoredFile, media_type: str, cache: str) -> Response:

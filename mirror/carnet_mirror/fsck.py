@@ -13,13 +13,13 @@ Nothing is repaired: what is damaged has to be looked at by a person first.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
 from carnet.index import IndexFile, IndexLine
 from carnet.metadata import MetaFile, RoleKeys, Targets, Timestamp
@@ -139,7 +139,7 @@ def _check_files(store: Store, report: FsckReport, progress: Progress) -> dict[s
             except StorageError as error:
                 report.add(file.path, error)
                 continue
-            if len(data) != file.length or hashlib.sha256(data).hexdigest() != file.sha256:
+            if len(data) != file.length or sha256_hex(data) != file.sha256:
                 report.add(file.path, "its bytes are not the ones that were published")
     if store.staged_snapshot() is not None:
         report.notes.append("a publish was interrupted: the next sync or refresh completes it or drops it")
@@ -258,7 +258,7 @@ def _load(store: Store, role: str, meta: MetaFile, signers: RoleKeys | None) -> 
     if data is None:
         raise StorageError(f"{path} is not published")
     promised = meta.hashes.get("sha256")
-    if promised is not None and hashlib.sha256(data).hexdigest() != promised:
+    if promised is not None and sha256_hex(data) != promised:
         raise MetadataMismatch(f"{path} is not the file that the snapshot names")
     envelope = parse_role(data, Targets, max_bytes=MAX_ROLE_FILE, what=path)
     if signers is not None:
@@ -316,7 +316,7 @@ def _check_crates(
                 report.add(ascii(text), error)
                 continue
             target = listed.pop(path, None)
-            made = hashlib.sha256(data).hexdigest()
+            made = sha256_hex(data)
             if target is None:
                 report.add(path, "is in the database and not signed")
             elif (target.sha256, target.length) != (made, len(data)):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, fields
 from typing import Any
 
+from carnet.digests import sha256_hex
 from carnet.index import IndexLine
 from carnet.names import CrateId
 
@@ -70,7 +70,7 @@ class RawVersion:
     def recomputed(self) -> str:
         """What `digest` has to be: it shows a damaged disk. Against people there are signatures."""
         values = [getattr(self, one.name) for one in fields(self) if one.name != "digest"]
-        return hashlib.sha256(repr(values).encode()).hexdigest()
+        return sha256_hex(repr(values).encode())
 
 
 def stored_version(row: tuple[Any, ...]) -> StoredVersion:

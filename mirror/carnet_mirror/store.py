@@ -16,7 +16,6 @@ what is staged is then completed or dropped by the next writer, depending on whe
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from carnet import durable
+from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, StorageError, VerificationError
 from carnet.index import IndexFile
 from carnet.names import CrateId, CrateName
@@ -207,7 +207,7 @@ class Store:
         self._keep({path: data})
         snapshot = _SNAPSHOT.match(path)
         if snapshot is not None:
-            self.put_setting(_STAGED, f"{snapshot[1]} {hashlib.sha256(data).hexdigest()}")
+            self.put_setting(_STAGED, f"{snapshot[1]} {sha256_hex(data)}")
             self._commit()  # the next thing that happens is that somebody signs a timestamp for it
             self._execute("BEGIN IMMEDIATE")
 
@@ -225,13 +225,13 @@ class Store:
 
     def add_tarballs(self, tarballs: Iterable[bytes]) -> None:
         """Keep tarballs under their sha256 (see `blob_path`); they are published with the next timestamp."""
-        self._keep({blob_path(hashlib.sha256(data).hexdigest()): data for data in tarballs})
+        self._keep({blob_path(sha256_hex(data)): data for data in tarballs})
 
     def _keep(self, files: Mapping[str, bytes]) -> None:
         folders: dict[str, dict[str, bytes]] = {}
         rows: list[StoredFile] = []
         for path, data in files.items():
-            file = StoredFile(path, hashlib.sha256(data).hexdigest(), len(data))
+            file = StoredFile(path, sha256_hex(data), len(data))
             row = self._row("SELECT path, sha256, length FROM files WHERE path = ?", path)
             if row is not None and StoredFile(*row) != file:
                 raise StorageError(f"{path} is published already, with other bytes")
@@ -255,7 +255,7 @@ class Store:
         elif path.startswith(TARGETS_PREFIX):
             check_target_path(path.removeprefix(TARGETS_PREFIX))
             named = _HASHED.match(path.rpartition("/")[2])
-            if named is None or named[1] != hashlib.sha256(data).hexdigest():
+            if named is None or named[1] != sha256_hex(data):
                 raise FormatError(f"{path[:80]!a} does not carry the sha256 of its bytes")
         else:
             raise FormatError(f"{path[:80]!a} is not a path of a repository")
@@ -366,7 +366,7 @@ class Store:
             _PUT_CRATE,
             name.canonical,
             str(name),
-            hashlib.sha256(data).hexdigest(),
+            sha256_hex(data),
         )
         for version in versions:
             row = RawVersion(

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import orjson
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from carnet import strictjson
 from carnet.errors import (
     CarnetError,
     FormatError,
@@ -192,7 +192,7 @@ def _error(error: CarnetError) -> Response:
 
 def _json(status: int, value: JsonObject, headers: Mapping[str, str] | None = None) -> Response:
     return Response(
-        orjson.dumps(value) + b"\n",
+        strictjson.encode(value) + b"\n",
         status,
         {"cache-control": "no-store", "x-content-type-options": "nosniff"} | dict(headers or {}),
         "application/json",

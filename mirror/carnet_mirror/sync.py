@@ -12,7 +12,6 @@ What is refused stops nothing else, and leaves what the mirror had as it was.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from carnet.crate import CrateFile, read_crate
+from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
 from carnet.index import IndexLine, compare_line, line_from_crate
 from carnet.names import CrateId, CrateName
@@ -187,7 +187,7 @@ def _examine(item: Fetched, now: datetime) -> tuple[_Examined, tuple[str, ...]]:
     if item.tarball is None:
         raise VerificationError(item.reason)
     data = item.tarball.read_bytes()
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = sha256_hex(data)
     if item.package.checksum is not None and item.package.checksum != sha256:
         raise VerificationError(f"the upstream's tarball has sha256 {sha256}, the lock demands {item.package.checksum}")
     contents = read_crate(data, crate)
@@ -338,6 +338,6 @@ def _publish(store: Store, online: OnlineSigner, merge: _Merge, now: datetime, p
 def _read_again(tarballs: dict[str, Path]) -> Iterator[bytes]:
     for sha256, path in tarballs.items():
         data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != sha256:
+        if sha256_hex(data) != sha256:
             raise StorageError(f"{path} changed while it was being copied")
         yield data

@@ -7,12 +7,12 @@ satisfy it too.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from carnet import paths, structure
+from carnet.digests import sha256_hex
 from carnet.errors import ExpiredMetadata, MetadataMismatch
 from carnet.metadata import Envelope, RoleKeys, Root, SuccinctRoles, Targets
 from carnet.rolefile import parse_role
@@ -212,7 +212,7 @@ def _named_targets(accepted: Accepted, offered: Mapping[str, bytes]) -> dict[str
                 files[place] = data
             if data is None:
                 raise MetadataMismatch(f"{role} names the target {path}, and there is no such file")
-            if len(data) != target.length or hashlib.sha256(data).hexdigest() != target.sha256:
+            if len(data) != target.length or sha256_hex(data) != target.sha256:
                 raise MetadataMismatch(f"the target {path} is not the file that {role} names")
     unnamed = sorted(offered.keys() - used)
     if unnamed and not _are_published(accepted, offered, unnamed):
@@ -223,6 +223,5 @@ def _named_targets(accepted: Accepted, offered: Mapping[str, bytes]) -> dict[str
 def _are_published(accepted: Accepted, offered: Mapping[str, bytes], listed: list[str]) -> bool:
     """Whether these bytes are published already: a change that is handed in again after a crash is no mistake."""
     return all(
-        accepted.current.publication.read(target_path(path, hashlib.sha256(offered[path]).hexdigest())) is not None
-        for path in listed
+        accepted.current.publication.read(target_path(path, sha256_hex(offered[path]))) is not None for path in listed
     )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from carnet import keys, paths, strictjson
@@ -406,7 +406,7 @@ def merge(ours: Ceremony, theirs: Ceremony) -> dict[str, bytes]:
                 union = [*known.signatures, *(one for one in envelope.signatures if one.keyid not in listed)]
                 # A copy may have spoiled somebody's signature: then the other's counts.
                 union += [one for one in envelope.signatures if listed.get(one.keyid, one) != one]
-                both[role][version] = Envelope(known.raw, known.message, tuple(union), known.signed)
+                both[role][version] = replace(known, signatures=tuple(union))
     merged = Ceremony(both)
     made = {}
     for role, versions in both.items():
@@ -494,4 +494,4 @@ def as_targets(envelope: Envelope[Signed]) -> Targets:
 
 def as_root_file(envelope: Envelope[Signed]) -> Envelope[Root]:
     """The same file, as one whose content is known to be a root."""
-    return Envelope(envelope.raw, envelope.message, envelope.signatures, as_root(envelope))
+    return Envelope(envelope.raw, envelope.body, envelope.signatures, as_root(envelope))

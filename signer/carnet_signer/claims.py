@@ -11,7 +11,6 @@ Everything starts from roles that the caller has verified. `carnet_signer.review
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +18,7 @@ from typing import Protocol
 
 from carnet import paths
 from carnet.claim import ClaimFacts, Holders
+from carnet.digests import sha256_hex
 from carnet.duties import Terms
 from carnet.errors import ConfigError, FormatError, ThresholdNotMet
 from carnet.index import IndexFile
@@ -306,7 +306,7 @@ def _with_layout(
     if layout is None:
         return listed, {}
     path = paths.layout_path(name, version)
-    entry = roles.target(len(layout.data), hashlib.sha256(layout.data).hexdigest(), layout.terms.to_custom())
+    entry = roles.target(len(layout.data), sha256_hex(layout.data), layout.terms.to_custom())
     return {**listed, path: entry}, {path: layout.data}
 
 

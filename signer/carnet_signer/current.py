@@ -6,12 +6,12 @@ before anything is taken from it: otherwise an edited bin would be signed anew b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from carnet import paths
+from carnet.digests import sha256_hex
 from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
 from carnet.metadata import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
 from carnet.names import CrateName
@@ -105,7 +105,7 @@ class Current:
         if role not in self._roles:
             meta = self.snapshot.signed.meta[role]
             data = _read(self.publication, metadata_path(role, meta.version))
-            if hashlib.sha256(data).hexdigest() != meta.hashes.get("sha256"):
+            if sha256_hex(data) != meta.hashes.get("sha256"):
                 raise MetadataMismatch(f"{metadata_path(role, meta.version)} is not the file that the snapshot names")
             self._roles[role] = parse_role(data, Targets, max_bytes=roles.MAX_ROLE_FILE, what=role)
         return self._roles[role]
@@ -175,11 +175,11 @@ def read_current(
     _check_online(timestamp, paths.TIMESTAMP, newest)
     promised = timestamp.signed.snapshot
     data = _read(publication, metadata_path(paths.SNAPSHOT, promised.version))
-    if hashlib.sha256(data).hexdigest() != promised.hashes.get("sha256"):
+    if sha256_hex(data) != promised.hashes.get("sha256"):
         raise MetadataMismatch("the snapshot is not the file that the timestamp names")
     if named is not None and named[0] > promised.version:
         signed = publication.read(metadata_path(paths.SNAPSHOT, named[0]))
-        if signed is not None and hashlib.sha256(signed).hexdigest() == named[1]:
+        if signed is not None and sha256_hex(signed) == named[1]:
             data = signed
     snapshot = parse_role(data, Snapshot, max_bytes=roles.MAX_ROLE_FILE)
     _check_online(snapshot, paths.SNAPSHOT, newest)

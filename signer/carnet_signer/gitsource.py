@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, SigningError
 from carnet.intoto import MAX_ARTIFACTS, check_artifact_path
-from carnet.steps import digest
 
 MAX_SOURCE = 1024 * 1024 * 1024
 """Bytes of all files of a commit together."""
@@ -156,7 +156,7 @@ class SourceTree:
         """Path -> sha256 of every file with links resolved, and the paths that are executable."""
         files = self.resolved()
         return (
-            {path: digest(file.data) for path, file in files.items()},
+            {path: sha256_hex(file.data) for path, file in files.items()},
             frozenset(path for path, file in files.items() if file.executable),
         )
 

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import orjson
-
 from carnet import durable, strictjson
 from carnet.errors import ConfigError, FormatError, SigningError
 from carnet.example_keys import EXAMPLE_MATERIAL, refuse_example_keys
@@ -139,7 +137,7 @@ def store_key(path: Path, private: PrivateKey, passphrase: bytes | None, *, kdf_
     data = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
     try:
         durable.create_file(path, data, mode=0o600)
-        durable.create_file(beside, orjson.dumps(public.to_object(), option=orjson.OPT_SORT_KEYS) + b"\n")
+        durable.create_file(beside, strictjson.encode(public.to_object()) + b"\n")
     except FileExistsError as error:
         raise ConfigError(f"{error.filename2} exists already", hint="keys are never overwritten") from None
     return public

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
-
+from carnet import strictjson
+from carnet.digests import sha256_hex
 from carnet.dsse import Envelope
 from carnet.errors import SigningError
 from carnet.intoto import Link
 from carnet.names import CrateId
-from carnet.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord, digest
+from carnet.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord
 from carnet_signer import sandbox
 from carnet_signer.gitsource import SourceTree, read_commit
 from carnet_signer.keyring import Signer
@@ -128,14 +128,16 @@ def record_test(
     if not lock.exists():
         lock.write_text(record.lock, encoding="utf-8")
     outcome = sandbox.run(command, place, environment, hide=hide)
-    report = orjson.dumps(
-        {
-            "crate": str(crate),
-            "commit": record.commit,
-            "command": list(command),
-            "return-value": outcome.status,
-        },
-        option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE,
+    report = (
+        strictjson.encode(
+            {
+                "crate": str(crate),
+                "commit": record.commit,
+                "command": list(command),
+                "return-value": outcome.status,
+            }
+        )
+        + b"\n"
     )
     byproducts = {
         "return-value": outcome.status,
@@ -143,7 +145,7 @@ def record_test(
         "output": outcome.output,
         "sandbox": outcome.sandbox,
     }
-    products = {ArtifactNames(crate).test_report: digest(report)}
+    products = {ArtifactNames(crate).test_report: sha256_hex(report)}
     link = Link(TEST, tag.products, products, byproducts, tuple(command))
     return Recorded(crate, link, {"test-report.json": report}, outcome.sandbox)
 
@@ -173,7 +175,7 @@ def record_package(
         tarball = workspace.package(crate)
     names = ArtifactNames(crate)
     command = ("cargo", "package", "--no-verify", "--locked")
-    link = Link(step, tag.products, {names.tarball: digest(tarball)}, {"return-value": 0}, command)
+    link = Link(step, tag.products, {names.tarball: sha256_hex(tarball)}, {"return-value": 0}, command)
     return Recorded(crate, link, {names.tarball: tarball})
 
 

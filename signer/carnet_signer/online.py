@@ -21,8 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import orjson
-
 from carnet import strictjson
 from carnet.errors import CarnetError, FormatError, StorageError
 from carnet.keys import Signature
@@ -125,7 +123,7 @@ def send_line(connection: socket.socket, value: JsonObject) -> None:
     Raises:
         OSError: The other side is gone.
     """
-    connection.sendall(orjson.dumps(value) + b"\n")
+    connection.sendall(strictjson.encode(value) + b"\n")
 
 
 def read_lines(connection: socket.socket) -> Iterator[bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -201,8 +200,3 @@ def _read_snapshots(folder: Path) -> dict[int, Mapping[str, MetaFile]]:
             raise SigningError(f"{path} is damaged: {error}") from None
         found[snapshot.version] = snapshot.meta
     return found
-
-
-def digest(data: bytes) -> str:
-    """The sha256 in hex."""
-    return hashlib.sha256(data).hexdigest()

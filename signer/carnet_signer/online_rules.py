@@ -18,12 +18,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from carnet import paths, strictjson
+from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, SigningError
 from carnet.metadata import MetaFile, Signed, Snapshot, Targets, Timestamp
 from carnet.strictjson import JsonObject
 from carnet.structure import FIELD, bin_field
 from carnet_signer import roles
-from carnet_signer.online_memory import Entry, Memory, digest
+from carnet_signer.online_memory import Entry, Memory
 
 MAX_LEAP = 10_000
 """A version may be so far above the one signed last."""
@@ -91,7 +92,7 @@ def _check_version(role: str, version: int, payload: bytes, memory: Memory) -> N
         if memory.named_snapshot and version > before + MAX_LEAP:
             raise SigningError(f"version {version} of {role} is too far above {before}, which is published")
         return
-    if version == last.version and digest(payload) == last.payload:
+    if version == last.version and sha256_hex(payload) == last.payload:
         return
     if version == last.version:
         raise SigningError(f"version {version} of {role} was signed already, with other content")
@@ -154,7 +155,7 @@ def _check_bin(role: str, number: str, document: JsonObject, signed: Targets) ->
         if entry.keys() != {"length", "hashes"} or entry["hashes"].keys() != {"sha256"}:
             raise SigningError(f"{role} lists {path[:80]!a} with more than its length and sha256")
     # How many bins there are is not known here; the name's digits leave four possibilities, and one must fit all paths.
-    hashes = [int(digest(path.encode())[:8], 16) for path in listed]
+    hashes = [int(sha256_hex(path.encode())[:8], 16) for path in listed]
     widths = range(4 * len(number) - 3, 4 * len(number) + 1)
     if not any(all(value >> (32 - bits) == int(number, 16) for value in hashes) for bits in widths):
         raise SigningError(f"{role} lists an index file that belongs into another bin")
@@ -173,5 +174,5 @@ def entry_of(role: str, payload: bytes, signed: Signed, file: bytes) -> Entry:
     if isinstance(signed, Timestamp):
         snapshot = (signed.snapshot.version, signed.snapshot.hashes["sha256"])
     elif isinstance(signed, Snapshot):
-        snapshot = (signed.version, digest(file))
-    return Entry(role, signed.version, digest(payload), snapshot)
+        snapshot = (signed.version, sha256_hex(file))
+    return Entry(role, signed.version, sha256_hex(payload), snapshot)

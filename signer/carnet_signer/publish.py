@@ -15,13 +15,13 @@ run goes past it, because the online signer signs no second content for one numb
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from carnet import keys, paths, strictjson
+from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch, SigningError
 from carnet.keys import Signature
 from carnet.metadata import Envelope, MetaFile, RoleKeys, Signed, TargetFile
@@ -283,14 +283,14 @@ def _check_index_path(path: str) -> str:
 def _new_targets(listed: Mapping[str, TargetFile], offered: Mapping[str, bytes]) -> dict[str, tuple[TargetFile, bytes]]:
     found = {}
     for path, data in offered.items():
-        target = TargetFile(len(data), {"sha256": hashlib.sha256(data).hexdigest()}, {})
+        target = TargetFile(len(data), {"sha256": sha256_hex(data)}, {})
         if listed.get(path) != target:
             found[path] = (target, data)
     return found
 
 
 def _meta_file(version: int, data: bytes) -> MetaFile:
-    return MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+    return MetaFile(version, len(data), {"sha256": sha256_hex(data)})
 
 
 def _next_version(accepted: Accepted, online: OnlineSigner, role: str) -> int:

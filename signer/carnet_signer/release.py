@@ -14,7 +14,6 @@ mirror and every client check all of it again.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -22,6 +21,7 @@ from carnet import paths
 from carnet.bundle import Bundle
 from carnet.claim import ClaimFacts
 from carnet.crate import CrateFile, read_crate
+from carnet.digests import sha256_hex
 from carnet.dsse import Envelope
 from carnet.errors import ConfigError
 from carnet.index import IndexLine, line_from_crate
@@ -68,7 +68,7 @@ def assemble(
         line.identity(),
         False,
         facts.registry,
-        None if bundle is None else Digest(len(bundle), hashlib.sha256(bundle).hexdigest()),
+        None if bundle is None else Digest(len(bundle), sha256_hex(bundle)),
     )
     following = releases.with_release(release)
     # 5. the next version of the role
@@ -118,7 +118,7 @@ def gather(published: Published, name: CrateName, layout: bytes | None, links: I
                 hint="leave the links out, or put a layout in force with `carnet claim handover --layout`",
             )
         return None
-    if layout is None or hashlib.sha256(layout).hexdigest() != in_force.file.sha256:
+    if layout is None or sha256_hex(layout) != in_force.file.sha256:
         raise ConfigError(
             f"the layout is not the one that the owners of {name} put in force ({in_force.path})",
             hint="the mirror serves it; leave --layout out to fetch it",

@@ -6,7 +6,6 @@ read from the very bytes that would be signed, compared with what is published.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from datetime import datetime, timedelta
 from carnet import paths
 from carnet.claim import ClaimFacts, Holders
 from carnet.crate import read_crate
+from carnet.digests import sha256_hex
 from carnet.duties import Terms
 from carnet.errors import CarnetError, FormatError, VerificationError
 from carnet.example_keys import refuse_example_keys
@@ -172,7 +172,7 @@ def _lint_targets(proposal: Proposal) -> None:
         target = wanted.get(path)
         if target is None:
             raise VerificationError(f"the folder holds {path}, which no role in it names")
-        if (target.length, target.sha256) != (len(data), hashlib.sha256(data).hexdigest()):
+        if (target.length, target.sha256) != (len(data), sha256_hex(data)):
             raise VerificationError(f"{path} in the folder is not the file that would be signed")
 
 
@@ -353,7 +353,7 @@ def _versions(proposal: Proposal) -> Iterator[Words]:
 
 
 def _brought(proposal: Proposal) -> set[str]:
-    return {hashlib.sha256(data).hexdigest() for path, data in proposal.targets.items() if path.endswith(".crate")}
+    return {sha256_hex(data) for path, data in proposal.targets.items() if path.endswith(".crate")}
 
 
 def _release(release: SignedRelease) -> str:

@@ -14,12 +14,13 @@ import pytest
 from tests.support.release import CRATE, DID, NOW, HonestRelease, key, synthetic
 
 from carnet.bundle import Bundle
+from carnet.digests import sha256_hex
 from carnet.dsse import Envelope
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MissingLink, ProvenanceError, RuleViolation
 from carnet.intoto import Layout, Link, Rule
 from carnet.keys import PublicKey
 from carnet.names import CrateId
-from carnet.steps import ArtifactNames, digest
+from carnet.steps import ArtifactNames
 from carnet_signer.links import sign_link
 from carnet_verifier.provenance import check_provenance
 
@@ -143,7 +144,7 @@ def test_files_that_in_toto_excludes_are_part_of_the_tag() -> None:
         "src/x.pyc": b"data",
     }
     honest = synthetic(sources)
-    assert honest.check().tag.files["src/evil.link.rs"] == digest(b"pub fn evil() {}\n")
+    assert honest.check().tag.files["src/evil.link.rs"] == sha256_hex(b"pub fn evil() {}\n")
     tag = honest.link("tag")
     path = f"{NAMES.prefix}/src/src/evil.link.rs"
     hidden = replace(tag, products={name: value for name, value in tag.products.items() if name != path})
@@ -170,7 +171,7 @@ def test_a_review_of_half_the_files_is_no_review(honest: HonestRelease) -> None:
 
 def test_a_review_of_another_commit_is_no_review(honest: HonestRelease) -> None:
     link = honest.link("review")
-    other = {**link.materials, f"{NAMES.prefix}/src/src/lib.rs": digest(b"reviewed something else")}
+    other = {**link.materials, f"{NAMES.prefix}/src/src/lib.rs": sha256_hex(b"reviewed something else")}
     with pytest.raises(RuleViolation, match=r"step review: .*DISALLOW"):
         honest.with_links("review", *((who, replace(link, materials=other)) for who in DID["review"])).check()
 
@@ -180,7 +181,7 @@ def test_a_review_of_another_commit_is_no_review(honest: HonestRelease) -> None:
 )
 def test_paths_that_evade_rules_are_refused(honest: HonestRelease, path: str) -> None:
     link = honest.link("package")
-    forged = replace(link, products={**link.products, path: digest(b"")})
+    forged = replace(link, products={**link.products, path: sha256_hex(b"")})
     with pytest.raises(FormatError, match="artifact path"):
         honest.with_links("package", ("packager", forged)).check()
 
@@ -197,7 +198,7 @@ def test_artifacts_without_one_sha256_are_refused(honest: HonestRelease, digests
 
 def test_what_no_rule_names_is_not_let_through(honest: HonestRelease) -> None:
     link = honest.link("package")
-    more = replace(link, products={**link.products, f"{NAMES.prefix}/extra": digest(b"x")})
+    more = replace(link, products={**link.products, f"{NAMES.prefix}/extra": sha256_hex(b"x")})
     with pytest.raises(RuleViolation, match=r"step package: .*DISALLOW"):
         honest.with_links("package", ("packager", more)).check()
 
@@ -290,7 +291,7 @@ def test_a_layout_that_the_owner_role_does_not_name_is_refused(honest: HonestRel
 
 
 def test_at_threshold_one_the_first_of_two_links_does_not_win(honest: HonestRelease) -> None:
-    evil = replace(honest.link("package"), products={NAMES.tarball: digest(b"evil")})
+    evil = replace(honest.link("package"), products={NAMES.tarball: sha256_hex(b"evil")})
     for order in (
         (("alice", evil), ("packager", honest.link("package"))),
         (("packager", honest.link("package")), ("alice", evil)),
@@ -303,7 +304,7 @@ def test_at_threshold_one_the_first_of_two_links_does_not_win(honest: HonestRele
 
 
 def test_a_dissenter_above_the_quorum_is_tolerated_and_reported(honest: HonestRelease) -> None:
-    other = replace(honest.link("rebuild"), products={NAMES.tarball: digest(b"another tarball")})
+    other = replace(honest.link("rebuild"), products={NAMES.tarball: sha256_hex(b"another tarball")})
     rebuilds = (*honest.links["rebuild"], ("rebuilder3", other))
     found = honest.with_links("rebuild", *rebuilds).check()
     assert found.level == "reproduced"
@@ -311,7 +312,7 @@ def test_a_dissenter_above_the_quorum_is_tolerated_and_reported(honest: HonestRe
 
 
 def test_dissent_below_the_quorum_leaves_the_release_unreproduced(honest: HonestRelease) -> None:
-    other = replace(honest.link("rebuild"), products={NAMES.tarball: digest(b"another tarball")})
+    other = replace(honest.link("rebuild"), products={NAMES.tarball: sha256_hex(b"another tarball")})
     found = honest.with_links("rebuild", ("rebuilder1", honest.link("rebuild")), ("rebuilder3", other)).check()
     assert found.level == "provenance"
     assert any("1 of 2 people" in finding.text for finding in found.findings)

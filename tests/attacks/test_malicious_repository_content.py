@@ -21,8 +21,9 @@ from tests.support.crates import honest_crate
 from tests.support.registry import running_registry
 from tests.support.release import from_repository, git, make_repository
 
+from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ConfigError, FormatError, RuleViolation, SigningError
-from carnet.steps import TagRecord, digest
+from carnet.steps import TagRecord
 from carnet_signer import gitsource, sandbox
 from carnet_signer.gitsource import read_commit
 from carnet_signer.links import record_package, record_review, record_tag, record_test
@@ -394,7 +395,7 @@ def test_a_repository_that_changed_after_the_tag_is_found(tmp_path: Path, toolch
     (repository / "src/lib.rs").write_bytes(b"pub fn changed() {}\n")
     assert record_review(repository, tagged.link, tagged.crate).link.materials == tagged.link.products
     path = "demo-lib-0.1.0/src/src/lib.rs"
-    dishonest = {**tagged.link.products, path: digest(b"pub fn evil() {}\n")}
+    dishonest = {**tagged.link.products, path: sha256_hex(b"pub fn evil() {}\n")}
     record = TagRecord.from_link(tagged.link, tagged.crate)
     forged = replace(record, files={**record.files, "src/lib.rs": dishonest[path]}).link(tagged.crate)
     with pytest.raises(SigningError, match=r"src/lib.rs differs"):

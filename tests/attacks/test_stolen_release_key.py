@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_one_key_and_a_made_up_one_do_not_release(world: World) -> None:
     )
     forged = Proposal(
         proposal.request,
-        {role: type(draft)(raw, draft.message, draft.signatures, draft.signed)},
+        {role: replace(draft, raw=raw)},
         proposal.base,
         proposal.targets,
         proposal.lines,

@@ -11,9 +11,10 @@ from dataclasses import replace
 import pytest
 from tests.support.release import COMMIT, CRATE, LOCK, MANIFEST, PUBLISHED, HonestRelease, synthetic
 
+from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, RuleViolation
 from carnet.original import meaning, read_toml
-from carnet.steps import TagRecord, digest
+from carnet.steps import TagRecord
 from carnet_verifier.unpack import unpack
 
 
@@ -238,7 +239,7 @@ def test_a_workspace_manifest_that_was_not_tagged_is_found() -> None:
 
     crate = read_crate(tarball(CRATE, files))
     tag = TagRecord(
-        files={path: digest(data) for path, data in sources.items()},
+        files={path: sha256_hex(data) for path, data in sources.items()},
         executable=frozenset(),
         commit=COMMIT,
         listing=tuple(sorted(files)),

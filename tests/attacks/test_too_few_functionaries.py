@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 from tests.support.release import CRATE, HonestRelease, key, synthetic
 
+from carnet.digests import sha256_hex
 from carnet.duties import Terms
 from carnet.errors import FormatError, LayoutRefused, MissingLink, RuleViolation
 from carnet.keys import PublicKey
-from carnet.steps import ArtifactNames, digest
+from carnet.steps import ArtifactNames
 from carnet_signer.links import sign_link
 
 NAMES = ArtifactNames(CRATE)
@@ -33,7 +34,7 @@ def test_a_key_of_another_step_does_not_count(honest: HonestRelease) -> None:
 
 def test_a_forged_signature_does_not_count(honest: HonestRelease) -> None:
     envelope = sign_link(honest.link("package"), key("packager"))
-    other = replace(honest.link("package"), products={NAMES.tarball: digest(b"evil")})
+    other = replace(honest.link("package"), products={NAMES.tarball: sha256_hex(b"evil")})
     forged = replace(envelope, payload=other.to_payload())
     with pytest.raises(RuleViolation, match="no valid signature"):
         honest.with_links("package").with_extra("package", forged).check()

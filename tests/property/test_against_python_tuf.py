@@ -7,10 +7,10 @@ internal name is used here as an oracle only.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.simulator import NOW, Simulator, key, keys, sign
@@ -147,7 +147,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(child, (*path, name))
 
 
-SIGNED = {name: orjson.loads(data)["signed"] for name, data in FILES.items()}
+SIGNED = {name: json.loads(data)["signed"] for name, data in FILES.items()}
 PLACES = {name: list(places(signed)) for name, signed in SIGNED.items()}
 VALUES = st.one_of(
     st.sampled_from([None, True, False, -1, 0, 1, 2, 3, 2**63, "", "root", "targets", "1.0", "2.0.0", "1", "x" * 300]),
@@ -236,8 +236,8 @@ def test_trusted_versions_never_fall(views: list[tuple[int, int, int]]) -> None:
 
 
 def _version(data: bytes | None) -> int:
-    return int(orjson.loads(data)["signed"]["version"]) if data else 0
+    return int(json.loads(data)["signed"]["version"]) if data else 0
 
 
 def _targets(data: bytes | None) -> int:
-    return int(orjson.loads(data)["signed"]["meta"]["targets.json"]["version"]) if data else 0
+    return int(json.loads(data)["signed"]["meta"]["targets.json"]["version"]) if data else 0

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from tests.support.release import CRATE, HonestRelease, key, synthetic
 
 from carnet.bundle import Bundle
+from carnet.digests import sha256_hex
 from carnet.dsse import Envelope, pae
 from carnet.duties import assign
 from carnet.errors import CarnetError, FormatError, RuleViolation
 from carnet.intoto import Layout, Link, Rule
-from carnet.steps import ArtifactNames, digest, tree_digest
+from carnet.steps import ArtifactNames, tree_digest
 from carnet_signer.links import sign_link
 from carnet_verifier.provenance import check_provenance
 from carnet_verifier.rules import StepArtifacts, evaluate
@@ -253,7 +254,7 @@ def test_any_bytes_are_read_or_our_error(data: bytes) -> None:
 
 def _evil(release: HonestRelease, step: str) -> Link:
     honest = release.link(step)
-    products = {path: digest(b"evil") for path in honest.products}
+    products = {path: sha256_hex(b"evil") for path in honest.products}
     return replace(honest, products=products, byproducts={**honest.byproducts, "return-value": 0})
 
 
@@ -353,5 +354,5 @@ def test_the_tree_digest_tells_every_difference(files: dict[str, str], data: st.
 def test_the_tree_digest_is_the_documented_one() -> None:
     files = {"b": "11" * 32, "a": "22" * 32}
     text = f"100644 {'11' * 32} b\n100755 {'22' * 32} a\n"
-    assert tree_digest(files, ["a"]) == digest(text.encode())
+    assert tree_digest(files, ["a"]) == sha256_hex(text.encode())
     assert ArtifactNames(CRATE).source("a") == "demo-lib-0.1.0/src/a"

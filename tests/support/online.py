@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
 from tests.support.ceremony import TestKey
 
+from carnet import strictjson
 from carnet.errors import SigningError
 from carnet.keys import Signature
 from carnet_signer.online import Oracle
@@ -47,7 +47,7 @@ class OracleSigner:
         }
 
     def _ask(self, request: dict[str, Any]) -> Any:
-        answer: Any = self._oracle.answer(orjson.dumps(request))
+        answer: Any = self._oracle.answer(strictjson.encode(request))
         if "error" in answer:
             raise SigningError(answer["error"])
         return answer

@@ -21,11 +21,12 @@ from tests.support.ceremony import TestKey, make_key
 
 from carnet.bundle import Bundle
 from carnet.crate import CrateFile, read_crate
+from carnet.digests import sha256_hex
 from carnet.dsse import Envelope
 from carnet.duties import Terms
 from carnet.intoto import Layout, Link
 from carnet.names import CrateId
-from carnet.steps import ArtifactNames, TagRecord, digest
+from carnet.steps import ArtifactNames, TagRecord
 from carnet_signer.layouts import compile_layout, fill_template
 from carnet_signer.links import record_package, record_rebuild, record_review, record_tag, sign_link
 from carnet_signer.packaging import Toolchain
@@ -170,7 +171,7 @@ class HonestRelease:
                 files[path] = content
         data = tarball(self.crate.id, files, marked)
         release = self.with_crate(data)
-        products = {ArtifactNames(self.crate.id).tarball: digest(data)}
+        products = {ArtifactNames(self.crate.id).tarball: sha256_hex(data)}
         for step in ("package", "rebuild"):
             signed = ((who, replace(link, products=products)) for who, link in self.links[step])
             release = release.with_links(step, *signed)
@@ -244,7 +245,7 @@ def synthetic(
     }
     data = tarball(crate, files, ["run.sh"])
     record = TagRecord(
-        files={path: digest(content) for path, content in source.items()},
+        files={path: sha256_hex(content) for path, content in source.items()},
         executable=frozenset(path for path in ("run.sh",) if path in source),
         commit=COMMIT,
         listing=tuple(sorted(files)),
@@ -270,9 +271,9 @@ def complete(
     byproducts: dict[str, dict[str, Any]] = {"test": {"return-value": 0, "report": report}}
     products = {
         "review": {},
-        "test": {names.test_report: digest(report.encode())},
-        "package": {names.tarball: digest(data)},
-        "rebuild": {names.tarball: digest(data)},
+        "test": {names.test_report: sha256_hex(report.encode())},
+        "package": {names.tarball: sha256_hex(data)},
+        "rebuild": {names.tarball: sha256_hex(data)},
     }
     layout, terms = layout_for(template, who, edit=("P/src/Cargo.toml", f"P/src/{manifest}"))
     links = {"tag": tuple((person, tag) for person in did["tag"])}

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import (
@@ -311,7 +311,7 @@ class Simulator:
 
         Returns the forged file. Snapshot and timestamp stay as they were.
         """
-        signed = orjson.loads(self.files[self.path(role)])["signed"]
+        signed = json.loads(self.files[self.path(role)])["signed"]
         change(signed)
         data = sign(signed, self.who[role].signing if signing is None else signing)
         self.files[self.path(role)] = data
@@ -319,7 +319,7 @@ class Simulator:
 
     def tamper(self, role: str, change: Callable[[dict[str, Any]], object]) -> None:
         """Edit the newest file of a role in place and leave its signatures as they are."""
-        document = orjson.loads(self.files[self.path(role)])
+        document = json.loads(self.files[self.path(role)])
         change(document)
         self.files[self.path(role)] = strictjson.canonical(document)
 
@@ -329,7 +329,7 @@ class Simulator:
         assert isinstance(snapshot, Snapshot)
         for role in roles:
             data = self.files[self.path(role)]
-            version = orjson.loads(data)["signed"]["version"]
+            version = json.loads(data)["signed"]["version"]
             meta = MetaFile(version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
             snapshot.meta[f"{role}.json"] = meta
         assert isinstance(timestamp, Timestamp)
@@ -445,4 +445,4 @@ def sign(signed: Mapping[str, Any], signing: Sequence[CryptoSigner]) -> bytes:
     message = strictjson.canonical(signed)
     signatures = [{"keyid": signer.public_key.keyid, "sig": signer.sign(message).signature} for signer in signing]
     # Canonical JSON keeps control characters as they are, which no JSON parser takes: the file escapes them.
-    return orjson.dumps({"signatures": signatures, "signed": signed}, option=orjson.OPT_SORT_KEYS)
+    return strictjson.encode({"signatures": signatures, "signed": signed})

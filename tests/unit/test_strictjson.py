@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +16,19 @@ from carnet import strictjson
 from carnet.errors import FormatError
 
 LIMIT = 1_000_000
+
+
+class Text(str):
+    """A string that may say one thing and be written as another."""
+
+
+@pytest.fixture(scope="module", params=["standard", "orjson"], autouse=True)
+def engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs with both: as if there was no large file yet, and as if there was one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strictjson, "_orjson", lambda size: orjson if request.param == "orjson" else None)
+        yield
+
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text()
 documents = st.recursive(
@@ -35,7 +52,17 @@ documents = st.recursive(
         (b'{"a":' * 100_000, "nested deeper"),
         (b"18446744073709551616", "64 bits"),
         (b"-9223372036854775809", "64 bits"),
-        (b"1" * 5000, "not JSON"),
+        (b"[18446744073709551616]", "64 bits"),
+        (b"[0,-9223372036854775809]", "64 bits"),
+        (b'{"a":18446744073709551616}', "64 bits"),
+        (b"[1.0]", "only integers"),
+        (b"[0,1e2]", "only integers"),
+        (b'{"a":-0.0}', "only integers"),
+        (b"[ 1.0]", "only integers"),
+        (b'{"a":\t1E9}', "only integers"),
+        (b"[1,\r\n -9223372036854775809]", "64 bits"),
+        (b"1" * 5000, "64 bits"),
+        (b"[" + b"1" * 5000 + b"]", "64 bits"),
         (b"\xff", "not UTF-8"),
         (b"\xef\xbb\xbf{}", "not JSON"),
         (b"", "not JSON"),
@@ -63,7 +90,9 @@ def test_outermost_value_must_be_an_object_where_that_is_asked() -> None:
         strictjson.parse_object(b"[]", "thing", max_bytes=LIMIT)
 
 
-@pytest.mark.parametrize("value", [1.5, float("nan"), b"x", {1: 2}, {"a": object()}, 2**64, (1, 2), {"a": {1}}])
+@pytest.mark.parametrize(
+    "value", [1.5, float("nan"), b"x", {1: 2}, {"a": object()}, 2**64, (1, 2), {"a": {1}}, {Text("a"): 1}]
+)
 def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
     with pytest.raises(FormatError):
         strictjson.canonical(value)
@@ -84,6 +113,75 @@ def test_canonical_form_agrees_with_securesystemslib(value: Any) -> None:
 @given(documents)
 def test_what_is_written_is_read_back(value: Any) -> None:
     assert strictjson.parse(json.dumps(value).encode(), "thing", max_bytes=LIMIT) == value
+
+
+@st.composite
+def numbers(draw: st.DrawFn) -> tuple[Any, bool]:
+    """A document of numbers, and whether all of them are integers of 64 bits."""
+    found: list[int | float] = draw(
+        st.lists(
+            st.integers() | st.integers(2**62, 2**66) | st.integers(-(2**65), -(2**62)) | st.floats(allow_nan=False),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    good = all(isinstance(number, int) and -(2**63) <= number < 2**64 for number in found)
+    return draw(st.sampled_from((found, {"a": found[0], "b": found[1:]}, {"z": found[1:], "a": [[found[0]]]}))), good
+
+
+@given(numbers(), st.text(" \t\n\r", max_size=3))
+def test_numbers_are_integers_of_64_bits_wherever_they_stand(case: tuple[Any, bool], space: str) -> None:
+    document, good = case
+    data = json.dumps(document, separators=(f"{space},{space}", f"{space}:{space}")).encode()
+    if good:
+        assert strictjson.parse(data, "thing", max_bytes=LIMIT) == document
+    else:
+        with pytest.raises(FormatError):
+            strictjson.parse(data, "thing", max_bytes=LIMIT)
+
+
+@given(documents)
+def test_what_is_encoded_is_json_and_the_same_for_equal_values(value: Any) -> None:
+    data = strictjson.encode(value)
+    assert json.loads(data) == value
+    if isinstance(value, dict):
+        assert strictjson.encode(dict(reversed(value.items()))) == data
+
+
+LARGE = b'{"a":[' + b",".join([b"1234567"] * 70_000) + b'],"b":%s}'
+
+
+def test_only_a_large_file_brings_orjson() -> None:
+    program = """
+import sys
+from carnet import strictjson
+assert strictjson.parse(b"[1]", "thing", max_bytes=10) == [1]
+assert strictjson.canonical({"b": 1, "a": [2]}) == b'{"a":[2],"b":1}'
+assert "orjson" not in sys.modules
+large = sys.stdin.buffer.read()
+assert strictjson.parse(large, "thing", max_bytes=10**6)["b"] == 1
+assert "orjson" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], input=LARGE % b"1", check=True)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (b"1.5", "only integers"),
+        (b"18446744073709551616", "64 bits"),
+        (b'1,"b":1', "twice"),
+        (b'{"c":1,"c":1}', "twice"),
+        (b'"\\ud800"', "surrogates"),
+        (b'"\xff"', "not UTF-8"),
+        (b"[" * 64 + b"]" * 64, "nested deeper"),
+        (b"1}", "not JSON"),
+    ],
+)
+def test_a_large_file_is_read_as_strictly(end: bytes, reason: str) -> None:
+    assert strictjson.parse(LARGE % b'{"c":"1.5"}', "thing", max_bytes=10**6) == json.loads(LARGE % b'{"c":"1.5"}')
+    with pytest.raises(FormatError, match=reason):
+        strictjson.parse(LARGE % end, "thing", max_bytes=10**6)
 
 
 @given(st.binary(max_size=200))

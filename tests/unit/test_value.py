@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, dataclass, field, fields, is_dataclass, replace
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
+from dataclasses import field as stock_field
 from typing import Any, ClassVar
 
 import pytest
 
-from carnet.value import value
+from carnet.value import field, value
 
 
 @value(order=True)
@@ -28,8 +31,8 @@ class Point:
 class Stock:
     x: int
     y: int = 2
-    tags: tuple[str, ...] = field(default_factory=tuple)
-    note: str = field(default="", repr=False, compare=False)
+    tags: tuple[str, ...] = stock_field(default_factory=tuple)
+    note: str = stock_field(default="", repr=False, compare=False)
 
     KIND: ClassVar[str] = "point"
 
@@ -121,3 +124,27 @@ def test_without_equality_each_is_equal_to_itself_only() -> None:
     assert one == one  # noqa: PLR0124
     assert one != Same(1)
     assert len({one, Same(1)}) == 2
+
+
+def test_a_class_is_made_and_used_without_dataclasses() -> None:
+    program = """
+import sys
+from carnet.value import field, value
+
+@value
+class Point:
+    x: int
+    tags: list = field(default_factory=list)
+
+assert Point(1) == Point(1, []) != Point(2) and "Point(x=1" in repr(Point(1))
+assert "dataclasses" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_fields_are_those_of_the_dataclass_with_all_that_was_said_of_them() -> None:
+    def shown(cls: Any) -> list[tuple[Any, ...]]:
+        return [(one.name, one.type, one.default, one.default_factory, one.repr, one.compare) for one in fields(cls)]
+
+    assert shown(Point) == shown(Stock)
+    assert [one.name for one in fields(Space)] == ["x", "y", "tags", "note", "z"]

@@ -18,12 +18,12 @@ vouched for by the checksum in the signed index. Nothing here decides from what 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from carnet import paths
+from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
 from carnet.names import CrateId, CrateName, Version
 from carnet.sparse import IndexFile, IndexLine
@@ -377,7 +377,7 @@ def _download_all(
     if cache is not None:
         for path, target in targets.items():
             data = cache.get(target.sha256)
-            if data is not None and len(data) == target.length and hashlib.sha256(data).hexdigest() == target.sha256:
+            if data is not None and len(data) == target.length and sha256_hex(data) == target.sha256:
                 files[path] = data
 
     def together(missing: list[str]) -> dict[str, bytes]:

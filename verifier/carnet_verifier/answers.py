@@ -12,12 +12,12 @@ everything is looked up again.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping
 from typing import Any
 
 from carnet import strictjson
+from carnet.digests import sha256_hex
 from carnet.errors import FormatError
 from carnet.metadata import MetaFile, Targets
 from carnet.names import CrateName
@@ -57,7 +57,7 @@ class Answers:
     def __init__(self, place: str, trusted: TrustedRoles) -> None:
         self._place = place
         self._trusted = trusted
-        self._root = hashlib.sha256(trusted.root.raw).hexdigest()
+        self._root = sha256_hex(trusted.root.raw)
         self._roles: dict[str, JsonObject] = {}
         self._targets: dict[str, tuple[tuple[str, ...], int, str]] = {}
         self._unclaimed: dict[str, tuple[str, ...]] = {}
@@ -105,7 +105,7 @@ class Answers:
                 "unclaimed": {name: list(roles) for name, roles in self._unclaimed.items()},
             }
             data = strictjson.canonical(document)
-            replace_file(self._place, _HEAD + hashlib.sha256(data).hexdigest().encode() + b"\n" + data)
+            replace_file(self._place, _HEAD + sha256_hex(data).encode() + b"\n" + data)
             self._changed = False
 
     def _follows_from(self, walked: Mapping[str, Targets]) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def _read(place: str) -> Any:
     try:
         with open(place, "rb") as file:  # noqa: PTH123  -- start-up time counts
             head, _, data = file.read(_MAX_BYTES).partition(b"\n")
-        if head != _HEAD + hashlib.sha256(data).hexdigest().encode():
+        if head != _HEAD + sha256_hex(data).encode():
             return None
         return strictjson.parse_object(data, "answers", max_bytes=_MAX_BYTES)
     except (OSError, FormatError):

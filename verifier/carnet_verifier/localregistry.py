@@ -9,7 +9,6 @@ What is found to differ is refused and not repaired in silence: somebody wrote t
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from carnet import paths
 from carnet.crate import CrateFile, CrateLimits, read_crate
+from carnet.digests import sha256_hex, sha256_raw
 from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
 from carnet.index import MAX_FILE, IndexFile, compare_line
@@ -56,7 +56,7 @@ class Kept:
         return cls(
             crate.id,
             {
-                entry.path: (len(entry.data), hashlib.sha256(entry.data).digest())
+                entry.path: (len(entry.data), sha256_raw(entry.data))
                 for entry in crate.entries
                 if entry.path.rpartition("/")[2] != MARKER
             },
@@ -104,7 +104,7 @@ class LocalRegistry:
         """
         files = {}
         for admission, data in tarballs:
-            if hashlib.sha256(data).hexdigest() != admission.sha256:
+            if sha256_hex(data) != admission.sha256:
                 raise MetadataMismatch(f"the tarball of {admission.crate} is not the admitted one")
             files[self.tarball(admission.crate).name] = data
         write_files(self.path, files, mode=0o400)
@@ -124,7 +124,7 @@ class LocalRegistry:
         if not plain:
             raise _poisoned(f"the tarball of {admission.crate} kept for cargo is not a plain file: {path}")
         data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
-        digest = hashlib.sha256(data).hexdigest()
+        digest = sha256_hex(data)
         if digest != admission.sha256:
             raise _poisoned(
                 f"the tarball of {admission.crate} in cargo's cache was changed after it was admitted: "
@@ -251,7 +251,7 @@ def compare_tree(tree: Path, kept: Kept) -> None:
             raise _poisoned(f"{kept.id}: {relative!a} was added to the unpacked crate: {tree}")
         length, digest = expected
         data = _read(path, length)
-        if len(data) != length or hashlib.sha256(data).digest() != digest:
+        if len(data) != length or sha256_raw(data) != digest:
             raise _poisoned(f"{kept.id}: {relative!a} was changed after the crate was admitted: {tree}")
         seen += 1
     if seen != len(kept.files):

@@ -10,13 +10,12 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
 
 from carnet.errors import FormatError, PolicyRefused
 from carnet.names import CrateId
-from carnet.value import value
+from carnet.value import field, value
 
 
 class Level(IntEnum):

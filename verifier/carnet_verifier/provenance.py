@@ -29,6 +29,7 @@ from urllib.parse import quote
 
 from carnet.bundle import Bundle, statement
 from carnet.crate import CrateFile
+from carnet.digests import sha256_hex
 from carnet.dsse import Envelope
 from carnet.duties import Terms, assign, is_optional
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MissingLink, ProvenanceError, RuleViolation
@@ -36,7 +37,7 @@ from carnet.intoto import Layout, Link, Rule, Step
 from carnet.keys import PublicKey, signers
 from carnet.layoutlint import check_layout, substitute
 from carnet.names import CrateId
-from carnet.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord, digest
+from carnet.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord
 from carnet_verifier.rules import StepArtifacts, evaluate
 from carnet_verifier.unpack import unpack
 
@@ -188,7 +189,7 @@ def check_provenance(
     found = check.carry_out()
     if found is None:
         raise check.refusal()
-    return replace(found, layout_sha256=digest(owned.data), role_version=owned.role_version)
+    return replace(found, layout_sha256=sha256_hex(owned.data), role_version=owned.role_version)
 
 
 def _owned(layouts: Sequence[OwnedLayout], bundle: Bundle) -> OwnedLayout:
@@ -275,7 +276,7 @@ class _Check:
             shown = "no exit status" if link.return_value is None else f"exit status {link.return_value}"
             self._problem(step, RuleViolation(f"the link by {who} reports {shown}, which is no success"))
         else:
-            sha256 = digest(envelope.payload)
+            sha256 = sha256_hex(envelope.payload)
             self.vouched.setdefault(step.name, []).extend(
                 _Vouched(link, key, self.terms.person(key), sha256) for key in signed_by
             )
@@ -354,7 +355,7 @@ class _Check:
         if step.name == TEST and names.test_report in mine.products:
             for item in group.links:
                 report = item.link.byproducts.get("report")
-                if not isinstance(report, str) or digest(report.encode()) != mine.products[names.test_report]:
+                if not isinstance(report, str) or sha256_hex(report.encode()) != mine.products[names.test_report]:
                     raise RuleViolation("the report in its byproducts is not the report that it produced")
         return tag
 

@@ -12,16 +12,14 @@ A version that the user's lock pins is never hidden, because cargo's message wou
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
-
-from carnet import paths
+from carnet import paths, strictjson
+from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, NotFound, StorageError, TransportError
 from carnet.index import IndexFile, IndexLine
 from carnet.names import CrateId, CrateName
@@ -133,7 +131,7 @@ class Registry:
 
     def __init__(self, gatekeeper: Gatekeeper, base_url: str) -> None:
         self._gatekeeper = gatekeeper
-        self._config = orjson.dumps({"dl": f"{base_url}/api/v1/crates", "api": base_url})
+        self._config = strictjson.encode({"dl": f"{base_url}/api/v1/crates", "api": base_url})
         self._lock = threading.Lock()  # a view is not made for several threads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,7 +139,7 @@ class Registry:
         if scope["type"] != "http":
             return
         answer = await asyncio.to_thread(self.answer, scope["method"], scope["path"])
-        etag = f'"{hashlib.sha256(answer.body).hexdigest()}"'
+        etag = f'"{sha256_hex(answer.body)}"'
         headers = [("content-type", answer.content_type), *answer.headers]
         if answer.status == 200:
             headers.append(("etag", etag))

@@ -12,12 +12,12 @@ Which file is fetched when stands here; what makes it acceptable stands in `carn
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from carnet import paths
+from carnet.digests import sha256_hex
 from carnet.errors import (
     ExpiredMetadata,
     FormatError,
@@ -178,7 +178,7 @@ def preview(
             raise RollbackDetected(f"role {role} is submitted with version {signed.version}, not {expected}")
         if signed.version > expected:
             raise MetadataMismatch(f"role {role} is submitted with version {signed.version}, not {expected}")
-        meta[role] = MetaFile(signed.version, len(data), {"sha256": hashlib.sha256(data).hexdigest()})
+        meta[role] = MetaFile(signed.version, len(data), {"sha256": sha256_hex(data)})
     proposed = current.laid_on_top(meta, roles, targets or {}, _CurrentOwners(current))
     for role in roles:
         before = current.role(role).signed.delegations if current.version(role) is not None else None

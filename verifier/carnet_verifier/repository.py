@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
@@ -376,6 +375,8 @@ class TrustedRepository:
         return Claim(name, owner, entry, crate, release, facts, Handover.FIRST_SEEN)
 
     def _follow(self, claim: Claim, before: SeenOwners | None) -> Claim:
+        from dataclasses import replace
+
         from carnet_verifier.claims import follow
 
         role = paths.owner_role(claim.name)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 from carnet import paths
 from carnet.crate import CrateFile, CrateLimits, read_crate
+from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch, TransportError
 from carnet.index import compare_line
 from carnet.names import CrateId
@@ -56,7 +56,7 @@ def check_tarball(data: bytes, admission: Admission) -> CrateFile:
         MetadataMismatch: Other bytes than were admitted.
         ArchiveRefused: As `fetch_crate`.
     """
-    digest = hashlib.sha256(data).hexdigest()
+    digest = sha256_hex(data)
     if digest != admission.sha256:
         raise MetadataMismatch(
             f"the tarball of {admission.crate} has sha256 {digest}, admitted was {admission.sha256}",

@@ -19,6 +19,7 @@ from typing import Any
 
 from carnet import strictjson
 from carnet.crate import CrateFile
+from carnet.digests import sha256_hex
 from carnet.errors import RuleViolation
 from carnet.original import (
     Table,
@@ -31,7 +32,7 @@ from carnet.original import (
     resolve,
     workspace_manifest,
 )
-from carnet.steps import TagRecord, digest
+from carnet.steps import TagRecord
 
 ORIGINAL, MANIFEST, LOCK, VCS_INFO = "Cargo.toml.orig", "Cargo.toml", "Cargo.lock", ".cargo_vcs_info.json"
 _CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
@@ -84,7 +85,7 @@ def _same_files(crate: CrateFile, tag: TagRecord, generated: Set[str]) -> None:
 def _resolved_original(crate: CrateFile, tag: TagRecord) -> Table:
     data = crate.file(ORIGINAL)
     source = tag.source_path(MANIFEST)
-    if data is None or digest(data) != tag.files.get(source):
+    if data is None or sha256_hex(data) != tag.files.get(source):
         raise RuleViolation(
             f"{ORIGINAL} is not the tagged {source}",
             hint="the manifest was changed after tagging, or the tarball is of another commit; tag what you release",
@@ -114,7 +115,7 @@ def _same_contents(crate: CrateFile, tag: TagRecord, generated: Set[str], origin
         source = tag.source_path(MANIFEST if entry.path == ORIGINAL else entry.path)
         if source not in tag.files:
             source = outside.get(entry.path, source)
-        if digest(entry.data) != tag.files.get(source):
+        if sha256_hex(entry.data) != tag.files.get(source):
             if entry.path in generated:
                 yield f"{entry.path} is generated, as the owners allow; no commit vouches for it"
                 continue

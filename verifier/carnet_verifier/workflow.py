@@ -18,14 +18,13 @@ newest: it is the memory that newer versions are compared with.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from carnet import paths
+from carnet.digests import sha256_hex, sha256_raw
 from carnet.errors import (
     ExpiredMetadata,
     MetadataMismatch,
@@ -216,6 +215,8 @@ class TrustedRoles:
 
     def with_meta(self, meta: Mapping[str, MetaFile]) -> TrustedRoles:
         """A copy whose snapshot lists other versions: a view that nobody has signed yet, to look ahead with."""
+        from dataclasses import replace
+
         other = copy(self)
         other._snapshot = replace(self.snapshot, signed=replace(self.snapshot.signed, meta=meta))
         return other
@@ -274,7 +275,7 @@ class TrustedRoles:
 
     def _demand(self, signers: RoleKeys, envelope: Envelope[Any], what: str, step: str) -> None:
         """Demand a threshold, and remember that this file met these keys' threshold: it always will."""
-        proof = hashlib.sha256(b"signed\0" + signers.fingerprint + hashlib.sha256(envelope.raw).digest()).digest()
+        proof = sha256_raw(b"signed\0" + signers.fingerprint + sha256_raw(envelope.raw))
         if proof not in self._proofs:
             signers.check(envelope, what, step)
             self._proofs.add(proof)
@@ -323,11 +324,18 @@ def _check_hashes(data: bytes, hashes: Mapping[str, str], what: str, step: str) 
     for algorithm, expected in hashes.items():
         if algorithm not in _ALGORITHMS:
             raise MetadataMismatch(f"{what} is listed with the unknown hash {algorithm[:40]!a} (TUF {step})")
-        found = hashlib.new(algorithm, data).hexdigest()
+        found = sha256_hex(data) if algorithm == "sha256" else _other_digest(algorithm, data)
         if found != expected:
             raise MetadataMismatch(
                 f"{what} has {algorithm} {found[:16]}..., and {expected[:16]}... was promised (TUF {step})"
             )
+
+
+def _other_digest(algorithm: str, data: bytes) -> str:
+    """What repositories of the general profile may list files with."""
+    import hashlib
+
+    return hashlib.new(algorithm, data).hexdigest()
 
 
 def _is_promised(data: bytes, meta: MetaFile) -> bool:
