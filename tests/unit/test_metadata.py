@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -285,6 +286,46 @@ def test_a_threshold_is_met_by_enough_of_its_own_keys_only(who: list[str], thres
     else:
         with pytest.raises(ThresholdNotMet):
             trusted.check(envelope, "it", "")
+
+
+OLD = {
+    "_type": "timestamp",
+    "expires": "2030-01-01T00:00:00Z",
+    "meta": {"snapshot.json": {"version": 1}},
+    "spec_version": "1.0.31",
+    "version": 1,
+}
+EVIL = OLD | {"version": 2}
+PLACES = {
+    "after": b'{"signatures":[%(sig)s],"signed":%(evil)s,"z":{"a":[],"signed":%(old)s}}',
+    "before": b'{"a":{"a":[],"signed":%(old)s},"signatures":[%(sig)s],"signed":%(evil)s}',
+    "in the signatures": b'{"signatures":[%(first)s,"a":[],"signed":%(old)s}],"signed":%(evil)s}',
+    "in a string": b'{"signatures":[%(sig)s],"signed":%(evil)s,"z":"],\\"signed\\":{}"}',
+    "inside": b'{"signatures":[%(sig)s],"signed":%(around)s}',
+    "twice": b'{"signatures":[%(sig)s],"signed":%(evil)s,"a":[],"signed":%(old)s}',
+    "twice, the other last": b'{"a":[],"signed":%(old)s,"signatures":[%(sig)s],"signed":%(evil)s}',
+    "with the next brace": b'{"signatures":[%(sig)s],"signed":{"a":[],"signed":%(old)s}}',
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_was_signed_counts_only_where_the_signed_part_stands(place: str) -> None:
+    genuine = sign(OLD, [key("a")])
+    parse = partial(parse_role, role_type=Timestamp, profile=Profile.GENERAL, max_bytes=10_000)
+    for same in (genuine, json.dumps(json.loads(genuine)).encode(), genuine[:-1] + b',"z":1}', genuine[:-1] + b" }"):
+        role_keys(["a"], 1).check(parse(same), "it", "")
+    signature = strictjson.encode(json.loads(genuine)["signatures"][0])
+    parts = {
+        b"sig": signature,
+        b"first": signature[:-1],
+        b"old": strictjson.encode(OLD),
+        b"evil": strictjson.encode(EVIL),
+        b"around": strictjson.encode(EVIL | {"x": [[], 1], "x-old": OLD}).replace(b'"x-old"', b'"signed"'),
+    }
+    data = PLACES[place] % parts
+    json.loads(data)
+    with pytest.raises((ThresholdNotMet, FormatError)):
+        role_keys(["a"], 1).check(parse(data), "it", "")
 
 
 def test_a_threshold_below_one_cannot_be_built() -> None:
