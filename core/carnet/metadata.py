@@ -6,7 +6,6 @@ version may follow which, are the rules of the verifier.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
@@ -19,6 +18,8 @@ from carnet.errors import FormatError, ThresholdNotMet
 from carnet.keys import PublicKey, Signature
 from carnet.strictjson import JsonObject
 from carnet.value import field, value
+
+_HEX = frozenset("0123456789abcdef")
 
 
 @value(eq=False)
@@ -170,7 +171,7 @@ class SuccinctRoles:
     def has(self, role: str) -> bool:
         """Whether this is the name of one of the bins."""
         prefix, _, number = role.rpartition("-")
-        if prefix != self.prefix or len(number) != self.width or not re.fullmatch(r"[0-9a-f]+", number):
+        if prefix != self.prefix or len(number) != self.width or not _HEX.issuperset(number):
             return False
         return int(number, 16) < 1 << self.bit_length
 

@@ -42,7 +42,7 @@ _SPEC_VERSION = re.compile(r"1\.[0-9]{1,9}(\.[0-9]{1,9})?\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
 _SIGNATURE = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
-_PATH_HASH_PREFIX = re.compile(r"[0-9a-f]{1,64}\Z")
+_PATH_HASH_PREFIX = r"[0-9a-f]{1,64}\Z"
 _ROLE_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9_]+)*\Z")
 _STRINGS = frozenset((str,))
 _TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
@@ -232,7 +232,7 @@ def _delegated_role(
     if "paths" in entry:
         return DelegatedRole(name, signers, terminating, _strings(patterns, "paths"), None)
     listed = _strings(prefixes, "path_hash_prefixes")
-    if any(_PATH_HASH_PREFIX.match(prefix) is None for prefix in listed):
+    if any(re.match(_PATH_HASH_PREFIX, prefix) is None for prefix in listed):
         raise FormatError(f"delegation to {name[:80]!a} has a path hash prefix that is not hex")
     return DelegatedRole(name, signers, terminating, None, listed)
 

@@ -36,9 +36,9 @@ _LARGE = 500_000
 
 # A number with a fraction or an exponent inside an object or list; what only looks like one is no harm. Three searches
 # that begin with one byte each are twice as fast as one with a choice.
-_FLOATS = tuple(re.compile(rb"\%c-?[0-9]+[.eE]" % byte) for byte in b":[,")
+_FLOATS = (rb":-?[0-9]+[.eE]", rb"\[-?[0-9]+[.eE]", rb",-?[0-9]+[.eE]")
 _CONTAINERS = frozenset((dict, list))
-_ESCAPE = re.compile(rb"\\(?:u00([01][0-9a-f])|([btnfr\"\\]))")
+_ESCAPE = rb"\\(?:u00([01][0-9a-f])|([btnfr\"\\]))"
 _CONTROL = {b"b": b"\b", b"t": b"\t", b"n": b"\n", b"f": b"\f", b"r": b"\r"}
 
 
@@ -82,7 +82,7 @@ def _orjson(size: int) -> ModuleType | None:
 
 def _parse_quickly(orjson: ModuleType, data: bytes) -> Json:
     """The value of a document as carnet writes them; None where the strict parser has to decide."""
-    if not data.startswith((b"{", b"[")) or any(pattern.search(data) for pattern in _FLOATS):
+    if not data.startswith((b"{", b"[")) or any(re.search(pattern, data) for pattern in _FLOATS):
         return None
     try:
         value: Json = orjson.loads(data)
@@ -170,7 +170,7 @@ def canonical_again(value: Json, size: int = 0) -> bytes:
     """
     orjson = _orjson(size)
     encoded = encode(value) if orjson is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    return _ESCAPE.sub(_unescape_control, encoded) if b"\\" in encoded else encoded
+    return re.sub(_ESCAPE, _unescape_control, encoded) if b"\\" in encoded else encoded
 
 
 def encode(value: Any) -> bytes:

@@ -74,11 +74,11 @@ def test_a_lost_root_is_told(trust: TrustDirectory, sim: Simulator) -> None:
 
 
 def test_levels_only_rise(trust: TrustDirectory) -> None:
-    assert trust.highest_level(SERDE) is None
+    assert trust.highest_levels([SERDE]) == {}
     for level, highest in ((1, 1), (3, 3), (2, 3), (0, 3)):
         trust.remember_levels({SERDE: level})
-        assert TrustDirectory.open(trust.path).highest_level(CrateName("SERDE")) == highest
-    assert trust.highest_level(CrateName("rand")) is None
+        assert TrustDirectory.open(trust.path).highest_levels([CrateName("SERDE")]) == {CrateName("SERDE"): highest}
+    assert trust.highest_levels([CrateName("rand"), SERDE]) == {SERDE: 3}
 
 
 def test_levels_and_owners_are_kept_beside_each_other(trust: TrustDirectory, sim: Simulator) -> None:
@@ -86,18 +86,18 @@ def test_levels_and_owners_are_kept_beside_each_other(trust: TrustDirectory, sim
     claim = refresh(trust, sim, now=NOW).claim(SERDE)
     assert claim is not None
     again = TrustDirectory.open(trust.path)
-    assert again.highest_level(SERDE) == 2
+    assert again.highest_levels([SERDE]) == {SERDE: 2}
     assert again.owners([SERDE, CrateName("rand")]).keys() == {SERDE}
     assert again.owners([SERDE])[SERDE].version == claim.owner.version
 
 
 def test_what_another_process_remembered_is_seen(trust: TrustDirectory) -> None:
     other = TrustDirectory.open(trust.path)
-    assert trust.highest_level(SERDE) is None
+    assert trust.highest_levels([SERDE]) == {}
     other.remember_levels({SERDE: 1})
-    assert trust.highest_level(SERDE) == 1
+    assert trust.highest_levels([SERDE]) == {SERDE: 1}
     trust.remember_levels({CrateName("rand"): 2})
-    assert (other.highest_level(SERDE), other.highest_level(CrateName("rand"))) == (1, 2)
+    assert other.highest_levels([SERDE, CrateName("rand")]) == {SERDE: 1, CrateName("rand"): 2}
 
 
 @pytest.mark.parametrize("tear", [b"", b"carnet pack 1\n", b"carnet pack 1\n0\n5 aa\nhello", b"x" * 100])

@@ -177,17 +177,17 @@ def _summary(provenance: Provenance) -> tuple[str, ...]:
     return (*steps, *(f"{finding.where}: {finding.text}" for finding in provenance.findings))
 
 
-def judge(proven: Proven, policy: Policy, memory: Memory | None, *, now: datetime) -> Judged:
-    """7. Let the policy judge what was established."""
+def judge(proven: Proven, policy: Policy, highest: Mapping[CrateName, int], *, now: datetime) -> Judged:
+    """7. Let the policy judge what was established, and what was seen before (`Memory.highest_levels`)."""
     attributed = proven.attributed
     line = attributed.vouched.line
-    highest = None if memory is None or proven.exempt else memory.highest_level(line.id.name)
+    seen = None if proven.exempt else highest.get(line.id.name)
     published = publication_time(line)
     facts = Facts(
         crate=line.id,
         level=proven.level,
         owner_least_level=proven.owner_least_level,
-        highest_seen=None if highest is None else Level(highest),
+        highest_seen=None if seen is None else Level(seen),
         takeover=attributed.claim is not None and attributed.claim.takeover,
         released=attributed.released,
         yanked=attributed.yanked_by,
@@ -227,7 +227,8 @@ def admit_one(
     name = wanted.id.name
     attributed = attribute(vouched, repository.claim(name), released=repository.released(name))
     proven = check_provenance(attributed, repository)
-    admission = admit(judge(proven, policy, memory, now=now))
+    highest = {} if memory is None else memory.highest_levels([name])
+    admission = admit(judge(proven, policy, highest, now=now))
     if memory is not None and admission.level > Level.REGISTRY:
         memory.remember_levels({name: int(admission.level)})
     return admission
@@ -271,6 +272,7 @@ def admit_all(
     targets, claims = _look_up(repository, wanted)
     listed = {item: _listed(item, targets[paths.index_path(item.id.name)]) for item in wanted}
     files = _download_all(repository, [item for item in listed.values() if isinstance(item, Listed)], cache)
+    highest = {} if memory is None else memory.highest_levels(item.id.name for item in wanted)
     levels: dict[CrateName, int] = {}
     for item in wanted:
         name = item.id.name
@@ -278,7 +280,7 @@ def admit_all(
             target = _found(listed[item])
             vouched = vouch(_parse_index(target, _found(files[target.target.path])))
             attributed = attribute(vouched, _found(claims[name.canonical]), released=repository.released(name))
-            admission = admit(judge(check_provenance(attributed, repository), policy, memory, now=now))
+            admission = admit(judge(check_provenance(attributed, repository), policy, highest, now=now))
         except TransportError:
             raise
         except CarnetError as error:

@@ -29,7 +29,7 @@ _MAX_PACK = 256_000_000
 _MAX_PROOFS = 100_000
 _MAX_FILES = 64_000_000
 """Bytes of files in a pack; far more than a lock needs."""
-_LEFTOVER = re.compile(r"\.pack-[0-9a-f]{16}\Z")
+_LEFTOVER = r"\.pack-[0-9a-f]{16}\Z"
 _DURABLE = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT)
 
 
@@ -165,5 +165,9 @@ def remove_leftovers(folder: str) -> None:
     oldest = time.time() - 3600
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if _LEFTOVER.search(entry.name) is not None and entry.stat(follow_symlinks=False).st_mtime < oldest:
+            if (
+                ".pack-" in entry.name
+                and re.search(_LEFTOVER, entry.name)
+                and entry.stat(follow_symlinks=False).st_mtime < oldest
+            ):
                 os.unlink(entry.path)  # noqa: PTH108

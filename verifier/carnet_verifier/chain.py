@@ -214,7 +214,8 @@ class _Walk:
         def judge() -> tuple[Admission, tuple[str, ...]]:
             if proven is None:
                 raise MetadataMismatch("no level was reached")
-            judged: Judged = line.judge(proven, policy, memory, now=now)
+            highest = {} if memory is None else memory.highest_levels([proven.attributed.vouched.line.id.name])
+            judged: Judged = line.judge(proven, policy, highest, now=now)
             admission = line.admit(judged)
             remarks = tuple(f"{finding.message} [{finding.rule.value}]" for finding in judged.verdict.findings)
             return admission, (f"asks for {policy.least_level_of(admission.crate)} at least", *remarks)

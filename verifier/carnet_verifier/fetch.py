@@ -19,6 +19,7 @@ from carnet_verifier.http1 import Answer, Connection, Limits, Origin
 
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
 
+_HOST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.:_-")
 _PATH = re.compile(r"[A-Za-z0-9._~%/+@:,;=!$&'()*-]+\Z")
 _REQUEST = 256
 """Bytes of a request beside its path, with a long host name."""
@@ -338,7 +339,7 @@ def _parse_url(url: str, what: str) -> _Base:
     if parts.query or parts.fragment:
         raise ConfigError(f"the {what} URL {url[:200]!a} holds a query or a fragment")
     path = parts.path if parts.path.endswith("/") else parts.path + "/"
-    if _PATH.match(path) is None or re.search(r"[^A-Za-z0-9.:_-]", parts.hostname):
+    if _PATH.match(path) is None or not _HOST.issuperset(parts.hostname):
         raise ConfigError(f"the {what} URL {url[:200]!a} has characters that a URL does not have")
     labels = [] if ":" in parts.hostname else parts.hostname.removesuffix(".").split(".")
     if not all(1 <= len(label) <= 63 for label in labels):

@@ -95,7 +95,7 @@ DEFAULT_RULES: Mapping[Rule, Action] = {
     Rule.OTHER_REGISTRY: Action.DENY,
 }
 
-_PATTERN = re.compile(r"[A-Za-z0-9_*?-]{1,64}(?:@[0-9A-Za-z.+*?-]{1,128})?\Z")
+_PATTERN = r"[A-Za-z0-9_*?-]{1,64}(?:@[0-9A-Za-z.+*?-]{1,128})?\Z"
 
 
 @value
@@ -111,7 +111,7 @@ class Pattern:
     text: str
 
     def __post_init__(self) -> None:
-        if _PATTERN.match(self.text) is None:
+        if re.match(_PATTERN, self.text) is None:
             raise FormatError(
                 f"{self.text[:80]!a} is not a crate pattern", hint="write a name such as serde, acme-* or serde@1.0.*"
             )

@@ -199,7 +199,7 @@ class TrustedRepository:
             for name in claims
             if self._answers is None or not self._answers.is_unclaimed(name)
         }
-        for key, found in self._tree.run(walks, self._keep).items():
+        for key, found in self._tree.run(walks, self._keep, _on_the_way(walks)).items():
             if isinstance(key, CrateName):
                 claims[key] = cast("Claim | None", found)
             else:
@@ -427,6 +427,11 @@ def _chain(role: str) -> list[str]:
     if role.startswith("claims-"):
         return [paths.TARGETS, paths.CLAIMS, role]
     return [paths.TARGETS, paths.INDEX, role]
+
+
+def _on_the_way(walks: Iterable[str | CrateName]) -> Iterable[str]:
+    """The role that all look-ups of index files come to; those of claims know their whole way."""
+    return [paths.INDEX] if any(isinstance(key, str) and key.startswith("index/") for key in walks) else []
 
 
 def _claim_chain(name: CrateName) -> list[str]:

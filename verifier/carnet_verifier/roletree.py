@@ -58,12 +58,14 @@ class RoleTree:
         self,
         look_ups: Mapping[_Key, Callable[[], _Found]],
         note: Callable[[_Key, _Found, Mapping[str, Targets]], None] | None = None,
+        first: Iterable[str] = (),
     ) -> dict[_Key, _Found]:
         """Do all look-ups, supplying together what any of them needs, until none needs more.
 
         Args:
             look_ups: Walks, which ask `role` for every role that they look at.
             note: Called with what each of them found, and the roles that it walked over, in order.
+            first: Roles that most of them will come to: supplied first, they spare each walk one start in vain.
 
         Raises:
             MetadataError: A role that a walk came to failed a check.
@@ -74,8 +76,14 @@ class RoleTree:
             # What could not be fetched may be there by now; what failed a check is what this view names, and stays bad.
             self._failed = {name: why for name, why in self._failed.items() if not isinstance(why, TransportError)}
             found: dict[_Key, _Found] = {}
+            listed = self._trusted.snapshot.signed.meta
+            missing = dict.fromkeys(
+                name for name in first if name in listed and name not in self._roles and name not in self._failed
+            )
             while True:
-                missing: dict[str, None] = {}
+                if missing:
+                    self._supply(list(missing))
+                    missing = {}
                 for key, look_up in look_ups.items():
                     if key not in found:
                         self._walked = {}
@@ -88,7 +96,6 @@ class RoleTree:
                 if not missing:
                     self._store.flush()
                     return {key: found[key] for key in look_ups}
-                self._supply(list(missing))
 
     def role(self, name: str, delegator: str | None, hints: Sequence[str] = ()) -> Targets:
         """A role, verified by what its delegator says; for walks only.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from carnet.names import CrateId, CrateName
@@ -162,8 +162,8 @@ class Admission:
 class Memory(Protocol):
     """What a client remembers of each crate; `carnet_verifier.trust.TrustDirectory` is one."""
 
-    def highest_level(self, name: CrateName) -> int | None:
-        """The highest level at which a version of this crate was ever admitted, or None."""
+    def highest_levels(self, names: Iterable[CrateName]) -> Mapping[CrateName, int]:
+        """The highest level at which a version of a crate was ever admitted; those never seen are left out."""
         ...
 
     def remember_levels(self, levels: Mapping[CrateName, int]) -> None:

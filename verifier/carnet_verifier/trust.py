@@ -279,10 +279,11 @@ class TrustDirectory:
                     remove_leftovers(str(folder))
                 self._write({**self._seen(), "refreshed": now.replace(microsecond=0).isoformat()})
 
-    def highest_level(self, name: CrateName) -> int | None:
-        """The highest level at which a version of this crate was ever admitted, or None."""
-        level = self._crate(self._seen(), name).get("level")
-        return level if isinstance(level, int) else None
+    def highest_levels(self, names: Iterable[CrateName]) -> dict[CrateName, int]:
+        """The highest level at which a version of a crate was ever admitted; those never seen are left out."""
+        seen = self._seen()
+        found = {name: self._crate(seen, name).get("level") for name in names}
+        return {name: level for name, level in found.items() if isinstance(level, int)}
 
     def remember_levels(self, levels: Mapping[CrateName, int]) -> None:
         """Remember levels durably; one that is lower than remembered changes nothing.
