@@ -104,7 +104,7 @@ class Answers:
                 },
                 "unclaimed": {name: list(roles) for name, roles in self._unclaimed.items()},
             }
-            data = strictjson.canonical(document)
+            data = strictjson.encode(document)
             replace_file(self._place, _HEAD + sha256_hex(data).encode() + b"\n" + data)
             self._changed = False
 

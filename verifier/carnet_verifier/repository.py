@@ -351,10 +351,10 @@ class TrustedRepository:
         return self.version(paths.owner_role(name)) is not None
 
     def _claim_of(self, name: CrateName) -> Callable[[], Claim | None]:
-        return lambda: self._read_claim(name)
-
-    def _read_claim(self, name: CrateName) -> Claim | None:
         chain = _claim_chain(name)
+        return lambda: self._read_claim(name, chain)
+
+    def _read_claim(self, name: CrateName, chain: Sequence[str]) -> Claim | None:
         _, _, shard_role, owner_role, crate_role = chain
         self._tree.role(paths.TARGETS, None, chain)
         claims = self._tree.role(paths.CLAIMS, paths.TARGETS, chain)

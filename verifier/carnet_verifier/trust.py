@@ -22,7 +22,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -291,6 +290,8 @@ class TrustDirectory:
         Raises:
             StorageError: The disk failed.
         """
+        from copy import deepcopy  # only when something new is to be remembered: start-up time counts
+
         with self.locked():
             seen = deepcopy(self._seen())
             changed = False
@@ -324,6 +325,8 @@ class TrustDirectory:
         Raises:
             StorageError: The disk failed.
         """
+        from copy import deepcopy  # only when something new is to be remembered: start-up time counts
+
         with self.locked():
             seen = deepcopy(self._seen())
             changed = False

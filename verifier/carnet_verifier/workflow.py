@@ -19,7 +19,6 @@ newest: it is the memory that newer versions are compared with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from datetime import datetime
 from typing import Any
 
@@ -215,6 +214,7 @@ class TrustedRoles:
 
     def with_meta(self, meta: Mapping[str, MetaFile]) -> TrustedRoles:
         """A copy whose snapshot lists other versions: a view that nobody has signed yet, to look ahead with."""
+        from copy import copy
         from dataclasses import replace
 
         other = copy(self)
