@@ -136,7 +136,7 @@ class TrustDirectory:
         self.metadata = PackedDirectory(path / "metadata")
         self.index_files = FileCache(path / "index.pack")
         self.answers_file = str(path / "answers.pack")
-        self._seen_file = str(path / "seen.json")
+        self._seen_file = path / "seen.json"
         self._remembered: tuple[object, JsonObject] = (None, {})
         self._depth = 0
         self._thread_lock = threading.RLock()
@@ -261,7 +261,7 @@ class TrustDirectory:
         try:
             return datetime.fromisoformat(text) if isinstance(text, str) else None
         except ValueError:
-            raise _damaged(self.path / "seen.json", "its time is not one") from None
+            raise _damaged(self._seen_file, "its time is not one") from None
 
     def remember_refresh(self, now: datetime) -> None:
         """Remember a completed refresh; times within an hour of the last one are not written again.
@@ -317,7 +317,7 @@ class TrustDirectory:
         try:
             return {name: SeenOwners.from_object(found) for name, found in known.items() if found is not None}
         except FormatError as error:
-            raise _damaged(self.path / "seen.json", str(error)) from None
+            raise _damaged(self._seen_file, str(error)) from None
 
     def remember_owners(self, owners: Mapping[CrateName, SeenOwners]) -> None:
         """Remember owners durably, in place of the ones before.
@@ -341,11 +341,11 @@ class TrustDirectory:
     def _seen(self) -> JsonObject:
         """What was seen; read again when another process replaced the file. Not to be changed by the caller."""
         try:
-            status = os.stat(self._seen_file)  # noqa: PTH116  -- asked for each crate of a lock
+            status = self._seen_file.stat()
             identity = (status.st_ino, status.st_mtime_ns, status.st_size)
             if self._remembered[0] == identity:
                 return self._remembered[1]
-            data = durable.read_file(Path(self._seen_file), "the file", max_bytes=_MAX_SEEN)
+            data = durable.read_file(self._seen_file, "the file", max_bytes=_MAX_SEEN)
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -353,12 +353,12 @@ class TrustDirectory:
         try:
             seen = strictjson.parse_object(data, "seen.json", max_bytes=_MAX_SEEN)
         except FormatError as error:
-            raise _damaged(self.path / "seen.json", str(error)) from None
+            raise _damaged(self._seen_file, str(error)) from None
         self._remembered = (identity, seen)
         return seen
 
     def _write(self, seen: JsonObject) -> None:
-        durable.write_file(Path(self._seen_file), strictjson.canonical(seen))
+        durable.write_file(self._seen_file, strictjson.canonical(seen))
         self._remembered = (None, {})
 
     @staticmethod
