@@ -53,7 +53,7 @@ class RoleKeys:
             key = by_id.get(signature.keyid)
             if key is None or key.material in found or not signature.sig:
                 continue
-            if envelope.is_signed_by(key, signature.sig):
+            if key.verifies(signature.sig, envelope.message):
                 found.add(key.material)
                 if len(found) >= self.threshold:
                     return
@@ -293,17 +293,8 @@ class Envelope(Generic[RoleT_co]):
 
     @cached_property
     def message(self) -> bytes:
-        """What the signatures are over: the canonical JSON of the `signed` part, however the file is written."""
-        return strictjson.canonical_again(self.body, len(self.raw))
+        """What the signatures are over: the canonical JSON of the `signed` part, however the file is written.
 
-    def is_signed_by(self, key: PublicKey, signature: bytes) -> bool:
-        """Whether `signature` is one by `key`.
-
-        Files are mostly written as they are signed. Then the message stands in the file, and a signature over these
-        very bytes saves making them again. It says the same: they are an object that somebody signed, they follow the
-        name and precede the file's last brace, so nothing else can have been read as the `signed` part.
+        Made when it is asked for: a file that met its threshold in an earlier run needs none.
         """
-        _, _, rest = self.raw.partition(b'],"signed":')
-        if rest[-1:] == b"}" and key.verifies(signature, rest[:-1]):
-            return True
-        return rest[:-1] != self.message and key.verifies(signature, self.message)
+        return strictjson.canonical_again(self.body, len(self.raw))

@@ -328,6 +328,26 @@ def test_what_was_signed_counts_only_where_the_signed_part_stands(place: str) ->
         role_keys(["a"], 1).check(parse(data), "it", "")
 
 
+OTHER_TEXTS = {
+    "spaces": json.dumps(OLD).encode(),
+    "another order": compact(dict(reversed(OLD.items()))),
+    "an escape": strictjson.encode(OLD).replace(b"timestamp", b"\\u0074imestamp"),
+    "another zero": strictjson.encode(OLD | {"x": 0}).replace(b'"x":0', b'"x":-0'),
+    "more than the part": strictjson.encode(OLD) + b',"x":{"y":1}',
+}
+
+
+@pytest.mark.parametrize("text", OTHER_TEXTS)
+def test_a_signature_over_anything_but_the_canonical_form_counts_for_nothing(text: str) -> None:
+    """Even where those bytes stand in the file: other clients refuse it, and so do the tools of those who sign."""
+    signature = key("a").sign(OTHER_TEXTS[text])
+    listed = strictjson.encode({"keyid": signature.keyid, "sig": signature.signature})
+    data = b'{"signatures":[' + listed + b'],"signed":' + OTHER_TEXTS[text] + b"}"
+    envelope = parse_role(data, Timestamp, profile=Profile.GENERAL, max_bytes=10_000)
+    with pytest.raises(ThresholdNotMet):
+        role_keys(["a"], 1).check(envelope, "it", "")
+
+
 def test_a_threshold_below_one_cannot_be_built() -> None:
     for threshold in (0, -1):
         with pytest.raises(FormatError):
