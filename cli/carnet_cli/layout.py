@@ -190,7 +190,7 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     place = place or file.with_suffix(".json")
     signer = load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
     signed = sign_layout(compiled, envelope, signer)
-    durable.write_file(terms_path(place), strictjson.canonical(compiled.terms.to_custom()) + b"\n")
+    durable.write_file(terms_path(place), strictjson.encode(compiled.terms.to_custom()) + b"\n")
     durable.write_file(place, signed.to_bytes())
     output.note(f"signed {place}, its terms are in {terms_path(place)}")
 

@@ -114,7 +114,11 @@ class Link:
         )
 
     def to_payload(self) -> bytes:
-        """The bytes to sign."""
+        """The bytes to sign.
+
+        Raises:
+            FormatError: Something in it is no text, such as a word of the command that is not UTF-8.
+        """
         return strictjson.encode(
             {
                 "_type": "link",
@@ -124,7 +128,8 @@ class Link:
                 "byproducts": dict(self.byproducts),
                 "command": list(self.command),
                 "environment": dict(self.environment),
-            }
+            },
+            f"the link of step {self.name}",
         )
 
     @property
@@ -311,7 +316,8 @@ class Layout:
                 "keys": keys,
                 "expires": self.expires.strftime(_EXPIRES),
                 "readme": self.readme,
-            }
+            },
+            "the layout",
         )
 
     def step(self, name: str) -> Step | None:

@@ -88,7 +88,7 @@ def _parse_quickly(orjson: ModuleType, data: bytes) -> Json:
         value: Json = orjson.loads(data)
         # Index lines have their keys in the registry's order: the same proof holds without sorting.
         return value if canonical_again(value, len(data)) == data or orjson.dumps(value) == data else None
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
+    except (orjson.JSONDecodeError, RecursionError, FormatError):
         return None
 
 
@@ -155,33 +155,48 @@ def canonical(value: Any, what: str = "value") -> bytes:
         FormatError: The value holds something that canonical JSON has no form for.
     """
     _check_types(value, what)
-    try:
-        return canonical_again(value)
-    except (TypeError, ValueError, RecursionError) as error:  # a lone surrogate
-        raise FormatError(f"{what} has no canonical JSON form: {error}") from None
+    return canonical_again(value, what=what)
 
 
-def canonical_again(value: Json, size: int = 0) -> bytes:
+def canonical_again(value: Json, size: int = 0, what: str = "value") -> bytes:
     """As `canonical`, for what `parse` gave: there is nothing to check any more.
 
     Args:
         value: What was parsed.
         size: The bytes that it came from.
+        what: As for `canonical`.
     """
-    orjson = _orjson(size)
-    encoded = encode(value) if orjson is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    encoded = _write(_orjson(size), value, what)
     return re.sub(_ESCAPE, _unescape_control, encoded) if b"\\" in encoded else encoded
 
 
-def encode(value: Any) -> bytes:
+def encode(value: Any, what: str = "value") -> bytes:
     """Write JSON that carnet made itself: compact, with sorted keys, so that the same value gives the same bytes.
 
-    This is proper JSON; what is signed as canonical JSON comes from `canonical`.
+    For everything that is written to be read again: canonical JSON with a control character in it, such as the line
+    breaks of a key in PEM, is no JSON that a parser takes.
+
+    Args:
+        value: Objects with string keys, lists, strings, numbers, booleans and null.
+        what: What it is, for the message.
+
+    Raises:
+        FormatError: It holds something that JSON has no form for, such as a file name that is not UTF-8.
     """
-    return _ENCODER.encode(value).encode()
+    return _write(None, value, what)
 
 
-_ENCODER = JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+def _write(orjson: ModuleType | None, value: Any, what: str) -> bytes:
+    try:
+        if orjson is None:
+            return _ENCODER.encode(value).encode()
+        written: bytes = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        return written
+    except (TypeError, ValueError, RecursionError) as error:  # orjson's error is a TypeError
+        raise FormatError(f"{what} cannot be written as JSON: {error}") from None
+
+
+_ENCODER = JSONEncoder(check_circular=False, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
 def _unescape_control(match: re.Match[bytes]) -> bytes:

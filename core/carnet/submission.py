@@ -65,7 +65,7 @@ class Submission:
             **{f"lines/{name}": self.lines[name] for name in sorted(self.lines)},
         }
         listed: list[Json] = [{"name": name, "length": len(data)} for name, data in files.items()]
-        header = strictjson.canonical({"crate": str(self.crate), "files": listed})
+        header = strictjson.encode({"crate": str(self.crate), "files": listed})
         return b"".join((_MAGIC, struct.pack("<I", len(header)), header, *files.values()))
 
     @classmethod

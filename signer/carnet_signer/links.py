@@ -17,6 +17,7 @@ from carnet.errors import SigningError
 from carnet.intoto import Link
 from carnet.names import CrateId
 from carnet.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord
+from carnet.strictjson import JsonObject
 from carnet_signer import sandbox
 from carnet_signer.gitsource import SourceTree, read_commit
 from carnet_signer.keyring import Signer
@@ -119,7 +120,9 @@ def record_test(
     Raises:
         SigningError: The repository holds something else, or the command did not end in time.
         ConfigError: There is no such program.
+        FormatError: A word of the command is not UTF-8.
     """
+    strictjson.encode(list(command), "the test command")  # before it runs, which may take an hour
     record, tree = _same_source(repository, tag, crate)
     export(tree, scratch)
     place = scratch / record.path_in_vcs
@@ -128,17 +131,13 @@ def record_test(
     if not lock.exists():
         lock.write_text(record.lock, encoding="utf-8")
     outcome = sandbox.run(command, place, environment, hide=hide)
-    report = (
-        strictjson.encode(
-            {
-                "crate": str(crate),
-                "commit": record.commit,
-                "command": list(command),
-                "return-value": outcome.status,
-            }
-        )
-        + b"\n"
-    )
+    said: JsonObject = {
+        "crate": str(crate),
+        "commit": record.commit,
+        "command": list(command),
+        "return-value": outcome.status,
+    }
+    report = strictjson.encode(said, "the test report") + b"\n"
     byproducts = {
         "return-value": outcome.status,
         "report": report.decode(),

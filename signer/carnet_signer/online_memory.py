@@ -48,7 +48,7 @@ class Entry:
         value: JsonObject = {"role": self.role, "version": self.version, "payload": self.payload}
         if self.snapshot is not None:
             value |= {"snapshot": self.snapshot[0], "file": self.snapshot[1]}
-        return strictjson.canonical(value) + b"\n"
+        return strictjson.encode(value) + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> Entry:

@@ -77,7 +77,7 @@ class Request:
 
     def to_bytes(self) -> bytes:
         """As a file."""
-        return strictjson.canonical(
+        return strictjson.encode(
             {
                 "_type": "carnet-request",
                 "version": 1,

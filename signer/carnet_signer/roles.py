@@ -47,7 +47,7 @@ def file_bytes(message: bytes, signatures: Iterable[Signature]) -> bytes:
     """
     message = _CONTROL.sub(lambda match: b"\\u%04x" % match[0][0], message)
     listed = [{"keyid": signature.keyid, "sig": signature.sig.hex()} for signature in signatures]
-    return b'{"signatures":' + strictjson.canonical(listed) + b',"signed":' + message + b"}"
+    return b'{"signatures":' + strictjson.encode(listed) + b',"signed":' + message + b"}"
 
 
 def read_signed(message: bytes, role_type: type[RoleT]) -> RoleT:

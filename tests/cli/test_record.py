@@ -172,6 +172,10 @@ def test_what_people_get_wrong(team: Team, tmp_path: Path) -> None:
     bad(team.record("tag", "alice", "--index", "http://x/", source=source), 2, "not a sparse index")
     good(team.record("tag", "alice", source=source))
     bad(team.record("review", "carol", "--tag", str(source / "Cargo.toml"), source=source), 1, "is not JSON")
+    ran = tmp_path / "ran"
+    words = ("sh", "-c", f"touch {ran}", os.fsdecode(b"\xff"))
+    bad(team.record("test", "ci", "--", *words, source=source), 1, "the test command cannot be written as JSON")
+    assert not ran.exists(), "what cannot be recorded is not run first"
     other = make_repository(tmp_path / "other", {**LIBRARY, "src/lib.rs": b"pub fn evil() {}\n"})
     bad(team.record("review", "carol", source=other), 2, "the repository has no revision")
     git(source, "tag", "again")

@@ -17,7 +17,7 @@ CLAIM = (
     *("--owners-threshold", "2"),
     *("--release-key", "rita=person rita.pub", "--release-key", "sven=person sven.pub"),
     *("--release-key", "tara=person tara.pub", "--release-threshold", "2"),
-    *("--evidence", "alice is the author of the crate"),
+    *("--evidence", "alice is the author of the crate", "--evidence", "she said so:\n\tyesterday"),
 )
 
 
@@ -25,13 +25,14 @@ CLAIM = (
 def claimed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRegistry]:
     """A registry in which `demo`, with a version from before, is claimed."""
     with live_registry(tmp_path_factory.mktemp("registry"), [honest_crate("demo", "0.9.0")]) as registry:
-        registry.add_people(PEOPLE)
+        registry.add_people(PEOPLE, p256=("bob", "rita"))
         for version in ("1.0.0", "1.1.0"):
             (registry.folder / f"demo-{version}.crate").write_bytes(honest_crate("demo", version))
         registry.run(*CLAIM)
         review = registry.run("claim", "review", "claim", "--root", "root.json")
         assert "a claim of demo" in review.stdout
         assert "alice is the author of the crate" in review.stdout
+        assert "she said so" in review.stdout
         assert "signed by those whom root 1 appoints" in review.stderr
         assert registry.run("claim", "submit", "claim", status=1).stderr.startswith("error: ")
         # Two sign copies at the same time; the others one after another.

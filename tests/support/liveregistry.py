@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from tests.support.ceremony import PASSPHRASE, make_key
 from tests.support.mirror import CARNET, RunningMirror, make_mirror, serving
 
 from carnet_cli.mirror_online import OnlineSettings
+from carnet_signer import keyring
 
 
 @dataclass
@@ -37,10 +38,13 @@ class LiveRegistry:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "NO_COLOR": "1", "CARNET_HOME": str(self.folder / "home")}
 
-    def add_people(self, names: Sequence[str]) -> None:
-        """Key pairs, as `carnet key generate` makes them, that open without the wait."""
+    def add_people(self, names: Sequence[str], p256: Collection[str] = ()) -> None:
+        """Key pairs, as `carnet key generate` makes them, that open without the wait; P-256 for some, else Ed25519."""
         for name in names:
-            make_key(f"person {name}").store(self.folder)
+            if name in p256:
+                keyring.generate_key(self.folder / f"person {name}", "ecdsa", PASSPHRASE, kdf_rounds=1)
+            else:
+                make_key(f"person {name}").store(self.folder)
 
     def run(self, *arguments: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Run `carnet` in the folder; key passphrases and confirmations are added.

@@ -140,6 +140,13 @@ def test_numbers_are_integers_of_64_bits_wherever_they_stand(case: tuple[Any, bo
             strictjson.parse(data, "thing", max_bytes=LIMIT)
 
 
+@pytest.mark.parametrize("value", ["\udcff", {"\udcff": 1}, {"a": object()}, {"a": {1}}, float("nan")])
+def test_what_is_no_json_is_not_written(value: Any) -> None:
+    """Such as a file name that is not UTF-8: one line for people, no traceback."""
+    with pytest.raises(FormatError, match="the report cannot be written as JSON"):
+        strictjson.encode(value, "the report")
+
+
 @given(documents)
 def test_what_is_encoded_is_json_and_the_same_for_equal_values(value: Any) -> None:
     data = strictjson.encode(value)

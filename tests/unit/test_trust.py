@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.simulator import NOW, Simulator
+from securesystemslib.signer import CryptoSigner, SSlibKey
+from tests.support.simulator import NOW, Simulator, Who, key
 
 from carnet.errors import ConfigError, RollbackDetected, StorageError
+from carnet.keys import PublicKey
 from carnet.names import CrateName
 from carnet_verifier.refresh import refresh
 from carnet_verifier.trust import TrustDirectory
@@ -89,6 +91,40 @@ def test_levels_and_owners_are_kept_beside_each_other(trust: TrustDirectory, sim
     assert again.highest_levels([SERDE]) == {SERDE: 2}
     assert again.owners([SERDE, CrateName("rand")]).keys() == {SERDE}
     assert again.owners([SERDE])[SERDE].version == claim.owner.version
+
+
+def noted(note: str) -> CryptoSigner:
+    """A key with a word of its owner's own: it is part of the key, and of its id."""
+    signer = key("noted")
+    fields = signer.public_key.to_dict() | {"note": note}
+    return CryptoSigner(signer._private_key, SSlibKey.from_dict(PublicKey.from_object(fields).keyid, fields))
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [CryptoSigner.generate_ecdsa(), noted("two\nlines"), noted('\x00\x1f\x7f"\\ \u2028')],
+    ids=["pem", "lines", "odd"],
+)
+def test_an_owner_whose_key_has_control_characters_spoils_no_memory(
+    trust: TrustDirectory, sim: Simulator, owner: CryptoSigner
+) -> None:
+    """A key in PEM has line breaks. Canonical JSON keeps them as they are, and is no JSON that anybody reads then."""
+    rand = sim.claim("rand", owners=Who([owner], 1))
+    sim.publish()
+    for _ in range(2):
+        opened = TrustDirectory.open(trust.path)
+        claim = refresh(opened, sim, now=NOW).claim(rand)
+        assert claim is not None
+        assert not claim.takeover
+        opened.remember_levels({SERDE: 2})
+    again = TrustDirectory.open(trust.path)
+    assert again.highest_levels([SERDE, rand]) == {SERDE: 2}
+    assert [found.keyid for found in again.owners([rand])[rand].signers.keys] == [owner.public_key.keyid]
+    sim.hand_over(rand, Who([key("thief")], 1), agreed=False)
+    sim.publish()
+    stolen = refresh(again, sim, now=NOW).claim(rand)
+    assert stolen is not None
+    assert stolen.takeover
 
 
 def test_what_another_process_remembered_is_seen(trust: TrustDirectory) -> None:

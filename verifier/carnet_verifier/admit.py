@@ -268,6 +268,7 @@ def admit_all(
     Raises:
         TransportError: Nothing could be decided about some of them: the mirror cannot be reached.
         MetadataError: The view itself failed a check.
+        StorageError: The memory is damaged.
     """
     targets, claims = _look_up(repository, wanted)
     listed = {item: _listed(item, targets[paths.index_path(item.id.name)]) for item in wanted}

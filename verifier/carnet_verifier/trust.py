@@ -167,7 +167,7 @@ class TrustDirectory:
         durable.write_file(path / "metadata" / "root.json", root)
         durable.write_file(path / "pinned-root.json", root)
         # Last, because `open` asks for it: a directory that a crash left half made is not one.
-        durable.write_file(path / "trust.json", strictjson.canonical({"url": url}) + b"\n")
+        durable.write_file(path / "trust.json", strictjson.encode({"url": url}) + b"\n")
         return cls.open(path)
 
     @classmethod
@@ -358,7 +358,7 @@ class TrustDirectory:
         return seen
 
     def _write(self, seen: JsonObject) -> None:
-        durable.write_file(self._seen_file, strictjson.canonical(seen))
+        durable.write_file(self._seen_file, strictjson.encode(seen))
         self._remembered = (None, {})
 
     @staticmethod
