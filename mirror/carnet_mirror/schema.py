@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from carnet.errors import ConfigError, StorageError
@@ -71,11 +71,12 @@ def create(path: Path) -> sqlite3.Connection:
     Raises:
         StorageError: The disk or SQLite failed.
     """
-    with failures(path):
-        connection = sqlite3.connect(path, isolation_level=None)
+    with failures(path), ExitStack() as opened:
+        connection = opened.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
         _demand_durability(connection, path)
         crates = _CRATES.format(prefix="") + _CRATES.format(prefix="staged_")
         connection.executescript(f"BEGIN;{_TABLES}{crates}PRAGMA user_version={VERSION};COMMIT;")
+        opened.pop_all()  # it stays open when all went well
         return connection
 
 
@@ -92,9 +93,10 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise ConfigError(f"{path.parent} holds no mirror", hint="`carnet mirror init` makes one")
-    with failures(path):
+    with failures(path), ExitStack() as opened:
         # A reader opens the file for writing too: SQLite shares the write-ahead log's index through it.
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        opened.enter_context(closing(connection))
         if write:
             _demand_durability(connection, path)
         else:
@@ -102,10 +104,10 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA trusted_schema=OFF")
         found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found != VERSION:
-        connection.close()
-        raise ConfigError(f"{path} has layout {found}, this carnet reads layout {VERSION}")
-    return connection
+        if found != VERSION:
+            raise ConfigError(f"{path} has layout {found}, this carnet reads layout {VERSION}")
+        opened.pop_all()
+        return connection
 
 
 @contextmanager

@@ -79,10 +79,12 @@ def test_a_mirror_refuses_one_signature(claimed: LiveRegistry) -> None:
 
     claimed.run("release", "assemble", "demo-1.1.0.crate", "-o", "lone")
     claimed.run("release", "sign", "lone", "--key", "person rita")
-    before = claimed.mirror.directory.open().read("metadata/timestamp.json")
+    with claimed.mirror.directory.open() as store:
+        before = store.read("metadata/timestamp.json")
     with pytest.raises(VerificationError, match="1 of its 3 keys, 2 are needed"):
         post(claimed.url, body(load(claimed.folder / "lone")))
-    assert claimed.mirror.directory.open().read("metadata/timestamp.json") == before
+    with claimed.mirror.directory.open() as store:
+        assert store.read("metadata/timestamp.json") == before
     assert claimed.run("verify", "demo@1.1.0", status=1).stderr.startswith("error: ")
 
 

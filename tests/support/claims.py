@@ -11,6 +11,7 @@ import copy
 import functools
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -99,7 +100,9 @@ class World:
     def make(cls, folder: Path) -> World:
         template, ceremony, online = _first_publish()
         shutil.copytree(template, folder / "mirror")
-        return cls(folder, ceremony, copy.deepcopy(online), Store.open(folder / "mirror", write=True))
+        made = cls(folder, ceremony, copy.deepcopy(online), Store.open(folder / "mirror", write=True))
+        weakref.finalize(made, made.store.close)
+        return made
 
     # --- looking ---
 
