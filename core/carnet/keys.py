@@ -44,6 +44,7 @@ _LOW_ORDER_Y = frozenset(
         _P - 2707385501144840649318225287225658788936804267575313519463743609750303402022,
     )
 )
+_MAX_KEY = 20_000
 _KEYID = re.compile(r"[0-9a-f]{64}\Z")
 _MAX_PEM = 10_000
 _P256 = ("secp256r1", "SHA256")
@@ -109,7 +110,10 @@ class PublicKey:
                 pass
             case _:
                 raise FormatError("a key needs keytype, scheme and keyval.public, all strings")
-        own_id = sha256_hex(strictjson.canonical(key, "a key"))
+        canonical = strictjson.canonical(key, "a key")
+        if len(canonical) > _MAX_KEY:
+            raise FormatError(f"a key is larger than {_MAX_KEY} bytes")
+        own_id = sha256_hex(canonical)
         if profile is Profile.PRODUCT and keyid is not None and keyid != own_id:
             raise FormatError(
                 f"key id {keyid[:64]!a} is not the digest of its key",

@@ -33,6 +33,8 @@ from carnet.metadata import (
 from carnet.strictjson import JsonObject
 
 MAX_SIGNATURES = 1024
+MAX_KEYS = 256
+"""Keys of one role, in the product profile: people are fewer, and a client remembers the owners of every crate."""
 MAX_VERSION = 2**63 - 1
 MAX_BIT_LENGTH = 32
 """Of succinct roles; TAP 15 allows no more."""
@@ -43,7 +45,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _HEX = re.compile(r"(?:[0-9a-f]{2})*\Z")
 _SIGNATURE = re.compile(r"(?:[0-9a-fA-F]{2})*\Z")
 _PATH_HASH_PREFIX = r"[0-9a-f]{1,64}\Z"
-_ROLE_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9_]+)*\Z")
+# Names are read before signatures are checked: there may be one way only in which this can match.
+_ROLE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9_])?\Z")
 _STRINGS = frozenset((str,))
 _TOP_LEVEL = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS)
 
@@ -261,6 +264,8 @@ def _role_keys(
         return known[keyids, threshold]
     if len(set(keyids)) != len(keyids):
         raise FormatError("a role lists a key id twice")
+    if profile is Profile.PRODUCT and len(keyids) > MAX_KEYS:
+        raise FormatError(f"a role lists more than {MAX_KEYS} keys")
     role = RoleKeys(tuple(keys[keyid] for keyid in keyids if keyid in keys), threshold)
     if profile is Profile.PRODUCT:
         if len(role.keys) != len(keyids):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.simulator import NOW, Simulator, Who, keys
 
+from carnet.claim import ClaimFacts
 from carnet.errors import FormatError, MetadataMismatch, RollbackDetected, ThresholdNotMet, TransportError
+from carnet.metadata import Targets
 from carnet.names import CrateName
 from carnet_verifier.claims import Claim, Handover
 from carnet_verifier.refresh import preview, read_repository, refresh
@@ -88,6 +91,45 @@ def test_a_person_with_two_keys_is_refused(trust: TrustDirectory, sim: Simulator
     sim.publish(OWNER)
     with pytest.raises(FormatError, match="two keys in one role"):
         claim(trust, sim, serde)
+
+
+def test_a_hostile_owner_id_takes_no_time(trust: TrustDirectory, sim: Simulator, serde: CrateName) -> None:
+    """To normalize marks that are in no order takes time that grows with its square."""
+    people = sim.roles[OWNER].unrecognized_fields["carnet"]["owners"]["people"]
+    people[next(iter(people))] = "a" + "\u0301\u0323" * 40_000
+    sim.publish(OWNER)
+    began = time.process_time()
+    with pytest.raises(FormatError, match="is not an owner id"):
+        claim(trust, sim, serde)
+    assert time.process_time() - began < 2
+
+
+def test_an_earlier_owner_role_is_read_when_its_signatures_are_good(
+    trust: TrustDirectory, sim: Simulator, serde: CrateName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but those says that it is one: the snapshot names the current version only."""
+    version = claim(trust, sim, serde).owner.version
+    for label in ("second", "third"):
+        sim.hand_over(serde, new_owners(label))
+        sim.publish()
+        sim.who[OWNER].signing = sim.who[OWNER].signers[:2]
+    place = f"metadata/{version + 1}.{OWNER}.json"
+    honest = sim.files[place]
+    sim.files[place] = honest.replace(b'"registry":"crates-io"', b'"registry":"crates-iO"')
+    assert sim.files[place] != honest
+    read: list[int] = []
+    plain = ClaimFacts.of
+
+    def noting(owner: Targets) -> ClaimFacts:
+        read.append(owner.version)
+        return plain(owner)
+
+    monkeypatch.setattr(ClaimFacts, "of", noting)
+    assert claim(trust, sim, serde).takeover
+    assert read == [version + 2]
+    sim.files[place] = honest
+    assert claim(trust, sim, serde).handover is Handover.HANDED_OVER
+    assert version + 1 in read
 
 
 def test_owners_that_differ_from_the_shards_are_refused(

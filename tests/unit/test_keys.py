@@ -80,6 +80,14 @@ def test_one_key_under_two_ids_counts_once() -> None:
     assert len(signers([first, second, read(other)], offered, b"m")) == 2
 
 
+def test_a_key_has_the_size_of_one() -> None:
+    """What an owner writes beside a key, every client of the mirror remembers."""
+    plain = CryptoSigner.generate_ed25519().public_key.to_dict()
+    assert PublicKey.from_object(plain | {"note": "x" * 10_000}).extra == {"note": "x" * 10_000}
+    with pytest.raises(FormatError, match="a key is larger than"):
+        PublicKey.from_object(plain | {"note": "x" * 20_000})
+
+
 def test_one_ecdsa_key_in_two_pem_layouts_counts_once() -> None:
     signer = CryptoSigner.generate_ecdsa()
     plain = signer.public_key.to_dict()

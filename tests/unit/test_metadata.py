@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from carnet import strictjson
 from carnet.errors import FormatError, ThresholdNotMet
 from carnet.keys import Profile, PublicKey
 from carnet.metadata import RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
-from carnet.rolefile import parse_role
+from carnet.rolefile import MAX_KEYS, check_role_name, parse_role
 
 TYPES: dict[str, type[Signed]] = {
     "root": Root,
@@ -275,6 +276,30 @@ def test_a_threshold_counts_distinct_keys() -> None:
         RoleKeys((first, twin), 2).check(envelope, "it", "")
 
 
+def test_a_role_has_keys_for_people_and_not_for_a_crowd() -> None:
+    crowd = [PublicKey.ed25519(number.to_bytes(32, "little")) for number in range(5, 6 + MAX_KEYS)]
+    for keys_of_role, fits in ((crowd[:-1], True), (crowd, False)):
+        entry = {"name": "owner.x", "keyids": [one.keyid for one in keys_of_role], "threshold": 1, "paths": ["x"]}
+        signed = {
+            "_type": "targets",
+            "version": 1,
+            "expires": "2030-01-01T00:00:00Z",
+            "spec_version": "1.0.31",
+            "targets": {},
+            "delegations": {
+                "keys": {one.keyid: one.to_object() for one in keys_of_role},
+                "roles": [entry | {"terminating": True}],
+            },
+        }
+        data = strictjson.encode({"signatures": [], "signed": signed})
+        parse_role(data, Targets, profile=Profile.GENERAL, max_bytes=1_000_000)
+        if fits:
+            parse_role(data, Targets, max_bytes=1_000_000)
+        else:
+            with pytest.raises(FormatError, match="more than 256 keys"):
+                parse_role(data, Targets, max_bytes=1_000_000)
+
+
 @given(st.lists(st.sampled_from("abcd"), unique=True), st.integers(1, 4))
 def test_a_threshold_is_met_by_enough_of_its_own_keys_only(who: list[str], threshold: int) -> None:
     message = {"_type": "timestamp", "version": 1, "expires": "2030-01-01T00:00:00Z", "spec_version": "1.0.31"}
@@ -286,6 +311,28 @@ def test_a_threshold_is_met_by_enough_of_its_own_keys_only(who: list[str], thres
     else:
         with pytest.raises(ThresholdNotMet):
             trusted.check(envelope, "it", "")
+
+
+@pytest.mark.parametrize("middle", ["_", "-", ".", "a_", "-_", "a.-_"])
+def test_a_hostile_role_name_takes_no_time(middle: str) -> None:
+    """A role is read before its signatures are checked: what is in it is anybody's."""
+    began = time.process_time()
+    with pytest.raises(FormatError, match="is not one of carnet's"):
+        check_role_name("a" + (middle * 200)[:198] + "!", Profile.PRODUCT)
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("name", ["a", "index-1f", "owner.tokio_util", "crate.a_b", "claims-00", "a.b", "a__b"])
+def test_names_of_the_products_roles(name: str) -> None:
+    assert check_role_name(name, Profile.PRODUCT) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "_a", "-a", ".a", "a-", "a.", "A", "a/b", "a b", "a\n", "\u00e4", "root", "a" * 201]
+)
+def test_names_that_are_none_of_the_products(name: str) -> None:
+    with pytest.raises(FormatError):
+        check_role_name(name, Profile.PRODUCT)
 
 
 OLD = {

@@ -19,6 +19,7 @@ from tests.support.simulator import NOW, Simulator, Who, key
 from carnet.errors import ConfigError, RollbackDetected, StorageError
 from carnet.keys import PublicKey
 from carnet.names import CrateName
+from carnet_verifier import trust as trust_module
 from carnet_verifier.refresh import refresh
 from carnet_verifier.trust import TrustDirectory
 
@@ -125,6 +126,16 @@ def test_an_owner_whose_key_has_control_characters_spoils_no_memory(
     stolen = refresh(again, sim, now=NOW).claim(rand)
     assert stolen is not None
     assert stolen.takeover
+
+
+def test_a_memory_that_could_not_be_read_again_is_not_written(
+    trust: TrustDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust.remember_levels({SERDE: 2})
+    monkeypatch.setattr(trust_module, "_MAX_SEEN", 400)
+    with pytest.raises(StorageError, match="would become larger than 400 bytes"):
+        trust.remember_levels({CrateName(f"crate-{number}"): 2 for number in range(50)})
+    assert TrustDirectory.open(trust.path).highest_levels([SERDE, CrateName("crate-0")]) == {SERDE: 2}
 
 
 def test_what_another_process_remembered_is_seen(trust: TrustDirectory) -> None:

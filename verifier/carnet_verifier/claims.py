@@ -136,10 +136,12 @@ def follow(
         try:
             link = parse_role(data, Targets, max_bytes=MAX_TARGETS, what="an earlier owner role")
             check_structure(role, link.signed)
+            if link.signed.version != number or not _signed_by(current, link):
+                return Handover.TAKEOVER
             owners = ClaimFacts.of(link.signed).owners.signers
         except (FormatError, MetadataMismatch):
             return Handover.TAKEOVER
-        if link.signed.version != number or not _signed_by(current, link) or not _signed_by(owners, link):
+        if not _signed_by(owners, link):
             return Handover.TAKEOVER
         current = owners
     return Handover.HANDED_OVER if _signed_by(current, owner) else Handover.TAKEOVER

@@ -150,7 +150,10 @@ class LocalRegistry:
             others = [line for line in old.lines if line.id not in wanted] if old else []
             for line in old.lines if old else ():
                 if line.id in wanted and line.identity() != wanted[line.id].identity():
-                    raise _poisoned(f"the index line of {line.id} kept for cargo is not the signed one: {path}")
+                    raise _poisoned(
+                        f"the index line of {line.id} kept for cargo is not the one that is signed now: {path} "
+                        "(unless the registry has signed another one since, somebody changed it)"
+                    )
             lines = sorted([*others, *wanted.values()], key=lambda line: line.id.version)
             data = b"".join(line.to_bytes() + b"\n" for line in lines)
             if old is None or old.to_bytes() != data:

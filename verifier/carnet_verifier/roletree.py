@@ -73,7 +73,8 @@ class RoleTree:
             TransportError: It could not be fetched.
         """
         with self._lock:
-            # What could not be fetched may be there by now; what failed a check is what this view names, and stays bad.
+            # What could not be fetched may be there by now. What failed a check stays bad for this view, which is
+            # short-lived; else a mirror that serves one bad file would be asked again for every crate.
             self._failed = {name: why for name, why in self._failed.items() if not isinstance(why, TransportError)}
             found: dict[_Key, _Found] = {}
             listed = self._trusted.snapshot.signed.meta

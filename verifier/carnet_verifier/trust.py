@@ -358,7 +358,10 @@ class TrustDirectory:
         return seen
 
     def _write(self, seen: JsonObject) -> None:
-        durable.write_file(self._seen_file, strictjson.encode(seen))
+        data = strictjson.encode(seen)
+        if len(data) > _MAX_SEEN:  # it could not be read again
+            raise StorageError(f"{self._seen_file} would become larger than {_MAX_SEEN} bytes")
+        durable.write_file(self._seen_file, data)
         self._remembered = (None, {})
 
     @staticmethod
