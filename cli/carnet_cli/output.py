@@ -5,13 +5,14 @@ click is imported where it is used: what most builds run needs neither its parse
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from carnet.errors import CarnetError
+from carnet.errors import CarnetError, StorageError
 
 if TYPE_CHECKING:
     import click
@@ -36,10 +37,31 @@ def message_format(command: Any) -> Any:
 
 
 def echo(text: str, *, err: bool = False, end: str = "\n") -> None:
-    """Write a line to stdout, or to stderr, at once."""
+    """Write a line to stdout, or to stderr, at once.
+
+    Raises:
+        BrokenPipeError: Nobody reads the results any more.
+        StorageError: They cannot be written, such as to a disk that is full. What goes to stderr is dropped then.
+    """
     stream = sys.stderr if err else sys.stdout
-    stream.write(text + end)
-    stream.flush()
+    try:
+        stream.write(text + end)
+        stream.flush()
+    except OSError as error:
+        _give_up(stream)
+        if err:
+            return
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise StorageError(f"the results cannot be written: {(error.strerror or 'failed').lower()}") from None
+
+
+def _give_up(stream: TextIO) -> None:
+    """Let what is still in a stream's buffer go nowhere: it would fail again when the program ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def emit_json(value: Any) -> None:

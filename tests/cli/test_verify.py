@@ -234,6 +234,27 @@ def test_what_is_no_lock(machine: Machine, text: str) -> None:
     assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("streams", "status", "said"),
+    [
+        (">/dev/full", 3, "error: the results cannot be written: no space left on device\n"),
+        (">&-", 0, ""),
+        (">/dev/null 2>&-", 0, ""),
+        (">&- 2>&- <&-", 0, ""),
+        (">/dev/null 2>/dev/full", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("command", ["verify", "verify --message-format json"])
+def test_results_that_cannot_be_written(
+    machine: Machine, registry: SignedRegistry, command: str, streams: str, status: int, said: str
+) -> None:
+    """Also by way of the streams that a caller closed: the next connection would get their numbers."""
+    write_lock(machine, locked(LEAF, BRANCH))
+    main = "from carnet_cli.start import main; main()"
+    done = machine.run("sh", "-c", f'exec "$0" -c "{main}" {command} {streams}', sys.executable, cwd=machine.path)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+
+
 def test_a_missing_lock_and_a_missing_trust(machine: Machine, tmp_path: Path) -> None:
     done = machine.carnet("verify")
     assert done.returncode == 2
@@ -311,7 +332,8 @@ def test_names_of_paths_are_the_ones_of_the_trust_model() -> None:
 
 # --- without the parser ---
 
-_TELL = "import atexit, sys; atexit.register(lambda: print('click' in sys.modules))\n"
+# A profiler, so that the end is an orderly one.
+_TELL = "import atexit, sys; sys.setprofile(lambda *_: None); atexit.register(lambda: print('click' in sys.modules))\n"
 _START = "from carnet_cli.start import main; main()"
 
 
