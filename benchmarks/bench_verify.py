@@ -32,10 +32,11 @@ sys.path.insert(0, str(ROOT))
 
 from tests.support.simulator import Simulator  # noqa: E402
 
-from carnet import paths, strictjson  # noqa: E402
-from carnet.index import IndexLine  # noqa: E402
-from carnet.names import CrateName  # noqa: E402
-from carnet_verifier.lockfile import Lockfile, read_lockfile  # noqa: E402
+from carnet import strictjson  # noqa: E402
+from carnet.cargo.index_line import IndexLine  # noqa: E402
+from carnet.cargo.lockfile import Lockfile, read_lockfile  # noqa: E402
+from carnet.cargo.names import CrateName  # noqa: E402
+from carnet.tuf import paths  # noqa: E402
 from carnet_verifier.trust import TrustDirectory  # noqa: E402
 
 TARGET = 0.5

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from carnet import paths, strictjson
-from carnet.keys import PublicKey
-from carnet.metadata import RoleKeys
-from carnet.names import CrateId
+from carnet import strictjson
+from carnet.cargo.lockfile import LockedPackage, read_lockfile
+from carnet.cargo.names import CrateId
+from carnet.tuf import paths
+from carnet.tuf.keys import PublicKey
+from carnet.tuf.roles import RoleKeys
 from carnet_mirror.store import Store
 from carnet_signer import roles
-from carnet_verifier.lockfile import LockedPackage, read_lockfile
 from examples.stage import DemoError, Stage
 from examples.thief import Online, instead, open_key
 from examples.wire import Wire

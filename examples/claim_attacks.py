@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from carnet.crate import read_crate
-from carnet.index import IndexFile, IndexLine, line_from_crate
-from carnet.names import CrateId
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
+from carnet.cargo.names import CrateId
 from carnet.strictjson import JsonObject
 from carnet_cli.mirror_online import OnlineSettings
 from carnet_mirror.store import Store

@@ -21,8 +21,8 @@ _NEEDED = {
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from carnet.cargo.lockfile import read_lockfile  # noqa: E402
 from carnet.errors import CarnetError  # noqa: E402
-from carnet_verifier.lockfile import read_lockfile  # noqa: E402
 from examples import attacks, claim_attacks, own_crates, release_attacks, releases  # noqa: E402
 from examples.stage import DemoError, Stage  # noqa: E402
 from examples.wire import wire  # noqa: E402

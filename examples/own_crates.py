@@ -18,10 +18,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from carnet import paths
-from carnet.crate import read_crate
-from carnet.index import line_from_crate
-from carnet.names import CrateId
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import line_from_crate
+from carnet.cargo.names import CrateId
+from carnet.tuf import paths
 from examples.stage import DemoError, Stage
 
 APP = Path(__file__).resolve().parent / "app"

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
-from carnet.bundle import Bundle
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
-from carnet.dsse import Envelope
-from carnet.intoto import Link
-from carnet.names import CrateId
-from carnet.steps import ArtifactNames
+from carnet.intoto.bundle import Bundle
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.steps import ArtifactNames
+from carnet.intoto.values import Link
 from carnet_signer import release
 from carnet_signer.claims import Published, read_published
 from carnet_signer.keyring import Signer, read_public_key

@@ -9,10 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from carnet import paths, strictjson
-from carnet.index import IndexFile, IndexLine
-from carnet.metadata import MetaFile, RoleKeys
-from carnet.names import CrateName
+from carnet import strictjson
+from carnet.cargo.index_line import IndexFile, IndexLine
+from carnet.cargo.names import CrateName
+from carnet.tuf import paths
+from carnet.tuf.roles import MetaFile, RoleKeys
 from carnet_signer import roles
 from carnet_signer.keyring import Signer, load_signer
 from carnet_signer.proposal import Proposal

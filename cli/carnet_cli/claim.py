@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError
-from carnet.names import CrateName
 from carnet_cli import handing, home, output
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.claim import Holders
-    from carnet.releases import Releases
+    from carnet.claims.holders import Holders
+    from carnet.claims.releases import Releases
     from carnet_cli.handing import Looking
     from carnet_signer.claims import NewLayout
 
@@ -103,7 +103,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
       carnet claim new serde -o claim --owner alice=alice.pub --owner bob=bob.pub --owners-threshold 2 \\
           --release-key carol=carol.pub --release-threshold 1 --evidence "alice is the crate's author on crates.io"
     """
-    from carnet.claim import ClaimFacts
+    from carnet.claims.holders import ClaimFacts
     from carnet_signer import claims
     from carnet_signer.proposal import Request
     from carnet_signer.roles import at
@@ -319,7 +319,7 @@ def _read_layout(path: Path | None) -> NewLayout | None:
     if path is None:
         return None
     from carnet import strictjson
-    from carnet.duties import Terms
+    from carnet.intoto.duties import Terms
     from carnet_signer.claims import NewLayout
 
     data = handing.read(path, "layout")
@@ -335,10 +335,10 @@ def terms_path(layout: Path) -> Path:
 
 def _adopt(look: Looking, name: CrateName, registry: str) -> Releases | None:
     """The published versions: the signed index has their digests, the tarballs themselves their lengths."""
-    from carnet import paths
-    from carnet.crate import CrateLimits
+    from carnet.cargo.crate import CrateLimits
+    from carnet.cargo.index_line import IndexFile
     from carnet.errors import MetadataMismatch
-    from carnet.index import IndexFile
+    from carnet.tuf import paths
     from carnet_signer import claims
 
     path = paths.index_path(name)

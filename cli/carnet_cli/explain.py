@@ -15,7 +15,7 @@ from carnet_cli.verify import policy_options
 from carnet_cli.verifying import MAX_LOCK
 
 if TYPE_CHECKING:
-    from carnet.names import CrateId
+    from carnet.cargo.names import CrateId
     from carnet_verifier.chain import Chain, Link
 
 _MARKS = {"ok": "✓", "failed": "✗", "not reached": "·"}
@@ -41,7 +41,7 @@ def command(
     \b
         carnet explain serde@1.0.219
     """
-    from carnet.names import CrateId
+    from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Wanted
     from carnet_verifier.chain import explain
     from carnet_verifier.fetch import HttpFetcher
@@ -65,8 +65,8 @@ def command(
 
 def _pinned(crate: CrateId) -> str | None:
     """The checksum in the lock of this folder, when it pins the version."""
+    from carnet.cargo.lockfile import read_lockfile
     from carnet.durable import read_file
-    from carnet_verifier.lockfile import read_lockfile
 
     try:
         lock = read_lockfile(read_file(Path("Cargo.lock"), "the lock", max_bytes=MAX_LOCK))

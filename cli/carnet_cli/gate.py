@@ -27,9 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carnet.cargo.lockfile import Lockfile, read_lockfile
+from carnet.cargo.names import CrateId
 from carnet.durable import read_file, write_file
 from carnet.errors import CarnetError, ConfigError, MetadataMismatch, PolicyRefused
-from carnet.names import CrateId
 from carnet_cli import cargoconfig, config, home, output
 from carnet_cli.cargoargs import Invocation
 from carnet_cli.verdicts import foreign_verdicts, refuse_all, warn_of
@@ -38,7 +39,6 @@ from carnet_verifier import localregistry
 from carnet_verifier.admit import Admission, Wanted
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.localregistry import Kept, LocalRegistry
-from carnet_verifier.lockfile import Lockfile, read_lockfile
 from carnet_verifier.policy import Verdict
 from carnet_verifier.repository import TrustedRepository
 from carnet_verifier.tarballs import fetch_crates

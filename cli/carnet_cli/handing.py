@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from carnet.cargo.names import CrateName
 from carnet.durable import read_file
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, TransportError, VerificationError
-from carnet.names import CrateName
 from carnet_cli import home, output
 from carnet_cli.passphrase import PassphraseSource
 
@@ -128,8 +128,8 @@ def check_base(proposal: Proposal, root: Path) -> None:
     Raises:
         VerificationError: They were not signed by those whom the root appoints.
     """
-    from carnet.metadata import Root
-    from carnet.rolefile import parse_role
+    from carnet.tuf.read import parse_role
+    from carnet.tuf.roles import Root
 
     envelope = parse_role(read(root, "root file"), Root, max_bytes=MAX_FILE)
     envelope.signed.roles["root"].check(envelope, f"{root}", "5.3.4")
@@ -305,7 +305,7 @@ def post(url: str, body: bytes) -> dict[str, Any]:
     import urllib3
 
     from carnet import strictjson
-    from carnet.submission import MEDIA_TYPE, URL_PATH
+    from carnet.claims.submission import MEDIA_TYPE, URL_PATH
 
     target = f"{url.rstrip('/')}/{URL_PATH}"
     timeout = urllib3.Timeout(connect=15.0, total=_SUBMIT_WITHIN)

@@ -12,7 +12,7 @@ from carnet_cli import output
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.keys import PublicKey
+    from carnet.tuf.keys import PublicKey
 
 _unencrypted = click.option(
     "--insecure-no-passphrase", is_flag=True, help="Leave the private key unencrypted: whoever reads the file has it."

@@ -12,8 +12,8 @@ from carnet_cli import handing, home, output
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.duties import Terms
-    from carnet.intoto import Layout
+    from carnet.intoto.duties import Terms
+    from carnet.intoto.values import Layout
     from carnet_signer.layouts import CompiledLayout
 
 _STEPS = ("tag", "review", "test", "package", "rebuild")
@@ -96,7 +96,7 @@ def lint(file: Path, message_format: output.MessageFormat) -> int:
     Example:
       carnet layout lint layout.toml
     """
-    from carnet.layoutlint import lint_layout
+    from carnet.intoto.layout_lint import lint_layout
 
     layout, terms = _read(file)
     problems = lint_layout(layout, terms)
@@ -175,7 +175,7 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
       carnet layout sign layout.json --key bob
     """
     from carnet import durable, strictjson
-    from carnet.dsse import Envelope
+    from carnet.intoto.dsse import Envelope
     from carnet_cli.claim import terms_path
     from carnet_signer.keyring import load_signer
     from carnet_signer.layouts import CompiledLayout, sign_layout
@@ -198,8 +198,8 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
 def _read(file: Path) -> tuple[Layout, Terms]:
     """A layout as people write it, or a signed one with its terms."""
     from carnet import strictjson
-    from carnet.duties import Terms
-    from carnet.intoto import Layout
+    from carnet.intoto.duties import Terms
+    from carnet.intoto.values import Layout
     from carnet_cli.claim import terms_path
 
     if file.suffix != ".json":

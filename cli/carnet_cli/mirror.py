@@ -19,12 +19,12 @@ from carnet_cli.mirror_checks import DIRECTORY, counting, fsck, status
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
+    from carnet.cargo.lockfile import Lockfile
     from carnet_cli.mirror_online import OnlineSettings
     from carnet_mirror.intake import Receipt
     from carnet_mirror.store import Store
     from carnet_mirror.sync import SyncReport
     from carnet_signer.publish import OnlineSigner, Published
-    from carnet_verifier.lockfile import Lockfile
 
 
 _MAX_LOCKFILE = 64_000_000
@@ -222,7 +222,7 @@ def _cargo_home() -> Path:
 
 def _read_lockfile(path: Path) -> Lockfile:
     from carnet import durable
-    from carnet_verifier.lockfile import read_lockfile
+    from carnet.cargo.lockfile import read_lockfile
 
     try:
         data = durable.read_file(path, "lock file", max_bytes=_MAX_LOCKFILE)

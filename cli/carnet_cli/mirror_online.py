@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.errors import CarnetError, ConfigError, SigningError
-from carnet.paths import TIMESTAMP
+from carnet.tuf.paths import TIMESTAMP
 from carnet_cli.online import signer_command
 from carnet_cli.passphrase import PassphraseSource
 from carnet_mirror.store import Store

@@ -17,8 +17,8 @@ from carnet_cli import handing, home, output
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.intoto import Link
-    from carnet.names import CrateId
+    from carnet.cargo.names import CrateId
+    from carnet.intoto.values import Link
     from carnet_signer.links import Recorded
     from carnet_signer.packaging import Toolchain
 
@@ -281,8 +281,8 @@ def _package(
     *,
     rebuild: bool,
 ) -> None:
-    from carnet.crate import read_crate
-    from carnet.steps import TagRecord
+    from carnet.cargo.crate import read_crate
+    from carnet.intoto.steps import TagRecord
     from carnet_signer.links import record_package, record_rebuild
     from carnet_signer.packaging import find_toolchain
     from carnet_verifier.unpack import unpack
@@ -304,10 +304,10 @@ def _package(
 
 def _tag(options: _Options, tag_file: Path | None) -> tuple[Link, CrateId]:
     """The tag's link, and the release that it is about."""
-    from carnet.dsse import Envelope
-    from carnet.intoto import Link
-    from carnet.names import CrateId
-    from carnet.steps import TAG, TagRecord
+    from carnet.cargo.names import CrateId
+    from carnet.intoto.dsse import Envelope
+    from carnet.intoto.steps import TAG, TagRecord
+    from carnet.intoto.values import Link
 
     place = tag_file or _only_tag(options.links)
     link = Link.from_payload(Envelope.from_bytes(handing.read(place, "link"), str(place)).payload)

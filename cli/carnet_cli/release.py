@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import ConfigError
-from carnet.names import CrateId, CrateName
 from carnet_cli import handing, home, output
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.dsse import Envelope
+    from carnet.intoto.dsse import Envelope
     from carnet_cli.handing import Looking
     from carnet_signer.claims import Published
     from carnet_signer.proposal import Proposal
@@ -64,7 +64,7 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
     Example:
       carnet release assemble target/package/serde-1.0.220.crate -o release --bundle-from links
     """
-    from carnet.crate import read_crate
+    from carnet.cargo.crate import read_crate
     from carnet_signer import release
 
     data = handing.read(tarball, "tarball")
@@ -205,7 +205,7 @@ def _read_links(folder: Path) -> list[Envelope]:
     Raises:
         ConfigError: There is no such folder, or no link in it.
     """
-    from carnet.dsse import Envelope
+    from carnet.intoto.dsse import Envelope
 
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet record` writes the links into one")
@@ -216,7 +216,7 @@ def _read_links(folder: Path) -> list[Envelope]:
 
 
 def _layout_in_force(look: Looking, published: Published, name: CrateName) -> bytes | None:
-    from carnet.releases import Demands
+    from carnet.claims.releases import Demands
 
     if published.owner is None:
         return None
@@ -226,10 +226,10 @@ def _layout_in_force(look: Looking, published: Published, name: CrateName) -> by
 
 def _check_steps(look: Looking, published: Published, proposal: Proposal, tarball: bytes) -> None:
     """The provenance check of the verifier, before anybody signs."""
-    from carnet import paths
-    from carnet.bundle import Bundle
-    from carnet.crate import read_crate
-    from carnet.releases import Demands
+    from carnet.cargo.crate import read_crate
+    from carnet.claims.releases import Demands
+    from carnet.intoto.bundle import Bundle
+    from carnet.tuf import paths
     from carnet_verifier.claimed import layout_version
     from carnet_verifier.provenance import OwnedLayout, check_provenance
 

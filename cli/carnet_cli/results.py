@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carnet.errors import CarnetError
 
 if TYPE_CHECKING:
-    from carnet.names import CrateId
+    from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Admission, Outcome
     from carnet_verifier.policy import Verdict
 

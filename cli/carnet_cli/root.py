@@ -280,7 +280,7 @@ def _now() -> datetime:
 
 
 def _read_holders(files: tuple[Path, ...], insecure_example_keys: bool) -> tuple[Holder, ...]:
-    from carnet.example_keys import refuse_example_keys
+    from carnet.tuf.example_keys import refuse_example_keys
     from carnet_signer import keyring
     from carnet_signer.ceremony import Holder
 

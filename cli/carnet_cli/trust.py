@@ -46,9 +46,9 @@ def add(
         carnet trust add https://mirror.example/ --root root.json
     """
     from carnet.durable import read_file
-    from carnet.example_keys import refuse_example_keys
-    from carnet.metadata import Root
-    from carnet.rolefile import parse_role
+    from carnet.tuf.example_keys import refuse_example_keys
+    from carnet.tuf.read import parse_role
+    from carnet.tuf.roles import Root
     from carnet_verifier.trust import TrustDirectory
     from carnet_verifier.workflow import MAX_ROOT
 
@@ -157,7 +157,7 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
     \b
         carnet trust clean serde@1.0.219
     """
-    from carnet.names import CrateId
+    from carnet.cargo.names import CrateId
     from carnet_verifier.localregistry import LocalRegistry
 
     trusted = home.choose(repository)

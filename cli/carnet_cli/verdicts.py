@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from carnet.cargo.lockfile import Lockfile, SourceKind
 from carnet.errors import CarnetError, PolicyRefused, TransportError
 from carnet_cli import output
-from carnet_verifier.lockfile import Lockfile, SourceKind
 from carnet_verifier.policy import Policy, Rule, Verdict, evaluate_foreign
 
 _RULES = {SourceKind.GIT: Rule.GIT, SourceKind.REGISTRY: Rule.OTHER_REGISTRY}

@@ -61,11 +61,11 @@ def verify(
 
 
 def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) -> int:
+    from carnet.cargo.lockfile import SourceKind, read_lockfile
     from carnet.durable import read_file
     from carnet_cli.verdicts import foreign_verdicts, warn_of
     from carnet_verifier.admit import Wanted, admit_all
     from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.lockfile import SourceKind, read_lockfile
     from carnet_verifier.refresh import refresh
 
     try:
@@ -144,7 +144,7 @@ def _report_denials(verdict: Verdict) -> None:
 
 
 def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) -> int:
-    from carnet.crate import CrateLimits, read_crate
+    from carnet.cargo.crate import CrateLimits, read_crate
     from carnet.durable import read_file
     from carnet_verifier.admit import Wanted, admit_one
     from carnet_verifier.fetch import HttpFetcher
@@ -166,7 +166,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
 
 
 def _verify_crate(target: str, settings: Settings, message_format: MessageFormat) -> int:
-    from carnet.names import CrateId
+    from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Wanted, admit_one
     from carnet_verifier.fetch import HttpFetcher
     from carnet_verifier.refresh import refresh

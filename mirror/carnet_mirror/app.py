@@ -21,10 +21,10 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from carnet import strictjson
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError
-from carnet.names import CrateId
-from carnet.paths import DOWNLOAD_PREFIX, METADATA_PREFIX, SPARSE_INDEX_PREFIX, TARGETS_PREFIX, metadata_name
+from carnet.tuf.paths import DOWNLOAD_PREFIX, METADATA_PREFIX, SPARSE_INDEX_PREFIX, TARGETS_PREFIX, metadata_name
 from carnet_mirror.records import StoredFile
 from carnet_mirror.store import Store
 

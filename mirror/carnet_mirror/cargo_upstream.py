@@ -21,12 +21,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from carnet.cargo.index_line import IndexLine
+from carnet.cargo.lockfile import CRATES_IO, LockedPackage
+from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError, StorageError, TransportError
-from carnet.index import IndexLine
-from carnet.names import CrateId
-from carnet.paths import index_prefix
+from carnet.tuf.paths import index_prefix
 from carnet_mirror.upstream import Fetched, wanted_lines
-from carnet_verifier.lockfile import CRATES_IO, LockedPackage
 
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0

@@ -19,12 +19,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from carnet.cargo.index_line import IndexFile, IndexLine
+from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
-from carnet.index import IndexFile, IndexLine
-from carnet.metadata import MetaFile, RoleKeys, Targets, Timestamp
-from carnet.names import CrateId, CrateName
-from carnet.paths import (
+from carnet.tuf.paths import (
     CLAIMS,
     INDEX,
     METADATA_PREFIX,
@@ -38,7 +37,8 @@ from carnet.paths import (
     index_path,
     metadata_name,
 )
-from carnet.rolefile import parse_role
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import MetaFile, RoleKeys, Targets, Timestamp
 from carnet_mirror.published import MAX_ROLE_FILE, Published
 from carnet_mirror.records import RawVersion, StoredFile
 from carnet_mirror.store import Store

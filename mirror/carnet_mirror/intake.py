@@ -20,16 +20,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from carnet import paths
-from carnet.crate import read_crate
-from carnet.duties import LEVELS
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
+from carnet.cargo.names import CrateId
+from carnet.claims.releases import Differences, Releases, SignedRelease
+from carnet.claims.submission import Submission, roles_of
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, RollbackDetected, VerificationError
-from carnet.index import IndexFile, IndexLine, compare_line
-from carnet.metadata import Targets
-from carnet.names import CrateId
-from carnet.releases import Differences, Releases, SignedRelease
-from carnet.rolefile import parse_role
-from carnet.submission import Submission, roles_of
+from carnet.intoto.duties import LEVELS
+from carnet.tuf import paths
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Targets
 from carnet_mirror.published import Published as View
 from carnet_mirror.records import StoredVersion
 from carnet_mirror.store import Store

@@ -8,19 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
+from carnet.cargo.names import CrateName
 from carnet.errors import StorageError
-from carnet.metadata import Envelope, RoleT, Root, Snapshot, Targets, Timestamp
-from carnet.names import CrateName
-from carnet.paths import (
-    METADATA_PREFIX,
-    ROOT,
-    SNAPSHOT,
-    TIMESTAMP,
-    claims_shard_role,
-    metadata_name,
-    owner_role,
-)
-from carnet.rolefile import parse_role
+from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, claims_shard_role, metadata_name, owner_role
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Envelope, RoleT, Root, Snapshot, Targets, Timestamp
 from carnet_mirror.store import Store
 
 MAX_ROLE_FILE = 64_000_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from carnet.cargo.index_line import IndexLine
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
-from carnet.index import IndexLine
-from carnet.names import CrateId
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError
-from carnet.paths import INDEX
+from carnet.tuf.paths import INDEX
 from carnet_mirror.published import Published
 from carnet_mirror.store import Store
 from carnet_signer.roles import BIN_LIFE, TIMESTAMP_LIFE

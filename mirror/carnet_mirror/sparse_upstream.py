@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from carnet import strictjson
+from carnet.cargo.lockfile import LockedPackage
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError, TransportError
-from carnet.names import CrateId, CrateName
-from carnet.paths import index_prefix, url_path
+from carnet.tuf.paths import index_prefix, url_path
 from carnet_mirror.upstream import Fetched
-from carnet_verifier.lockfile import LockedPackage
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager

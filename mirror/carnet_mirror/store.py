@@ -27,11 +27,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from carnet import durable
+from carnet.cargo.index_line import IndexFile
+from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, StorageError, VerificationError
-from carnet.index import IndexFile
-from carnet.names import CrateId, CrateName
-from carnet.paths import METADATA_PREFIX, TARGETS_PREFIX, check_target_path, index_path, metadata_name
+from carnet.tuf.paths import METADATA_PREFIX, TARGETS_PREFIX, check_target_path, index_path, metadata_name
 from carnet_mirror import schema
 from carnet_mirror.records import RawVersion, StoredFile, StoredVersion, stored_version
 

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from carnet import strictjson
+from carnet.claims.submission import MAX_SUBMISSION, URL_PATH
 from carnet.errors import (
     CarnetError,
     FormatError,
@@ -29,7 +30,6 @@ from carnet.errors import (
     VerificationError,
 )
 from carnet.strictjson import Json, JsonObject
-from carnet.submission import MAX_SUBMISSION, URL_PATH
 from carnet_mirror.intake import Receipt
 
 

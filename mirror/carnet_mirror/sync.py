@@ -19,19 +19,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from carnet.crate import CrateFile, read_crate
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.index_line import IndexLine, compare_line, line_from_crate
+from carnet.cargo.lockfile import LockedPackage
+from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
-from carnet.index import IndexLine, compare_line, line_from_crate
-from carnet.names import CrateId, CrateName
-from carnet.paths import index_path
+from carnet.tuf.paths import index_path
 from carnet_mirror.published import Published as View
 from carnet_mirror.records import StoredVersion
 from carnet_mirror.store import Store, blob_path
 from carnet_mirror.upstream import Fetched, Upstream, wanted_lines
 from carnet_mirror.writing import writing
 from carnet_signer.publish import Change, OnlineSigner, Published, publish
-from carnet_verifier.lockfile import LockedPackage
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Given a label and a length, counts the units of a long piece of work."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from carnet.cargo.index_line import IndexLine
+from carnet.cargo.lockfile import LockedPackage
+from carnet.cargo.names import CrateName
 from carnet.errors import FormatError
-from carnet.index import IndexLine
-from carnet.names import CrateName
-from carnet_verifier.lockfile import LockedPackage
 
 _VERSION_FIELD = re.compile(rb'"vers"\s*:\s*"([^"\\]{1,128})"')
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from carnet import paths, structure
 from carnet.digests import sha256_hex
 from carnet.errors import ExpiredMetadata, MetadataMismatch
-from carnet.metadata import Envelope, RoleKeys, Root, SuccinctRoles, Targets
-from carnet.rolefile import parse_role
+from carnet.tuf import paths, tree
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Envelope, RoleKeys, Root, SuccinctRoles, Targets
 from carnet_signer import roles
 from carnet_signer.current import (
     Current,
@@ -138,7 +138,7 @@ def _next_role(accepted: Accepted, role: str, data: bytes, now: datetime) -> Env
             hint="someone else may have published meanwhile: make the new version from what is published now",
         )
     _check_expiry(role, envelope.signed.expires, now)
-    structure.check_structure(role, envelope.signed)
+    tree.check_structure(role, envelope.signed)
     _signers(accepted, role).check(envelope, role, "5.6.3")
     if role == paths.INDEX and published is not None:
         before, after = succinct_of(published.signed), succinct_of(envelope.signed)

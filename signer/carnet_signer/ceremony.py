@@ -19,12 +19,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from carnet import keys, paths, strictjson
+from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, SigningError
-from carnet.keys import PublicKey, Signature
-from carnet.metadata import Envelope, RoleKeys, Root, Signed, Targets
 from carnet.strictjson import JsonObject
-from carnet.structure import shard_field, shards_of
+from carnet.tuf import keys, paths
+from carnet.tuf.keys import PublicKey, Signature
+from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Targets
+from carnet.tuf.tree import shard_field, shards_of
 from carnet_signer import roles
 from carnet_signer.current import delegator_of, succinct_of
 from carnet_signer.keyring import Signer
@@ -277,7 +278,7 @@ def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) ->
 
 
 def _shared_shards(ceremony: Ceremony) -> frozenset[str]:
-    """The shards that share one file (`carnet.structure.shard_field`): those that never had an entry.
+    """The shards that share one file (`carnet.tuf.tree.shard_field`): those that never had an entry.
 
     They are signed together and never apart, so they have one version, below that of any other: a shard that is further
     had an entry once, whatever its file says of itself.

@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from carnet import durable, paths
+from carnet import durable
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
-from carnet.metadata import Envelope, Root, Signed, Targets
-from carnet.rolefile import parse_role
+from carnet.tuf import paths
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Envelope, Root, Signed, Targets
 from carnet_signer.ceremony import MAX_FILE, OFFLINE_ROLES, Ceremony
 
 _FILE = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9-]+)\.json\Z")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from carnet import paths, structure
 from carnet.errors import CarnetError, SigningError
-from carnet.example_keys import refuse_example_keys
-from carnet.metadata import RoleKeys, Root, Targets
+from carnet.tuf import paths, tree
+from carnet.tuf.example_keys import refuse_example_keys
+from carnet.tuf.roles import RoleKeys, Root, Targets
 from carnet_signer import roles
 from carnet_signer.ceremony import MAX_BIT_LENGTH, OFFLINE_ROLES, Ceremony, as_root, as_root_file, as_targets
 from carnet_signer.current import check_next_root, succinct_of
@@ -44,7 +44,7 @@ def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = Fal
         for role in OFFLINE_ROLES:
             signed = ceremony.latest(role).signed
             if isinstance(signed, Targets):
-                structure.check_structure(role, signed)
+                tree.check_structure(role, signed)
         found += _versions(ceremony)
         found += _expiries(ceremony, now)
         found += _keys(ceremony, insecure_example_keys)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from carnet import paths
-from carnet.keys import PublicKey
-from carnet.metadata import RoleKeys, Root, Targets
+from carnet.tuf import paths
+from carnet.tuf.keys import PublicKey
+from carnet.tuf.roles import RoleKeys, Root, Targets
 from carnet_signer import roles
 from carnet_signer.ceremony import OFFLINE_ROLES, Ceremony, as_root, as_targets
 from carnet_signer.current import succinct_of

@@ -16,19 +16,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from carnet import paths
-from carnet.claim import ClaimFacts, Holders
+from carnet.cargo.index_line import IndexFile
+from carnet.cargo.names import CrateName
+from carnet.claims.holders import ClaimFacts, Holders
+from carnet.claims.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
+from carnet.claims.submission import roles_of
 from carnet.digests import sha256_hex
-from carnet.duties import Terms
 from carnet.errors import ConfigError, FormatError, ThresholdNotMet
-from carnet.index import IndexFile
-from carnet.keys import PublicKey
-from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets
-from carnet.names import CrateName
-from carnet.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
+from carnet.intoto.duties import Terms
 from carnet.strictjson import Json, JsonObject
-from carnet.structure import FIELD, shard_field
-from carnet.submission import roles_of
+from carnet.tuf import paths
+from carnet.tuf.keys import PublicKey
+from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
+from carnet.tuf.tree import FIELD, shard_field
 from carnet_signer import roles
 from carnet_signer.proposal import Proposal, Request, draft
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from carnet import paths
+from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
-from carnet.metadata import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
-from carnet.names import CrateName
-from carnet.rolefile import parse_role
+from carnet.tuf import paths
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
 from carnet_signer import roles
 
 

@@ -23,7 +23,7 @@ from typing import IO
 
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, SigningError
-from carnet.intoto import MAX_ARTIFACTS, check_artifact_path
+from carnet.intoto.values import MAX_ARTIFACTS, check_artifact_path
 
 MAX_SOURCE = 1024 * 1024 * 1024
 """Bytes of all files of a commit together."""

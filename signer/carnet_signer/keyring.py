@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from carnet import durable, strictjson
 from carnet.errors import ConfigError, FormatError, SigningError
-from carnet.example_keys import EXAMPLE_MATERIAL, refuse_example_keys
-from carnet.keys import PublicKey, Signature
+from carnet.tuf.example_keys import EXAMPLE_MATERIAL, refuse_example_keys
+from carnet.tuf.keys import PublicKey, Signature
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey

@@ -8,14 +8,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from carnet import strictjson
-from carnet.dsse import Envelope
-from carnet.duties import Terms
+from carnet.cargo.original import read_toml
 from carnet.errors import ConfigError, FormatError
-from carnet.intoto import Layout, Rule, Step
-from carnet.keys import PublicKey
-from carnet.layoutlint import PREFIX, check_layout
-from carnet.original import read_toml
-from carnet.steps import TAG
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.duties import Terms
+from carnet.intoto.layout_lint import PREFIX, check_layout
+from carnet.intoto.steps import TAG
+from carnet.intoto.values import Layout, Rule, Step
+from carnet.tuf.keys import PublicKey
 from carnet_layouts import template
 from carnet_signer.keyring import Signer
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carnet import strictjson
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
-from carnet.dsse import Envelope
 from carnet.errors import SigningError
-from carnet.intoto import Link
-from carnet.names import CrateId
-from carnet.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord
+from carnet.intoto.values import Link
 from carnet.strictjson import JsonObject
 from carnet_signer import sandbox
 from carnet_signer.gitsource import SourceTree, read_commit

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from carnet import strictjson
 from carnet.errors import CarnetError, FormatError, StorageError
-from carnet.keys import Signature
-from carnet.metadata import Signed, Snapshot
 from carnet.strictjson import Json, JsonObject
+from carnet.tuf.keys import Signature
+from carnet.tuf.roles import Signed, Snapshot
 from carnet_signer import roles
 from carnet_signer.keyring import Signer
 from carnet_signer.online_memory import Memory

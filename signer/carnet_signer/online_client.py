@@ -12,8 +12,8 @@ from typing import Any
 
 from carnet import strictjson
 from carnet.errors import FormatError, SigningError
-from carnet.keys import Signature
 from carnet.strictjson import JsonObject
+from carnet.tuf.keys import Signature
 from carnet_signer.online import MAX_LINE, read_lines, send_line
 
 _TIMEOUT = 120.0

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from carnet import durable, paths, strictjson
+from carnet import durable, strictjson
 from carnet.errors import CarnetError, FormatError, SigningError, StorageError
-from carnet.metadata import MetaFile, Snapshot
 from carnet.strictjson import JsonObject
+from carnet.tuf import paths
+from carnet.tuf.roles import MetaFile, Snapshot
 from carnet_signer import roles
 
 _LOG, _LOCK = "signed.log", "lock"

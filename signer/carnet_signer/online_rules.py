@@ -17,12 +17,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from carnet import paths, strictjson
+from carnet import strictjson
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, SigningError
-from carnet.metadata import MetaFile, Signed, Snapshot, Targets, Timestamp
 from carnet.strictjson import JsonObject
-from carnet.structure import FIELD, bin_field
+from carnet.tuf import paths
+from carnet.tuf.roles import MetaFile, Signed, Snapshot, Targets, Timestamp
+from carnet.tuf.tree import FIELD, bin_field
 from carnet_signer import roles
 from carnet_signer.online_memory import Entry, Memory
 

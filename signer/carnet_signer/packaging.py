@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from carnet.cargo.names import CrateId
+from carnet.cargo.original import crate_id, inherited_files, inherits, read_toml, resolve
 from carnet.errors import ConfigError, FormatError, SigningError
-from carnet.names import CrateId
-from carnet.original import crate_id, inherited_files, inherits, read_toml, resolve
 from carnet_signer.gitsource import SourceTree, object_store, read_commit, run_git
 
 MAX_TARBALL = 128 * 1024 * 1024

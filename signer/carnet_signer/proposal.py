@@ -18,15 +18,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from carnet import durable, paths, strictjson
-from carnet.claim import ClaimFacts
+from carnet import durable, strictjson
+from carnet.cargo.names import CrateName
+from carnet.claims.holders import ClaimFacts
+from carnet.claims.submission import Submission, crate_of_stem, roles_of
 from carnet.errors import ConfigError, FormatError, SigningError, ThresholdNotMet
-from carnet.keys import PublicKey, Signature, signers
-from carnet.metadata import Envelope, RoleKeys, Root, Targets
-from carnet.names import CrateName
-from carnet.rolefile import parse_role
 from carnet.strictjson import Json, JsonObject
-from carnet.submission import Submission, crate_of_stem, roles_of
+from carnet.tuf import paths
+from carnet.tuf.keys import PublicKey, Signature, signers
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Envelope, RoleKeys, Root, Targets
 from carnet_signer import roles
 from carnet_signer.keyring import Signer
 

@@ -20,13 +20,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from carnet import keys, paths, strictjson
+from carnet import strictjson
 from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch, SigningError
-from carnet.keys import Signature
-from carnet.metadata import Envelope, MetaFile, RoleKeys, Signed, TargetFile
 from carnet.strictjson import JsonObject
-from carnet.structure import bin_field
+from carnet.tuf import keys, paths
+from carnet.tuf.keys import Signature
+from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, Signed, TargetFile
+from carnet.tuf.tree import bin_field
 from carnet_signer import roles
 from carnet_signer.accept import Accepted, Change, add_release
 from carnet_signer.current import Current, Publication, metadata_path, read_current, target_path

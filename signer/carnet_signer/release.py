@@ -17,16 +17,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from carnet import paths
-from carnet.bundle import Bundle
-from carnet.claim import ClaimFacts
-from carnet.crate import CrateFile, read_crate
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.index_line import IndexLine, line_from_crate
+from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.claims.holders import ClaimFacts
+from carnet.claims.releases import Demands, Digest, Releases, SignedRelease
 from carnet.digests import sha256_hex
-from carnet.dsse import Envelope
 from carnet.errors import ConfigError
-from carnet.index import IndexLine, line_from_crate
-from carnet.names import CrateId, CrateName, Version
-from carnet.releases import Demands, Digest, Releases, SignedRelease
+from carnet.intoto.bundle import Bundle
+from carnet.intoto.dsse import Envelope
+from carnet.tuf import paths
 from carnet_signer import roles
 from carnet_signer.claims import Published
 from carnet_signer.proposal import Proposal, Request, draft

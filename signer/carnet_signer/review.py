@@ -10,21 +10,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from carnet import paths
-from carnet.claim import ClaimFacts, Holders
-from carnet.crate import read_crate
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexLine, compare_line
+from carnet.claims.holders import ClaimFacts, Holders
+from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
+from carnet.claims.submission import roles_of
 from carnet.digests import sha256_hex
-from carnet.duties import Terms
 from carnet.errors import CarnetError, FormatError, VerificationError
-from carnet.example_keys import refuse_example_keys
-from carnet.index import IndexLine, compare_line
-from carnet.intoto import Layout
-from carnet.keys import PublicKey
-from carnet.layoutlint import check_layout
-from carnet.metadata import DelegatedRole, Envelope, Targets
-from carnet.releases import Demands, Differences, Releases, SignedRelease
-from carnet.structure import check_structure
-from carnet.submission import roles_of
+from carnet.intoto.duties import Terms
+from carnet.intoto.layout_lint import check_layout
+from carnet.intoto.values import Layout
+from carnet.tuf import paths
+from carnet.tuf.example_keys import refuse_example_keys
+from carnet.tuf.keys import PublicKey
+from carnet.tuf.roles import DelegatedRole, Envelope, Targets
+from carnet.tuf.tree import check_structure
 from carnet_signer import roles
 from carnet_signer.proposal import Proposal
 

@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from carnet import paths, strictjson
-from carnet.keys import PublicKey, Signature
-from carnet.metadata import MetaFile, RoleKeys, RoleT
-from carnet.rolefile import parse_role
+from carnet import strictjson
 from carnet.strictjson import JsonObject
+from carnet.tuf import paths
+from carnet.tuf.keys import PublicKey, Signature
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import MetaFile, RoleKeys, RoleT
 
 SPEC_VERSION = "1.0.31"
 

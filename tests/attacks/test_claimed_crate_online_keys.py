@@ -9,10 +9,10 @@ import pytest
 from tests.support.claims import NAME, World, refusal, with_dependency
 from tests.support.crates import honest_crate
 
-from carnet.crate import read_crate
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexLine, line_from_crate
+from carnet.cargo.names import Version
 from carnet.errors import MetadataMismatch, NotFound
-from carnet.index import IndexLine, line_from_crate
-from carnet.names import Version
 from carnet_verifier.claimed import attest, judge_index, read_signed
 from carnet_verifier.claims import Claim
 

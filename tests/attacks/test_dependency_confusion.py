@@ -10,7 +10,7 @@ import pytest
 from tests.support.crates import honest_crate
 from tests.support.gatebox import EVIL, GateBox, gate_box
 
-from carnet.index import IndexLine
+from carnet.cargo.index_line import IndexLine
 
 pytestmark = pytest.mark.cargo
 

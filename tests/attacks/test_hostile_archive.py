@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from tests.support.crates import BLOCK, Header, TarballBuilder, gzip, honest_crate
 
-from carnet.crate import CrateLimits, read_crate
+from carnet.cargo.crate import CrateLimits, read_crate
+from carnet.cargo.names import CrateId
 from carnet.errors import ArchiveRefused, FormatError
-from carnet.names import CrateId
 
 DEMO = CrateId.of("demo", "0.1.0")
 

@@ -9,9 +9,9 @@ import pytest
 from tests.support.crates import honest_crate
 from tests.support.gatebox import EVIL, LEAF, GateBox, gate_box
 
-from carnet import paths
-from carnet.crate import read_crate
-from carnet.index import line_from_crate
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import line_from_crate
+from carnet.tuf import paths
 
 pytestmark = pytest.mark.cargo
 

@@ -14,9 +14,9 @@ from tests.support.claims import NAME, World, with_dependency
 from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, make_mirror, quiet
 
+from carnet.cargo.index_line import IndexFile
+from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, MetadataError
-from carnet.index import IndexFile
-from carnet.names import CrateName
 from carnet_mirror.fsck import FsckReport, fsck
 from carnet_mirror.store import DATABASE, Store
 from carnet_mirror.writing import writing

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from tests.support.release import CRATE, DID, NOW, HonestRelease, key, synthetic
 
-from carnet.bundle import Bundle
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
-from carnet.dsse import Envelope
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MissingLink, ProvenanceError, RuleViolation
-from carnet.intoto import Layout, Link, Rule
-from carnet.keys import PublicKey
-from carnet.names import CrateId
-from carnet.steps import ArtifactNames
+from carnet.intoto.bundle import Bundle
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.steps import ArtifactNames
+from carnet.intoto.values import Layout, Link, Rule
+from carnet.tuf.keys import PublicKey
 from carnet_signer.links import sign_link
 from carnet_verifier.provenance import check_provenance
 

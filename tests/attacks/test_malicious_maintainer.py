@@ -12,8 +12,8 @@ import pytest
 from tests.support.claims import NAME, World, refusal
 from tests.support.release import synthetic
 
+from carnet.cargo.names import CrateId
 from carnet.errors import PolicyRefused, ProvenanceError, ThresholdNotMet
-from carnet.names import CrateId
 from carnet_signer import claims
 from carnet_verifier.policy import Level, Policy
 

@@ -23,7 +23,7 @@ from tests.support.release import from_repository, git, make_repository
 
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ConfigError, FormatError, RuleViolation, SigningError
-from carnet.steps import TagRecord
+from carnet.intoto.steps import TagRecord
 from carnet_signer import gitsource, sandbox
 from carnet_signer.gitsource import read_commit
 from carnet_signer.links import record_package, record_review, record_tag, record_test

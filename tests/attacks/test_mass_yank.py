@@ -10,10 +10,10 @@ import pytest
 from tests.support.claims import NAME, World, person, refusal, sign
 from tests.support.crates import honest_crate
 
+from carnet.cargo.index_line import IndexFile, IndexLine
+from carnet.cargo.names import Version
+from carnet.claims.releases import Releases
 from carnet.errors import PolicyRefused
-from carnet.index import IndexFile, IndexLine
-from carnet.names import Version
-from carnet.releases import Releases
 from carnet_signer import release, roles
 from carnet_signer.proposal import draft
 from carnet_verifier.policy import Action, Policy, Rule

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.simulator import DAY, NOW, Simulator
 
+from carnet.cargo.names import CrateName
 from carnet.errors import (
     ExpiredMetadata,
     FormatError,
@@ -17,7 +18,6 @@ from carnet.errors import (
     ThresholdNotMet,
     TransportError,
 )
-from carnet.names import CrateName
 from carnet_verifier.refresh import TrustedRepository, refresh
 from carnet_verifier.trust import TrustDirectory
 

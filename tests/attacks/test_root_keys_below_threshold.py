@@ -87,7 +87,7 @@ def test_one_key_under_two_ids_is_refused_in_a_root(trust: TrustDirectory, sim: 
     signed = next_root(sim)
     once = keys("root", 3)[0]
     twin = once.public_key.to_dict() | {"x-note": "the same key"}
-    from carnet.keys import PublicKey
+    from carnet.tuf.keys import PublicKey
 
     twin_id = PublicKey.from_object(twin).keyid
     signed["keys"][twin_id] = twin

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from tests.support.simulator import DAY, NOW, Simulator, key, sign
 
-from carnet import paths
-from carnet.bundle import MAX_BUNDLE
-from carnet.crate import CrateLimits
+from carnet.cargo.crate import CrateLimits
+from carnet.cargo.index_line import MAX_FILE
+from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ExpiredMetadata, MetadataMismatch, RollbackDetected, ThresholdNotMet
-from carnet.index import MAX_FILE
-from carnet.names import CrateName
+from carnet.intoto.bundle import MAX_BUNDLE
+from carnet.tuf import paths
 from carnet_verifier.refresh import read_repository, refresh
 from carnet_verifier.repository import MAX_TARGET, TrustedRepository
 from carnet_verifier.trust import TrustDirectory

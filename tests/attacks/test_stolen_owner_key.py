@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.support.claims import NAME, World, people, person, refusal, sign
 
-from carnet import paths
+from carnet.cargo.names import CrateId
 from carnet.errors import MetadataError, PolicyRefused, ThresholdNotMet
-from carnet.names import CrateId
+from carnet.tuf import paths
 from carnet_signer import claims
 from carnet_signer.proposal import Proposal
 from carnet_verifier.admit import Wanted

@@ -9,9 +9,9 @@ from tests.support.claims import NAME, World, person, refusal, sign
 from tests.support.crates import honest_crate
 from tests.support.mirror import Tarballs, quiet
 
+from carnet.cargo.names import CrateName
+from carnet.claims.submission import Submission
 from carnet.errors import NotFound, VerificationError
-from carnet.names import CrateName
-from carnet.submission import Submission
 from carnet_mirror.intake import accept
 from carnet_mirror.sync import SyncReport, sync
 from carnet_signer import claims, roles

@@ -9,8 +9,8 @@ import pytest
 from tests.support.ceremony import make_key
 from tests.support.claims import NAME, World, body, person, refusal, sign
 
-from carnet import paths
 from carnet.errors import MetadataError, NotFound, ThresholdNotMet
+from carnet.tuf import paths
 from carnet_mirror.intake import accept
 from carnet_signer.proposal import Proposal
 

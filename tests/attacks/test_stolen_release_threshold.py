@@ -12,12 +12,13 @@ from tests.support.claims import NAME, World, people, person, refusal, sign
 from tests.support.crates import honest_crate
 from tests.support.release import WHO, HonestRelease, layout_for, synthetic
 
-from carnet import paths, strictjson
-from carnet.bundle import Bundle
+from carnet import strictjson
+from carnet.cargo.index_line import IndexLine
+from carnet.cargo.names import CrateId
+from carnet.claims.releases import Demands, Digest, Releases
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MetadataError, PolicyRefused, ProvenanceError
-from carnet.index import IndexLine
-from carnet.names import CrateId
-from carnet.releases import Demands, Digest, Releases
+from carnet.intoto.bundle import Bundle
+from carnet.tuf import paths
 from carnet_signer import claims, roles
 from carnet_signer.proposal import Proposal, draft
 from carnet_verifier.policy import Level

@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 from tests.support.release import COMMIT, CRATE, LOCK, MANIFEST, PUBLISHED, HonestRelease, synthetic
 
+from carnet.cargo.original import meaning, read_toml
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, RuleViolation
-from carnet.original import meaning, read_toml
-from carnet.steps import TagRecord
+from carnet.intoto.steps import TagRecord
 from carnet_verifier.unpack import unpack
 
 
@@ -235,7 +235,7 @@ def test_a_workspace_manifest_that_was_not_tagged_is_found() -> None:
     }
     from tests.support.release import tarball
 
-    from carnet.crate import read_crate
+    from carnet.cargo.crate import read_crate
 
     crate = read_crate(tarball(CRATE, files))
     tag = TagRecord(

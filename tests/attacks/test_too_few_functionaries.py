@@ -8,10 +8,10 @@ import pytest
 from tests.support.release import CRATE, HonestRelease, key, synthetic
 
 from carnet.digests import sha256_hex
-from carnet.duties import Terms
 from carnet.errors import FormatError, LayoutRefused, MissingLink, RuleViolation
-from carnet.keys import PublicKey
-from carnet.steps import ArtifactNames
+from carnet.intoto.duties import Terms
+from carnet.intoto.steps import ArtifactNames
+from carnet.tuf.keys import PublicKey
 from carnet_signer.links import sign_link
 
 NAMES = ArtifactNames(CRATE)

@@ -22,7 +22,7 @@ from tests.support.crates import honest_crate
 from tests.support.mirror import CARNET
 from tests.support.sparse_registry import SparseRegistry, sparse_registry
 
-from carnet import paths
+from carnet.tuf import paths
 
 
 @dataclass

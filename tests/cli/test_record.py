@@ -15,11 +15,11 @@ from tests.support.crates import honest_crate
 from tests.support.release import DID, WHO, git, key, make_repository
 from tests.support.signedregistry import SignedRegistry
 
-from carnet.bundle import Bundle
-from carnet.crate import read_crate
-from carnet.dsse import Envelope
-from carnet.duties import Terms
-from carnet.intoto import Link
+from carnet.cargo.crate import read_crate
+from carnet.intoto.bundle import Bundle
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.duties import Terms
+from carnet.intoto.values import Link
 from carnet_verifier.provenance import OwnedLayout, Provenance, check_provenance
 
 LEAF = honest_crate("leaf", "1.0.0")

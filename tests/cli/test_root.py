@@ -18,7 +18,7 @@ from tests.support.changes import signed_of
 from tests.support.command import done, refused
 from tests.support.publication import FolderPublication
 
-from carnet.example_keys import EXAMPLE_MATERIAL
+from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet_signer import keyring
 from carnet_signer.ceremony_folder import finished
 from carnet_signer.publish import Change, publish

@@ -6,7 +6,7 @@ import pytest
 from tests.support.cargo import Machine
 from tests.support.ceremony import make_ceremony
 
-from carnet import example_keys
+from carnet.tuf import example_keys
 
 URL = "http://127.0.0.1:9/"
 

@@ -15,9 +15,9 @@ from tests.support.cargo import Machine
 from tests.support.crates import honest_crate
 from tests.support.signedregistry import SignedRegistry
 
-from carnet import paths
-from carnet.crate import read_crate
-from carnet.names import CrateName
+from carnet.cargo.crate import read_crate
+from carnet.cargo.names import CrateName
+from carnet.tuf import paths
 
 LEAF = honest_crate("leaf", "1.0.0")
 BRANCH = honest_crate("branch", "0.2.0", extra='[dependencies]\nleaf = "1"\n')

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tests.support.repositories import learn, rebuild, serving_index
 
-from carnet.crate import read_crate
+from carnet.cargo.crate import read_crate
 from carnet.errors import CarnetError
-from carnet.steps import TagRecord
+from carnet.intoto.steps import TagRecord
 from carnet_signer.links import record_package, record_tag
 from carnet_signer.packaging import Toolchain, find_toolchain
 from carnet_verifier.unpack import unpack

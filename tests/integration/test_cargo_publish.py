@@ -10,9 +10,9 @@ import pytest
 from tests.support.crates import TarballBuilder, honest_crate
 from tests.support.registry import Registry, cargo, running_registry
 
-from carnet.crate import CrateFile, read_crate
-from carnet.index import compare_line, line_from_crate, line_from_publish
-from carnet.paths import index_prefix
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.index_line import compare_line, line_from_crate, line_from_publish
+from carnet.tuf.paths import index_prefix
 
 pytestmark = pytest.mark.cargo
 

@@ -18,7 +18,7 @@ from tests.support.crates import honest_crate
 from tests.support.mirror import Tarballs, now_in_seconds, quiet
 from tests.support.online import OracleSigner
 
-from carnet.names import CrateId
+from carnet.cargo.names import CrateId
 from carnet_mirror.fsck import fsck
 from carnet_mirror.store import Store
 from carnet_mirror.sync import SyncReport, sync

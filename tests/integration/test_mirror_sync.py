@@ -12,11 +12,11 @@ from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, make_mirror, quiet, serving
 from tests.support.sparse_registry import SparseRegistry, sparse_registry
 
+from carnet.cargo.lockfile import read_lockfile
 from carnet_mirror.cargo_upstream import CargoUpstream
 from carnet_mirror.sparse_upstream import SparseUpstream
 from carnet_mirror.sync import SyncReport, sync
 from carnet_mirror.upstream import Upstream
-from carnet_verifier.lockfile import read_lockfile
 
 
 @pytest.fixture

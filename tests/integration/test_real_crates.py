@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.corpus import examine, fetch
 
-from carnet_verifier.lockfile import read_lockfile
+from carnet.cargo.lockfile import read_lockfile
 
 pytestmark = [pytest.mark.network, pytest.mark.cargo]
 

@@ -19,7 +19,7 @@ from tests.support.release import complete, from_repository, git, make_repositor
 from tests.support.repositories import serving_index
 
 from carnet.errors import RuleViolation, SigningError
-from carnet.steps import TagRecord
+from carnet.intoto.steps import TagRecord
 from carnet_signer.links import record_package, record_tag
 from carnet_signer.packaging import Toolchain, find_toolchain
 

@@ -19,7 +19,7 @@ from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType
 
 from carnet.errors import FormatError, MetadataError
-from carnet.keys import Profile
+from carnet.tuf.keys import Profile
 from carnet_verifier.workflow import TrustedRoles
 
 ORDER = ("1.root", "2.root", "timestamp", "1.snapshot", "1.targets", "1.index", "1.index-0")

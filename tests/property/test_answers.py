@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from tests.support.simulator import NOW, Simulator, Who, keys
 
-from carnet import paths
+from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError
-from carnet.names import CrateName
+from carnet.tuf import paths
 from carnet_verifier.refresh import TrustedRepository, read_repository, refresh
 from carnet_verifier.trust import TrustDirectory
 

@@ -10,10 +10,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tests.support.crates import BLOCK, TarballBuilder, gzip
 
-from carnet.crate import CrateFile, read_crate
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.names import CrateId
+from carnet.cargo.tarball import members
 from carnet.errors import CarnetError
-from carnet.names import CrateId
-from carnet.tarball import members
 
 DEMO = CrateId.of("demo", "0.1.0")
 HONEST = (

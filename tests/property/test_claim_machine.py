@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.support.claims import NAME, OWNERS, RELEASERS, World, people, person, sign
 
-from carnet import paths
+from carnet.cargo.names import Version
+from carnet.claims.submission import roles_of
 from carnet.errors import CarnetError
-from carnet.names import Version
-from carnet.submission import roles_of
+from carnet.tuf import paths
 from carnet_signer import claims, release, roles
 from carnet_signer.proposal import Proposal
 from carnet_verifier.claims import Handover

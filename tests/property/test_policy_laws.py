@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carnet.names import CrateId
+from carnet.cargo.names import CrateId
 from carnet_verifier.policy import Action, Ban, Demand, Excuse, Facts, Level, Pattern, Policy, Rule, evaluate
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.release import CRATE, HonestRelease, key, synthetic
 
-from carnet.bundle import Bundle
 from carnet.digests import sha256_hex
-from carnet.dsse import Envelope, pae
-from carnet.duties import assign
 from carnet.errors import CarnetError, FormatError, RuleViolation
-from carnet.intoto import Layout, Link, Rule
-from carnet.steps import ArtifactNames, tree_digest
+from carnet.intoto.bundle import Bundle
+from carnet.intoto.dsse import Envelope, pae
+from carnet.intoto.duties import assign
+from carnet.intoto.steps import ArtifactNames, tree_digest
+from carnet.intoto.values import Layout, Link, Rule
 from carnet_signer.links import sign_link
 from carnet_verifier.provenance import check_provenance
 from carnet_verifier.rules import StepArtifacts, evaluate

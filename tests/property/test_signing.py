@@ -15,9 +15,9 @@ from tests.support.ceremony import NOW, make_key, quorum
 
 from carnet import strictjson
 from carnet.errors import CarnetError
-from carnet.metadata import MetaFile, SuccinctRoles, Targets
-from carnet.rolefile import parse_role
-from carnet.structure import bin_field
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import MetaFile, SuccinctRoles, Targets
+from carnet.tuf.tree import bin_field
 from carnet_signer import ceremony, ceremony_folder, ceremony_lint, roles
 from carnet_signer.ceremony import Ceremony, Holder, Plan
 from carnet_signer.online import Oracle

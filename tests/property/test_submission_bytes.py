@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carnet import paths
+from carnet.cargo.names import CrateId, CrateName
+from carnet.claims.submission import Submission, roles_of
 from carnet.errors import FormatError
-from carnet.names import CrateId, CrateName
-from carnet.submission import Submission, roles_of
+from carnet.tuf import paths
 
 NAME = CrateName("demo-lib")
 CRATE = CrateId.of("demo-lib", "1.0.0")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.support.claims import NAME, World, body, person, sign
 from tests.support.release import synthetic
 
+from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError
-from carnet.names import CrateId
 from carnet_mirror.intake import accept
 from carnet_signer import claims
 

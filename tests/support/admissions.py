@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from carnet import paths
-from carnet.crate import read_crate
-from carnet.index import IndexFile, line_from_crate
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexFile, line_from_crate
+from carnet.tuf import paths
 from carnet_verifier.admit import Admission, Attributed, Proven, Vouched, Wanted
 from carnet_verifier.policy import Level, Verdict
 from carnet_verifier.repository import TrustedTarget

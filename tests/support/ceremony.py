@@ -10,11 +10,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from carnet import paths, strictjson
-from carnet.keys import PublicKey, Signature
-from carnet.metadata import RoleKeys, Timestamp
+from carnet import strictjson
 from carnet.strictjson import JsonObject
-from carnet.structure import shard_field
+from carnet.tuf import paths
+from carnet.tuf.keys import PublicKey, Signature
+from carnet.tuf.roles import RoleKeys, Timestamp
+from carnet.tuf.tree import shard_field
 from carnet_signer import keyring, roles
 from carnet_signer.publish import Change
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from tests.support.ceremony import Ceremony, DirectOnlineSigner, TestKey, make_key, quorum, sign_role
 
-from carnet import paths, strictjson
-from carnet.keys import Signature
-from carnet.names import CrateName
+from carnet import strictjson
+from carnet.cargo.names import CrateName
 from carnet.strictjson import JsonObject
-from carnet.structure import shard_field
+from carnet.tuf import paths
+from carnet.tuf.keys import Signature
+from carnet.tuf.tree import shard_field
 from carnet_signer import roles
 from carnet_signer.publish import Change
 

@@ -20,14 +20,14 @@ from pathlib import Path
 from tests.support.ceremony import NOW, Ceremony, DirectOnlineSigner, TestKey, make_ceremony, make_key
 from tests.support.crates import honest_crate
 
-from carnet import paths
-from carnet.bundle import Bundle
-from carnet.claim import ClaimFacts, Holders
-from carnet.crate import read_crate
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
+from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.claims.holders import ClaimFacts, Holders
 from carnet.errors import CarnetError
-from carnet.index import IndexFile, IndexLine, line_from_crate
-from carnet.names import CrateId, CrateName, Version
+from carnet.intoto.bundle import Bundle
 from carnet.strictjson import Json, JsonObject
+from carnet.tuf import paths
 from carnet_mirror.intake import Receipt, accept
 from carnet_mirror.records import StoredVersion
 from carnet_mirror.store import Store, blob_path
@@ -67,7 +67,7 @@ def sign(proposal: Proposal, keys: Iterable[TestKey]) -> Proposal:
 
 def body(proposal: Proposal) -> bytes:
     """What a mirror gets, whether or not enough people have signed."""
-    from carnet.submission import Submission
+    from carnet.claims.submission import Submission
 
     files = {role: draft.raw for role, draft in proposal.drafts.items()}
     return Submission(proposal.crate, files, proposal.targets, proposal.lines).to_bytes()

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from carnet.crate import CrateFile, read_crate
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.index_line import IndexFile, IndexLine, compare_line, line_from_crate
+from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError
-from carnet.index import IndexFile, IndexLine, compare_line, line_from_crate
-from carnet.names import CrateName
 
 _CACHE_HEADER = 5  # cargo's own: a byte and a u32, then NUL-terminated: index version, and version and line by turns
 

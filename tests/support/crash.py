@@ -26,7 +26,7 @@ from tests.support.stock_client import read_target, stock_client
 
 from carnet import strictjson
 from carnet.errors import StorageError
-from carnet.keys import Signature
+from carnet.tuf.keys import Signature
 from carnet_signer.online import Oracle
 from carnet_signer.online_memory import Memory
 from carnet_signer.publish import Change, publish

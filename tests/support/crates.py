@@ -10,8 +10,8 @@ import zlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from carnet.crate import CrateFile, read_crate
-from carnet.names import CrateId
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.names import CrateId
 
 BLOCK = 512
 MTIME = 1153704088  # what cargo writes

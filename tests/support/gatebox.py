@@ -12,7 +12,7 @@ from tests.support.cargo import Machine
 from tests.support.crates import honest_crate
 from tests.support.signedregistry import SignedRegistry
 
-from carnet.crate import read_crate
+from carnet.cargo.crate import read_crate
 
 LEAF = honest_crate("leaf", "1.0.0", source="pub fn n() -> u32 { 40 }\n")
 NEWER_LEAF = honest_crate("leaf", "1.1.0", source="pub fn n() -> u32 { 41 }\n")

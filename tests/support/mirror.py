@@ -22,12 +22,12 @@ from pathlib import Path
 
 from tests.support.ceremony import Ceremony, DirectOnlineSigner, make_ceremony
 
-from carnet.crate import read_crate
+from carnet.cargo.crate import read_crate
+from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet_mirror.store import Store
 from carnet_mirror.sync import SyncReport, sync
 from carnet_mirror.upstream import Fetched
 from carnet_signer.publish import publish
-from carnet_verifier.lockfile import CRATES_IO, LockedPackage
 
 CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")
 """The `carnet` command, as the editable install has it."""

@@ -11,7 +11,7 @@ from tests.support.ceremony import TestKey
 
 from carnet import strictjson
 from carnet.errors import SigningError
-from carnet.keys import Signature
+from carnet.tuf.keys import Signature
 from carnet_signer.online import Oracle
 from carnet_signer.online_memory import Memory
 

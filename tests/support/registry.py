@@ -14,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from carnet.crate import read_crate
-from carnet.index import CRATES_IO, IndexFile, IndexLine, line_from_crate, line_from_publish
-from carnet.names import CrateName
-from carnet.paths import index_prefix
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import CRATES_IO, IndexFile, IndexLine, line_from_crate, line_from_publish
+from carnet.cargo.names import CrateName
+from carnet.tuf.paths import index_prefix
 
 
 @dataclass

@@ -19,14 +19,14 @@ from typing import Any
 
 from tests.support.ceremony import TestKey, make_key
 
-from carnet.bundle import Bundle
-from carnet.crate import CrateFile, read_crate
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
-from carnet.dsse import Envelope
-from carnet.duties import Terms
-from carnet.intoto import Layout, Link
-from carnet.names import CrateId
-from carnet.steps import ArtifactNames, TagRecord
+from carnet.intoto.bundle import Bundle
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.duties import Terms
+from carnet.intoto.steps import ArtifactNames, TagRecord
+from carnet.intoto.values import Layout, Link
 from carnet_signer.layouts import compile_layout, fill_template
 from carnet_signer.links import record_package, record_rebuild, record_review, record_tag, sign_link
 from carnet_signer.packaging import Toolchain

@@ -22,10 +22,10 @@ from typing import Any
 from tests.support.corpus import cached_index_file
 from tests.support.release import make_repository
 
-from carnet.crate import CrateFile
-from carnet.names import CrateName
-from carnet.original import read_toml
-from carnet.paths import index_prefix
+from carnet.cargo.crate import CrateFile
+from carnet.cargo.names import CrateName
+from carnet.cargo.original import read_toml
+from carnet.tuf.paths import index_prefix
 
 _OWN = ("Cargo.toml", "Cargo.toml.orig", "Cargo.lock", ".cargo_vcs_info.json")
 _TABLES = ("dependencies", "dev-dependencies", "build-dependencies", "dev_dependencies", "build_dependencies")

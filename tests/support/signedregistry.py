@@ -17,10 +17,10 @@ from urllib.parse import unquote
 
 from tests.support.ceremony import Ceremony, DirectOnlineSigner, make_ceremony
 
-from carnet import paths
-from carnet.crate import read_crate
-from carnet.index import IndexFile, IndexLine, line_from_crate
-from carnet.names import CrateName
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
+from carnet.cargo.names import CrateName
+from carnet.tuf import paths
 from carnet_signer.publish import Change, publish
 
 PUBTIME = "2026-01-01T00:00:00Z"

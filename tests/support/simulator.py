@@ -39,9 +39,10 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization.json import JSONSerializer
 
-from carnet import paths, strictjson
+from carnet import strictjson
+from carnet.cargo.names import CrateName
 from carnet.errors import TransportError
-from carnet.names import CrateName
+from carnet.tuf import paths
 
 NOW = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

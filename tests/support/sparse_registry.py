@@ -11,11 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from carnet.crate import read_crate
-from carnet.index import line_from_crate
-from carnet.names import CrateName
-from carnet.paths import index_prefix
-from carnet_verifier.lockfile import CRATES_IO
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import line_from_crate
+from carnet.cargo.lockfile import CRATES_IO
+from carnet.cargo.names import CrateName
+from carnet.tuf.paths import index_prefix
 
 
 @dataclass

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from carnet import paths
+from carnet.tuf import paths
 from carnet_signer.publish import Publication
 
 

@@ -12,8 +12,8 @@ import pytest
 from tests.support.simulator import DAY, NOW, Simulator, Who, keys
 
 from carnet import strictjson
+from carnet.cargo.names import CrateName
 from carnet.errors import ExpiredMetadata
-from carnet.names import CrateName
 from carnet_verifier.refresh import TrustedRepository, refresh
 from carnet_verifier.trust import TrustDirectory
 

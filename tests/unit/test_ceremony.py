@@ -13,10 +13,11 @@ from tests.support.ceremony import NOW, DirectOnlineSigner, TestKey, make_key
 from tests.support.changes import TwoOnlineKeys
 from tests.support.publication import MemoryPublication
 
-from carnet import paths, strictjson
+from carnet import strictjson
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
-from carnet.metadata import RoleKeys
-from carnet.structure import shard_field
+from carnet.tuf import paths
+from carnet.tuf.roles import RoleKeys
+from carnet.tuf.tree import shard_field
 from carnet_signer import ceremony, ceremony_folder, ceremony_lint, ceremony_words, roles
 from carnet_signer.ceremony import Ceremony, Holder, Plan
 from carnet_signer.publish import Change, publish

@@ -6,7 +6,7 @@ import pytest
 from tests.support.claims import NAME, World, with_dependency
 from tests.support.crates import honest_crate
 
-from carnet.names import CrateId, CrateName
+from carnet.cargo.names import CrateId, CrateName
 from carnet_verifier.admit import Wanted
 from carnet_verifier.chain import Chain, State, explain
 from carnet_verifier.policy import Level, Policy

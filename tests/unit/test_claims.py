@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from tests.support.simulator import NOW, Simulator, Who, keys
 
-from carnet.claim import ClaimFacts
+from carnet.cargo.names import CrateName
+from carnet.claims.holders import ClaimFacts
 from carnet.errors import FormatError, MetadataMismatch, RollbackDetected, ThresholdNotMet, TransportError
-from carnet.metadata import Targets
-from carnet.names import CrateName
+from carnet.tuf.roles import Targets
 from carnet_verifier.claims import Claim, Handover
 from carnet_verifier.refresh import preview, read_repository, refresh
 from carnet_verifier.trust import TrustDirectory

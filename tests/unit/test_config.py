@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
-from carnet.names import CrateId
 from carnet_cli import config
 from carnet_verifier.policy import Action, Level, Rule
 

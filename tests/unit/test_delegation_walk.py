@@ -13,7 +13,7 @@ from tests.support.simulator import DAY, NOW, key, sign
 from tuf.api.metadata import SPECIFICATION_VERSION
 
 from carnet.errors import FormatError, MetadataError, MetadataMismatch, NotFound, ThresholdNotMet, TransportError
-from carnet.keys import Profile
+from carnet.tuf.keys import Profile
 from carnet_verifier.local import ReadFetcher
 from carnet_verifier.refresh import update
 from carnet_verifier.repository import MAX_DELEGATIONS, TrustedRepository

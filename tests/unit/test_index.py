@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.crates import honest_crate
 
-from carnet.crate import CrateFile, read_crate
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.index_line import CRATES_IO, IndexFile, IndexLine, compare_line, line_from_crate, line_from_publish
+from carnet.cargo.names import CrateName, Version
 from carnet.errors import ArchiveRefused, CarnetError, FormatError
-from carnet.index import CRATES_IO, IndexFile, IndexLine, compare_line, line_from_crate, line_from_publish
-from carnet.names import CrateName, Version
 
 SUM = "ab" * 32
 ELSEWHERE = "sparse+https://registry.example.test/index/"

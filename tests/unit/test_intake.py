@@ -13,8 +13,11 @@ from tests.support.claims import NAME, World, facts, people, person, refusal, si
 from tests.support.crates import honest_crate
 from tests.support.mirror import quiet
 
-from carnet import paths
-from carnet.crate import read_crate
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexLine, line_from_crate
+from carnet.cargo.names import CrateId, CrateName
+from carnet.claims.releases import Digest, Releases, SignedRelease
+from carnet.claims.submission import Submission, crate_of_stem, roles_of
 from carnet.errors import (
     ArchiveRefused,
     CarnetError,
@@ -24,10 +27,7 @@ from carnet.errors import (
     RollbackDetected,
     VerificationError,
 )
-from carnet.index import IndexLine, line_from_crate
-from carnet.names import CrateId, CrateName
-from carnet.releases import Digest, Releases, SignedRelease
-from carnet.submission import Submission, crate_of_stem, roles_of
+from carnet.tuf import paths
 from carnet_mirror.fsck import fsck
 from carnet_mirror.intake import accept, check_claims_kept
 from carnet_mirror.store import Store
@@ -283,6 +283,6 @@ def test_a_submission_of_nothing_publishes_nothing(world: World) -> None:
 def test_a_body_that_is_too_large_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     body = Submission(NAME, {ROLE: b"x" * 100}).to_bytes()
     assert Submission.from_bytes(body).roles == {ROLE: b"x" * 100}
-    monkeypatch.setattr("carnet.submission.MAX_SUBMISSION", len(body) - 1)
+    monkeypatch.setattr("carnet.claims.submission.MAX_SUBMISSION", len(body) - 1)
     with pytest.raises(FormatError, match="larger than"):
         Submission.from_bytes(body)

@@ -14,7 +14,7 @@ from tests.support.ceremony import PASSPHRASE
 
 from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, SigningError, StorageError
-from carnet.keys import PublicKey
+from carnet.tuf.keys import PublicKey
 from carnet_signer import keyring
 
 

@@ -4,7 +4,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from carnet.errors import FormatError
-from carnet.keys import Profile, PublicKey, Signature, signers
+from carnet.tuf.keys import Profile, PublicKey, Signature, signers
 
 # y-coordinates of the points whose order divides 8, both signs of x, and two encodings that are not canonical.
 LOW_ORDER = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carnet.errors import FormatError
-from carnet.intoto import Link
+from carnet.intoto.values import Link
 
 PAYLOAD = Link("test", {"demo-1.0.0/tree": "0" * 64}, {}, {"return-value": 0}).to_payload()
 

@@ -9,9 +9,9 @@ from tests.support.admissions import admission_of
 from tests.support.claims import with_dependency
 from tests.support.crates import TarballBuilder, honest_crate
 
-from carnet.crate import CrateFile, read_crate
+from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.names import CrateId
 from carnet.errors import ArchiveRefused, MetadataMismatch
-from carnet.names import CrateId
 from carnet_verifier import localregistry
 from carnet_verifier.localregistry import Kept, LocalRegistry, Poisoned
 

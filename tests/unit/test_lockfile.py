@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carnet.cargo.lockfile import CRATES_IO, LockedPackage, SourceKind, read_lockfile
 from carnet.errors import CarnetError, FormatError
-from carnet_verifier.lockfile import CRATES_IO, LockedPackage, SourceKind, read_lockfile
 
 SUM = "ab" * 32
 PACKAGE = f'[[package]]\nname = "serde"\nversion = "1.0.0"\nsource = "{CRATES_IO}"\n'

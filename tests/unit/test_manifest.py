@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carnet.cargo.manifest import Dependency, Manifest, read_manifest
 from carnet.errors import CarnetError, FormatError
-from carnet.manifest import Dependency, Manifest, read_manifest
 
 PACKAGE = '[package]\nname = "demo"\nversion = "0.1.0"\n'
 

@@ -18,9 +18,9 @@ from tuf.api.metadata import SuccinctRoles as StockSuccinctRoles
 
 from carnet import strictjson
 from carnet.errors import FormatError, ThresholdNotMet
-from carnet.keys import Profile, PublicKey
-from carnet.metadata import RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
-from carnet.rolefile import MAX_KEYS, check_role_name, parse_role
+from carnet.tuf.keys import Profile, PublicKey
+from carnet.tuf.read import MAX_KEYS, check_role_name, parse_role
+from carnet.tuf.roles import RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
 
 TYPES: dict[str, type[Signed]] = {
     "root": Root,

@@ -12,8 +12,8 @@ import pytest
 from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, make_mirror
 
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import ConfigError, FormatError, StorageError
-from carnet.names import CrateId, CrateName
 from carnet_mirror import schema
 from carnet_mirror.records import StoredFile
 from carnet_mirror.store import DATABASE, Store

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import FormatError
-from carnet.names import CrateId, CrateName, Version
 
 # The order that SemVer 2.0, section 11, gives as its example.
 ORDERED = [

@@ -12,8 +12,8 @@ from tests.support.ceremony import NOW, make_key
 
 from carnet import strictjson
 from carnet.errors import SigningError, StorageError
-from carnet.metadata import MetaFile
-from carnet.structure import bin_field
+from carnet.tuf.roles import MetaFile
+from carnet.tuf.tree import bin_field
 from carnet_signer import roles
 from carnet_signer.online import Oracle
 from carnet_signer.online_memory import Memory

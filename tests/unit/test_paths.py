@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tuf.api.metadata import DelegatedRole
 
-from carnet import paths
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import FormatError
-from carnet.names import CrateId, CrateName
+from carnet.tuf import paths
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from carnet.cargo.names import CrateId
 from carnet.errors import FormatError, PolicyRefused
-from carnet.names import CrateId
 from carnet_verifier.policy import (
     Action,
     Ban,

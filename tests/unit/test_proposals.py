@@ -14,16 +14,17 @@ from tests.support.claims import NAME, OWNERS, World, facts, people, person, ref
 from tests.support.crates import honest_crate
 from tests.support.release import synthetic
 
-from carnet import paths, strictjson
-from carnet.claim import Holders
+from carnet import strictjson
+from carnet.cargo.index_line import IndexLine
+from carnet.cargo.names import CrateId, CrateName
+from carnet.claims.holders import Holders
+from carnet.claims.submission import roles_of
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, ThresholdNotMet
-from carnet.example_keys import EXAMPLE_MATERIAL
-from carnet.index import IndexLine
-from carnet.keys import PublicKey
-from carnet.metadata import Root
-from carnet.names import CrateId, CrateName
-from carnet.rolefile import parse_role
-from carnet.submission import roles_of
+from carnet.tuf import paths
+from carnet.tuf.example_keys import EXAMPLE_MATERIAL
+from carnet.tuf.keys import PublicKey
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Root
 from carnet_signer import claims, review, roles
 from carnet_signer.proposal import Proposal, draft, load, save, save_signatures
 from carnet_signer.roles import at
@@ -236,7 +237,9 @@ def test_a_low_order_key_never_gets_in() -> None:
 def test_example_keys_are_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     proposal = world.claim_proposal()
     lint(proposal)
-    monkeypatch.setattr("carnet.example_keys.EXAMPLE_MATERIAL", EXAMPLE_MATERIAL | {person("rita").public_key.material})
+    monkeypatch.setattr(
+        "carnet.tuf.example_keys.EXAMPLE_MATERIAL", EXAMPLE_MATERIAL | {person("rita").public_key.material}
+    )
     assert isinstance(refusal(lambda: lint(proposal)), SigningError)
     review.lint(proposal, now=NOW, example_keys=True)
 

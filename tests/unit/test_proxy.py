@@ -11,10 +11,10 @@ import pytest
 from tests.support.claims import NAME, World, with_dependency
 from tests.support.crates import honest_crate
 
-from carnet.crate import read_crate
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexLine, line_from_crate
+from carnet.cargo.names import CrateId
 from carnet.errors import PolicyRefused, TransportError
-from carnet.index import IndexLine, line_from_crate
-from carnet.names import CrateId
 from carnet_verifier.local import ReadFetcher
 from carnet_verifier.policy import Ban, Pattern, Policy
 from carnet_verifier.proxy import MAX_TEXT, Gatekeeper, Registry, refusal

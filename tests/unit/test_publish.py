@@ -13,10 +13,10 @@ from tests.support.ceremony import NOW, Ceremony, DirectOnlineSigner, TestKey, m
 from tests.support.changes import NAME, TARBALL, TARBALL_PATH, TwoOnlineKeys
 from tests.support.publication import MemoryPublication
 
-from carnet import paths
 from carnet.errors import ExpiredMetadata, MetadataError, MetadataMismatch, SigningError, ThresholdNotMet
-from carnet.metadata import Snapshot, Targets, Timestamp
-from carnet.rolefile import parse_role
+from carnet.tuf import paths
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Snapshot, Targets, Timestamp
 from carnet_signer import roles
 from carnet_signer.current import read_current
 from carnet_signer.publish import Change, expiries, publish, refresh_due

@@ -12,13 +12,14 @@ from tests.support.claims import NAME, World, person, refusal, sign, with_depend
 from tests.support.crates import honest_crate
 from tests.support.release import HonestRelease, synthetic
 
-from carnet import paths, strictjson
-from carnet.crate import read_crate
-from carnet.dsse import Envelope
+from carnet import strictjson
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexLine, line_from_crate
+from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.claims.releases import Releases
 from carnet.errors import CarnetError, ConfigError, FormatError, ThresholdNotMet
-from carnet.index import IndexLine, line_from_crate
-from carnet.names import CrateId, CrateName, Version
-from carnet.releases import Releases
+from carnet.intoto.dsse import Envelope
+from carnet.tuf import paths
 from carnet_signer import claims, release, review, roles
 from carnet_signer.proposal import Proposal, draft
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from tests.support.ceremony import NOW
 
-from carnet import paths, strictjson
-from carnet.duties import Terms
+from carnet import strictjson
+from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.claims.releases import Demands, Differences, Digest, Releases, SignedRelease
 from carnet.errors import FormatError
-from carnet.metadata import Targets
-from carnet.names import CrateId, CrateName, Version
-from carnet.releases import Demands, Differences, Digest, Releases, SignedRelease
+from carnet.intoto.duties import Terms
+from carnet.tuf import paths
+from carnet.tuf.roles import Targets
 from carnet_signer import roles
 from carnet_signer.proposal import draft
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carnet.cargo.requirement import meaning, platform, requirement
 from carnet.errors import CarnetError, FormatError
-from carnet.requirement import meaning, platform, requirement
 
 
 @pytest.mark.parametrize(

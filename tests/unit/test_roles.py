@@ -12,9 +12,9 @@ from tuf.api.metadata import Metadata
 from tuf.api.serialization.json import CanonicalJSONSerializer
 
 from carnet import strictjson
-from carnet.keys import PublicKey
-from carnet.metadata import RoleKeys, Root
-from carnet.rolefile import parse_role
+from carnet.tuf.keys import PublicKey
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import RoleKeys, Root
 from carnet_signer import roles
 from carnet_signer.publish import Change, publish
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.support.simulator import NOW, Simulator, key
 
-from carnet import paths
+from carnet.cargo.names import CrateName
 from carnet.errors import MetadataMismatch
-from carnet.names import CrateName
+from carnet.tuf import paths
 from carnet_verifier.refresh import read_repository
 
 SERDE = CrateName("serde")

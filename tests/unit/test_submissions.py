@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from carnet.claims.submission import URL_PATH
 from carnet.errors import FormatError, PolicyRefused, RollbackDetected, StorageError
-from carnet.submission import URL_PATH
 from carnet_mirror.intake import Receipt
 from carnet_mirror.submissions import Bounds, Submissions
 

@@ -14,14 +14,14 @@ from tests.support.claims import NAME, World
 from tests.support.crates import honest_crate
 from tests.support.mirror import MirrorDirectory, Tarballs, make_mirror, quiet
 
-from carnet.crate import read_crate
-from carnet.index import line_from_crate
-from carnet.names import CrateId
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import line_from_crate
+from carnet.cargo.lockfile import CRATES_IO, LockedPackage, read_lockfile
+from carnet.cargo.names import CrateId
 from carnet_mirror.cargo_upstream import parse_index_cache, write_project
 from carnet_mirror.sparse_upstream import SparseUpstream, fill_template
 from carnet_mirror.sync import SyncReport, pubtime, sync
 from carnet_mirror.upstream import Fetched
-from carnet_verifier.lockfile import CRATES_IO, LockedPackage, read_lockfile
 
 DEMO = CrateId.of("demo", "0.1.0")
 

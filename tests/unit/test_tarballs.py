@@ -8,8 +8,8 @@ from tests.support.admissions import admission_of
 from tests.support.crates import honest_crate
 from tests.support.simulator import NOW, Simulator
 
-from carnet import paths
 from carnet.errors import MetadataMismatch
+from carnet.tuf import paths
 from carnet_verifier.refresh import read_repository
 from carnet_verifier.tarballs import fetch_crates
 

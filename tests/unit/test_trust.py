@@ -16,9 +16,9 @@ import pytest
 from securesystemslib.signer import CryptoSigner, SSlibKey
 from tests.support.simulator import NOW, Simulator, Who, key
 
+from carnet.cargo.names import CrateName
 from carnet.errors import ConfigError, RollbackDetected, StorageError
-from carnet.keys import PublicKey
-from carnet.names import CrateName
+from carnet.tuf.keys import PublicKey
 from carnet_verifier import trust as trust_module
 from carnet_verifier.refresh import refresh
 from carnet_verifier.trust import TrustDirectory

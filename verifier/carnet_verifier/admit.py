@@ -22,11 +22,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from carnet import paths
+from carnet.cargo.index_file import IndexFile, IndexLine
+from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
-from carnet.names import CrateId, CrateName, Version
-from carnet.sparse import IndexFile, IndexLine
+from carnet.tuf import paths
 from carnet.value import value
 from carnet_verifier.policy import Facts, Level, Policy, evaluate
 from carnet_verifier.repository import TrustedRepository, TrustedTarget

@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from carnet import strictjson
+from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError
-from carnet.metadata import MetaFile, Targets
-from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet.tuf.roles import MetaFile, Targets
 from carnet.value import value
 from carnet_verifier.cache import replace_file
 from carnet_verifier.workflow import TrustedRoles

@@ -19,8 +19,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from carnet import paths
 from carnet.errors import StorageError
+from carnet.tuf import paths
 from carnet_verifier.trust import MetadataDirectory
 
 _HEAD = b"carnet pack 1\n"

@@ -11,9 +11,9 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from carnet import keys, paths
 from carnet.errors import CarnetError, MetadataMismatch
-from carnet.metadata import Envelope, RoleKeys, Targets
+from carnet.tuf import keys, paths
+from carnet.tuf.roles import Envelope, RoleKeys, Targets
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Admission, Attributed, Judged, Memory, Vouched, Wanted
 from carnet_verifier.claims import Claim, Handover

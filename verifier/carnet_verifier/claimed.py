@@ -19,17 +19,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from carnet import paths
+from carnet.cargo.index_file import IndexFile, IndexLine
 from carnet.errors import FormatError, MetadataMismatch, NotFound, VerificationError
-from carnet.sparse import IndexFile, IndexLine
+from carnet.tuf import paths
 from carnet_verifier.claims import Claim
 from carnet_verifier.repository import TrustedRepository, TrustedTarget
 
 # Most locks hold no claimed crate at all: what reads claims and evidence is imported with the first one.
 if TYPE_CHECKING:
-    from carnet.crate import CrateFile
-    from carnet.dsse import Envelope
-    from carnet.releases import Demands, OwnedLayoutFile, Releases, SignedRelease
+    from carnet.cargo.crate import CrateFile
+    from carnet.claims.releases import Demands, OwnedLayoutFile, Releases, SignedRelease
+    from carnet.intoto.dsse import Envelope
     from carnet_verifier.provenance import OwnedLayout, Provenance
 
 _TELL = "whoever holds the mirror's online keys changed it; tell its operator"
@@ -92,7 +92,7 @@ def read_signed(claim: Claim) -> Signed:
     Raises:
         FormatError: A role lists what is not its to list.
     """
-    from carnet.releases import Demands, Releases
+    from carnet.claims.releases import Demands, Releases
 
     return Signed(claim, Releases.of(claim.name, claim.crate), Demands.of(claim.name, claim.owner))
 
@@ -196,8 +196,8 @@ def establish(
         FormatError: The bundle or layout does not parse.
         TransportError: A file could not be fetched.
     """
-    from carnet.bundle import Bundle
-    from carnet.crate import read_crate
+    from carnet.cargo.crate import read_crate
+    from carnet.intoto.bundle import Bundle
     from carnet_verifier.provenance import check_provenance
 
     adopted = release.tarball.sha256 in signed.demands.adopted

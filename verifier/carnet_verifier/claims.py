@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Protocol
 
-from carnet.claim import ClaimFacts, SeenOwners
+from carnet.cargo.names import CrateName
+from carnet.claims.holders import ClaimFacts, SeenOwners
 from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
-from carnet.metadata import DelegatedRole, Envelope, RoleKeys, Targets
-from carnet.names import CrateName
-from carnet.rolefile import parse_role
-from carnet.structure import check_structure
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
+from carnet.tuf.tree import check_structure
 from carnet.value import value
 from carnet_verifier.workflow import MAX_TARGETS
 

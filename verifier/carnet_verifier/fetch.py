@@ -35,7 +35,7 @@ _HINTS = {
 class Fetcher(Protocol):
     """Where a repository's files come from.
 
-    Paths are below the repository's base URL and quoted as in a URL (`carnet.paths.url_path`), such as
+    Paths are below the repository's base URL and quoted as in a URL (`carnet.tuf.paths.url_path`), such as
     `metadata/2.root.json` or `targets/index/se/rd/<sha256>.serde`.
     """
 

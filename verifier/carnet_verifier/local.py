@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from carnet.errors import FormatError, TransportError
-from carnet.paths import check_target_path
+from carnet.tuf.paths import check_target_path
 
 
 class ReadFetcher:

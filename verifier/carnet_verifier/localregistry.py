@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from carnet import paths
-from carnet.crate import CrateFile, CrateLimits, read_crate
+from carnet.cargo.crate import CrateFile, CrateLimits, read_crate
+from carnet.cargo.index_line import MAX_FILE, IndexFile, compare_line
+from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex, sha256_raw
 from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
-from carnet.index import MAX_FILE, IndexFile, compare_line
-from carnet.names import CrateId, CrateName
+from carnet.tuf import paths
 from carnet_verifier.stages import Admission
 
 MARKER = ".cargo-ok"

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
 
+from carnet.cargo.names import CrateId
 from carnet.errors import FormatError, PolicyRefused
-from carnet.names import CrateId
 from carnet.value import field, value
 
 

@@ -27,17 +27,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import quote
 
-from carnet.bundle import Bundle, statement
-from carnet.crate import CrateFile
+from carnet.cargo.crate import CrateFile
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
-from carnet.dsse import Envelope
-from carnet.duties import Terms, assign, is_optional
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MissingLink, ProvenanceError, RuleViolation
-from carnet.intoto import Layout, Link, Rule, Step
-from carnet.keys import PublicKey, signers
-from carnet.layoutlint import check_layout, substitute
-from carnet.names import CrateId
-from carnet.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord
+from carnet.intoto.bundle import Bundle, statement
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.duties import Terms, assign, is_optional
+from carnet.intoto.layout_lint import check_layout, substitute
+from carnet.intoto.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord
+from carnet.intoto.values import Layout, Link, Rule, Step
+from carnet.tuf.keys import PublicKey, signers
 from carnet_verifier.rules import StepArtifacts, evaluate
 from carnet_verifier.unpack import unpack
 
@@ -160,7 +160,7 @@ def check_provenance(
     """Check everything that stands behind one release, in the order of the module's plan.
 
     Args:
-        crate: The tarball, as `carnet.crate.read_crate` returned it.
+        crate: The tarball, as `carnet.cargo.crate.read_crate` returned it.
         layouts: What the verified owner role lists; the bundle must have been made under one of them.
         bundle: The release's bundle.
         accepted_at: When a release is being accepted (by a mirror, or before submitting): the time, against which the

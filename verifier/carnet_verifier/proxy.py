@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from carnet import paths, strictjson
+from carnet import strictjson
+from carnet.cargo.index_line import IndexFile, IndexLine
+from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, NotFound, StorageError, TransportError
-from carnet.index import IndexFile, IndexLine
-from carnet.names import CrateId, CrateName
+from carnet.tuf import paths
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Memory, Wanted
 from carnet_verifier.claimed import judge_index, read_signed

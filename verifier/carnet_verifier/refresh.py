@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from carnet import paths
+from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import (
     ExpiredMetadata,
@@ -27,10 +27,10 @@ from carnet.errors import (
     StorageError,
     TransportError,
 )
-from carnet.keys import Profile
-from carnet.metadata import Delegations, MetaFile, RoleKeys, Targets
-from carnet.names import CrateName
-from carnet.rolefile import parse_role
+from carnet.tuf import paths
+from carnet.tuf.keys import Profile
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Delegations, MetaFile, RoleKeys, Targets
 from carnet_verifier.answers import Answers
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.repository import TrustedRepository
@@ -38,7 +38,7 @@ from carnet_verifier.trust import MemoryStore, MetadataStore, TrustDirectory
 from carnet_verifier.workflow import MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP, TrustedRoles
 
 if TYPE_CHECKING:
-    from carnet.claim import SeenOwners
+    from carnet.claims.holders import SeenOwners
 
 __all__ = ["TrustedRepository", "preview", "read_repository", "refresh", "update"]
 

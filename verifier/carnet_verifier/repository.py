@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
-from carnet import paths
+from carnet.cargo.names import CrateName
 from carnet.errors import (
     FormatError,
     MetadataError,
@@ -14,10 +14,10 @@ from carnet.errors import (
     NotFound,
     TransportError,
 )
-from carnet.keys import Profile
-from carnet.metadata import Envelope, MetaFile, Targets
-from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet.tuf import paths
+from carnet.tuf.keys import Profile
+from carnet.tuf.roles import Envelope, MetaFile, Targets
 from carnet.value import value
 from carnet_verifier.answers import Answers
 from carnet_verifier.fetch import Fetcher
@@ -27,7 +27,7 @@ from carnet_verifier.workflow import MAX_TARGETS, TrustedRoles, check_target
 
 if TYPE_CHECKING:
     # What only claimed crates need is imported when there is one: start-up time counts.
-    from carnet.claim import SeenOwners
+    from carnet.claims.holders import SeenOwners
     from carnet_verifier.claims import Claim, OwnerMemory
 
 __all__ = ["TrustedRepository", "TrustedTarget"]

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from carnet import paths
 from carnet.errors import CarnetError, FormatError, MetadataError, ThresholdNotMet, TransportError
-from carnet.keys import Profile
-from carnet.metadata import Envelope, MetaFile, Targets
-from carnet.structure import check_structure
+from carnet.tuf import paths
+from carnet.tuf.keys import Profile
+from carnet.tuf.roles import Envelope, MetaFile, Targets
+from carnet.tuf.tree import check_structure
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.trust import MetadataStore
 from carnet_verifier.workflow import MAX_TARGETS, TrustedRoles

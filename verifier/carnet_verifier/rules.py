@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from carnet.errors import RuleViolation
-from carnet.intoto import Artifacts, Rule
+from carnet.intoto.values import Artifacts, Rule
 
 
 @dataclass(frozen=True, slots=True)

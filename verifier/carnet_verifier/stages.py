@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from carnet.names import CrateId, CrateName
+from carnet.cargo.names import CrateId, CrateName
 from carnet.value import value
 from carnet_verifier.policy import Level, Verdict
 from carnet_verifier.repository import TrustedTarget
 
 if TYPE_CHECKING:
     # What only claimed crates need is imported when there is one: start-up time counts.
-    from carnet.releases import SignedRelease
-    from carnet.sparse import IndexFile, IndexLine
+    from carnet.cargo.index_file import IndexFile, IndexLine
+    from carnet.claims.releases import SignedRelease
     from carnet_verifier.claimed import Established, Signed
     from carnet_verifier.claims import Claim
 

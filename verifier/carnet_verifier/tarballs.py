@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from carnet import paths
-from carnet.crate import CrateFile, CrateLimits, read_crate
+from carnet.cargo.crate import CrateFile, CrateLimits, read_crate
+from carnet.cargo.index_line import compare_line
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch, TransportError
-from carnet.index import compare_line
-from carnet.names import CrateId
+from carnet.tuf import paths
 from carnet_verifier.fetch import Fetcher
 from carnet_verifier.repository import TrustedRepository
 from carnet_verifier.stages import Admission

@@ -26,14 +26,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from carnet import durable, paths, strictjson
+from carnet import durable, strictjson
+from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
-from carnet.names import CrateName
 from carnet.strictjson import JsonObject
+from carnet.tuf import paths
 from carnet_verifier.workflow import MAX_SNAPSHOT, TrustedRoles
 
 if TYPE_CHECKING:
-    from carnet.claim import SeenOwners
+    from carnet.claims.holders import SeenOwners
 
 _MAX_SEEN = 64_000_000
 
@@ -310,7 +311,7 @@ class TrustDirectory:
         Raises:
             StorageError: The memory is damaged.
         """
-        from carnet.claim import SeenOwners  # with the first claimed crate: start-up time counts
+        from carnet.claims.holders import SeenOwners  # with the first claimed crate: start-up time counts
 
         seen = self._seen()
         known = {name: self._crate(seen, name).get("owners") for name in names}

@@ -18,10 +18,8 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from carnet import strictjson
-from carnet.crate import CrateFile
-from carnet.digests import sha256_hex
-from carnet.errors import RuleViolation
-from carnet.original import (
+from carnet.cargo.crate import CrateFile
+from carnet.cargo.original import (
     Table,
     crate_id,
     inherited_files,
@@ -32,7 +30,9 @@ from carnet.original import (
     resolve,
     workspace_manifest,
 )
-from carnet.steps import TagRecord
+from carnet.digests import sha256_hex
+from carnet.errors import RuleViolation
+from carnet.intoto.steps import TagRecord
 
 ORIGINAL, MANIFEST, LOCK, VCS_INFO = "Cargo.toml.orig", "Cargo.toml", "Cargo.lock", ".cargo_vcs_info.json"
 _CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"

@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from carnet import paths
 from carnet.digests import sha256_hex, sha256_raw
 from carnet.errors import (
     ExpiredMetadata,
@@ -31,9 +30,10 @@ from carnet.errors import (
     RollbackDetected,
     ThresholdNotMet,
 )
-from carnet.keys import Profile
-from carnet.metadata import Envelope, MetaFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
-from carnet.rolefile import parse_role
+from carnet.tuf import paths
+from carnet.tuf.keys import Profile
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
 
 MAX_ROOT = 512_000
 MAX_TIMESTAMP = 16_384

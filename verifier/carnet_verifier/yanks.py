@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from carnet.sparse import IndexLine
+from carnet.cargo.index_file import IndexLine
 
 NEW = timedelta(days=14)
 """A release is new for so long."""

@@ -11,10 +11,10 @@ from typing import Any
 
 from carnet import strictjson
 from carnet.errors import FormatError
-from carnet.keys import PublicKey, is_keyid
-from carnet.metadata import RoleKeys, Targets
 from carnet.strictjson import JsonObject
-from carnet.structure import FIELD
+from carnet.tuf.keys import PublicKey, is_keyid
+from carnet.tuf.roles import RoleKeys, Targets
+from carnet.tuf.tree import FIELD
 from carnet.value import value
 
 MAX_PERSON = 100

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from carnet.cargo.manifest import Manifest, read_manifest
+from carnet.cargo.names import CrateId
+from carnet.cargo.tarball import Member, members
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, FormatError
-from carnet.manifest import Manifest, read_manifest
-from carnet.names import CrateId
-from carnet.tarball import Member, members
 
 MIB = 1024 * 1024
 MAX_DEPTH = 100
@@ -99,7 +99,7 @@ def read_crate(
 
     Plan:
         1. One gzip member and nothing behind it, inflated up to the limit.
-        2. Plain headers only (`carnet.tarball`).
+        2. Plain headers only (`carnet.cargo.tarball`).
         3. Every name stays where it is, on every file system.
         4. Exactly one root manifest, and it is the crate that the folder says and the caller expects.
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from carnet import strictjson
 from carnet.errors import FormatError
-from carnet.keys import Signature, is_keyid
 from carnet.strictjson import JsonObject
+from carnet.tuf.keys import Signature, is_keyid
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """The DSSE payload type of links, layouts and statements."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from carnet import strictjson
-from carnet.dsse import Envelope, decode_base64
 from carnet.errors import FormatError
-from carnet.intoto import STEP_NAME, Link
+from carnet.intoto.dsse import Envelope, decode_base64
+from carnet.intoto.values import STEP_NAME, Link
 from carnet.strictjson import JsonObject
 
 MAX_BUNDLE = 64 * 1024 * 1024

@@ -22,10 +22,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError, RuleViolation
-from carnet.intoto import Link, check_artifact_path
-from carnet.names import CrateId
+from carnet.intoto.values import Link, check_artifact_path
 from carnet.strictjson import Json, JsonObject
 
 TAG, REVIEW, TEST, PACKAGE, REBUILD = "tag", "review", "test", "package", "rebuild"

@@ -1,6 +1,6 @@
 """TUF roles as values that cannot be built wrong (TUF specification, section 4).
 
-`carnet.rolefile` makes them of received bytes. Nothing here decides about trust: who must have signed, and which
+`carnet.tuf.read` makes them of received bytes. Nothing here decides about trust: who must have signed, and which
 version may follow which, are the rules of the verifier.
 """
 
@@ -12,11 +12,12 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from carnet import paths, strictjson
+from carnet import strictjson
 from carnet.digests import sha256_hex, sha256_raw
 from carnet.errors import FormatError, ThresholdNotMet
-from carnet.keys import PublicKey, Signature
 from carnet.strictjson import JsonObject
+from carnet.tuf import paths
+from carnet.tuf.keys import PublicKey, Signature
 from carnet.value import field, value
 
 _HEX = frozenset("0123456789abcdef")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from carnet.duties import Terms, assign, is_optional
+from carnet.cargo.names import CrateId
 from carnet.errors import FormatError, LayoutRefused
-from carnet.intoto import Layout, Rule, Step, check_artifact_path
-from carnet.names import CrateId
-from carnet.steps import PACKAGE, REBUILD, TAG, ArtifactNames
+from carnet.intoto.duties import Terms, assign, is_optional
+from carnet.intoto.steps import PACKAGE, REBUILD, TAG, ArtifactNames
+from carnet.intoto.values import Layout, Rule, Step, check_artifact_path
 
 PREFIX = "{name}-{version}"
 """How a layout writes P; in-toto's own parameter syntax."""

@@ -15,10 +15,11 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from carnet import paths, strictjson
+from carnet import strictjson
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import FormatError
-from carnet.names import CrateId, CrateName
 from carnet.strictjson import Json
+from carnet.tuf import paths
 
 MAX_SUBMISSION = 160 * 1024 * 1024
 """Bytes of a body: a tarball, its bundle, and the roles."""

@@ -1,4 +1,4 @@
-"""TUF metadata files: from received bytes to the values of `carnet.metadata`.
+"""TUF metadata files: from received bytes to the values of `carnet.tuf.roles`.
 
 `parse_role` is the only way. It decides nothing about trust. The product profile refuses what carnet's own repositories
 never hold; the general one reads any repository that follows the specification.
@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, cast
 
-from carnet import paths, strictjson
+from carnet import strictjson
 from carnet.errors import FormatError
-from carnet.keys import Profile, PublicKey, Signature
-from carnet.metadata import (
+from carnet.strictjson import JsonObject
+from carnet.tuf import paths
+from carnet.tuf.keys import Profile, PublicKey, Signature
+from carnet.tuf.roles import (
     DelegatedRole,
     Delegations,
     Envelope,
@@ -30,7 +32,6 @@ from carnet.metadata import (
     Targets,
     Timestamp,
 )
-from carnet.strictjson import JsonObject
 
 MAX_SIGNATURES = 1024
 MAX_KEYS = 256
@@ -86,7 +87,7 @@ def parse_role(
 def check_role_name(name: str, profile: Profile) -> str:
     """Refuse a name that cannot be a delegated role's.
 
-    Names become parts of file names and URLs. The general profile takes any text, because `carnet.paths` quotes it;
+    Names become parts of file names and URLs. The general profile takes any text, because `carnet.tuf.paths` quotes it;
     the product's own names need no quoting and cannot lead anywhere.
 
     Raises:

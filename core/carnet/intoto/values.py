@@ -4,7 +4,7 @@ A payload is the *classic* in-toto link or layout (`_type` is `link` or `layout`
 in a DSSE envelope. Reading caps the size first, refuses duplicate keys, and accepts only what has one meaning:
 artifacts are normalised relative paths with one sha256 each, key ids are recomputed.
 
-These values say what was written, not whether it may be trusted: `carnet.layoutlint` judges layouts, and
+These values say what was written, not whether it may be trusted: `carnet.intoto.layout_lint` judges layouts, and
 `carnet_verifier.provenance` checks signatures and rules.
 """
 
@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from carnet import strictjson
-from carnet.dsse import MAX_ENVELOPE, Envelope
 from carnet.errors import FormatError
-from carnet.keys import PublicKey, is_keyid
+from carnet.intoto.dsse import MAX_ENVELOPE, Envelope
+from carnet.tuf.keys import PublicKey, is_keyid
 
 MAX_LAYOUT = 512 * 1024
 MAX_ARTIFACTS = 50_000
@@ -62,7 +62,7 @@ class Link:
         name: The step that was carried out.
         materials: What went in, path -> sha256.
         products: What came out, path -> sha256.
-        byproducts: `return-value` and what else the step leaves; its meaning is in `carnet.steps`.
+        byproducts: `return-value` and what else the step leaves; its meaning is in `carnet.intoto.steps`.
         command: What was run; shown to people, never run again.
         environment: Where it was run; shown to people.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import FormatError
-from carnet.names import CrateId, CrateName
 
 MAX_PATH = 512
 """Characters in a target path."""

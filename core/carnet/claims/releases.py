@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from carnet import paths
-from carnet.duties import LEVELS, Terms
+from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import FormatError
-from carnet.keys import is_keyid
-from carnet.metadata import TargetFile, Targets
-from carnet.names import CrateId, CrateName, Version
+from carnet.intoto.duties import LEVELS, Terms
 from carnet.strictjson import Json, JsonObject
+from carnet.tuf import paths
+from carnet.tuf.keys import is_keyid
+from carnet.tuf.roles import TargetFile, Targets
 
 OWNER_FIELD = "carnet"
 """The signed field of an owner role that holds what TUF has no field for."""
@@ -49,7 +49,7 @@ class SignedRelease:
     Attributes:
         id: Name, in the spelling it was published with, and version.
         tarball: The `.crate`.
-        index: The identity of its index line (`carnet.index.IndexLine.identity`).
+        index: The identity of its index line (`carnet.cargo.index_line.IndexLine.identity`).
         yanked: Whether its maintainers took it back.
         registry: The registry it belongs to.
         bundle: Its bundle of evidence, or None.

@@ -13,15 +13,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from carnet.cargo.index_file import MAX_FILE, MAX_LINE, Fields, IndexFile, IndexLine, read_dependency
+from carnet.cargo.manifest import KINDS, Dependency
+from carnet.cargo.names import CrateId
+from carnet.cargo.requirement import meaning, platform
 from carnet.errors import ArchiveRefused, FormatError
-from carnet.manifest import KINDS, Dependency
-from carnet.names import CrateId
-from carnet.requirement import meaning, platform
-from carnet.sparse import MAX_FILE, MAX_LINE, Fields, IndexFile, IndexLine, read_dependency
 from carnet.strictjson import JsonObject
 
 if TYPE_CHECKING:
-    from carnet.crate import CrateFile
+    from carnet.cargo.crate import CrateFile
 
 __all__ = [
     "CRATES_IO",

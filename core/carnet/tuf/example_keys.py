@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from carnet.errors import SigningError
-from carnet.keys import PublicKey
+from carnet.tuf.keys import PublicKey
 
 EXAMPLE_MATERIAL = frozenset(
     bytes.fromhex(material)

@@ -14,8 +14,8 @@ from typing import Any
 
 import tomli
 
+from carnet.cargo.names import CrateId
 from carnet.errors import FormatError
-from carnet.names import CrateId
 
 MAX_MANIFEST = 4 * 1024 * 1024
 

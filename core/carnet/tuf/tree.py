@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from carnet import paths
+from carnet.cargo.names import CrateName
 from carnet.errors import FormatError, MetadataMismatch
-from carnet.metadata import DelegatedRole, Targets
-from carnet.names import CrateName
 from carnet.strictjson import Json, JsonObject
+from carnet.tuf import paths
+from carnet.tuf.roles import DelegatedRole, Targets
 
 FIELD = "carnet"
 """The signed field that holds what carnet says beside TUF's own fields."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import tomli
 
+from carnet.cargo.names import CrateId
 from carnet.errors import FormatError
-from carnet.names import CrateId
 from carnet.value import value
 
 MAX_LOCK = 16 * 1024 * 1024

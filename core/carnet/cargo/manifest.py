@@ -7,8 +7,8 @@ from typing import Any
 
 import tomli
 
+from carnet.cargo.names import CrateId
 from carnet.errors import FormatError
-from carnet.names import CrateId
 from carnet.value import field, value
 
 MAX_MANIFEST = 1024 * 1024
@@ -166,7 +166,7 @@ def _dependencies(table: _Table, target: str | None) -> Iterator[Dependency]:
 
 
 def _dependency(section: _Table, name: str, kind: str, target: str | None) -> Dependency:
-    from carnet.requirement import platform, requirement  # most who need a `Dependency` read no manifest
+    from carnet.cargo.requirement import platform, requirement  # most who need a `Dependency` read no manifest
 
     written = section.values[name]
     entry = _Table({"version": written}, section.what) if type(written) is str else section.table(name)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from carnet import strictjson
+from carnet.cargo.manifest import KINDS, Dependency
+from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError
-from carnet.manifest import KINDS, Dependency
-from carnet.names import CrateId, CrateName, Version
 from carnet.strictjson import Json, JsonObject
 from carnet.value import field, value
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carnet.errors import FormatError
-from carnet.intoto import STEP_NAME, check_artifact_path
-from carnet.keys import PublicKey, is_keyid
-from carnet.steps import PACKAGE, REBUILD, TAG
+from carnet.intoto.steps import PACKAGE, REBUILD, TAG
+from carnet.intoto.values import STEP_NAME, check_artifact_path
 from carnet.strictjson import Json, JsonObject
+from carnet.tuf.keys import PublicKey, is_keyid
 
 LEVELS = ("registry", "maintainer", "provenance", "reproduced")
 """Weakest first."""

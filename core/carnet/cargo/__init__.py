@@ -1,0 +1,1 @@
+"""cargo's formats: names, archives, manifests, index lines, lock files."""

@@ -1,0 +1,1 @@
+"""in-toto links, layouts and the envelopes that they are signed in."""

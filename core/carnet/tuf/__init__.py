@@ -1,0 +1,1 @@
+"""TUF roles: keys, values, files, and the tree that they form."""
