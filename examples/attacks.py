@@ -15,7 +15,7 @@ from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import RoleKeys
 from carnet_mirror.store import Store
-from carnet_signer import roles
+from carnet_signer.metadata import role_files
 from examples.stage import DemoError, Stage
 from examples.thief import Online, instead, open_key
 from examples.wire import Wire
@@ -151,11 +151,11 @@ class Attacker:
         carol = open_key(self.stage.folder, "carol")
         twin = PublicKey.from_object(carol.public_key.to_object() | {"x-comment": "the same key, another id"})
         twice = RoleKeys((carol.public_key, twin), 2)
-        signed = roles.root(1, datetime.now(UTC) + roles.ROOT_LIFE, dict.fromkeys(_TOP_LEVEL, twice))
+        signed = role_files.root(1, datetime.now(UTC) + role_files.ROOT_LIFE, dict.fromkeys(_TOP_LEVEL, twice))
         message = strictjson.canonical(signed)
         signature = carol.sign(message)
         both = [signature, type(signature)(twin.keyid, signature.sig)]
-        (self.stage.folder / "forged-root.json").write_bytes(roles.file_bytes(message, both))
+        (self.stage.folder / "forged-root.json").write_bytes(role_files.file_bytes(message, both))
         newcomer = {"CARNET_HOME": str(self.stage.folder / "another")}
         command = f"carnet trust add {self.network.url} --root forged-root.json"
         self.stage.refuses(name, command, r"one key under two ids", more=newcomer)

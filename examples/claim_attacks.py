@@ -16,7 +16,7 @@ from carnet.cargo.names import CrateId
 from carnet.strictjson import JsonObject
 from carnet_cli.mirror_online import OnlineSettings
 from carnet_mirror.store import Store
-from carnet_signer.packaging import find_toolchain
+from carnet_signer.steps.packaging import find_toolchain
 from examples import releases
 from examples.releases import CRATE, UNLOCK
 from examples.stage import DemoError, Stage

@@ -24,11 +24,11 @@ from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import ArtifactNames
 from carnet.intoto.values import Link
-from carnet_signer import release
-from carnet_signer.claims import Published, read_published
-from carnet_signer.keyring import Signer, read_public_key
-from carnet_signer.links import sign_link
-from carnet_signer.proposal import Proposal, save
+from carnet_signer.keys.keyring import Signer, read_public_key
+from carnet_signer.proposals import release
+from carnet_signer.proposals.ownership import Published, read_published
+from carnet_signer.proposals.proposal import Proposal, save
+from carnet_signer.steps.record import sign_link
 from carnet_verifier.fetch import HttpFetcher
 from carnet_verifier.refresh import read_repository
 from examples import releases

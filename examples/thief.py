@@ -14,9 +14,9 @@ from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateName
 from carnet.tuf import paths
 from carnet.tuf.roles import MetaFile, RoleKeys
-from carnet_signer import roles
-from carnet_signer.keyring import Signer, load_signer
-from carnet_signer.proposal import Proposal
+from carnet_signer.keys.keyring import Signer, load_signer
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals.proposal import Proposal
 from examples.stage import DemoError
 from examples.wire import Tamper, Wire
 
@@ -45,13 +45,13 @@ class Online:
 
     def timestamp(self, snapshot: MetaFile, expires: datetime) -> bytes:
         """The next timestamp."""
-        return self._file(roles.timestamp(self._timestamp["version"] + 1, expires, snapshot))
+        return self._file(role_files.timestamp(self._timestamp["version"] + 1, expires, snapshot))
 
     def bin_that_delegates(self, path: str, role: str) -> dict[str, bytes]:
         """The bin that lists `path`, made to delegate to `role`; with the snapshot and timestamp that name it."""
         name, bin_file = self._bin_of(path)
-        entry = roles.delegation(role, RoleKeys((self._signer.public_key,), 1), ["index/*/*/*"], terminating=True)
-        bin_file |= {"targets": {}, "delegations": roles.delegate_by_name([entry])}
+        entry = role_files.delegation(role, RoleKeys((self._signer.public_key,), 1), ["index/*/*/*"], terminating=True)
+        bin_file |= {"targets": {}, "delegations": role_files.delegate_by_name([entry])}
         return self._published(name, bin_file, {f"{role}.json": {"version": 1}})
 
     def index_file(
@@ -63,7 +63,7 @@ class Online:
         folder, _, file = path.rpartition("/")
         old = self._read(f"{paths.TARGETS_PREFIX}{folder}/{bin_file['targets'][path]['hashes']['sha256']}.{file}")
         data = IndexFile(crate, tuple(edit(IndexFile.from_bytes(old, crate)))).to_bytes()
-        bin_file["targets"][path] = roles.target(len(data), sha256(data).hexdigest())
+        bin_file["targets"][path] = role_files.target(len(data), sha256(data).hexdigest())
         return self._published(name, bin_file, more or {}) | {_target(path, data): data, f"/{path}": data}
 
     def release(self, proposal: Proposal) -> dict[str, bytes]:
@@ -73,7 +73,7 @@ class Online:
         for role, draft in proposal.drafts.items():
             files[f"/metadata/{draft.signed.version}.{role}.json"] = draft.raw
             digest = sha256(draft.raw).hexdigest()
-            named[f"{role}.json"] = roles.target(len(draft.raw), digest) | {"version": draft.signed.version}
+            named[f"{role}.json"] = role_files.target(len(draft.raw), digest) | {"version": draft.signed.version}
         lines = [IndexLine.from_bytes(data) for data in proposal.lines.values()]
         return files | self.index_file(proposal.crate, lambda index: [*index.lines, *lines], named)
 
@@ -109,7 +109,7 @@ class Online:
 
     def _file(self, signed: strictjson.JsonObject) -> bytes:
         message = strictjson.canonical(signed)
-        return roles.file_bytes(message, [self._signer.sign(message)])
+        return role_files.file_bytes(message, [self._signer.sign(message)])
 
 
 def _target(path: str, data: bytes) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from carnet.claims.holders import Holders
     from carnet.claims.releases import Releases
     from carnet_cli.handing import Looking
-    from carnet_signer.claims import NewLayout
+    from carnet_signer.proposals.ownership import NewLayout
 
 _owners = click.option(
     "--owner",
@@ -104,9 +104,9 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
           --release-key carol=carol.pub --release-threshold 1 --evidence "alice is the crate's author on crates.io"
     """
     from carnet.claims.holders import ClaimFacts
-    from carnet_signer import claims
-    from carnet_signer.proposal import Request
-    from carnet_signer.roles import at
+    from carnet_signer.metadata.role_files import at
+    from carnet_signer.proposals import ownership
+    from carnet_signer.proposals.proposal import Request
 
     crate = CrateName(name)
     facts = ClaimFacts(
@@ -117,7 +117,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
     now = home.now()
     with handing.looking(repository) as look:
         adopted = _adopt(look, crate, registry)
-        proposal = claims.new_claim(
+        proposal = ownership.new_claim(
             look.published(crate),
             Request("claim", crate, at(now), evidence),
             facts,
@@ -169,12 +169,12 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
       carnet claim handover serde -o handover --release-key erin=erin.pub --release-threshold 1
       carnet claim handover serde -o handover --layout layout.json
     """
-    from carnet_signer import claims
-    from carnet_signer.proposal import Request
-    from carnet_signer.roles import at
+    from carnet_signer.metadata.role_files import at
+    from carnet_signer.proposals import ownership
+    from carnet_signer.proposals.proposal import Request
 
     crate = CrateName(name)
-    changes = claims.OwnerChanges(
+    changes = ownership.OwnerChanges(
         _team(owners, owners_threshold, "--owner", "--owners-threshold") if owners else None,
         _team(releasers, release_threshold, "--release-key", "--release-threshold") if releasers else None,
         _read_layout(layout),
@@ -182,7 +182,7 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
     now = home.now()
     with handing.looking(repository) as look:
         request = Request("owners", crate, at(now), evidence, takeover)
-        proposal = claims.next_owner(look.published(crate), request, changes, now=now)
+        proposal = ownership.next_owner(look.published(crate), request, changes, now=now)
     handing.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
 
 
@@ -200,13 +200,13 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
     Example:
       carnet claim give-up serde -o given-up --evidence "the owners asked for it on 2026-11-23"
     """
-    from carnet_signer import claims
-    from carnet_signer.proposal import Request
-    from carnet_signer.roles import at
+    from carnet_signer.metadata.role_files import at
+    from carnet_signer.proposals import ownership
+    from carnet_signer.proposals.proposal import Request
 
     crate, now = CrateName(name), home.now()
     with handing.looking(repository) as look:
-        proposal = claims.give_up(look.published(crate), Request("give-up", crate, at(now), evidence), now=now)
+        proposal = ownership.give_up(look.published(crate), Request("give-up", crate, at(now), evidence), now=now)
     handing.made(proposal, folder, "claim")
 
 
@@ -300,8 +300,8 @@ def submit(
 
 
 def _team(members: Sequence[str], threshold: int | None, flag: str, threshold_flag: str) -> Holders:
-    from carnet_signer import claims
-    from carnet_signer.keyring import read_public_key
+    from carnet_signer.keys.keyring import read_public_key
+    from carnet_signer.proposals import ownership
 
     if not members or threshold is None:
         raise ConfigError(f"name at least one {flag} PERSON=KEY.pub, and {threshold_flag}")
@@ -311,7 +311,7 @@ def _team(members: Sequence[str], threshold: int | None, flag: str, threshold_fl
         if not person or not equals or not path:
             raise ConfigError(f"{flag} {member!a} is not PERSON=KEY.pub")
         found.append((person, read_public_key(Path(path))))
-    return claims.team(found, threshold)
+    return ownership.team(found, threshold)
 
 
 def _read_layout(path: Path | None) -> NewLayout | None:
@@ -320,7 +320,7 @@ def _read_layout(path: Path | None) -> NewLayout | None:
         return None
     from carnet import strictjson
     from carnet.intoto.duties import Terms
-    from carnet_signer.claims import NewLayout
+    from carnet_signer.proposals.ownership import NewLayout
 
     data = handing.read(path, "layout")
     beside = terms_path(path)
@@ -339,7 +339,7 @@ def _adopt(look: Looking, name: CrateName, registry: str) -> Releases | None:
     from carnet.cargo.index_line import IndexFile
     from carnet.errors import MetadataMismatch
     from carnet.tuf import paths
-    from carnet_signer import claims
+    from carnet_signer.proposals import ownership
 
     path = paths.index_path(name)
     target = look.repository.find_targets([path])[path]
@@ -354,4 +354,4 @@ def _adopt(look: Looking, name: CrateName, registry: str) -> Releases | None:
                 raise MetadataMismatch(f"the mirror's tarball of {line.id} is not the one in its signed index")
             lengths[line.cksum] = len(data)
             bar.update(1)
-    return claims.adopt(index, lengths, registry)
+    return ownership.adopt(index, lengths, registry)

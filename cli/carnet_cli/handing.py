@@ -18,9 +18,9 @@ from carnet_cli import home, output
 from carnet_cli.passphrase import PassphraseSource
 
 if TYPE_CHECKING:
-    from carnet_signer.claims import Published
-    from carnet_signer.proposal import Proposal, Quorum
-    from carnet_signer.review import Words
+    from carnet_signer.proposals.ownership import Published
+    from carnet_signer.proposals.proposal import Proposal, Quorum
+    from carnet_signer.proposals.review import Words
     from carnet_verifier.fetch import HttpFetcher
     from carnet_verifier.repository import TrustedRepository
 
@@ -54,7 +54,7 @@ class Looking:
 
     def published(self, name: CrateName) -> Published:
         """The verified roles that a proposal for a crate starts from."""
-        from carnet_signer.claims import read_published
+        from carnet_signer.proposals.ownership import read_published
 
         return read_published(self.repository, name)
 
@@ -84,8 +84,8 @@ def read(path: Path, what: str) -> bytes:
 
 def made(proposal: Proposal, folder: Path, group: str, *, insecure_example_keys: bool = False) -> None:
     """Check a new proposal, write it, and say what comes next."""
-    from carnet_signer import review
-    from carnet_signer.proposal import save
+    from carnet_signer.proposals import review
+    from carnet_signer.proposals.proposal import save
 
     review.lint(proposal, now=home.now(), example_keys=insecure_example_keys)
     save(proposal, folder)
@@ -95,8 +95,8 @@ def made(proposal: Proposal, folder: Path, group: str, *, insecure_example_keys:
 
 def show_review(folder: Path, group: str, root: Path | None, message_format: output.MessageFormat) -> None:
     """Say in words what a folder's signers would sign."""
-    from carnet_signer import review
-    from carnet_signer.proposal import load
+    from carnet_signer.proposals import review
+    from carnet_signer.proposals.proposal import load
 
     proposal = load(folder)
     problem = review.problem(proposal, now=home.now(), example_keys=True)
@@ -148,8 +148,9 @@ def sign_folder(
     insecure_example_keys: bool,
 ) -> None:
     """Show what would be signed, ask, and sign whichever roles the key belongs to."""
-    from carnet_signer import keyring, review
-    from carnet_signer.proposal import load, save_signatures
+    from carnet_signer.keys import keyring
+    from carnet_signer.proposals import review
+    from carnet_signer.proposals.proposal import load, save_signatures
 
     proposal = load(folder)
     review.lint(proposal, now=home.now(), example_keys=insecure_example_keys)
@@ -175,7 +176,7 @@ def _confirmed(what: Sequence[str]) -> bool:
 
 def merge_folders(folder: Path, others: Sequence[Path], group: str) -> None:
     """Take the valid signatures of copies of a folder."""
-    from carnet_signer.proposal import load, save_signatures
+    from carnet_signer.proposals.proposal import load, save_signatures
 
     proposal = load(folder)
     for other in others:
@@ -189,8 +190,8 @@ def merge_folders(folder: Path, others: Sequence[Path], group: str) -> None:
 
 def show_status(folder: Path, group: str, message_format: output.MessageFormat) -> int:
     """A checklist: who has signed, who has not, and the next command; exit status 1 until everything is signed."""
-    from carnet_signer import review
-    from carnet_signer.proposal import load
+    from carnet_signer.proposals import review
+    from carnet_signer.proposals.proposal import load
 
     proposal = load(folder)
     problem = review.problem(proposal, now=home.now(), example_keys=True)
@@ -278,8 +279,8 @@ def submit_folder(
     folder: Path, mirror: str | None, repository: str | None, message_format: output.MessageFormat
 ) -> None:
     """Post a finished folder to the mirror, and say what became of it."""
-    from carnet_signer import review
-    from carnet_signer.proposal import load
+    from carnet_signer.proposals import review
+    from carnet_signer.proposals.proposal import load
 
     proposal = load(folder)
     review.lint(proposal, now=home.now(), example_keys=True)

@@ -46,7 +46,7 @@ def generate(
     \b
     carnet key generate alice
     """
-    from carnet_signer import keyring
+    from carnet_signer.keys import keyring
 
     secret = _new_passphrase(name, insecure_no_passphrase, passphrase)
     key = keyring.generate_key(name, scheme, secret)
@@ -77,7 +77,7 @@ def import_(
     \b
     carnet key import ~/.ssh/id_ed25519 alice
     """
-    from carnet_signer import keyring
+    from carnet_signer.keys import keyring
 
     unlock = PassphraseSource(source_passphrase_file) if source_passphrase_file is not None else passphrase
     secret = _new_passphrase(name, insecure_no_passphrase, passphrase)
@@ -90,7 +90,7 @@ def import_(
 @output.message_format
 def list_(folder: Path, message_format: output.MessageFormat) -> None:
     """List the public keys in FOLDER, and whether the private half is there too."""
-    from carnet_signer import keyring
+    from carnet_signer.keys import keyring
 
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}")
@@ -117,7 +117,7 @@ def show(name: Path, message_format: output.MessageFormat) -> None:
 
     Read the key id to the others over a channel that you trust before they put your key into a ceremony.
     """
-    from carnet_signer import keyring
+    from carnet_signer.keys import keyring
 
     beside = keyring.public_path(name)
     key = keyring.read_public_key(beside if name.suffix != ".pub" and beside.exists() else name)
@@ -131,7 +131,7 @@ def show(name: Path, message_format: output.MessageFormat) -> None:
 
 
 def _facts(key: PublicKey) -> dict[str, str]:
-    from carnet_signer import keyring
+    from carnet_signer.keys import keyring
 
     return {"keyid": key.keyid, "scheme": key.scheme, "fingerprint": keyring.openssh_fingerprint(key)}
 

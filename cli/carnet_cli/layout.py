@@ -14,7 +14,7 @@ from carnet_cli.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from carnet.intoto.duties import Terms
     from carnet.intoto.values import Layout
-    from carnet_signer.layouts import CompiledLayout
+    from carnet_signer.steps.layouts import CompiledLayout
 
 _STEPS = ("tag", "review", "test", "package", "rebuild")
 _file = click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
@@ -65,7 +65,7 @@ def new(template: str, may: tuple[tuple[str, str], ...], place: Path) -> None:
       carnet layout new --template minimal --may tag alice=alice.pub --may package bot=bot.pub
     """
     from carnet import durable
-    from carnet_signer.layouts import fill_template
+    from carnet_signer.steps.layouts import fill_template
 
     people: dict[str, tuple[str, ...]] = {}
     steps: dict[str, tuple[str, ...]] = {}
@@ -177,8 +177,8 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     from carnet import durable, strictjson
     from carnet.intoto.dsse import Envelope
     from carnet_cli.claim import terms_path
-    from carnet_signer.keyring import load_signer
-    from carnet_signer.layouts import CompiledLayout, sign_layout
+    from carnet_signer.keys.keyring import load_signer
+    from carnet_signer.steps.layouts import CompiledLayout, sign_layout
 
     if file.suffix == ".json":
         layout, terms = _read(file)
@@ -211,7 +211,7 @@ def _read(file: Path) -> tuple[Layout, Terms]:
 
 
 def _compile(file: Path) -> CompiledLayout:
-    from carnet_signer.layouts import compile_layout
+    from carnet_signer.steps.layouts import compile_layout
 
     return compile_layout(
         handing.read(file, "layout"),

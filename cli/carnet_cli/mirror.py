@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from carnet_mirror.intake import Receipt
     from carnet_mirror.store import Store
     from carnet_mirror.sync import SyncReport
-    from carnet_signer.publish import OnlineSigner, Published
+    from carnet_signer.metadata.publish import OnlineSigner, Published
 
 
 _MAX_LOCKFILE = 64_000_000
@@ -93,8 +93,8 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.mirror_online import OnlineSettings, online
     from carnet_mirror.store import Store
     from carnet_mirror.writing import writing
-    from carnet_signer import ceremony_folder
-    from carnet_signer.publish import Change, publish
+    from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.metadata.publish import Change, publish
 
     if (online_key is None) == (online_socket is None):
         raise ConfigError(
@@ -279,7 +279,7 @@ def refresh(
     """
     from carnet_cli.mirror_online import OnlineSettings, online
     from carnet_mirror.store import Store
-    from carnet_signer import ceremony_folder
+    from carnet_signer.ceremony import folder as ceremony_folder
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
     with Store.open(directory, write=True) as store:
@@ -296,7 +296,7 @@ def _sign_again(store: Store, signer: OnlineSigner, files: Mapping[str, bytes]) 
     from carnet_mirror.intake import check_claims_kept
     from carnet_mirror.schedule import bin_count, bins_each_run
     from carnet_mirror.writing import writing
-    from carnet_signer.publish import Change, publish, refresh_due
+    from carnet_signer.metadata.publish import Change, publish, refresh_due
 
     now = home.now()
     with writing(store, signer, now=now):

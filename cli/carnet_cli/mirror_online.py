@@ -20,7 +20,7 @@ from carnet.tuf.paths import TIMESTAMP
 from carnet_cli.online import signer_command
 from carnet_cli.passphrase import PassphraseSource
 from carnet_mirror.store import Store
-from carnet_signer.online_client import OnlineClient, connect_signer, start_signer
+from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
 
 SOCKET = "online.sock"
 _STARTED_WITHIN = 600.0

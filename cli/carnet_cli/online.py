@@ -19,13 +19,13 @@ from carnet_cli import output
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet_signer.online import Oracle
+    from carnet_signer.online.server import Oracle
 
 
 def signer_command(
     keys: Sequence[str], memory: Path, passphrase: PassphraseSource, *, insecure_example_keys: bool = False
 ) -> list[str]:
-    """The command line that `carnet_signer.online_client.start_signer` starts as a child.
+    """The command line that `carnet_signer.online.client.start_signer` starts as a child.
 
     Args:
         keys: Key URIs or paths.
@@ -90,11 +90,11 @@ def command(  # noqa: PLR0913  -- one parameter for each flag
     except CarnetError as error:
         if inherited is None:
             raise
-        from carnet_signer.online import refusal, send_line
+        from carnet_signer.online.server import refusal, send_line
 
         send_line(inherited, refusal(error))  # the mirror's command prints it
         sys.exit(error.exit_code)
-    from carnet_signer.online import serve_connection, serve_socket
+    from carnet_signer.online.server import serve_connection, serve_socket
 
     if inherited is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the mirror, which gets the same Ctrl-C, says when to end
@@ -112,9 +112,9 @@ def _end_with(descriptor: int) -> None:
 
 
 def _open(keys: Sequence[str], memory: Path, insecure_example_keys: bool, passphrase: PassphraseSource) -> Oracle:
-    from carnet_signer.keyring import load_signer
-    from carnet_signer.online import Oracle, harden
-    from carnet_signer.online_memory import Memory
+    from carnet_signer.keys.keyring import load_signer
+    from carnet_signer.online.memory import Memory
+    from carnet_signer.online.server import Oracle, harden
 
     harden()
     signers = [load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys) for key in keys]

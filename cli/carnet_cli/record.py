@@ -19,8 +19,8 @@ from carnet_cli.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
     from carnet.intoto.values import Link
-    from carnet_signer.links import Recorded
-    from carnet_signer.packaging import Toolchain
+    from carnet_signer.steps.packaging import Toolchain
+    from carnet_signer.steps.record import Recorded
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -149,8 +149,8 @@ def tag(  # noqa: PLR0913  -- one parameter for each flag
     Example:
       carnet record tag --revision v1.2.0 --key alice
     """
-    from carnet_signer.links import record_tag
-    from carnet_signer.packaging import find_toolchain
+    from carnet_signer.steps.packaging import find_toolchain
+    from carnet_signer.steps.record import record_tag
 
     with _crates_io(index, offline, repository) as url:
         recorded = record_tag(options.source, revision, package_dir, find_toolchain(toolchain, cargo), index=url)
@@ -170,7 +170,7 @@ def review(options: _Options, tag_file: Path | None) -> None:
       git fetch --tags && git diff v1.1.0 v1.2.0     # read it
       carnet record review --key carol
     """
-    from carnet_signer.links import record_review
+    from carnet_signer.steps.record import record_review
 
     link, crate = _tag(options, tag_file)
     _sign(record_review(options.source, link, crate), options)
@@ -195,7 +195,7 @@ def test(options: _Options, tag_file: Path | None, cargo_home: Path | None, run:
     Example:
       carnet record test --key ci -- cargo test --locked
     """
-    from carnet_signer.links import record_test
+    from carnet_signer.steps.record import record_test
 
     link, crate = _tag(options, tag_file)
     with tempfile.TemporaryDirectory(prefix="carnet-") as scratch:
@@ -283,8 +283,8 @@ def _package(
 ) -> None:
     from carnet.cargo.crate import read_crate
     from carnet.intoto.steps import TagRecord
-    from carnet_signer.links import record_package, record_rebuild
-    from carnet_signer.packaging import find_toolchain
+    from carnet_signer.steps.packaging import find_toolchain
+    from carnet_signer.steps.record import record_package, record_rebuild
     from carnet_verifier.unpack import unpack
 
     link, crate = _tag(options, tag_file)
@@ -362,8 +362,8 @@ def _crates_io(index: str | None, offline: bool, repository: str | None) -> Iter
 def _sign(recorded: Recorded, options: _Options) -> None:
     """Open the key, sign, and write everything into the folder of links."""
     from carnet import durable
-    from carnet_signer.keyring import load_signer
-    from carnet_signer.links import sign_link
+    from carnet_signer.keys.keyring import load_signer
+    from carnet_signer.steps.record import sign_link
 
     signer = load_signer(options.key, options.passphrase.ask, insecure_example_keys=options.insecure_example_keys)
     envelope = sign_link(recorded.link, signer)

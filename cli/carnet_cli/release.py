@@ -15,8 +15,8 @@ from carnet_cli.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from carnet.intoto.dsse import Envelope
     from carnet_cli.handing import Looking
-    from carnet_signer.claims import Published
-    from carnet_signer.proposal import Proposal
+    from carnet_signer.proposals.ownership import Published
+    from carnet_signer.proposals.proposal import Proposal
 
 _MAX_LINKS = 1000
 
@@ -65,7 +65,7 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
       carnet release assemble target/package/serde-1.0.220.crate -o release --bundle-from links
     """
     from carnet.cargo.crate import read_crate
-    from carnet_signer import release
+    from carnet_signer.proposals import release
 
     data = handing.read(tarball, "tarball")
     name = read_crate(data).id.name
@@ -186,7 +186,7 @@ def submit(folder: Path, mirror: str | None, repository: str | None, message_for
 
 
 def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yanked: bool) -> None:
-    from carnet_signer import release
+    from carnet_signer.proposals import release
 
     ids = [CrateId.parse(text) for text in crates]
     if len({crate.name.canonical for crate in ids}) > 1:

@@ -14,8 +14,8 @@ from carnet_cli import output
 from carnet_cli.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet_signer.ceremony import Ceremony, Holder
-    from carnet_signer.ceremony_lint import Finding
+    from carnet_signer.ceremony.ceremony import Ceremony, Holder
+    from carnet_signer.ceremony.lint import Finding
 
 _ROOT_RENEWED_BEFORE = timedelta(days=120)
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -72,7 +72,8 @@ def init(
     carnet root init ceremony --holder alice.pub --holder bob.pub --holder carol.pub \\
         --threshold 2 --online online.pub
     """
-    from carnet_signer import ceremony, ceremony_folder
+    from carnet_signer.ceremony import ceremony
+    from carnet_signer.ceremony import folder as ceremony_folder
 
     if bins & (bins - 1):
         raise ConfigError(f"{bins} is not a power of two", hint="such as 16, 256 or 16384")
@@ -103,7 +104,10 @@ def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphr
     carnet root sign ceremony --key alice
     """
     from carnet import durable
-    from carnet_signer import ceremony, ceremony_folder, ceremony_lint, keyring
+    from carnet_signer.ceremony import ceremony
+    from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.ceremony import lint as ceremony_lint
+    from carnet_signer.keys import keyring
 
     found = ceremony_folder.read(folder)
     ceremony_lint.refuse(_warn(found, insecure_example_keys))
@@ -139,7 +143,9 @@ def merge(folder: Path, others: tuple[Path, ...], insecure_example_keys: bool) -
     carnet root merge ceremony /srv/mirror/metadata
     """
     from carnet import durable
-    from carnet_signer import ceremony, ceremony_folder, ceremony_lint
+    from carnet_signer.ceremony import ceremony
+    from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.ceremony import lint as ceremony_lint
 
     for other in others:
         ours = ceremony_folder.read(folder)
@@ -164,7 +170,8 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     carnet root update ceremony https://mirror.example
     """
     from carnet import durable
-    from carnet_signer import ceremony, ceremony_folder
+    from carnet_signer.ceremony import ceremony
+    from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_verifier.fetch import HttpFetcher
     from carnet_verifier.refresh import read_repository
 
@@ -189,7 +196,9 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
 @_insecure
 def status(folder: Path, message_format: output.MessageFormat, insecure_example_keys: bool) -> None:
     """Show which file of DIR has how many of its signatures, who is missing, and what to do next."""
-    from carnet_signer import ceremony, ceremony_folder, ceremony_words
+    from carnet_signer.ceremony import ceremony
+    from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.ceremony import words as ceremony_words
 
     found = ceremony_folder.read(folder)
     findings = _warn(found, insecure_example_keys)
@@ -253,7 +262,8 @@ def rotate(
     carnet root rotate ceremony --online online-2027.pub
     """
     from carnet import durable
-    from carnet_signer import ceremony, ceremony_folder
+    from carnet_signer.ceremony import ceremony
+    from carnet_signer.ceremony import folder as ceremony_folder
 
     found = ceremony_folder.read(folder)
     old = ceremony.plan_of(found)
@@ -281,8 +291,8 @@ def _now() -> datetime:
 
 def _read_holders(files: tuple[Path, ...], insecure_example_keys: bool) -> tuple[Holder, ...]:
     from carnet.tuf.example_keys import refuse_example_keys
-    from carnet_signer import keyring
-    from carnet_signer.ceremony import Holder
+    from carnet_signer.ceremony.ceremony import Holder
+    from carnet_signer.keys import keyring
 
     found = tuple(Holder(path.name.removesuffix(".pub"), keyring.read_public_key(path)) for path in files)
     refuse_example_keys((holder.key for holder in found), allow=insecure_example_keys)
@@ -297,14 +307,14 @@ def _confirmed() -> bool:
 
 
 def _show(found: Ceremony, wanted: list[str] | tuple[str, ...]) -> None:
-    from carnet_signer import ceremony_words
+    from carnet_signer.ceremony import words as ceremony_words
 
     for line in ceremony_words.describe(found, wanted, _now()):
         output.echo(output.plain(line))
 
 
 def _warn(found: Ceremony, insecure_example_keys: bool) -> list[Finding]:
-    from carnet_signer import ceremony_lint
+    from carnet_signer.ceremony import lint as ceremony_lint
 
     findings = ceremony_lint.lint(found, _now(), insecure_example_keys=insecure_example_keys)
     for finding in findings:
@@ -322,14 +332,14 @@ def _state(found: Ceremony, role: str) -> tuple[object, ...]:
 
 
 def _json(found: Ceremony, role: str) -> dict[str, object]:
-    from carnet_signer import roles
+    from carnet_signer.metadata import role_files
 
     signed = found.latest(role).signed
     requirements = found.requirements(role)
     return {
         "role": role,
         "version": signed.version,
-        "expires": roles.at(signed.expires),
+        "expires": role_files.at(signed.expires),
         "final": all(requirement.met for requirement in requirements),
         "signed": sorted({found.name(key) for requirement in requirements for key in requirement.signed}),
         "missing": sorted(
@@ -339,7 +349,7 @@ def _json(found: Ceremony, role: str) -> dict[str, object]:
 
 
 def _next_command(folder: Path, found: Ceremony) -> str:
-    from carnet_signer import ceremony
+    from carnet_signer.ceremony import ceremony
 
     place = shlex.quote(str(folder))
     pending = found.pending()

@@ -34,7 +34,7 @@ from carnet_mirror.published import Published as View
 from carnet_mirror.records import StoredVersion
 from carnet_mirror.store import Store
 from carnet_mirror.writing import writing
-from carnet_signer.publish import Change, OnlineSigner, publish
+from carnet_signer.metadata.publish import Change, OnlineSigner, publish
 from carnet_verifier.claimed import Signed, establish, judge_index, read_signed
 from carnet_verifier.local import ReadFetcher
 from carnet_verifier.refresh import preview, read_repository

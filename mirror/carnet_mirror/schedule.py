@@ -15,7 +15,7 @@ from carnet.errors import CarnetError
 from carnet.tuf.paths import INDEX
 from carnet_mirror.published import Published
 from carnet_mirror.store import Store
-from carnet_signer.roles import BIN_LIFE, TIMESTAMP_LIFE
+from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
 
 WARNING = timedelta(days=30)
 """How long before an offline role ends people are told: they have to meet for it."""

@@ -70,7 +70,7 @@ _LOCK_WAIT = 10.0
 
 
 class Store:
-    """A mirror's directory. Implements `carnet_signer.publish.Publication`.
+    """A mirror's directory. Implements `carnet_signer.metadata.publish.Publication`.
 
     Reading needs no lock: what is published changes in one transaction. Writing happens inside `change`.
     """

@@ -31,7 +31,7 @@ from carnet_mirror.records import StoredVersion
 from carnet_mirror.store import Store, blob_path
 from carnet_mirror.upstream import Fetched, Upstream, wanted_lines
 from carnet_mirror.writing import writing
-from carnet_signer.publish import Change, OnlineSigner, Published, publish
+from carnet_signer.metadata.publish import Change, OnlineSigner, Published, publish
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Given a label and a length, counts the units of a long piece of work."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from carnet_mirror.store import Store
-from carnet_signer.publish import Change, OnlineSigner, publish
+from carnet_signer.metadata.publish import Change, OnlineSigner, publish
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from carnet.errors import CarnetError, MetadataError
 from carnet_mirror.fsck import FsckReport, fsck
 from carnet_mirror.store import DATABASE, Store
 from carnet_mirror.writing import writing
-from carnet_signer.publish import Change, publish
+from carnet_signer.metadata.publish import Change, publish
 from carnet_verifier.local import ReadFetcher
 from carnet_verifier.refresh import read_repository, refresh
 from carnet_verifier.trust import TrustDirectory

@@ -21,7 +21,7 @@ from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import ArtifactNames
 from carnet.intoto.values import Layout, Link, Rule
 from carnet.tuf.keys import PublicKey
-from carnet_signer.links import sign_link
+from carnet_signer.steps.record import sign_link
 from carnet_verifier.provenance import check_provenance
 
 NAMES = ArtifactNames(CRATE)

@@ -14,7 +14,7 @@ from tests.support.release import synthetic
 
 from carnet.cargo.names import CrateId
 from carnet.errors import PolicyRefused, ProvenanceError, ThresholdNotMet
-from carnet_signer import claims
+from carnet_signer.proposals import ownership
 from carnet_verifier.policy import Level, Policy
 
 OLD = synthetic(crate=CrateId.of(str(NAME), "1.0.0"))
@@ -29,7 +29,7 @@ CAUTIOUS = Policy(least_age=timedelta(days=7))
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     world = World.make(tmp_path)
-    world.claim(layout=claims.NewLayout(OLD.layout_file, OLD.terms))
+    world.claim(layout=ownership.NewLayout(OLD.layout_file, OLD.terms))
     world.release(tarball=OLD.tarball, bundle=OLD.bundle())
     return world
 

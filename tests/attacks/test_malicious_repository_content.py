@@ -24,10 +24,10 @@ from tests.support.release import from_repository, git, make_repository
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ConfigError, FormatError, RuleViolation, SigningError
 from carnet.intoto.steps import TagRecord
-from carnet_signer import gitsource, sandbox
-from carnet_signer.gitsource import read_commit
-from carnet_signer.links import record_package, record_review, record_tag, record_test
-from carnet_signer.packaging import Toolchain, export, find_toolchain
+from carnet_signer.steps import gitsource, sandbox
+from carnet_signer.steps.gitsource import read_commit
+from carnet_signer.steps.packaging import Toolchain, export, find_toolchain
+from carnet_signer.steps.record import record_package, record_review, record_tag, record_test
 
 MANIFEST = b'[package]\nname = "demo-lib"\nversion = "0.1.0"\nedition = "2021"\ndescription = "d"\nlicense = "MIT"\n'
 LIBRARY = {"Cargo.toml": MANIFEST, "src/lib.rs": b"pub fn hello() {}\n", ".gitignore": b"target\nCargo.lock\n"}

@@ -14,8 +14,9 @@ from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import Version
 from carnet.claims.releases import Releases
 from carnet.errors import PolicyRefused
-from carnet_signer import release, roles
-from carnet_signer.proposal import draft
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals import release
+from carnet_signer.proposals.proposal import draft
 from carnet_verifier.policy import Action, Policy, Rule
 from carnet_verifier.proxy import cargo_lines
 from carnet_verifier.yanks import mass_yank
@@ -93,7 +94,7 @@ def test_the_mirror_holds_a_release_that_yanks_the_others(world: World) -> None:
     releases = Releases.of(NAME, proposal.drafts[role].signed)
     for version in GOOD:
         releases = releases.with_yank(Version(version), yanked=True)
-    signed = roles.targets(2, world.now + roles.CLAIM_LIFE, listed=releases.to_targets())
+    signed = role_files.targets(2, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets())
     both = sign(replace(proposal, drafts={role: draft(role, signed)}), map(person, ("rita", "sven")))
     error = refusal(lambda: world.submit(both))
     assert isinstance(error, PolicyRefused)

@@ -11,8 +11,8 @@ from tests.support.claims import NAME, World, people, person, refusal, sign
 from carnet.cargo.names import CrateId
 from carnet.errors import MetadataError, PolicyRefused, ThresholdNotMet
 from carnet.tuf import paths
-from carnet_signer import claims
-from carnet_signer.proposal import Proposal
+from carnet_signer.proposals import ownership
+from carnet_signer.proposals.proposal import Proposal
 from carnet_verifier.admit import Wanted
 from carnet_verifier.chain import explain
 from carnet_verifier.claims import Handover
@@ -35,7 +35,7 @@ def _holders(world: World, proposal: Proposal) -> Proposal:
 
 
 def test_two_of_three_owners_appoint_new_release_keys(world: World) -> None:
-    proposal = world.owner_proposal(claims.OwnerChanges(releasers=people(("uma", "vic"), 2)))
+    proposal = world.owner_proposal(ownership.OwnerChanges(releasers=people(("uma", "vic"), 2)))
     world.submit(sign(proposal, map(person, ("alice", "carol", "uma", "vic"))))
     world.release("1.1.0", by=("uma", "vic"))
     assert str(world.admit("1.1.0", client="old").level) == "maintainer"
@@ -43,7 +43,7 @@ def test_two_of_three_owners_appoint_new_release_keys(world: World) -> None:
 
 
 def test_one_owner_appoints_nobody(world: World) -> None:
-    proposal = world.owner_proposal(claims.OwnerChanges(releasers=MALLORY))
+    proposal = world.owner_proposal(ownership.OwnerChanges(releasers=MALLORY))
     signed = sign(proposal, map(person, ("alice", "mallory")))
     with pytest.raises(ThresholdNotMet):
         world.submit(signed)
@@ -53,7 +53,7 @@ def test_one_owner_appoints_nobody(world: World) -> None:
 
 def test_one_owner_and_the_thief_change_no_owners(world: World) -> None:
     """The shard's holders have not signed: the owners stay."""
-    proposal = world.owner_proposal(claims.OwnerChanges(owners=MALLORY, releasers=MALLORY))
+    proposal = world.owner_proposal(ownership.OwnerChanges(owners=MALLORY, releasers=MALLORY))
     signed = sign(proposal, map(person, ("alice", "mallory", "mallet")))
     with pytest.raises(ThresholdNotMet):
         world.submit(signed)
@@ -67,7 +67,7 @@ def test_one_owner_and_the_thief_change_no_owners(world: World) -> None:
 
 def test_new_owners_with_the_old_ones_consent_are_no_takeover(world: World) -> None:
     new = people(("dora", "emil", "carol"), 2)
-    proposal = world.owner_proposal(claims.OwnerChanges(owners=new))
+    proposal = world.owner_proposal(ownership.OwnerChanges(owners=new))
     signed = _holders(world, sign(proposal, map(person, ("alice", "bob", "dora", "emil"))))
     assert signed.final
     receipt = world.submit(signed)
@@ -80,7 +80,7 @@ def test_new_owners_with_the_old_ones_consent_are_no_takeover(world: World) -> N
 
 def test_an_owner_replaced_without_the_owners_is_a_takeover(world: World) -> None:
     """The registry's own holders were tricked: one stolen owner key is not the threshold before."""
-    proposal = world.owner_proposal(claims.OwnerChanges(owners=MALLORY, releasers=MALLORY), takeover=True)
+    proposal = world.owner_proposal(ownership.OwnerChanges(owners=MALLORY, releasers=MALLORY), takeover=True)
     signed = _holders(world, sign(proposal, map(person, ("alice", "mallory"))))
     assert signed.final
     receipt = world.submit(signed)
@@ -101,7 +101,7 @@ def _explained(world: World, client: str) -> str:
 
 
 def test_without_the_word_takeover_the_folder_is_not_final(world: World) -> None:
-    proposal = world.owner_proposal(claims.OwnerChanges(owners=MALLORY))
+    proposal = world.owner_proposal(ownership.OwnerChanges(owners=MALLORY))
     signed = _holders(world, sign(proposal, map(person, ("alice", "mallory"))))
     assert not signed.final
     assert isinstance(refusal(signed.submission), ThresholdNotMet)
@@ -109,9 +109,9 @@ def test_without_the_word_takeover_the_folder_is_not_final(world: World) -> None
 
 def test_a_chain_of_two_handovers_is_followed(world: World) -> None:
     first, second = people(("dora", "emil"), 2), people(("fred", "gwen"), 2)
-    one = world.owner_proposal(claims.OwnerChanges(owners=first))
+    one = world.owner_proposal(ownership.OwnerChanges(owners=first))
     world.submit(_holders(world, sign(one, map(person, ("alice", "bob", "dora", "emil")))))
-    two = world.owner_proposal(claims.OwnerChanges(owners=second))
+    two = world.owner_proposal(ownership.OwnerChanges(owners=second))
     world.submit(_holders(world, sign(two, map(person, ("dora", "emil", "fred", "gwen")))))
     claim = world.admit(client="old").proven.attributed.claim
     assert claim is not None

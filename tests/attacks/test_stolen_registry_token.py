@@ -14,8 +14,9 @@ from carnet.claims.submission import Submission
 from carnet.errors import NotFound, VerificationError
 from carnet_mirror.intake import accept
 from carnet_mirror.sync import SyncReport, sync
-from carnet_signer import claims, roles
-from carnet_signer.proposal import Request
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals import ownership
+from carnet_signer.proposals.proposal import Request
 
 
 def sync_from_upstream(world: World, *tarballs: bytes) -> SyncReport:
@@ -93,8 +94,8 @@ def test_nobody_gives_a_claim_up_with_a_file_that_is_public(tmp_path: Path) -> N
     keys = [person(name) for name in ("alice", "bob", "rita", "sven")]
     holders = world.ceremony.holders[:2]
     world.submit(sign(world.claim_proposal(name=other), [*keys, *holders]))
-    request = Request("give-up", other, roles.at(world.now))
-    world.submit(sign(claims.give_up(world.published(other), request, now=world.now), holders))
+    request = Request("give-up", other, role_files.at(world.now))
+    world.submit(sign(ownership.give_up(world.published(other), request, now=world.now), holders))
     assert world.fresh().claim(other) is None
     public = world.store.read(f"metadata/3.claims-{other.shard}.json")
     assert public is not None

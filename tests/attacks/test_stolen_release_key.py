@@ -12,7 +12,7 @@ from tests.support.claims import NAME, World, body, person, refusal, sign
 from carnet.errors import MetadataError, NotFound, ThresholdNotMet
 from carnet.tuf import paths
 from carnet_mirror.intake import accept
-from carnet_signer.proposal import Proposal
+from carnet_signer.proposals.proposal import Proposal
 
 
 @pytest.fixture
@@ -72,10 +72,10 @@ def test_an_owners_key_beside_it_does_not_help(world: World) -> None:
     owner, thief = person("alice"), person("rita")
     from dataclasses import replace
 
-    from carnet_signer import roles
+    from carnet_signer.metadata import role_files
 
     signatures = (owner.sign(draft.message), thief.sign(draft.message))
-    forged = replace(draft, raw=roles.file_bytes(draft.message, signatures), signatures=signatures)
+    forged = replace(draft, raw=role_files.file_bytes(draft.message, signatures), signatures=signatures)
     _refused(world, replace(proposal, drafts={role: forged}))
 
 

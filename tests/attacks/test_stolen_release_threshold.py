@@ -19,8 +19,9 @@ from carnet.claims.releases import Demands, Digest, Releases
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MetadataError, PolicyRefused, ProvenanceError
 from carnet.intoto.bundle import Bundle
 from carnet.tuf import paths
-from carnet_signer import claims, roles
-from carnet_signer.proposal import Proposal, draft
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals import ownership
+from carnet_signer.proposals.proposal import Proposal, draft
 from carnet_verifier.policy import Level
 
 HONEST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
@@ -28,8 +29,8 @@ NEXT = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))
 THIEVES = ("rita", "sven")
 
 
-def layout_of(release: HonestRelease) -> claims.NewLayout:
-    return claims.NewLayout(release.layout_file, release.terms)
+def layout_of(release: HonestRelease) -> ownership.NewLayout:
+    return ownership.NewLayout(release.layout_file, release.terms)
 
 
 @pytest.fixture
@@ -125,7 +126,9 @@ def test_evidence_is_taken_away_from_a_version(world: World) -> None:
 
     before = Releases.of(NAME, world.fresh().role(role).signed)
     bare = Releases(before.name, {version: replace(one, bundle=None) for version, one in before.versions.items()})
-    signed = roles.targets(proposal.drafts[role].signed.version, world.now + roles.CLAIM_LIFE, listed=bare.to_targets())
+    signed = role_files.targets(
+        proposal.drafts[role].signed.version, world.now + role_files.CLAIM_LIFE, listed=bare.to_targets()
+    )
     stripped = sign(replace(proposal, drafts={role: draft(role, signed)}, targets={}, lines={}), map(person, THIEVES))
     assert isinstance(refusal(lambda: world.submit(stripped)), PolicyRefused)
     world.publish_roles({role: stripped.drafts[role].raw})
@@ -137,7 +140,9 @@ def test_they_change_a_version_that_stands(world: World) -> None:
     role = paths.crate_role(NAME)
     before = Releases.of(NAME, world.fresh().role(role).signed)
     changed = {version: replace(one, tarball=Digest(1, "0" * 64)) for version, one in before.versions.items()}
-    signed = roles.targets(3, world.now + roles.CLAIM_LIFE, listed=Releases(before.name, changed).to_targets())
+    signed = role_files.targets(
+        3, world.now + role_files.CLAIM_LIFE, listed=Releases(before.name, changed).to_targets()
+    )
     proposal = replace(
         world.release_proposal(tarball=NEXT.tarball, bundle=NEXT.bundle()),
         drafts={role: draft(role, signed)},
@@ -149,7 +154,7 @@ def test_they_change_a_version_that_stands(world: World) -> None:
 
 
 def test_the_owners_end_it_alone_within_one_refresh(world: World) -> None:
-    changes = claims.OwnerChanges(releasers=people(("uma", "vic"), 2))
+    changes = ownership.OwnerChanges(releasers=people(("uma", "vic"), 2))
     proposal = sign(world.owner_proposal(changes), map(person, ("alice", "bob", "uma", "vic")))
     assert not any(role.startswith("claims-") for role in proposal.drafts), "the registry is not asked"
     world.submit(proposal)
@@ -165,7 +170,7 @@ def test_a_replaced_layout_vouches_for_its_own_releases_only(world: World) -> No
 
     stricter, terms = layout_for("release", {**WHO, **people_now})
     newer = replace(NEXT, layout=stricter, terms=terms)
-    proposal = world.owner_proposal(claims.OwnerChanges(layout=layout_of(newer)))
+    proposal = world.owner_proposal(ownership.OwnerChanges(layout=layout_of(newer)))
     world.submit(sign(proposal, map(person, ("alice", "bob"))))
     demands = Demands.of(NAME, world.fresh().role(paths.owner_role(NAME)).signed)
     assert len(demands.layouts) == 2
@@ -180,7 +185,7 @@ def test_under_the_new_layout_it_is_admitted(world: World) -> None:
     stricter, terms = layout_for("release", now=world.now.replace(hour=13))
     newer = replace(NEXT, layout=stricter, terms=terms)
     assert newer.layout_file != HONEST.layout_file
-    proposal = world.owner_proposal(claims.OwnerChanges(layout=layout_of(newer)))
+    proposal = world.owner_proposal(ownership.OwnerChanges(layout=layout_of(newer)))
     world.submit(sign(proposal, map(person, ("alice", "bob"))))
     world.release(tarball=newer.tarball, bundle=newer.bundle())
     assert world.admit("0.2.0").level is Level.REPRODUCED
@@ -192,7 +197,7 @@ def test_versions_from_before_the_layout_stand_and_no_others(tmp_path: Path) -> 
     world.claim()
     world.release(tarball=HONEST.tarball)
     assert world.admit("0.1.0").level is Level.MAINTAINER
-    proposal = world.owner_proposal(claims.OwnerChanges(layout=layout_of(HONEST)))
+    proposal = world.owner_proposal(ownership.OwnerChanges(layout=layout_of(HONEST)))
     world.submit(sign(proposal, map(person, ("alice", "bob"))))
     assert world.admit("0.1.0").level is Level.MAINTAINER, "the owners let it stand"
     assert isinstance(refusal(lambda: world.release(tarball=NEXT.tarball)), PolicyRefused)

@@ -12,7 +12,7 @@ from carnet.errors import FormatError, LayoutRefused, MissingLink, RuleViolation
 from carnet.intoto.duties import Terms
 from carnet.intoto.steps import ArtifactNames
 from carnet.tuf.keys import PublicKey
-from carnet_signer.links import sign_link
+from carnet_signer.steps.record import sign_link
 
 NAMES = ArtifactNames(CRATE)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.command import carnet, done, refused
 
-from carnet_signer import keyring
+from carnet_signer.keys import keyring
 
 CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")
 PASSPHRASE = "correct horse battery staple"

@@ -19,9 +19,9 @@ from tests.support.command import done, refused
 from tests.support.publication import FolderPublication
 
 from carnet.tuf.example_keys import EXAMPLE_MATERIAL
-from carnet_signer import keyring
-from carnet_signer.ceremony_folder import finished
-from carnet_signer.publish import Change, publish
+from carnet_signer.ceremony.folder import finished
+from carnet_signer.keys import keyring
+from carnet_signer.metadata.publish import Change, publish
 
 PEOPLE = ("alice", "bob", "carol")
 REPOSITORY = Path(__file__).parents[2]

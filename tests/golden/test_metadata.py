@@ -13,7 +13,7 @@ from tests.support.ceremony import NOW, make_ceremony
 from tests.support.changes import claim
 from tests.support.publication import MemoryPublication
 
-from carnet_signer.publish import Change, publish
+from carnet_signer.metadata.publish import Change, publish
 
 FOLDER = Path(__file__).parent / "metadata"
 WHOLE = (

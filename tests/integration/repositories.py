@@ -19,8 +19,8 @@ from tests.support.repositories import learn, rebuild, serving_index
 from carnet.cargo.crate import read_crate
 from carnet.errors import CarnetError
 from carnet.intoto.steps import TagRecord
-from carnet_signer.links import record_package, record_tag
-from carnet_signer.packaging import Toolchain, find_toolchain
+from carnet_signer.steps.packaging import Toolchain, find_toolchain
+from carnet_signer.steps.record import record_package, record_tag
 from carnet_verifier.unpack import unpack
 
 

@@ -23,7 +23,7 @@ from carnet_mirror.fsck import fsck
 from carnet_mirror.store import Store
 from carnet_mirror.sync import SyncReport, sync
 from carnet_mirror.writing import writing
-from carnet_signer.publish import publish
+from carnet_signer.metadata.publish import publish
 
 FIRST, SECOND = honest_crate("first"), honest_crate("second")
 POINTS = int(os.environ.get("CARNET_TEST_CRASH_POINTS", "20"))

@@ -20,8 +20,8 @@ from tests.support.publication import MemoryPublication
 from carnet.errors import SigningError
 from carnet_cli.online import signer_command
 from carnet_cli.passphrase import PassphraseSource
-from carnet_signer.online_client import OnlineClient, connect_signer, start_signer
-from carnet_signer.publish import Change, publish
+from carnet_signer.metadata.publish import Change, publish
+from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # the signer's process reads the clock
 FILES = {"index/se/rd/serde": b"line\n"}

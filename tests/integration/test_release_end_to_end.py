@@ -75,7 +75,7 @@ def test_a_mirror_refuses_one_signature(claimed: LiveRegistry) -> None:
 
     from carnet.errors import VerificationError
     from carnet_cli.handing import post
-    from carnet_signer.proposal import load
+    from carnet_signer.proposals.proposal import load
 
     claimed.run("release", "assemble", "demo-1.1.0.crate", "-o", "lone")
     claimed.run("release", "sign", "lone", "--key", "person rita")

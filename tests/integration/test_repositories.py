@@ -20,8 +20,8 @@ from tests.support.repositories import serving_index
 
 from carnet.errors import RuleViolation, SigningError
 from carnet.intoto.steps import TagRecord
-from carnet_signer.links import record_package, record_tag
-from carnet_signer.packaging import Toolchain, find_toolchain
+from carnet_signer.steps.packaging import Toolchain, find_toolchain
+from carnet_signer.steps.record import record_package, record_tag
 
 pytestmark = pytest.mark.cargo
 

@@ -13,7 +13,7 @@ from tests.support.publication import MemoryPublication
 from tests.support.stock_client import read_target, stock_client
 from tuf.api.exceptions import ExpiredMetadataError
 
-from carnet_signer.publish import Change, publish, refresh_due
+from carnet_signer.metadata.publish import Change, publish, refresh_due
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # python-tuf's client reads the clock
 SERDE = "index/se/rd/serde"

@@ -17,8 +17,9 @@ from carnet.cargo.names import Version
 from carnet.claims.submission import roles_of
 from carnet.errors import CarnetError
 from carnet.tuf import paths
-from carnet_signer import claims, release, roles
-from carnet_signer.proposal import Proposal
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals import ownership, release
+from carnet_signer.proposals.proposal import Proposal
 from carnet_verifier.claims import Handover
 
 EVERYBODY = ("alice", "bob", "carol", "dora", "rita", "sven", "tara", "uma", "mallory")
@@ -84,7 +85,7 @@ class Claims(RuleBasedStateMachine):
     def appoint(self, team: tuple[str, ...], signers: list[str]) -> None:
         if set(team) == set(self.releasers):
             return
-        proposal = self.world.owner_proposal(claims.OwnerChanges(releasers=people(team, 2)))
+        proposal = self.world.owner_proposal(ownership.OwnerChanges(releasers=people(team, 2)))
         needs_releasers = paths.crate_role(NAME) in proposal.drafts
         taken = self._submit(proposal, signers)
         enough = len(set(signers) & set(self.owners)) >= 2
@@ -96,7 +97,7 @@ class Claims(RuleBasedStateMachine):
     def hand_over(self, team: tuple[str, ...], signers: list[str], holders: int) -> None:
         if set(team) == set(self.owners):
             return
-        proposal = self.world.owner_proposal(claims.OwnerChanges(owners=people(team, 2)))
+        proposal = self.world.owner_proposal(ownership.OwnerChanges(owners=people(team, 2)))
         # The mirror takes what clients take: a change without the owners before is a takeover, not a handover. The
         # people here submit folders that say that they are complete.
         for key in (*map(person, signers), *self.world.ceremony.holders[:holders]):
@@ -162,7 +163,7 @@ def test_taking_signatures_away_never_admits_more(tmp_path: Path) -> None:
     draft = complete.drafts[role]
     for count in (0, 1):
         for kept in combinations(draft.signatures, count):
-            fewer = replace(draft, raw=roles.file_bytes(draft.message, kept), signatures=kept)
+            fewer = replace(draft, raw=role_files.file_bytes(draft.message, kept), signatures=kept)
             less = replace(complete, drafts={role: fewer})
             assert not less.final
             try:
@@ -171,5 +172,5 @@ def test_taking_signatures_away_never_admits_more(tmp_path: Path) -> None:
                 continue
             raise AssertionError(f"{count} signatures were enough")
     kept = draft.signatures[1:]
-    enough = replace(draft, raw=roles.file_bytes(draft.message, kept), signatures=kept)
+    enough = replace(draft, raw=role_files.file_bytes(draft.message, kept), signatures=kept)
     assert world.submit(replace(complete, drafts={role: enough})).added == ("1.0.0",)

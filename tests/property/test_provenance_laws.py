@@ -20,7 +20,7 @@ from carnet.intoto.dsse import Envelope, pae
 from carnet.intoto.duties import assign
 from carnet.intoto.steps import ArtifactNames, tree_digest
 from carnet.intoto.values import Layout, Link, Rule
-from carnet_signer.links import sign_link
+from carnet_signer.steps.record import sign_link
 from carnet_verifier.provenance import check_provenance
 from carnet_verifier.rules import StepArtifacts, evaluate
 

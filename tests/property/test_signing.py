@@ -18,10 +18,13 @@ from carnet.errors import CarnetError
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, SuccinctRoles, Targets
 from carnet.tuf.tree import bin_field
-from carnet_signer import ceremony, ceremony_folder, ceremony_lint, roles
-from carnet_signer.ceremony import Ceremony, Holder, Plan
-from carnet_signer.online import Oracle
-from carnet_signer.online_memory import Memory
+from carnet_signer.ceremony import ceremony
+from carnet_signer.ceremony import folder as ceremony_folder
+from carnet_signer.ceremony import lint as ceremony_lint
+from carnet_signer.ceremony.ceremony import Ceremony, Holder, Plan
+from carnet_signer.metadata import role_files
+from carnet_signer.online.memory import Memory
+from carnet_signer.online.server import Oracle
 
 KEY = make_key("online")
 
@@ -52,7 +55,7 @@ def test_no_version_is_ever_signed_with_two_contents_and_none_goes_back(asked: l
                     memory.close()
                     memory = Memory(Path(folder))
                 named = MetaFile(1, 5, {"sha256": "0" * 64})
-                payload = strictjson.canonical(roles.timestamp(version, NOW + timedelta(hours=hours), named))
+                payload = strictjson.canonical(role_files.timestamp(version, NOW + timedelta(hours=hours), named))
                 answer = ask(Oracle([KEY], memory, lambda: NOW), "timestamp", payload)
                 allowed = version > newest or (version == newest and signed[version] == payload)
                 assert ("signatures" in answer) is allowed
@@ -66,11 +69,11 @@ def test_no_version_is_ever_signed_with_two_contents_and_none_goes_back(asked: l
 @settings(max_examples=60)
 def test_a_bin_is_signed_with_the_paths_of_its_hash_only(names: list[str], bits: int) -> None:
     bins = SuccinctRoles(quorum([KEY], 1), bits, "index")
-    listed = {f"index/q/{name}": roles.target(0, "0" * 64) for name in names}
+    listed = {f"index/q/{name}": role_files.target(0, "0" * 64) for name in names}
     at_home = {bins.bin_of(path) for path in listed}
     with tempfile.TemporaryDirectory() as folder, oracle(Path(folder)) as one:
         for name in sorted(bins.names()):
-            signed = roles.targets(1, NOW + timedelta(days=1), listed=dict(listed), extra=bin_field(name))
+            signed = role_files.targets(1, NOW + timedelta(days=1), listed=dict(listed), extra=bin_field(name))
             answer = ask(one, name, strictjson.canonical(signed))
             if at_home <= {name}:
                 assert "signatures" in answer
@@ -95,13 +98,13 @@ def test_any_bytes_are_answered(line: bytes) -> None:
 
 @given(st.text(max_size=60))
 def test_every_text_survives_the_way_into_a_file_and_back(text: str) -> None:
-    signed = roles.targets(1, NOW, extra={"note": text})
+    signed = role_files.targets(1, NOW, extra={"note": text})
     try:
         message = strictjson.canonical(signed)
     except CarnetError:
         assert any(0xD800 <= ord(char) < 0xE000 for char in text)
         return
-    read = parse_role(roles.file_bytes(message, [KEY.sign(message)]), Targets, max_bytes=10_000)
+    read = parse_role(role_files.file_bytes(message, [KEY.sign(message)]), Targets, max_bytes=10_000)
     assert read.message == message
     assert read.signed.extra == {"note": text}
 

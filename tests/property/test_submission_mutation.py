@@ -13,7 +13,7 @@ from tests.support.release import synthetic
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError
 from carnet_mirror.intake import accept
-from carnet_signer import claims
+from carnet_signer.proposals import ownership
 
 RELEASE = synthetic(crate=CrateId.of(str(NAME), "1.0.0"))
 
@@ -24,7 +24,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> list[World]:
 
     def fresh() -> World:
         world = World.make(tmp_path_factory.mktemp("world"))
-        world.claim(layout=claims.NewLayout(RELEASE.layout_file, RELEASE.terms))
+        world.claim(layout=ownership.NewLayout(RELEASE.layout_file, RELEASE.terms))
         return world
 
     return [fresh() for _ in range(3)]
@@ -37,7 +37,7 @@ def honest(world: World) -> bytes:
 
 def test_untouched_it_is_taken(tmp_path: Path) -> None:
     world = World.make(tmp_path)
-    world.claim(layout=claims.NewLayout(RELEASE.layout_file, RELEASE.terms))
+    world.claim(layout=ownership.NewLayout(RELEASE.layout_file, RELEASE.terms))
     assert accept(world.store, world.online, honest(world), now=world.now).added == ("1.0.0",)
     assert str(world.admit("1.0.0").level) == "reproduced"
 

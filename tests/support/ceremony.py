@@ -16,8 +16,9 @@ from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import RoleKeys, Timestamp
 from carnet.tuf.tree import shard_field
-from carnet_signer import keyring, roles
-from carnet_signer.publish import Change
+from carnet_signer.keys import keyring
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.publish import Change
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 PASSPHRASE = b"correct horse battery staple"
@@ -50,7 +51,7 @@ def make_key(name: str) -> TestKey:
 def sign_role(signed: JsonObject, keys: Sequence[TestKey]) -> bytes:
     """A role's file, signed by these keys."""
     message = strictjson.canonical(signed)
-    return roles.file_bytes(message, [key.sign(message) for key in keys])
+    return role_files.file_bytes(message, [key.sign(message) for key in keys])
 
 
 def quorum(keys: Sequence[TestKey], threshold: int) -> RoleKeys:
@@ -73,11 +74,11 @@ class DirectOnlineSigner:
 
     def sign(self, payloads: Mapping[str, bytes]) -> dict[str, list[Signature]]:
         for role, payload in payloads.items():
-            version = strictjson.parse_object(payload, role, max_bytes=roles.MAX_ROLE_FILE)["version"]
+            version = strictjson.parse_object(payload, role, max_bytes=role_files.MAX_ROLE_FILE)["version"]
             assert isinstance(version, int)
             self.versions[role] = version
             if role == paths.TIMESTAMP:
-                snapshot = roles.read_signed(payload, Timestamp).snapshot
+                snapshot = role_files.read_signed(payload, Timestamp).snapshot
                 self.named = (snapshot.version, snapshot.hashes["sha256"])
         return {role: [self.key.sign(payload)] for role, payload in payloads.items()}
 
@@ -142,32 +143,32 @@ def _files(
     people: tuple[TestKey, ...], threshold: int, online: TestKey, bit_length: int, now: datetime
 ) -> dict[str, bytes]:
     offline, bins = quorum(people, threshold), quorum([online], 1)
-    expires = now + roles.OFFLINE_LIFE
+    expires = now + role_files.OFFLINE_LIFE
     top = {paths.ROOT: offline, paths.TIMESTAMP: bins, paths.SNAPSHOT: bins, paths.TARGETS: offline}
     signed = {
-        paths.ROOT: roles.root(1, now + roles.ROOT_LIFE, top),
-        paths.TARGETS: roles.targets(
+        paths.ROOT: role_files.root(1, now + role_files.ROOT_LIFE, top),
+        paths.TARGETS: role_files.targets(
             1,
             expires,
-            delegations=roles.delegate_by_name(
+            delegations=role_files.delegate_by_name(
                 [
-                    roles.delegation(paths.CLAIMS, offline, paths.CLAIMS_PATTERNS, terminating=False),
-                    roles.delegation(paths.INDEX, offline, paths.INDEX_PATTERNS, terminating=False),
+                    role_files.delegation(paths.CLAIMS, offline, paths.CLAIMS_PATTERNS, terminating=False),
+                    role_files.delegation(paths.INDEX, offline, paths.INDEX_PATTERNS, terminating=False),
                 ]
             ),
         ),
-        paths.CLAIMS: roles.targets(
+        paths.CLAIMS: role_files.targets(
             1,
             expires,
-            delegations=roles.delegate_by_name(
-                roles.delegation(
+            delegations=role_files.delegate_by_name(
+                role_files.delegation(
                     paths.claims_shard_role(shard), offline, paths.shard_patterns(shard), terminating=False
                 )
                 for shard in paths.SHARDS
             ),
         ),
-        paths.INDEX: roles.targets(1, expires, delegations=roles.delegate_to_bins(bins, bit_length)),
+        paths.INDEX: role_files.targets(1, expires, delegations=role_files.delegate_to_bins(bins, bit_length)),
     }
     for shard in paths.SHARDS:
-        signed[paths.claims_shard_role(shard)] = roles.targets(1, expires, extra=shard_field(paths.SHARDS))
+        signed[paths.claims_shard_role(shard)] = role_files.targets(1, expires, extra=shard_field(paths.SHARDS))
     return {role: sign_role(value, people[:threshold]) for role, value in signed.items()}

@@ -14,8 +14,8 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
 from carnet.tuf.tree import shard_field
-from carnet_signer import roles
-from carnet_signer.publish import Change
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.publish import Change
 
 OWNERS, RELEASERS = (make_key("owner-1"), make_key("owner-2")), (make_key("releaser"),)
 NAME = CrateName("serde")
@@ -25,7 +25,7 @@ TARBALL_PATH = f"crates/{NAME.shard}/serde/serde-1.0.0.crate"
 
 def signed_of(file: bytes) -> dict[str, Any]:
     """The `signed` part of a metadata file."""
-    value = strictjson.parse_object(file, "file", max_bytes=roles.MAX_ROLE_FILE)["signed"]
+    value = strictjson.parse_object(file, "file", max_bytes=role_files.MAX_ROLE_FILE)["signed"]
     assert isinstance(value, dict)
     return dict(value)
 
@@ -58,20 +58,20 @@ def claim(
     """
     shard = paths.claims_shard_role(NAME.shard)
     signed = signed_of(ceremony.files[shard]) | {"version": version + 1} | shard_field([NAME.shard])
-    signed["delegations"] = roles.delegate_by_name(
-        [roles.delegation(paths.owner_role(NAME), quorum(OWNERS, 2), paths.owner_patterns(NAME), terminating=True)]
+    signed["delegations"] = role_files.delegate_by_name(
+        [role_files.delegation(paths.owner_role(NAME), quorum(OWNERS, 2), paths.owner_patterns(NAME), terminating=True)]
     )
-    expires = ceremony.now + roles.CLAIM_LIFE
-    delegation = roles.delegation(
+    expires = ceremony.now + role_files.CLAIM_LIFE
+    delegation = role_files.delegation(
         paths.crate_role(NAME), quorum(releasers, 1), paths.crate_patterns(NAME), terminating=True
     )
-    owner = roles.targets(version, expires, delegations=roles.delegate_by_name([delegation]))
-    listed: JsonObject = {TARBALL_PATH: roles.target(len(TARBALL), hashlib.sha256(TARBALL).hexdigest())}
+    owner = role_files.targets(version, expires, delegations=role_files.delegate_by_name([delegation]))
+    listed: JsonObject = {TARBALL_PATH: role_files.target(len(TARBALL), hashlib.sha256(TARBALL).hexdigest())}
     return Change(
         roles={
             shard: ceremony.sign(signed),
             paths.owner_role(NAME): sign_role(owner, OWNERS),
-            paths.crate_role(NAME): sign_role(roles.targets(version, expires, listed=listed), crate_keys),
+            paths.crate_role(NAME): sign_role(role_files.targets(version, expires, listed=listed), crate_keys),
         },
         targets={TARBALL_PATH: TARBALL},
     )
@@ -81,9 +81,9 @@ def new_online_key(ceremony: Ceremony, online: TestKey, signers: Sequence[TestKe
     """The next root, signed by `signers`, and the next index, with another online key."""
     holders, keys = quorum(ceremony.holders, ceremony.threshold), quorum([online], 1)
     top = {paths.ROOT: holders, paths.TIMESTAMP: keys, paths.SNAPSHOT: keys, paths.TARGETS: holders}
-    root = roles.root(2, ceremony.now + roles.ROOT_LIFE, top)
-    bins = roles.delegate_to_bins(keys, ceremony.bit_length)
-    index = roles.targets(2, ceremony.now + roles.OFFLINE_LIFE, delegations=bins)
+    root = role_files.root(2, ceremony.now + role_files.ROOT_LIFE, top)
+    bins = role_files.delegate_to_bins(keys, ceremony.bit_length)
+    index = role_files.targets(2, ceremony.now + role_files.OFFLINE_LIFE, delegations=bins)
     return Change(roles={paths.ROOT: sign_role(root, signers), paths.INDEX: ceremony.sign(index)})
 
 

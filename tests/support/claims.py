@@ -31,10 +31,10 @@ from carnet.tuf import paths
 from carnet_mirror.intake import Receipt, accept
 from carnet_mirror.records import StoredVersion
 from carnet_mirror.store import Store, blob_path
-from carnet_signer import claims, release
-from carnet_signer.proposal import Proposal, Request
-from carnet_signer.publish import Change, publish
-from carnet_signer.roles import at
+from carnet_signer.metadata.publish import Change, publish
+from carnet_signer.metadata.role_files import at
+from carnet_signer.proposals import ownership, release
+from carnet_signer.proposals.proposal import Proposal, Request
 from carnet_verifier.admit import Admission, Wanted, admit_one
 from carnet_verifier.local import ReadFetcher
 from carnet_verifier.policy import Policy
@@ -52,7 +52,7 @@ def person(name: str) -> TestKey:
 
 
 def people(names: Iterable[str], threshold: int) -> Holders:
-    return claims.team([(name, person(name).public_key) for name in names], threshold)
+    return ownership.team([(name, person(name).public_key) for name in names], threshold)
 
 
 def facts(owners: Sequence[str] = OWNERS, releasers: Sequence[str] = RELEASERS, threshold: int = 2) -> ClaimFacts:
@@ -124,8 +124,8 @@ class World:
         memory = None if client is None else self.clients[client]
         return admit_one(repository, Wanted(CrateId(name, Version(version))), policy or Policy(), memory, now=self.now)
 
-    def published(self, name: CrateName = NAME) -> claims.Published:
-        return claims.read_published(self.fresh(), name)
+    def published(self, name: CrateName = NAME) -> ownership.Published:
+        return ownership.read_published(self.fresh(), name)
 
     def index(self, name: CrateName = NAME) -> IndexFile:
         view = self.fresh()
@@ -174,7 +174,7 @@ class World:
     def claim_proposal(
         self,
         *,
-        layout: claims.NewLayout | None = None,
+        layout: ownership.NewLayout | None = None,
         who: ClaimFacts | None = None,
         name: CrateName = NAME,
         takeover: bool = False,
@@ -183,11 +183,11 @@ class World:
         target = view.find_targets([paths.index_path(name)])[paths.index_path(name)]
         index = None if target is None else IndexFile.from_bytes(view.download(target), name)
         lengths = {version.line.cksum: version.length for version in self.store.versions(name)}
-        return claims.new_claim(
+        return ownership.new_claim(
             self.published(name),
             Request("claim", name, at(self.now), ("alice is the author",), takeover),
             who or facts(),
-            adopted=claims.adopt(index, lengths, "crates-io"),
+            adopted=ownership.adopt(index, lengths, "crates-io"),
             layout=layout,
             now=self.now,
         )
@@ -212,9 +212,9 @@ class World:
         proposal = release.yank(self.published(), NAME, map(Version, versions), yanked=yanked, now=self.now)
         return self.submit(sign(proposal, map(person, by)))
 
-    def owner_proposal(self, changes: claims.OwnerChanges, *, takeover: bool = False) -> Proposal:
+    def owner_proposal(self, changes: ownership.OwnerChanges, *, takeover: bool = False) -> Proposal:
         request = Request("owners", NAME, at(self.now), takeover=takeover)
-        return claims.next_owner(self.published(), request, changes, now=self.now)
+        return ownership.next_owner(self.published(), request, changes, now=self.now)
 
 
 def refusal(call: Callable[[], object]) -> CarnetError:

@@ -27,9 +27,9 @@ from tests.support.stock_client import read_target, stock_client
 from carnet import strictjson
 from carnet.errors import StorageError
 from carnet.tuf.keys import Signature
-from carnet_signer.online import Oracle
-from carnet_signer.online_memory import Memory
-from carnet_signer.publish import Change, publish
+from carnet_signer.metadata.publish import Change, publish
+from carnet_signer.online.memory import Memory
+from carnet_signer.online.server import Oracle
 
 OLD, NEW = {"index/se/rd/serde": b"old\n"}, {"index/se/rd/serde": b"new\n", "index/an/yh/anyhow": b"new\n"}
 CALLS = ("open", "write", "fsync", "rename", "link", "unlink", "mkdir")

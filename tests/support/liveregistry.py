@@ -15,7 +15,7 @@ from tests.support.ceremony import PASSPHRASE, make_key
 from tests.support.mirror import CARNET, RunningMirror, make_mirror, serving
 
 from carnet_cli.mirror_online import OnlineSettings
-from carnet_signer import keyring
+from carnet_signer.keys import keyring
 
 
 @dataclass

@@ -27,7 +27,7 @@ from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet_mirror.store import Store
 from carnet_mirror.sync import SyncReport, sync
 from carnet_mirror.upstream import Fetched
-from carnet_signer.publish import publish
+from carnet_signer.metadata.publish import publish
 
 CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")
 """The `carnet` command, as the editable install has it."""

@@ -12,8 +12,8 @@ from tests.support.ceremony import TestKey
 from carnet import strictjson
 from carnet.errors import SigningError
 from carnet.tuf.keys import Signature
-from carnet_signer.online import Oracle
-from carnet_signer.online_memory import Memory
+from carnet_signer.online.memory import Memory
+from carnet_signer.online.server import Oracle
 
 
 class OracleSigner:

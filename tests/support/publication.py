@@ -11,7 +11,7 @@ from carnet import durable
 
 @dataclass(frozen=True)
 class FolderPublication:
-    """Files below one folder; implements `carnet_signer.publish.Publication`."""
+    """Files below one folder; implements `carnet_signer.metadata.publish.Publication`."""
 
     folder: Path
 

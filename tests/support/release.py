@@ -27,9 +27,9 @@ from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms
 from carnet.intoto.steps import ArtifactNames, TagRecord
 from carnet.intoto.values import Layout, Link
-from carnet_signer.layouts import compile_layout, fill_template
-from carnet_signer.links import record_package, record_rebuild, record_review, record_tag, sign_link
-from carnet_signer.packaging import Toolchain
+from carnet_signer.steps.layouts import compile_layout, fill_template
+from carnet_signer.steps.packaging import Toolchain
+from carnet_signer.steps.record import record_package, record_rebuild, record_review, record_tag, sign_link
 from carnet_verifier.provenance import OwnedLayout, Provenance, check_provenance
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

@@ -21,14 +21,14 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
 from carnet.cargo.names import CrateName
 from carnet.tuf import paths
-from carnet_signer.publish import Change, publish
+from carnet_signer.metadata.publish import Change, publish
 
 PUBTIME = "2026-01-01T00:00:00Z"
 
 
 @dataclass
 class MemoryPublication:
-    """Files in memory; implements `carnet_signer.publish.Publication`."""
+    """Files in memory; implements `carnet_signer.metadata.publish.Publication`."""
 
     files: dict[str, bytes] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from carnet.tuf import paths
-from carnet_signer.publish import Publication
+from carnet_signer.metadata.publish import Publication
 
 
 class PublicationFetcher(FetcherInterface):

@@ -18,9 +18,13 @@ from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleKeys
 from carnet.tuf.tree import shard_field
-from carnet_signer import ceremony, ceremony_folder, ceremony_lint, ceremony_words, roles
-from carnet_signer.ceremony import Ceremony, Holder, Plan
-from carnet_signer.publish import Change, publish
+from carnet_signer.ceremony import ceremony
+from carnet_signer.ceremony import folder as ceremony_folder
+from carnet_signer.ceremony import lint as ceremony_lint
+from carnet_signer.ceremony import words as ceremony_words
+from carnet_signer.ceremony.ceremony import Ceremony, Holder, Plan
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.publish import Change, publish
 
 ALICE, BOB, CAROL, DAVE, ONLINE = (make_key(name) for name in ("alice", "bob", "carol", "dave", "online"))
 LATER = NOW + timedelta(days=80)
@@ -118,7 +122,7 @@ def test_different_files_of_one_version_are_not_merged() -> None:
 def test_a_signature_that_is_not_a_holders_counts_for_nothing_and_is_dropped() -> None:
     found = signed(started(), ALICE)
     envelope = found.latest(paths.ROOT)
-    forged = roles.file_bytes(envelope.message, [DAVE.sign(envelope.message), BOB.sign(b"something else")])
+    forged = role_files.file_bytes(envelope.message, [DAVE.sign(envelope.message), BOB.sign(b"something else")])
     copy = ceremony_folder.overlay(found, {"1.root.json": forged})
     assert not copy.final(paths.ROOT)
     merged = ceremony_folder.overlay(found, ceremony.merge(found, copy))
@@ -146,7 +150,7 @@ def test_expiring_roles_are_renewed_and_claims_keep_what_they_say() -> None:
     assert stopping(after, LATER) == []
     assert after.latest("claims-0a").signed.version == 3
     assert after.latest("claims-0a").signed.extra == {"x-note": "kept"} | shard_field(["0a"])
-    assert {after.latest(role).signed.expires for role in after.pending()} == {LATER + roles.OFFLINE_LIFE}
+    assert {after.latest(role).signed.expires for role in after.pending()} == {LATER + role_files.OFFLINE_LIFE}
     after = signed(after, CAROL)
     with pytest.raises(SigningError, match="still waits for signatures"):
         ceremony.advance(after, plan(), LATER, new_root=False)
@@ -162,12 +166,12 @@ def test_a_shard_that_had_a_claim_is_never_signed_together_with_the_empty_ones_a
         signed = dict(strictjson.parse_object(last.raw, "shard", max_bytes=10**6)["signed"])  # type: ignore[arg-type]
         return {f"{version}.claims-{shard}.json": sign(signed | {"version": version} | fields, ALICE, BOB)}
 
-    entry = roles.delegation("owner.x", plan().offline_keys, ("crates/0b/x/*",), terminating=True)
+    entry = role_files.delegation("owner.x", plan().offline_keys, ("crates/0b/x/*",), terminating=True)
     for files in (
         change("0a", 2, **shard_field(["0a"])),  # given up
-        change("0b", 2, delegations=roles.delegate_by_name([entry]), **shard_field(["0b"])),  # claimed
+        change("0b", 2, delegations=role_files.delegate_by_name([entry]), **shard_field(["0b"])),  # claimed
         change("0c", 2),  # further than the others, and says nothing of it
-        change("0d", 2, delegations=roles.delegate_by_name([entry]), carnet={}),  # of an older form
+        change("0d", 2, delegations=role_files.delegate_by_name([entry]), carnet={}),  # of an older form
     ):
         found = ceremony_folder.overlay(found, files)
     if caught_up:  # the other shards have the same version: what the files say still decides
@@ -232,7 +236,7 @@ def test_next_versions_that_nobody_has_signed_are_made_anew() -> None:
 
 def sign(signed_part: dict[str, Any], *people: TestKey) -> bytes:
     message = strictjson.canonical(signed_part)
-    return roles.file_bytes(message, [key.sign(message) for key in people])
+    return role_files.file_bytes(message, [key.sign(message) for key in people])
 
 
 def edited(role: str, change: Callable[[dict[str, Any]], Any]) -> Ceremony:
@@ -258,7 +262,7 @@ def swap_key(quorum: RoleKeys) -> Callable[[dict[str, Any]], None]:
         ("root", lambda part: part.update(expires="2036-01-01T00:00:00Z"), "longer than 365 days"),
         ("targets", lambda part: part.update(expires="2036-01-01T00:00:00Z"), "longer than 90 days"),
         ("claims-0a", lambda part: part.update(expires="2026-01-01T00:00:00Z"), "expired on"),
-        ("targets", lambda part: part["targets"].update({"x": roles.target(0, "0" * 64)}), "must list none"),
+        ("targets", lambda part: part["targets"].update({"x": role_files.target(0, "0" * 64)}), "must list none"),
         ("targets", lambda part: part["delegations"]["roles"].reverse(), "in this order"),
         ("targets", lambda part: part["delegations"]["roles"][0].update(paths=["*/*"]), "their paths"),
         ("targets", lambda part: part["delegations"]["roles"][1].update(terminating=True), "terminating"),

@@ -31,8 +31,9 @@ from carnet.tuf import paths
 from carnet_mirror.fsck import fsck
 from carnet_mirror.intake import accept, check_claims_kept
 from carnet_mirror.store import Store
-from carnet_signer import claims, roles
-from carnet_signer.proposal import Proposal, draft
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals import ownership
+from carnet_signer.proposals.proposal import Proposal, draft
 
 BOTH = ("rita", "sven")
 ROLE = paths.crate_role(NAME)
@@ -69,8 +70,8 @@ def release_with_line(world: World, tarball: bytes, line: IndexLine) -> Proposal
     assert published.crate is not None
     release = SignedRelease(crate.id, Digest(crate.length, crate.sha256), line.identity(), False, "crates-io")
     releases = Releases.of(NAME, published.crate.signed).with_release(release)
-    signed = roles.targets(
-        published.crate.signed.version + 1, world.now + roles.CLAIM_LIFE, listed=releases.to_targets()
+    signed = role_files.targets(
+        published.crate.signed.version + 1, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets()
     )
     targets = {paths.crate_path(crate.id): tarball}
     lines = {crate.id.stem: line.to_bytes()}
@@ -148,7 +149,7 @@ def test_a_tarball_that_breaks_a_rule(world: World) -> None:
     published = world.published()
     assert published.crate is not None
     releases = Releases.of(NAME, published.crate.signed).with_release(release)
-    signed = roles.targets(2, world.now + roles.CLAIM_LIFE, listed=releases.to_targets())
+    signed = role_files.targets(2, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets())
     bad = replace(
         proposal,
         drafts={ROLE: draft(ROLE, signed)},
@@ -170,10 +171,10 @@ def test_a_version_that_the_claim_does_not_adopt(tmp_path: Path) -> None:
 
 def test_a_version_that_is_nowhere_cannot_be_adopted(tmp_path: Path) -> None:
     world = World.make(tmp_path)
-    elsewhere = claims.adopt(None, {}, "crates-io")
+    elsewhere = ownership.adopt(None, {}, "crates-io")
     assert elsewhere is None
     release = SignedRelease(LINE.id, Digest(len(TARBALL), LINE.cksum), LINE.identity(), False, "crates-io")
-    proposal = claims.new_claim(
+    proposal = ownership.new_claim(
         world.published(),
         world.claim_request("claim"),
         facts(),
@@ -209,8 +210,8 @@ def test_one_crates_submission_brings_no_other_crate(world: World) -> None:
 
 
 def test_a_bystander_does_not_ride_along_with_giving_up(world: World) -> None:
-    given = claims.give_up(world.published(), world.claim_request("give-up"), now=world.now)
-    changes = claims.OwnerChanges(releasers=people(("mallory",), 1))
+    given = ownership.give_up(world.published(), world.claim_request("give-up"), now=world.now)
+    changes = ownership.OwnerChanges(releasers=people(("mallory",), 1))
     riding = world.owner_proposal(changes)
     signed = sign(given, world.ceremony.holders[:2])
     both = {**signed.drafts, paths.owner_role(NAME): riding.drafts[paths.owner_role(NAME)]}
@@ -234,7 +235,7 @@ def test_an_empty_mirror_takes_nothing(tmp_path: Path) -> None:
 def test_the_holders_next_shard_keeps_the_claims(world: World) -> None:
     shard = paths.claims_shard_role(NAME.shard)
     published = world.fresh().role(shard).signed
-    kept = roles.targets(published.version + 1, world.now + roles.OFFLINE_LIFE)
+    kept = role_files.targets(published.version + 1, world.now + role_files.OFFLINE_LIFE)
     forgetful = {shard: world.ceremony.sign(kept), paths.CLAIMS: b"not looked at"}
     error = refusal(lambda: check_claims_kept(world.store, forgetful))
     assert isinstance(error, MetadataMismatch)
@@ -248,7 +249,7 @@ def test_a_shard_changes_one_crate_only(world: World) -> None:
     number = next(number for number in range(100_000) if CrateName(f"a{number}").shard == NAME.shard)
     other = CrateName(f"a{number}")
     version = world.fresh().role(shard).signed.version + 1
-    empty = world.ceremony.sign(roles.targets(version, world.now + roles.OFFLINE_LIFE))
+    empty = world.ceremony.sign(role_files.targets(version, world.now + role_files.OFFLINE_LIFE))
     body = Submission(other, {shard: empty}).to_bytes()
     error = refused(world, lambda: accept(world.store, world.online, body, now=world.now))
     assert f"changes {paths.owner_role(NAME)}" in str(error)
@@ -267,7 +268,7 @@ def test_what_was_taken_passes_the_mirrors_own_check(world: World) -> None:
     assert fsck(world.store, now=world.now, progress=quiet).problems == []
     world.submit(
         sign(
-            claims.give_up(world.published(), world.claim_request("give-up"), now=world.now),
+            ownership.give_up(world.published(), world.claim_request("give-up"), now=world.now),
             world.ceremony.holders[:2],
         )
     )

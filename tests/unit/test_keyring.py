@@ -15,7 +15,7 @@ from tests.support.ceremony import PASSPHRASE
 from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, SigningError, StorageError
 from carnet.tuf.keys import PublicKey
-from carnet_signer import keyring
+from carnet_signer.keys import keyring
 
 
 def answer(secret: bytes | None) -> keyring.Passphrase:

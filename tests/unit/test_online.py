@@ -14,9 +14,9 @@ from carnet import strictjson
 from carnet.errors import SigningError, StorageError
 from carnet.tuf.roles import MetaFile
 from carnet.tuf.tree import bin_field
-from carnet_signer import roles
-from carnet_signer.online import Oracle
-from carnet_signer.online_memory import Memory
+from carnet_signer.metadata import role_files
+from carnet_signer.online.memory import Memory
+from carnet_signer.online.server import Oracle
 
 KEY = make_key("online")
 SERDE = "index/se/rd/serde"
@@ -38,17 +38,19 @@ def oracle(memory: Memory) -> Oracle:
 
 
 def timestamp(version: int = 1, snapshot: int = 1, sha256: str = HASH, days: float = 1) -> dict[str, Any]:
-    return roles.timestamp(version, NOW + timedelta(days=days), MetaFile(snapshot, 5, {"sha256": sha256}))
+    return role_files.timestamp(version, NOW + timedelta(days=days), MetaFile(snapshot, 5, {"sha256": sha256}))
 
 
 def snapshot(version: int = 1, days: float = 7, **meta: int) -> dict[str, Any]:
     files = {"targets": MetaFile(1, 5, {"sha256": HASH}), "index-00": MetaFile(1)}
     files |= {role.replace("_", "."): MetaFile(number, 5, {"sha256": HASH}) for role, number in meta.items()}
-    return roles.snapshot(version, NOW + timedelta(days=days), files)
+    return role_files.snapshot(version, NOW + timedelta(days=days), files)
 
 
 def bin_(version: int = 1, days: float = 90, listed: tuple[str, ...] = (SERDE,)) -> dict[str, Any]:
-    return roles.targets(version, NOW + timedelta(days=days), listed={path: roles.target(0, HASH) for path in listed})
+    return role_files.targets(
+        version, NOW + timedelta(days=days), listed={path: role_files.target(0, HASH) for path in listed}
+    )
 
 
 def _said(role: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -112,9 +114,9 @@ def test_roles_of_others_are_refused(oracle: Oracle, role: str) -> None:
         (OTHER_BIN, bin_(), "another bin"),
         (OTHER_BIN, bin_(listed=()) | bin_field(SERDE_BIN), "does not say that it is"),
         (OTHER_BIN, bin_(listed=()) | {"carnet": {"role": OTHER_BIN, "more": 1}}, "does not say that it is"),
-        (SERDE_BIN, bin_() | {"targets": {SERDE: roles.target(0, HASH, {})}}, "more than its length"),
-        ("timestamp", roles.timestamp(1, NOW + timedelta(days=1), MetaFile(1)), "must have exactly"),
-        ("snapshot", roles.snapshot(1, NOW + timedelta(days=1), {"targets": MetaFile(1)}), "must have exactly"),
+        (SERDE_BIN, bin_() | {"targets": {SERDE: role_files.target(0, HASH, {})}}, "more than its length"),
+        ("timestamp", role_files.timestamp(1, NOW + timedelta(days=1), MetaFile(1)), "must have exactly"),
+        ("snapshot", role_files.snapshot(1, NOW + timedelta(days=1), {"targets": MetaFile(1)}), "must have exactly"),
         ("timestamp", json.dumps(timestamp()).encode(), "not canonical"),
         ("timestamp", strictjson.canonical(timestamp()).replace(b'"version"', b'"version":1,"version"', 1), "twice"),
         ("timestamp", b"[]", "not a JSON object"),
@@ -140,7 +142,7 @@ def test_published_names_stay_and_their_versions_do_not_fall(oracle: Oracle) -> 
         if "error" in signed:
             return signed
         payload = strictjson.canonical(snapshot(version, **meta))
-        file = roles.file_bytes(payload, [KEY.sign(payload)])
+        file = role_files.file_bytes(payload, [KEY.sign(payload)])
         return ask(oracle, timestamp=timestamp(version, version, hashlib.sha256(file).hexdigest()))
 
     assert "signatures" in publish(1, crate_serde=3)
@@ -162,13 +164,13 @@ def test_a_timestamp_names_no_older_and_no_foreign_snapshot(oracle: Oracle) -> N
     assert "signatures" in ask(oracle, snapshot=snapshot(8))
     assert "not signed here" in ask(oracle, timestamp=timestamp(2, snapshot=8, sha256="0" * 64))["error"]
     payload = strictjson.canonical(snapshot(8))
-    file = roles.file_bytes(payload, [KEY.sign(payload)])
+    file = role_files.file_bytes(payload, [KEY.sign(payload)])
     assert "signatures" in ask(oracle, timestamp=timestamp(2, 8, hashlib.sha256(file).hexdigest()))
 
 
 def publish_first(oracle: Oracle) -> None:
     payload = strictjson.canonical(snapshot(owner_serde=1))
-    file = roles.file_bytes(payload, [KEY.sign(payload)])
+    file = role_files.file_bytes(payload, [KEY.sign(payload)])
     assert "signatures" in ask(oracle, snapshot=payload)
     assert "signatures" in ask(oracle, timestamp=timestamp(snapshot=1, sha256=hashlib.sha256(file).hexdigest()))
 

@@ -25,9 +25,10 @@ from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Root
-from carnet_signer import claims, review, roles
-from carnet_signer.proposal import Proposal, draft, load, save, save_signatures
-from carnet_signer.roles import at
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.role_files import at
+from carnet_signer.proposals import ownership, review
+from carnet_signer.proposals.proposal import Proposal, draft, load, save, save_signatures
 
 SHARD, OWNER, CRATE = roles_of(NAME)
 HONEST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
@@ -42,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def claim(world: World) -> Proposal:
-    return world.claim_proposal(layout=claims.NewLayout(HONEST.layout_file, HONEST.terms))
+    return world.claim_proposal(layout=ownership.NewLayout(HONEST.layout_file, HONEST.terms))
 
 
 def lint(proposal: Proposal) -> None:
@@ -207,7 +208,7 @@ def test_another_layout_in_the_folder_than_in_the_role_is_found(claim: Proposal)
 
 def test_an_unsafe_layout_is_found(world: World) -> None:
     unsafe = HONEST.with_layout(steps=HONEST.layout.steps[1:])
-    proposal = world.claim_proposal(layout=claims.NewLayout(unsafe.layout_file, unsafe.terms))
+    proposal = world.claim_proposal(layout=ownership.NewLayout(unsafe.layout_file, unsafe.terms))
     assert isinstance(refusal(lambda: lint(proposal)), CarnetError)
 
 
@@ -217,13 +218,13 @@ LOW_ORDER = "01" + "00" * 31
 @pytest.mark.parametrize(
     "make",
     [
-        pytest.param(lambda: claims.team([("a", MALLORY), ("b", MALLORY)], 1), id="one key twice"),
+        pytest.param(lambda: ownership.team([("a", MALLORY), ("b", MALLORY)], 1), id="one key twice"),
         pytest.param(lambda: people(("alice", "bob"), 3), id="a threshold out of reach"),
         pytest.param(lambda: people(("alice",), 0), id="no threshold"),
         pytest.param(
-            lambda: claims.team([("a", MALLORY), ("A", person("bob").public_key)], 1), id="one person with two keys"
+            lambda: ownership.team([("a", MALLORY), ("A", person("bob").public_key)], 1), id="one person with two keys"
         ),
-        pytest.param(lambda: claims.team([("", MALLORY)], 1), id="nobody"),
+        pytest.param(lambda: ownership.team([("", MALLORY)], 1), id="nobody"),
     ],
 )
 def test_a_team_that_is_none(make: Callable[[], object]) -> None:
@@ -272,7 +273,7 @@ def test_copies_merge_and_forged_signatures_do_not(claim: Proposal, tmp_path: Pa
     carol = replace(person("carol").sign(b"something else"))
     spoiled = replace(
         broken,
-        raw=roles.file_bytes(broken.message, (*broken.signatures, *forged, carol)),
+        raw=role_files.file_bytes(broken.message, (*broken.signatures, *forged, carol)),
         signatures=(*broken.signatures, *forged, carol),
     )
     save_signatures(replace(signed, drafts={**signed.drafts, OWNER: spoiled}), theirs)
@@ -329,18 +330,18 @@ def test_the_base_is_held_against_a_root(world: World, claim: Proposal) -> None:
 
 def test_a_claimed_crate_is_not_claimed_again_and_an_unclaimed_one_not_handed_over(tmp_path: Path) -> None:
     world = World.make(tmp_path)
-    changes = claims.OwnerChanges(owners=people(OWNERS, 1))
+    changes = ownership.OwnerChanges(owners=people(OWNERS, 1))
     assert isinstance(refusal(lambda: world.owner_proposal(changes)), ConfigError)
     world.claim()
     assert isinstance(refusal(world.claim_proposal), ConfigError)
-    assert isinstance(refusal(lambda: world.owner_proposal(claims.OwnerChanges())), ConfigError)
+    assert isinstance(refusal(lambda: world.owner_proposal(ownership.OwnerChanges())), ConfigError)
 
 
 def test_a_crate_that_was_given_up_is_never_free_again(tmp_path: Path) -> None:
     world = World.make(tmp_path)
     world.add(honest_crate(str(NAME), "1.0.0"))
     world.claim()
-    given = claims.give_up(world.published(), world.claim_request("give-up"), now=world.now)
+    given = ownership.give_up(world.published(), world.claim_request("give-up"), now=world.now)
     lint(given)
     assert any(words.alarm for words in review.describe(given, now=NOW))
     assert isinstance(refusal(lambda: world.submit(sign(given, world.ceremony.holders[:1]))), ThresholdNotMet)
@@ -359,7 +360,7 @@ def test_crates_of_one_shard_are_claimed_beside_one_another(tmp_path: Path) -> N
     world.submit(sign(second, [*keys, *world.ceremony.holders[:2]]))
     for name in (NAME, neighbour()):
         assert world.fresh().claim(name) is not None
-    third = world.owner_proposal(claims.OwnerChanges(owners=people(("alice", "bob"), 2)))
+    third = world.owner_proposal(ownership.OwnerChanges(owners=people(("alice", "bob"), 2)))
     lint(third)
     stolen = changed(third, SHARD, lambda signed: signed["delegations"]["roles"][0].update(threshold=2))
     assert "not about" in str(refusal(lambda: lint(stolen)))
@@ -371,9 +372,9 @@ def test_a_folder_that_says_giving_up_and_appoints_owners_is_found(tmp_path: Pat
     """What a folder calls itself decides nothing about what is in it."""
     world = World.make(tmp_path)
     world.claim()
-    honest = claims.give_up(world.published(), world.claim_request("give-up"), now=world.now)
+    honest = ownership.give_up(world.published(), world.claim_request("give-up"), now=world.now)
     lint(honest)
-    appointing = world.owner_proposal(claims.OwnerChanges(owners=people(("mallory",), 1)), takeover=True)
+    appointing = world.owner_proposal(ownership.OwnerChanges(owners=people(("mallory",), 1)), takeover=True)
     lying = replace(appointing, request=honest.request, drafts={SHARD: appointing.drafts[SHARD]})
     assert "does nothing else" in str(refusal(lambda: lint(lying)))
     more = replace(appointing, request=honest.request)

@@ -17,9 +17,9 @@ from carnet.errors import ExpiredMetadata, MetadataError, MetadataMismatch, Sign
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Snapshot, Targets, Timestamp
-from carnet_signer import roles
-from carnet_signer.current import read_current
-from carnet_signer.publish import Change, expiries, publish, refresh_due
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.publish import Change, expiries, publish, refresh_due
+from carnet_signer.metadata.published_state import read_current
 
 SERDE = {"index/se/rd/serde": b'{"name":"serde"}\n'}
 MAX = 10_000_000
@@ -227,7 +227,7 @@ def test_a_skipped_a_repeated_and_an_expired_version_are_refused() -> None:
     refused(Change(roles={"claims-0a": skipped}), MetadataMismatch, "version 3, and 2 is next")
     other = next_version("claims-0a", lambda signed: signed.update(version=1, expires="2027-01-01T00:00:00Z"))
     refused(Change(roles={"claims-0a": other}), MetadataMismatch, "version 1, and 2 is next")
-    expired = next_version("claims-0a", lambda signed: signed.update(expires=roles.at(NOW)))
+    expired = next_version("claims-0a", lambda signed: signed.update(expires=role_files.at(NOW)))
     refused(Change(roles={"claims-0a": expired}), ExpiredMetadata, "expired")
     root = next_version(paths.ROOT, lambda signed: signed.update(version=3))
     refused(Change(roles={paths.ROOT: root}), MetadataMismatch, "version 3, and 2 is next")
@@ -240,7 +240,7 @@ def test_what_holders_do_not_sign_is_refused(role: str) -> None:
 
 def test_a_role_outside_the_trust_model_is_refused() -> None:
     file = next_version(
-        "claims-0a", lambda signed: signed["targets"].update({"crates/0a/b/c": roles.target(0, "0" * 64)})
+        "claims-0a", lambda signed: signed["targets"].update({"crates/0a/b/c": role_files.target(0, "0" * 64)})
     )
     refused(Change(roles={"claims-0a": file}), MetadataMismatch, "must list none")
 
@@ -415,6 +415,6 @@ def test_expiries_name_every_role_but_the_bins() -> None:
     publication, _ = published()
     found = expiries(publication)
     assert set(found) == {*ceremony().files, paths.TIMESTAMP, paths.SNAPSHOT}
-    assert found[paths.TIMESTAMP] == NOW + roles.TIMESTAMP_LIFE
-    assert found[paths.ROOT] == NOW + roles.ROOT_LIFE
+    assert found[paths.TIMESTAMP] == NOW + role_files.TIMESTAMP_LIFE
+    assert found[paths.ROOT] == NOW + role_files.ROOT_LIFE
     assert expiries(MemoryPublication()) == {}

@@ -20,8 +20,9 @@ from carnet.claims.releases import Releases
 from carnet.errors import CarnetError, ConfigError, FormatError, ThresholdNotMet
 from carnet.intoto.dsse import Envelope
 from carnet.tuf import paths
-from carnet_signer import claims, release, review, roles
-from carnet_signer.proposal import Proposal, draft
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals import ownership, release, review
+from carnet_signer.proposals.proposal import Proposal, draft
 
 HONEST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
 NEXT = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))
@@ -31,7 +32,7 @@ ROLE = paths.crate_role(NAME)
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World.make(tmp_path_factory.mktemp("world"))
-    world.claim(layout=claims.NewLayout(HONEST.layout_file, HONEST.terms))
+    world.claim(layout=ownership.NewLayout(HONEST.layout_file, HONEST.terms))
     world.release(tarball=HONEST.tarball, bundle=HONEST.bundle())
     return world
 
@@ -159,8 +160,8 @@ def test_a_release_that_yanks_others_is_an_alarm_to_those_who_sign(tmp_path: Pat
     releases = Releases.of(NAME, quiet.drafts[ROLE].signed)
     for version in ("0.1.0", "0.2.0"):
         releases = releases.with_yank(Version(version), yanked=True)
-    signed = roles.targets(
-        quiet.drafts[ROLE].signed.version, world.now + roles.CLAIM_LIFE, listed=releases.to_targets()
+    signed = role_files.targets(
+        quiet.drafts[ROLE].signed.version, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets()
     )
     loud = replace(quiet, drafts={ROLE: draft(ROLE, signed)})
     assert any("YANKS" in words.title for words in review.describe(loud, now=world.now) if words.alarm)

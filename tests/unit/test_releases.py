@@ -14,8 +14,8 @@ from carnet.errors import FormatError
 from carnet.intoto.duties import Terms
 from carnet.tuf import paths
 from carnet.tuf.roles import Targets
-from carnet_signer import roles
-from carnet_signer.proposal import draft
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals.proposal import draft
 
 NAME = CrateName("Demo-Lib")
 ROLE = paths.crate_role(NAME)
@@ -34,7 +34,7 @@ def releases(*found: SignedRelease) -> Releases:
 
 
 def role(targets: Any) -> Targets:
-    return draft(ROLE, roles.targets(1, NOW, listed=targets)).signed
+    return draft(ROLE, role_files.targets(1, NOW, listed=targets)).signed
 
 
 GOOD = releases(signed_release("1.0.0"), signed_release("1.1.0-rc.1", bundle=False))
@@ -131,11 +131,14 @@ def test_a_version_is_released_once() -> None:
 
 def _owner(listed: dict[int, Any], adopted: Any = None) -> Targets:
     targets: Any = {
-        paths.layout_path(NAME, version): roles.target(1, "f" * 64, {**Terms(least_level=level).to_custom(), **more})
+        paths.layout_path(NAME, version): role_files.target(
+            1, "f" * 64, {**Terms(least_level=level).to_custom(), **more}
+        )
         for version, (level, more) in listed.items()
     }
     return draft(
-        OWNER, roles.targets(9, NOW, listed=targets, extra={"carnet": {} if adopted is None else {"adopted": adopted}})
+        OWNER,
+        role_files.targets(9, NOW, listed=targets, extra={"carnet": {} if adopted is None else {"adopted": adopted}}),
     ).signed
 
 

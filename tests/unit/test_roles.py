@@ -15,8 +15,8 @@ from carnet import strictjson
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleKeys, Root
-from carnet_signer import roles
-from carnet_signer.publish import Change, publish
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.publish import Change, publish
 
 
 def published() -> dict[str, bytes]:
@@ -40,9 +40,9 @@ def test_a_key_in_pem_stands_in_a_file_that_every_json_parser_takes() -> None:
     ecdsa = PublicKey.from_object(CryptoSigner.generate_ecdsa().public_key.to_dict())
     mixed = RoleKeys((ecdsa, make_key("other").public_key), 1)
     top = dict.fromkeys(("root", "timestamp", "snapshot", "targets"), mixed)
-    message = strictjson.canonical(roles.root(1, NOW + timedelta(days=1), top))
+    message = strictjson.canonical(role_files.root(1, NOW + timedelta(days=1), top))
     assert b"\n" in message
-    data = roles.file_bytes(message, [make_key("other").sign(message)])
+    data = role_files.file_bytes(message, [make_key("other").sign(message)])
     ours = parse_role(data, Root, max_bytes=100_000)
     assert ours.message == message
     mixed.check(ours, "root", "")
@@ -52,4 +52,4 @@ def test_a_key_in_pem_stands_in_a_file_that_every_json_parser_takes() -> None:
 
 def test_times_are_whole_seconds_in_utc() -> None:
     moment = NOW.replace(microsecond=999_999).astimezone(timezone(timedelta(hours=5)))
-    assert roles.targets(1, moment)["expires"] == "2026-11-23T12:00:00Z"
+    assert role_files.targets(1, moment)["expires"] == "2026-11-23T12:00:00Z"

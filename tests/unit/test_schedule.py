@@ -12,7 +12,7 @@ from tests.support.mirror import make_mirror
 
 from carnet.errors import SigningError
 from carnet_mirror.schedule import Expiry, bin_count, bins_each_run, expiries, keep_fresh, timestamp_due
-from carnet_signer.roles import BIN_LIFE, TIMESTAMP_LIFE
+from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
 
 
 def test_the_timestamp_is_due_from_half_of_its_life_on() -> None:

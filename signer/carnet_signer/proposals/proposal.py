@@ -28,8 +28,8 @@ from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature, signers
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Targets
-from carnet_signer import roles
-from carnet_signer.keyring import Signer
+from carnet_signer.keys.keyring import Signer
+from carnet_signer.metadata import role_files
 
 MAX_FILE = 160 * 1024 * 1024
 _MAX_REQUEST = 1024 * 1024
@@ -300,8 +300,8 @@ def draft(role: str, signed: JsonObject) -> Envelope[Targets]:
     Raises:
         FormatError: It is not a role that clients would read.
     """
-    data = roles.file_bytes(strictjson.canonical(signed, role), [])
-    return parse_role(data, Targets, max_bytes=roles.MAX_ROLE_FILE, what=role)
+    data = role_files.file_bytes(strictjson.canonical(signed, role), [])
+    return parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
 
 
 def read_role(data: bytes, role: str) -> Envelope[Targets]:
@@ -310,13 +310,13 @@ def read_role(data: bytes, role: str) -> Envelope[Targets]:
     Raises:
         FormatError: It is not one.
     """
-    return parse_role(data, Targets, max_bytes=roles.MAX_ROLE_FILE, what=role)
+    return parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
 
 
 def _with_signatures(draft: Envelope[Targets], new: Iterable[Signature]) -> Envelope[Targets]:
     by_id = {one.keyid: one for one in draft.signatures} | {one.keyid: one for one in new}
     ordered = [by_id[keyid] for keyid in sorted(by_id)]
-    return replace(draft, raw=roles.file_bytes(draft.message, ordered), signatures=tuple(ordered))
+    return replace(draft, raw=role_files.file_bytes(draft.message, ordered), signatures=tuple(ordered))
 
 
 # --- the folder ---

@@ -19,7 +19,7 @@ from carnet.errors import CarnetError, FormatError, SigningError, StorageError
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.roles import MetaFile, Snapshot
-from carnet_signer import roles
+from carnet_signer.metadata import role_files
 
 _LOG, _LOCK = "signed.log", "lock"
 _MAX_LOG = 256_000_000
@@ -196,7 +196,7 @@ def _read_snapshots(folder: Path) -> dict[int, Mapping[str, MetaFile]]:
     for path in folder.glob(_snapshot_file(0).replace("0", "*", 1)):
         data = durable.read_file(path, "the signer's memory", max_bytes=_MAX_LOG)
         try:
-            snapshot = roles.read_signed(data, Snapshot)
+            snapshot = role_files.read_signed(data, Snapshot)
         except CarnetError as error:
             raise SigningError(f"{path} is damaged: {error}") from None
         found[snapshot.version] = snapshot.meta

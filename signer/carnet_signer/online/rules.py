@@ -24,18 +24,22 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.roles import MetaFile, Signed, Snapshot, Targets, Timestamp
 from carnet.tuf.tree import FIELD, bin_field
-from carnet_signer import roles
-from carnet_signer.online_memory import Entry, Memory
+from carnet_signer.metadata import role_files
+from carnet_signer.online.memory import Entry, Memory
 
 MAX_LEAP = 10_000
 """A version may be so far above the one signed last."""
 _CLOCK_SLACK = timedelta(minutes=5)
 _BIN = re.compile(rf"{re.escape(paths.INDEX_BIN_PREFIX)}-([0-9a-f]{{1,8}})\Z")
 _TYPES: dict[str, tuple[type[Signed], timedelta, frozenset[str]]] = {
-    paths.TIMESTAMP: (Timestamp, roles.TIMESTAMP_LIFE, frozenset(("meta",))),
-    paths.SNAPSHOT: (Snapshot, roles.SNAPSHOT_LIFE, frozenset(("meta",))),
+    paths.TIMESTAMP: (Timestamp, role_files.TIMESTAMP_LIFE, frozenset(("meta",))),
+    paths.SNAPSHOT: (Snapshot, role_files.SNAPSHOT_LIFE, frozenset(("meta",))),
 }
-_BIN_TYPE: tuple[type[Signed], timedelta, frozenset[str]] = (Targets, roles.BIN_LIFE, frozenset(("targets", FIELD)))
+_BIN_TYPE: tuple[type[Signed], timedelta, frozenset[str]] = (
+    Targets,
+    role_files.BIN_LIFE,
+    frozenset(("targets", FIELD)),
+)
 _COMMON = frozenset(("_type", "version", "spec_version", "expires"))
 
 
@@ -62,18 +66,19 @@ def check_payload(role: str, payload: bytes, memory: Memory, now: datetime) -> S
         )
     role_type, life, fields = _TYPES.get(role, _BIN_TYPE)
     try:
-        document = strictjson.parse_object(payload, role, max_bytes=roles.MAX_ROLE_FILE)
+        document = strictjson.parse_object(payload, role, max_bytes=role_files.MAX_ROLE_FILE)
         canonical = strictjson.canonical(document, role)
-        signed: Signed = roles.read_signed(payload, role_type)
+        signed: Signed = role_files.read_signed(payload, role_type)
     except CarnetError as error:
         raise SigningError(f"{role}: {error}") from None
     if canonical != payload:
         raise SigningError(f"{role} is not canonical JSON")
-    if document.keys() != fields | _COMMON or document["spec_version"] != roles.SPEC_VERSION:
+    if document.keys() != fields | _COMMON or document["spec_version"] != role_files.SPEC_VERSION:
         raise SigningError(f"{role} does not have exactly the fields {', '.join(sorted(fields | _COMMON))}")
     if not now < signed.expires <= now + life + _CLOCK_SLACK:
         raise SigningError(
-            f"{role} would expire on {roles.at(signed.expires)}: not within {life.days} days of now ({roles.at(now)})",
+            f"{role} would expire on {role_files.at(signed.expires)}: not within {life.days} days of now "
+            f"({role_files.at(now)})",
             hint="compare the clocks of mirror and signer",
         )
     _check_version(role, signed.version, payload, memory)

@@ -6,7 +6,8 @@ What is made here are unsigned next versions of up to three roles, always for on
     `owner.<name>`             names the release keys and the layout; the owners sign it
     `crate.<name>`             lists every version; the release keys sign it
 
-Everything starts from roles that the caller has verified. `carnet_signer.review` says in words what they come to.
+Everything starts from roles that the caller has verified. `carnet_signer.proposals.review` says in words what they come
+to.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
 from carnet.tuf.tree import FIELD, shard_field
-from carnet_signer import roles
-from carnet_signer.proposal import Proposal, Request, draft
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals.proposal import Proposal, Request, draft
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def new_claim(
     _, owner, crate = roles_of(name)
     drafts = {
         owner: draft(owner, _owner(name, 1, facts, listed, exempt, now)),
-        crate: draft(crate, roles.targets(1, now + roles.CLAIM_LIFE, listed=releases.to_targets())),
+        crate: draft(crate, role_files.targets(1, now + role_files.CLAIM_LIFE, listed=releases.to_targets())),
     }
     drafts |= _shard(published.shard, name, facts.owners.signers, now)
     return Proposal(request, drafts, published.by_role(name), files)
@@ -223,7 +224,9 @@ def next_owner(published: Published, request: Request, changes: OwnerChanges, *,
     if not facts.owners.signers.same_as(before.owners.signers):
         drafts |= _shard(published.shard, name, facts.owners.signers, now)
     if not _met(facts.releasers.signers, published.crate):
-        signed = roles.targets(published.crate.signed.version + 1, now + roles.CLAIM_LIFE, listed=releases.to_targets())
+        signed = role_files.targets(
+            published.crate.signed.version + 1, now + role_files.CLAIM_LIFE, listed=releases.to_targets()
+        )
         drafts[crate] = draft(crate, signed)
     return Proposal(request, drafts, published.by_role(name), files)
 
@@ -268,13 +271,13 @@ def _shard(
         entries[paths.owner_role(name)] = DelegatedRole(
             paths.owner_role(name), owners, True, paths.owner_patterns(name)
         )
-    delegations = roles.delegate_by_name(
-        roles.delegation(entry.name, entry.signers, entry.paths or (), terminating=entry.terminating)
+    delegations = role_files.delegate_by_name(
+        role_files.delegation(entry.name, entry.signers, entry.paths or (), terminating=entry.terminating)
         for _, entry in sorted(entries.items())
     )
-    signed = roles.targets(
+    signed = role_files.targets(
         shard.signed.version + 1,
-        now + roles.OFFLINE_LIFE,
+        now + role_files.OFFLINE_LIFE,
         delegations=delegations if entries else None,
         extra=dict(shard.signed.extra) | shard_field([name.shard]),
     )
@@ -284,17 +287,17 @@ def _shard(
 def _owner(
     name: CrateName, version: int, facts: ClaimFacts, listed: JsonObject, adopted: Sequence[str], now: datetime
 ) -> JsonObject:
-    crate = roles.delegation(
+    crate = role_files.delegation(
         paths.crate_role(name), facts.releasers.signers, paths.crate_patterns(name), terminating=True
     )
     words = facts.to_object()
     if adopted:
         words["adopted"] = list[Json](adopted)
-    return roles.targets(
+    return role_files.targets(
         version,
-        now + roles.CLAIM_LIFE,
+        now + role_files.CLAIM_LIFE,
         listed=listed,
-        delegations=roles.delegate_by_name([crate]),
+        delegations=role_files.delegate_by_name([crate]),
         extra={FIELD: words},
     )
 
@@ -306,7 +309,7 @@ def _with_layout(
     if layout is None:
         return listed, {}
     path = paths.layout_path(name, version)
-    entry = roles.target(len(layout.data), sha256_hex(layout.data), layout.terms.to_custom())
+    entry = role_files.target(len(layout.data), sha256_hex(layout.data), layout.terms.to_custom())
     return {**listed, path: entry}, {path: layout.data}
 
 
@@ -321,5 +324,5 @@ def _replaced(demands: Demands, releases: Releases, layout: NewLayout | None) ->
             custom = one.custom | {"releases": list[Json](sorted(made))}
             kept = replace(one, custom=custom) if made else None
         if kept is not None:
-            listed[kept.path] = roles.target(kept.file.length, kept.file.sha256, kept.custom)
+            listed[kept.path] = role_files.target(kept.file.length, kept.file.sha256, kept.custom)
     return listed

@@ -8,9 +8,9 @@ from datetime import datetime
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import RoleKeys, Root, Targets
-from carnet_signer import roles
-from carnet_signer.ceremony import OFFLINE_ROLES, Ceremony, as_root, as_targets
-from carnet_signer.current import succinct_of
+from carnet_signer.ceremony.ceremony import OFFLINE_ROLES, Ceremony, as_root, as_targets
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.published_state import succinct_of
 
 _SHARDS = tuple(paths.claims_shard_role(shard) for shard in paths.SHARDS)
 
@@ -45,7 +45,7 @@ def describe(ceremony: Ceremony, wanted: Iterable[str], now: datetime) -> list[s
         version = ceremony.latest(group[0]).signed.version
         expires = min(ceremony.latest(role).signed.expires for role in group)
         days = (expires - now).days
-        lines.append(f"{group_name(group)}, version {version}, until {roles.at(expires)} ({days} days)")
+        lines.append(f"{group_name(group)}, version {version}, until {role_files.at(expires)} ({days} days)")
         if group[0] == paths.ROOT:
             lines += [f"  {line}" for line in _root(ceremony)]
         elif group[0] in _SHARDS:

@@ -26,9 +26,9 @@ from carnet.tuf import keys, paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Targets
 from carnet.tuf.tree import shard_field, shards_of
-from carnet_signer import roles
-from carnet_signer.current import delegator_of, succinct_of
-from carnet_signer.keyring import Signer
+from carnet_signer.keys.keyring import Signer
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.published_state import delegator_of, succinct_of
 
 MAX_FILE = 16_000_000
 MAX_BIT_LENGTH = 16
@@ -304,40 +304,44 @@ def _without_unsigned(ceremony: Ceremony) -> Ceremony:
 def _make(
     role: str, version: int, plan: Plan, now: datetime, last: Envelope[Signed] | None, shared: frozenset[str]
 ) -> JsonObject:
-    offline, expires = plan.offline_keys, now + roles.OFFLINE_LIFE
+    offline, expires = plan.offline_keys, now + role_files.OFFLINE_LIFE
     if role == paths.ROOT:
         top = dict.fromkeys((paths.ROOT, paths.TARGETS), offline)
         top |= dict.fromkeys((paths.TIMESTAMP, paths.SNAPSHOT), plan.online_keys)
-        return roles.root(version, now + roles.ROOT_LIFE, top, {"carnet": {"people": plan.people}})
+        return role_files.root(version, now + role_files.ROOT_LIFE, top, {"carnet": {"people": plan.people}})
     if role == paths.TARGETS:
-        delegations = roles.delegate_by_name(
-            roles.delegation(name, offline, patterns, terminating=False)
+        delegations = role_files.delegate_by_name(
+            role_files.delegation(name, offline, patterns, terminating=False)
             for name, patterns in ((paths.CLAIMS, paths.CLAIMS_PATTERNS), (paths.INDEX, paths.INDEX_PATTERNS))
         )
-        return roles.targets(version, expires, delegations=delegations)
+        return role_files.targets(version, expires, delegations=delegations)
     if role == paths.CLAIMS:
-        delegations = roles.delegate_by_name(
-            roles.delegation(paths.claims_shard_role(shard), offline, paths.shard_patterns(shard), terminating=False)
+        delegations = role_files.delegate_by_name(
+            role_files.delegation(
+                paths.claims_shard_role(shard), offline, paths.shard_patterns(shard), terminating=False
+            )
             for shard in paths.SHARDS
         )
-        return roles.targets(version, expires, delegations=delegations)
+        return role_files.targets(version, expires, delegations=delegations)
     if role == paths.INDEX:
-        return roles.targets(version, expires, delegations=roles.delegate_to_bins(plan.online_keys, plan.bit_length))
+        return role_files.targets(
+            version, expires, delegations=role_files.delegate_to_bins(plan.online_keys, plan.bit_length)
+        )
     shard = role.removeprefix(paths.claims_shard_role(""))
     speaks_for = shard_field(shared if shard in shared else [shard])
     if last is None:
-        return roles.targets(version, expires, extra=speaks_for)
+        return role_files.targets(version, expires, extra=speaks_for)
     kept = strictjson.parse_object(last.raw, role, max_bytes=MAX_FILE)["signed"]
     if not isinstance(kept, dict):
         raise FormatError(f"{role}: signed is not an object")
-    return kept | {"version": version, "expires": roles.at(expires)} | speaks_for
+    return kept | {"version": version, "expires": role_files.at(expires)} | speaks_for
 
 
 def _unsigned(made: Mapping[str, JsonObject]) -> dict[str, bytes]:
     files = {}
     for role, signed in made.items():
         version = signed["version"]
-        files[paths.metadata_name(role, version if isinstance(version, int) else 0)] = roles.file_bytes(
+        files[paths.metadata_name(role, version if isinstance(version, int) else 0)] = role_files.file_bytes(
             strictjson.canonical(signed, role), []
         )
     return files
@@ -476,7 +480,7 @@ def _valid(ceremony: Ceremony, role: str, signatures: Iterable[Signature]) -> li
 
 def _with_signatures(envelope: Envelope[Signed], signatures: Iterable[Signature]) -> bytes:
     """The file with these signatures in an order that does not depend on who signed first."""
-    return roles.file_bytes(envelope.message, sorted(signatures, key=lambda signature: signature.keyid))
+    return role_files.file_bytes(envelope.message, sorted(signatures, key=lambda signature: signature.keyid))
 
 
 def as_root(envelope: Envelope[Signed]) -> Root:

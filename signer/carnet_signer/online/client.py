@@ -14,14 +14,14 @@ from carnet import strictjson
 from carnet.errors import FormatError, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf.keys import Signature
-from carnet_signer.online import MAX_LINE, read_lines, send_line
+from carnet_signer.online.server import MAX_LINE, read_lines, send_line
 
 _TIMEOUT = 120.0
 _BATCH = 8_000_000
 
 
 class OnlineClient:
-    """An open connection to an online signer; implements `carnet_signer.publish.OnlineSigner`.
+    """An open connection to an online signer; implements `carnet_signer.metadata.publish.OnlineSigner`.
 
     Attributes:
         keyids: The online keys that it holds.

@@ -26,12 +26,12 @@ from carnet.errors import CarnetError, FormatError, StorageError
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf.keys import Signature
 from carnet.tuf.roles import Signed, Snapshot
-from carnet_signer import roles
-from carnet_signer.keyring import Signer
-from carnet_signer.online_memory import Memory
-from carnet_signer.online_rules import check_payload, entry_of
+from carnet_signer.keys.keyring import Signer
+from carnet_signer.metadata import role_files
+from carnet_signer.online.memory import Memory
+from carnet_signer.online.rules import check_payload, entry_of
 
-MAX_LINE = 2 * roles.MAX_ROLE_FILE
+MAX_LINE = 2 * role_files.MAX_ROLE_FILE
 _MAX_CONNECTIONS = 16
 _CHUNK = 1 << 18
 
@@ -100,7 +100,7 @@ class Oracle:
         entries, made, snapshot = [], {}, None
         for role, payload, signed in checked:
             signatures = [signer.sign(payload) for signer in self._signers]
-            entries.append(entry_of(role, payload, signed, roles.file_bytes(payload, signatures)))
+            entries.append(entry_of(role, payload, signed, role_files.file_bytes(payload, signatures)))
             made[role] = [_to_json(signature) for signature in signatures]
             if isinstance(signed, Snapshot):
                 snapshot = (payload, signed)

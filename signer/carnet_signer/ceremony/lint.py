@@ -14,9 +14,9 @@ from carnet.errors import CarnetError, SigningError
 from carnet.tuf import paths, tree
 from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.roles import RoleKeys, Root, Targets
-from carnet_signer import roles
-from carnet_signer.ceremony import MAX_BIT_LENGTH, OFFLINE_ROLES, Ceremony, as_root, as_root_file, as_targets
-from carnet_signer.current import check_next_root, succinct_of
+from carnet_signer.ceremony.ceremony import MAX_BIT_LENGTH, OFFLINE_ROLES, Ceremony, as_root, as_root_file, as_targets
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.published_state import check_next_root, succinct_of
 
 _SLACK = timedelta(days=2)
 
@@ -96,11 +96,11 @@ def _delegates(signed: Targets) -> set[str]:
 def _expiries(ceremony: Ceremony, now: datetime) -> Iterator[Finding]:
     for role in OFFLINE_ROLES:
         signed = ceremony.latest(role).signed
-        life = roles.ROOT_LIFE if role == paths.ROOT else roles.OFFLINE_LIFE
+        life = role_files.ROOT_LIFE if role == paths.ROOT else role_files.OFFLINE_LIFE
         if signed.expires <= now:
-            yield Finding(f"{role} expired on {roles.at(signed.expires)}")
+            yield Finding(f"{role} expired on {role_files.at(signed.expires)}")
         elif signed.expires > now + life + _SLACK:
-            yield Finding(f"{role} would be valid until {roles.at(signed.expires)}: longer than {life.days} days")
+            yield Finding(f"{role} would be valid until {role_files.at(signed.expires)}: longer than {life.days} days")
 
 
 def _keys(ceremony: Ceremony, insecure_example_keys: bool) -> Iterator[Finding]:

@@ -25,8 +25,8 @@ from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import DelegatedRole, Envelope, Targets
 from carnet.tuf.tree import check_structure
-from carnet_signer import roles
-from carnet_signer.proposal import Proposal
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals.proposal import Proposal
 
 WAITING = timedelta(days=7)
 """How long a claim should be public before the registry's holders sign it."""
@@ -54,7 +54,7 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
                 f"the draft of {role} is of version {envelope.signed.version}, and {expected} is next",
                 hint="make the folder again: something was published meanwhile",
             )
-        life = roles.OFFLINE_LIFE if role == shard else roles.CLAIM_LIFE
+        life = role_files.OFFLINE_LIFE if role == shard else role_files.CLAIM_LIFE
         if not now < envelope.signed.expires <= now + life + _SLACK:
             raise VerificationError(
                 f"the draft of {role} expires on {envelope.signed.expires:%Y-%m-%d}: that is not its life"

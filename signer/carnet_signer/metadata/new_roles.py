@@ -16,8 +16,8 @@ from carnet.errors import ExpiredMetadata, MetadataMismatch
 from carnet.tuf import paths, tree
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, SuccinctRoles, Targets
-from carnet_signer import roles
-from carnet_signer.current import (
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.published_state import (
     Current,
     check_next_root,
     delegator_of,
@@ -116,7 +116,7 @@ def _depth(role: str) -> int:
 def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[Root] | None:
     if data is None:
         return None
-    envelope = parse_role(data, Root, max_bytes=roles.MAX_ROLE_FILE)
+    envelope = parse_role(data, Root, max_bytes=role_files.MAX_ROLE_FILE)
     last = current.roots[-1] if current.roots else None
     if last is not None and last.message == envelope.message:
         return None
@@ -126,7 +126,7 @@ def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[
 
 
 def _next_role(accepted: Accepted, role: str, data: bytes, now: datetime) -> Envelope[Targets] | None:
-    envelope = parse_role(data, Targets, max_bytes=roles.MAX_ROLE_FILE, what=role)
+    envelope = parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
     published = accepted.current.role(role)
     version = envelope.signed.version
     if published is not None and published.message == envelope.message:
@@ -151,7 +151,7 @@ def _next_role(accepted: Accepted, role: str, data: bytes, now: datetime) -> Env
 
 def _check_expiry(role: str, expires: datetime, now: datetime) -> None:
     if expires <= now:
-        raise ExpiredMetadata(f"{role} expired on {roles.at(expires)}", hint="its holders must sign a new version")
+        raise ExpiredMetadata(f"{role} expired on {role_files.at(expires)}", hint="its holders must sign a new version")
 
 
 def _signers(accepted: Accepted, role: str) -> RoleKeys:

@@ -8,8 +8,8 @@ The plan of `assemble`:
     4. the version takes its place among those that are signed already                       -> Releases
     5. all of it as the next version of the crate's role, for the release keys to sign       -> Proposal
 
-`carnet_signer.proposal` then passes from one release holder to the next; what the mirror gets is its `submission`. The
-mirror and every client check all of it again.
+`carnet_signer.proposals.proposal` then passes from one release holder to the next; what the mirror gets is its
+`submission`. The mirror and every client check all of it again.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from carnet.errors import ConfigError
 from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.tuf import paths
-from carnet_signer import roles
-from carnet_signer.claims import Published
-from carnet_signer.proposal import Proposal, Request, draft
+from carnet_signer.metadata import role_files
+from carnet_signer.proposals.ownership import Published
+from carnet_signer.proposals.proposal import Proposal, Request, draft
 
 
 def assemble(
@@ -171,9 +171,9 @@ def _proposal(
 ) -> Proposal:
     version = 1 if published.crate is None else published.crate.signed.version + 1
     role = paths.crate_role(name)
-    signed = roles.targets(version, now + roles.CLAIM_LIFE, listed=releases.to_targets())
+    signed = role_files.targets(version, now + role_files.CLAIM_LIFE, listed=releases.to_targets())
     return Proposal(
-        Request("release", name, roles.at(now)),
+        Request("release", name, role_files.at(now)),
         {role: draft(role, signed)},
         published.by_role(name),
         targets,

@@ -25,7 +25,7 @@ from pathlib import Path
 from carnet.cargo.names import CrateId
 from carnet.cargo.original import crate_id, inherited_files, inherits, read_toml, resolve
 from carnet.errors import ConfigError, FormatError, SigningError
-from carnet_signer.gitsource import SourceTree, object_store, read_commit, run_git
+from carnet_signer.steps.gitsource import SourceTree, object_store, read_commit, run_git
 
 MAX_TARBALL = 128 * 1024 * 1024
 _TIMEOUT = 900

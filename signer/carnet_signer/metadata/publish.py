@@ -28,9 +28,9 @@ from carnet.tuf import keys, paths
 from carnet.tuf.keys import Signature
 from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, Signed, TargetFile
 from carnet.tuf.tree import bin_field
-from carnet_signer import roles
-from carnet_signer.accept import Accepted, Change, add_release
-from carnet_signer.current import Current, Publication, metadata_path, read_current, target_path
+from carnet_signer.metadata import role_files
+from carnet_signer.metadata.new_roles import Accepted, Change, add_release
+from carnet_signer.metadata.published_state import Current, Publication, metadata_path, read_current, target_path
 
 __all__ = ["Change", "OnlineSigner", "Publication", "Published", "expiries", "publish", "refresh_due"]
 
@@ -180,10 +180,10 @@ def roll_bins(
         if added or everything or name in due:
             listed |= {path: target for path, (target, _) in added.items()}
             files |= {target_path(path, target.sha256): data for path, (target, data) in added.items()}
-            payloads[name] = roles.targets(
+            payloads[name] = role_files.targets(
                 _next_version(accepted, online, name),
-                now + roles.BIN_LIFE,
-                listed={path: roles.target(target.length, target.sha256) for path, target in listed.items()},
+                now + role_files.BIN_LIFE,
+                listed={path: role_files.target(target.length, target.sha256) for path, target in listed.items()},
                 extra=bin_field(name),
             )
     return RolledBins(_sign(online, payloads, after.signers), files)
@@ -197,19 +197,25 @@ def roll_snapshot(accepted: Accepted, online: OnlineSigner, bins: RolledBins, no
         meta[role] = _meta_file(envelope.signed.version, envelope.raw)
     for rolled in bins.bins:
         meta[rolled.role] = MetaFile(rolled.version)
-    if current is not None and meta == current.signed.meta and current.signed.expires - now > roles.SNAPSHOT_LIFE / 2:
+    if (
+        current is not None
+        and meta == current.signed.meta
+        and current.signed.expires - now > role_files.SNAPSHOT_LIFE / 2
+    ):
         unchanged = Rolled.published(paths.SNAPSHOT, current)
         if unchanged.signed_by(signers):
             return unchanged
     version = _next_version(accepted, online, paths.SNAPSHOT)
-    payload = roles.snapshot(version, now + roles.SNAPSHOT_LIFE, meta)
+    payload = role_files.snapshot(version, now + role_files.SNAPSHOT_LIFE, meta)
     return _sign(online, {paths.SNAPSHOT: payload}, signers)[0]
 
 
 def roll_timestamp(accepted: Accepted, online: OnlineSigner, snapshot: Rolled, now: datetime) -> Rolled:
     """Make the next timestamp, which names the snapshot by version, length and sha256."""
     version = _next_version(accepted, online, paths.TIMESTAMP)
-    payload = roles.timestamp(version, now + roles.TIMESTAMP_LIFE, _meta_file(snapshot.version, snapshot.data))
+    payload = role_files.timestamp(
+        version, now + role_files.TIMESTAMP_LIFE, _meta_file(snapshot.version, snapshot.data)
+    )
     return _sign(online, {paths.TIMESTAMP: payload}, accepted.root.roles[paths.TIMESTAMP])[0]
 
 
@@ -249,7 +255,7 @@ def reveal(accepted: Accepted, stored: Stored, snapshot: Rolled, timestamp: Roll
     for path, data in files:
         accepted.current.publication.write(path, data)
     size = stored.size + sum(len(data) for _, data in files)
-    expires = now + roles.TIMESTAMP_LIFE
+    expires = now + role_files.TIMESTAMP_LIFE
     return Published(snapshot.version, timestamp.version, expires, versions, size, tuple(warnings))
 
 
@@ -318,7 +324,7 @@ def _sign(online: OnlineSigner, payloads: Mapping[str, JsonObject], signers: Rol
     rolled = []
     for role, message in messages.items():
         version = payloads[role]["version"]
-        data = roles.file_bytes(message, signed[role])
+        data = role_files.file_bytes(message, signed[role])
         rolled.append(Rolled(role, version if isinstance(version, int) else 0, data, message, tuple(signed[role])))
         if not rolled[-1].signed_by(signers):
             raise SigningError(
@@ -345,7 +351,7 @@ _EXPIRES = b',"expires":"'
 def _due_bins(current: Current, now: datetime) -> list[str]:
     """Bins in the second half of their life, the oldest first."""
     succinct, due = current.bins(), []
-    limit = roles.at(now + roles.BIN_LIFE / 2).encode()
+    limit = role_files.at(now + role_files.BIN_LIFE / 2).encode()
     for name in succinct.names() if succinct is not None else ():
         data = current.publication.read(metadata_path(name, current.version(name))) or b""
         start = data.find(_EXPIRES) + len(_EXPIRES)  # a look is enough: the file is checked when it is signed again

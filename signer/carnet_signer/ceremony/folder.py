@@ -13,7 +13,7 @@ from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, Root, Signed, Targets
-from carnet_signer.ceremony import MAX_FILE, OFFLINE_ROLES, Ceremony
+from carnet_signer.ceremony.ceremony import MAX_FILE, OFFLINE_ROLES, Ceremony
 
 _FILE = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9-]+)\.json\Z")
 _KNOWN = frozenset(OFFLINE_ROLES)

@@ -1,0 +1,1 @@
+"""The offline ceremony, in which a repository's holders sign its root of trust."""

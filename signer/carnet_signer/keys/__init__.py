@@ -1,0 +1,1 @@
+"""Private keys: made, kept encrypted, opened by URI."""

@@ -1,0 +1,1 @@
+"""TUF metadata of a publication: made here, without any private key."""

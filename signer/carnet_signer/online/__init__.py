@@ -1,0 +1,1 @@
+"""The process that holds the online keys, and how others reach it."""

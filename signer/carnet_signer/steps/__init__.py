@@ -1,0 +1,1 @@
+"""The steps of a release: carried out, recorded, signed."""
