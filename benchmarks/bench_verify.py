@@ -37,7 +37,7 @@ from carnet.cargo.index_line import IndexLine  # noqa: E402
 from carnet.cargo.lockfile import Lockfile, read_lockfile  # noqa: E402
 from carnet.cargo.names import CrateName  # noqa: E402
 from carnet.tuf import paths  # noqa: E402
-from carnet_verifier.trust import TrustDirectory  # noqa: E402
+from carnet_verifier.memory.trust import TrustDirectory  # noqa: E402
 
 TARGET = 0.5
 CLIENTS = ("look up", "carnet verify", "and fetch", "library")

@@ -29,8 +29,8 @@ from carnet_signer.proposals import release
 from carnet_signer.proposals.ownership import Published, read_published
 from carnet_signer.proposals.proposal import Proposal, save
 from carnet_signer.steps.record import sign_link
-from carnet_verifier.fetch import HttpFetcher
-from carnet_verifier.refresh import read_repository
+from carnet_verifier.net.fetch import HttpFetcher
+from carnet_verifier.tuf.refresh import read_repository
 from examples import releases
 from examples.releases import CRATE, UNLOCK
 from examples.stage import DemoError, Stage

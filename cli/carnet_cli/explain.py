@@ -16,7 +16,7 @@ from carnet_cli.verifying import MAX_LOCK
 
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
-    from carnet_verifier.chain import Chain, Link
+    from carnet_verifier.explain import Chain, Link
 
 _MARKS = {"ok": "✓", "failed": "✗", "not reached": "·"}
 
@@ -43,9 +43,9 @@ def command(
     """
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Wanted
-    from carnet_verifier.chain import explain
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import refresh
+    from carnet_verifier.explain import explain
+    from carnet_verifier.net.fetch import HttpFetcher
+    from carnet_verifier.tuf.refresh import refresh
 
     crate_id = CrateId.parse(crate)
     now = home.now()

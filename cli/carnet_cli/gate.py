@@ -35,13 +35,13 @@ from carnet_cli import cargoconfig, config, home, output
 from carnet_cli.cargoargs import Invocation
 from carnet_cli.verdicts import foreign_verdicts, refuse_all, warn_of
 from carnet_verifier import admit as line
-from carnet_verifier import localregistry
 from carnet_verifier.admit import Admission, Wanted
-from carnet_verifier.fetch import Fetcher
-from carnet_verifier.localregistry import Kept, LocalRegistry
-from carnet_verifier.policy import Verdict
-from carnet_verifier.repository import TrustedRepository
-from carnet_verifier.tarballs import fetch_crates
+from carnet_verifier.cargo import localregistry
+from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
+from carnet_verifier.cargo.tarballs import fetch_crates
+from carnet_verifier.net.fetch import Fetcher
+from carnet_verifier.policy.policy import Verdict
+from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_LOCK = 64 * 1024 * 1024
 _AT_ONCE = 16  # tarballs in memory
@@ -85,8 +85,8 @@ class Gate:
 
     def use(self) -> int:
         """Run a command that works with the locked crates."""
-        from carnet_verifier.fetch import HttpFetcher
-        from carnet_verifier.refresh import refresh
+        from carnet_verifier.net.fetch import HttpFetcher
+        from carnet_verifier.tuf.refresh import refresh
 
         with HttpFetcher(self._trusted.directory.url) as fetcher:
             repository = refresh(self._trusted.directory, fetcher, now=home.now())
@@ -113,8 +113,8 @@ class Gate:
 
     def resolve(self) -> int:
         """Run a command that chooses versions; then say what became of the lock."""
-        from carnet_verifier.fetch import HttpFetcher
-        from carnet_verifier.refresh import refresh
+        from carnet_verifier.net.fetch import HttpFetcher
+        from carnet_verifier.tuf.refresh import refresh
 
         with HttpFetcher(self._trusted.directory.url) as fetcher:
             repository = refresh(self._trusted.directory, fetcher, now=home.now())
@@ -179,7 +179,7 @@ class Gate:
     ) -> Iterator[tuple[dict[str, str], list[str]]]:
         """A verifying registry on loopback and a throw-away CARGO_HOME that uses it."""
         from carnet_cli.serving import serve
-        from carnet_verifier.proxy import Gatekeeper
+        from carnet_verifier.cargo.proxy import Gatekeeper
 
         keep = frozenset(package.id for package in pinned.registry_packages) if pinned else frozenset()
         keeper = Gatekeeper(

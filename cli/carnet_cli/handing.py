@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from carnet_signer.proposals.ownership import Published
     from carnet_signer.proposals.proposal import Proposal, Quorum
     from carnet_signer.proposals.review import Words
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.repository import TrustedRepository
+    from carnet_verifier.net.fetch import HttpFetcher
+    from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_FILE = 160 * 1024 * 1024
 _MAX_ANSWER = 1024 * 1024
@@ -62,8 +62,8 @@ class Looking:
 @contextmanager
 def looking(repository: str | None) -> Iterator[Looking]:
     """Refresh what is trusted, and look at it."""
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import refresh
+    from carnet_verifier.net.fetch import HttpFetcher
+    from carnet_verifier.tuf.refresh import refresh
 
     trusted = home.choose(repository)
     with HttpFetcher(trusted.directory.url) as fetcher:

@@ -23,7 +23,7 @@ from carnet.errors import ConfigError
 from carnet.value import value
 
 if TYPE_CHECKING:
-    from carnet_verifier.trust import TrustDirectory
+    from carnet_verifier.memory.trust import TrustDirectory
 
 _ADD = "carnet trust add URL --root root.json"
 
@@ -106,7 +106,7 @@ def open_trusted(trust_id: str) -> Trusted:
         ConfigError: There is none.
         StorageError: Its directory is damaged.
     """
-    from carnet_verifier.trust import TrustDirectory
+    from carnet_verifier.memory.trust import TrustDirectory
 
     private_folder(home())
     directory = TrustDirectory.open(trust_path(trust_id))

@@ -14,8 +14,8 @@ from carnet_cli.verify import policy_options
 
 if TYPE_CHECKING:
     from carnet_cli.home import Trusted
-    from carnet_verifier.fetch import Fetcher
-    from carnet_verifier.repository import TrustedRepository
+    from carnet_verifier.net.fetch import Fetcher
+    from carnet_verifier.tuf.repository import TrustedRepository
 
 REFRESH_EVERY = timedelta(seconds=10)
 
@@ -30,7 +30,7 @@ class _View:
         self._view: TrustedRepository | None = None
 
     def __call__(self) -> TrustedRepository:
-        from carnet_verifier.refresh import refresh
+        from carnet_verifier.tuf.refresh import refresh
 
         with self._lock:
             now = home.now()
@@ -61,8 +61,8 @@ def command(port: int, least_level: str | None, repository: str | None, config_f
         carnet proxy --port 8790
     """
     from carnet_cli.serving import bind, server
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.proxy import Gatekeeper
+    from carnet_verifier.cargo.proxy import Gatekeeper
+    from carnet_verifier.net.fetch import HttpFetcher
 
     settings = config.load(Path.cwd(), now=home.now(), file=config_file, repository=repository, least_level=least_level)
     trusted = home.choose(settings.repository)

@@ -285,7 +285,7 @@ def _package(
     from carnet.intoto.steps import TagRecord
     from carnet_signer.steps.packaging import find_toolchain
     from carnet_signer.steps.record import record_package, record_rebuild
-    from carnet_verifier.unpack import unpack
+    from carnet_verifier.provenance.unpack import unpack
 
     link, crate = _tag(options, tag_file)
     record = TagRecord.from_link(link, crate)
@@ -350,8 +350,8 @@ def _crates_io(index: str | None, offline: bool, repository: str | None) -> Iter
         yield None
         return
     from carnet_cli.serving import serve
-    from carnet_verifier.policy import Policy
-    from carnet_verifier.proxy import Gatekeeper
+    from carnet_verifier.cargo.proxy import Gatekeeper
+    from carnet_verifier.policy.policy import Policy
 
     with handing.looking(repository) as look:
         keeper = Gatekeeper(lambda: look.repository, look.fetcher, Policy(), None, home.now)

@@ -230,8 +230,8 @@ def _check_steps(look: Looking, published: Published, proposal: Proposal, tarbal
     from carnet.claims.releases import Demands
     from carnet.intoto.bundle import Bundle
     from carnet.tuf import paths
-    from carnet_verifier.claimed import layout_version
-    from carnet_verifier.provenance import OwnedLayout, check_provenance
+    from carnet_verifier.claims.signed_releases import layout_version
+    from carnet_verifier.provenance.provenance import OwnedLayout, check_provenance
 
     crate = read_crate(tarball)
     data = proposal.targets.get(paths.bundle_path(crate.id))

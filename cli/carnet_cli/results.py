@@ -10,7 +10,7 @@ from carnet.errors import CarnetError
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Admission, Outcome
-    from carnet_verifier.policy import Verdict
+    from carnet_verifier.policy.policy import Verdict
 
 _BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])")
 

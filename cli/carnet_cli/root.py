@@ -172,8 +172,8 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     from carnet import durable
     from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import read_repository
+    from carnet_verifier.net.fetch import HttpFetcher
+    from carnet_verifier.tuf.refresh import read_repository
 
     found = ceremony_folder.read(folder)
     with HttpFetcher(url) as fetcher:

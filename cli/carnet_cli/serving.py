@@ -14,7 +14,7 @@ from carnet.errors import StorageError
 if TYPE_CHECKING:
     import uvicorn
 
-    from carnet_verifier.proxy import Gatekeeper
+    from carnet_verifier.cargo.proxy import Gatekeeper
 
 LOOPBACK = "127.0.0.1"
 
@@ -39,7 +39,7 @@ def server(keeper: Gatekeeper, listener: socket.socket) -> tuple[uvicorn.Server,
     """The server that answers on `listener`, and its URL."""
     import uvicorn
 
-    from carnet_verifier.proxy import Registry
+    from carnet_verifier.cargo.proxy import Registry
 
     url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     settings = uvicorn.Config(

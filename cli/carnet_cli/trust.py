@@ -49,8 +49,8 @@ def add(
     from carnet.tuf.example_keys import refuse_example_keys
     from carnet.tuf.read import parse_role
     from carnet.tuf.roles import Root
-    from carnet_verifier.trust import TrustDirectory
-    from carnet_verifier.workflow import MAX_ROOT
+    from carnet_verifier.memory.trust import TrustDirectory
+    from carnet_verifier.tuf.workflow import MAX_ROOT
 
     data = read_file(root_file, "the root file", max_bytes=MAX_ROOT)
     found = home.fingerprint(data)
@@ -99,8 +99,8 @@ def status(message_format: MessageFormat) -> int:
     \b
         carnet trust status
     """
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import refresh
+    from carnet_verifier.net.fetch import HttpFetcher
+    from carnet_verifier.tuf.refresh import refresh
 
     ids = home.trusted_ids()
     if not ids:
@@ -158,7 +158,7 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
         carnet trust clean serde@1.0.219
     """
     from carnet.cargo.names import CrateId
-    from carnet_verifier.localregistry import LocalRegistry
+    from carnet_verifier.cargo.localregistry import LocalRegistry
 
     trusted = home.choose(repository)
     registry = LocalRegistry(home.private_folder(trusted.cargo) / "registry")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from carnet_cli.config import Settings
     from carnet_cli.output import MessageFormat
     from carnet_verifier.admit import Admission, Outcome
-    from carnet_verifier.policy import Verdict
+    from carnet_verifier.policy.policy import Verdict
 
 LOCK = "Cargo.lock"
 MAX_LOCK = 64 * 1024 * 1024
@@ -65,8 +65,8 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
     from carnet.durable import read_file
     from carnet_cli.verdicts import foreign_verdicts, warn_of
     from carnet_verifier.admit import Wanted, admit_all
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import refresh
+    from carnet_verifier.net.fetch import HttpFetcher
+    from carnet_verifier.tuf.refresh import refresh
 
     try:
         lock = read_lockfile(read_file(path, "the lock", max_bytes=MAX_LOCK), str(path))
@@ -147,9 +147,9 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     from carnet.cargo.crate import CrateLimits, read_crate
     from carnet.durable import read_file
     from carnet_verifier.admit import Wanted, admit_one
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import refresh
-    from carnet_verifier.tarballs import check_tarball
+    from carnet_verifier.cargo.tarballs import check_tarball
+    from carnet_verifier.net.fetch import HttpFetcher
+    from carnet_verifier.tuf.refresh import refresh
 
     try:
         data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
@@ -168,8 +168,8 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
 def _verify_crate(target: str, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Wanted, admit_one
-    from carnet_verifier.fetch import HttpFetcher
-    from carnet_verifier.refresh import refresh
+    from carnet_verifier.net.fetch import HttpFetcher
+    from carnet_verifier.tuf.refresh import refresh
 
     wanted = Wanted(CrateId.parse(target))
     trusted, now = home.choose(settings.repository), home.now()

@@ -42,10 +42,10 @@ from carnet.tuf.roles import MetaFile, RoleKeys, Targets, Timestamp
 from carnet_mirror.published import MAX_ROLE_FILE, Published
 from carnet_mirror.records import RawVersion, StoredFile
 from carnet_mirror.store import Store
-from carnet_verifier.claimed import judge_index, read_signed
-from carnet_verifier.local import ReadFetcher
-from carnet_verifier.refresh import read_repository
-from carnet_verifier.repository import TrustedRepository
+from carnet_verifier.claims.signed_releases import judge_index, read_signed
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.refresh import read_repository
+from carnet_verifier.tuf.repository import TrustedRepository
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 _NUMBERED = re.compile(r"metadata/([1-9][0-9]*)\.([^/]+)\.json\Z")

@@ -35,10 +35,10 @@ from carnet_mirror.records import StoredVersion
 from carnet_mirror.store import Store
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, publish
-from carnet_verifier.claimed import Signed, establish, judge_index, read_signed
-from carnet_verifier.local import ReadFetcher
-from carnet_verifier.refresh import preview, read_repository
-from carnet_verifier.repository import TrustedRepository
+from carnet_verifier.claims.signed_releases import Signed, establish, judge_index, read_signed
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.refresh import preview, read_repository
+from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_ROLE = 64_000_000
 MAX_YANKS_WITH_RELEASE = 1

@@ -13,8 +13,8 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import Version
 from carnet.errors import MetadataMismatch, NotFound
-from carnet_verifier.claimed import attest, judge_index, read_signed
-from carnet_verifier.claims import Claim
+from carnet_verifier.claims.owners import Claim
+from carnet_verifier.claims.signed_releases import attest, judge_index, read_signed
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from carnet_mirror.fsck import FsckReport, fsck
 from carnet_mirror.store import DATABASE, Store
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import Change, publish
-from carnet_verifier.local import ReadFetcher
-from carnet_verifier.refresh import read_repository, refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.refresh import read_repository, refresh
 
 GOOD, OTHER = honest_crate("good"), honest_crate("other")
 

@@ -22,7 +22,7 @@ from carnet.intoto.steps import ArtifactNames
 from carnet.intoto.values import Layout, Link, Rule
 from carnet.tuf.keys import PublicKey
 from carnet_signer.steps.record import sign_link
-from carnet_verifier.provenance import check_provenance
+from carnet_verifier.provenance.provenance import check_provenance
 
 NAMES = ArtifactNames(CRATE)
 

@@ -17,9 +17,9 @@ from carnet.errors import PolicyRefused
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import release
 from carnet_signer.proposals.proposal import draft
-from carnet_verifier.policy import Action, Policy, Rule
-from carnet_verifier.proxy import cargo_lines
-from carnet_verifier.yanks import mass_yank
+from carnet_verifier.cargo.proxy import cargo_lines
+from carnet_verifier.policy.mass_yank import mass_yank
+from carnet_verifier.policy.policy import Action, Policy, Rule
 
 GOOD = ("0.1.0", "0.2.0", "0.3.0", "0.4.0")
 BAD = "0.5.0"

@@ -18,8 +18,8 @@ from carnet.errors import (
     ThresholdNotMet,
     TransportError,
 )
-from carnet_verifier.refresh import TrustedRepository, refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.refresh import TrustedRepository, refresh
 
 SERDE, RAND = b'{"name":"serde"}\n', b'{"name":"rand"}\n'
 INDEX = "index/se/rd/serde"

@@ -11,8 +11,8 @@ from tests.support.simulator import NOW, Simulator, Who, key, keys, sign
 
 from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, MetadataError, MetadataMismatch, ThresholdNotMet
-from carnet_verifier.refresh import refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.refresh import refresh
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_the_chain_is_walked_to_its_end(trust: TrustDirectory, sim: Simulator) -
 def test_a_chain_without_end_is_an_error(
     trust: TrustDirectory, sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carnet_verifier.refresh.MAX_NEW_ROOTS", 3)
+    monkeypatch.setattr("carnet_verifier.tuf.refresh.MAX_NEW_ROOTS", 3)
     for _ in range(3):
         sim.publish("root")
     with pytest.raises(MetadataError, match="nothing was decided"):

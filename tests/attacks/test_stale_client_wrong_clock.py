@@ -9,8 +9,8 @@ import pytest
 from tests.support.simulator import DAY, NOW, Simulator, Who, keys
 
 from carnet.errors import ExpiredMetadata, MetadataMismatch, RollbackDetected, StorageError
-from carnet_verifier.refresh import refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.refresh import refresh
 
 
 @pytest.fixture

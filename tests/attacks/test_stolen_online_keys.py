@@ -19,9 +19,9 @@ from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ExpiredMetadata, MetadataMismatch, RollbackDetected, ThresholdNotMet
 from carnet.intoto.bundle import MAX_BUNDLE
 from carnet.tuf import paths
-from carnet_verifier.refresh import read_repository, refresh
-from carnet_verifier.repository import MAX_TARGET, TrustedRepository
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.refresh import read_repository, refresh
+from carnet_verifier.tuf.repository import MAX_TARGET, TrustedRepository
 
 SERDE = CrateName("serde")
 SHARD = paths.claims_shard_role(SERDE.shard)

@@ -14,9 +14,9 @@ from carnet.tuf import paths
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal
 from carnet_verifier.admit import Wanted
-from carnet_verifier.chain import explain
-from carnet_verifier.claims import Handover
-from carnet_verifier.policy import Policy
+from carnet_verifier.claims.owners import Handover
+from carnet_verifier.explain import explain
+from carnet_verifier.policy.policy import Policy
 
 MALLORY = people(("mallory", "mallet"), 1)
 

@@ -22,7 +22,7 @@ from carnet.tuf import paths
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal, draft
-from carnet_verifier.policy import Level
+from carnet_verifier.policy.policy import Level
 
 HONEST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
 NEXT = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))

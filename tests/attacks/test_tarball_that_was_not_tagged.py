@@ -15,7 +15,7 @@ from carnet.cargo.original import meaning, read_toml
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, RuleViolation
 from carnet.intoto.steps import TagRecord
-from carnet_verifier.unpack import unpack
+from carnet_verifier.provenance.unpack import unpack
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms
 from carnet.intoto.values import Link
-from carnet_verifier.provenance import OwnedLayout, Provenance, check_provenance
+from carnet_verifier.provenance.provenance import OwnedLayout, Provenance, check_provenance
 
 LEAF = honest_crate("leaf", "1.0.0")
 MANIFEST = """[package]

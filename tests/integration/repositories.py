@@ -21,7 +21,7 @@ from carnet.errors import CarnetError
 from carnet.intoto.steps import TagRecord
 from carnet_signer.steps.packaging import Toolchain, find_toolchain
 from carnet_signer.steps.record import record_package, record_tag
-from carnet_verifier.unpack import unpack
+from carnet_verifier.provenance.unpack import unpack
 
 
 def examine(tarball: Path, scratch: Path, home: Path, index: str, toolchain: Toolchain) -> tuple[set[str], list[str]]:

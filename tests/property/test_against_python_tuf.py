@@ -20,7 +20,7 @@ from tuf.ngclient.config import EnvelopeType
 
 from carnet.errors import FormatError, MetadataError
 from carnet.tuf.keys import Profile
-from carnet_verifier.workflow import TrustedRoles
+from carnet_verifier.tuf.workflow import TrustedRoles
 
 ORDER = ("1.root", "2.root", "timestamp", "1.snapshot", "1.targets", "1.index", "1.index-0")
 SIGNERS = {

@@ -16,8 +16,8 @@ from tests.support.simulator import NOW, Simulator, Who, keys
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError
 from carnet.tuf import paths
-from carnet_verifier.refresh import TrustedRepository, read_repository, refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.refresh import TrustedRepository, read_repository, refresh
 
 NAMES = ("serde", "serde-json", "rand", "libc")
 names = st.sampled_from(NAMES)

@@ -20,7 +20,7 @@ from carnet.tuf import paths
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership, release
 from carnet_signer.proposals.proposal import Proposal
-from carnet_verifier.claims import Handover
+from carnet_verifier.claims.owners import Handover
 
 EVERYBODY = ("alice", "bob", "carol", "dora", "rita", "sven", "tara", "uma", "mallory")
 some = st.lists(st.sampled_from(EVERYBODY), unique=True, max_size=6)

@@ -21,8 +21,8 @@ from carnet.intoto.duties import assign
 from carnet.intoto.steps import ArtifactNames, tree_digest
 from carnet.intoto.values import Layout, Link, Rule
 from carnet_signer.steps.record import sign_link
-from carnet_verifier.provenance import check_provenance
-from carnet_verifier.rules import StepArtifacts, evaluate
+from carnet_verifier.provenance.artifact_rules import StepArtifacts, evaluate
+from carnet_verifier.provenance.provenance import check_provenance
 
 # --- rule evaluation against in-toto's own ---
 

@@ -6,8 +6,8 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, line_from_crate
 from carnet.tuf import paths
 from carnet_verifier.admit import Admission, Attributed, Proven, Vouched, Wanted
-from carnet_verifier.policy import Level, Verdict
-from carnet_verifier.repository import TrustedTarget
+from carnet_verifier.policy.policy import Level, Verdict
+from carnet_verifier.tuf.repository import TrustedTarget
 
 
 def admission_of(tarball: bytes) -> Admission:

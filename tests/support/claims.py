@@ -36,11 +36,11 @@ from carnet_signer.metadata.role_files import at
 from carnet_signer.proposals import ownership, release
 from carnet_signer.proposals.proposal import Proposal, Request
 from carnet_verifier.admit import Admission, Wanted, admit_one
-from carnet_verifier.local import ReadFetcher
-from carnet_verifier.policy import Policy
-from carnet_verifier.refresh import read_repository, refresh
-from carnet_verifier.repository import TrustedRepository
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.policy.policy import Policy
+from carnet_verifier.tuf.refresh import read_repository, refresh
+from carnet_verifier.tuf.repository import TrustedRepository
 
 NAME = CrateName("demo-lib")
 OWNERS = ("alice", "bob", "carol")

@@ -30,7 +30,7 @@ from carnet.intoto.values import Layout, Link
 from carnet_signer.steps.layouts import compile_layout, fill_template
 from carnet_signer.steps.packaging import Toolchain
 from carnet_signer.steps.record import record_package, record_rebuild, record_review, record_tag, sign_link
-from carnet_verifier.provenance import OwnedLayout, Provenance, check_provenance
+from carnet_verifier.provenance.provenance import OwnedLayout, Provenance, check_provenance
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 CRATE = CrateId.of("demo-lib", "0.1.0")

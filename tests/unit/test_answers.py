@@ -14,8 +14,8 @@ from tests.support.simulator import DAY, NOW, Simulator, Who, keys
 from carnet import strictjson
 from carnet.cargo.names import CrateName
 from carnet.errors import ExpiredMetadata
-from carnet_verifier.refresh import TrustedRepository, refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.refresh import TrustedRepository, refresh
 
 INDEX = "index/se/rd/serde"
 SERDE, RAND = CrateName("serde"), CrateName("rand")

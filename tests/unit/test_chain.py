@@ -8,8 +8,8 @@ from tests.support.crates import honest_crate
 
 from carnet.cargo.names import CrateId, CrateName
 from carnet_verifier.admit import Wanted
-from carnet_verifier.chain import Chain, State, explain
-from carnet_verifier.policy import Level, Policy
+from carnet_verifier.explain import Chain, State, explain
+from carnet_verifier.policy.policy import Level, Policy
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts
 from carnet.errors import FormatError, MetadataMismatch, RollbackDetected, ThresholdNotMet, TransportError
 from carnet.tuf.roles import Targets
-from carnet_verifier.claims import Claim, Handover
-from carnet_verifier.refresh import preview, read_repository, refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.claims.owners import Claim, Handover
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.refresh import preview, read_repository, refresh
 
 OWNER = "owner.serde"
 

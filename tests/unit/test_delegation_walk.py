@@ -14,10 +14,10 @@ from tuf.api.metadata import SPECIFICATION_VERSION
 
 from carnet.errors import FormatError, MetadataError, MetadataMismatch, NotFound, ThresholdNotMet, TransportError
 from carnet.tuf.keys import Profile
-from carnet_verifier.local import ReadFetcher
-from carnet_verifier.refresh import update
-from carnet_verifier.repository import MAX_DELEGATIONS, TrustedRepository
-from carnet_verifier.trust import MemoryStore
+from carnet_verifier.memory.trust import MemoryStore
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.refresh import update
+from carnet_verifier.tuf.repository import MAX_DELEGATIONS, TrustedRepository
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.evil_server import Answer, once, response, serving
 
 from carnet.errors import ConfigError, TransportError
-from carnet_verifier.fetch import HttpFetcher, Limits
+from carnet_verifier.net.fetch import HttpFetcher, Limits
 
 QUICK = Limits(deadline=0.6, connect=0.5, least_rate=10_000, grace=0.3)
 

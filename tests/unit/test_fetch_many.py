@@ -15,9 +15,9 @@ import pytest
 from tests.support.evil_server import Answer, once, response, serving
 
 from carnet.errors import TransportError
-from carnet_verifier import http1
-from carnet_verifier.fetch import HttpFetcher, Limits
-from carnet_verifier.http1 import Connection, Origin
+from carnet_verifier.net import http1
+from carnet_verifier.net.fetch import HttpFetcher, Limits
+from carnet_verifier.net.http1 import Connection, Origin
 
 QUICK = Limits(deadline=0.6, connect=0.5, least_rate=10_000, grace=0.3)
 

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.evil_server import once, response, serving
 
 from carnet.errors import TransportError
-from carnet_verifier.fetch import HttpFetcher, Limits
-from carnet_verifier.wire import Clock, Wire
+from carnet_verifier.net.fetch import HttpFetcher, Limits
+from carnet_verifier.net.wire import Clock, Wire
 
 QUICK = Limits(deadline=0.6, connect=0.5, least_rate=10_000, grace=0.3)
 

@@ -12,8 +12,8 @@ from tests.support.crates import TarballBuilder, honest_crate
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.names import CrateId
 from carnet.errors import ArchiveRefused, MetadataMismatch
-from carnet_verifier import localregistry
-from carnet_verifier.localregistry import Kept, LocalRegistry, Poisoned
+from carnet_verifier.cargo import localregistry
+from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned
 
 DEMO = honest_crate("demo", "0.1.0", files={"src/bin/tool.rs": b"fn main() {}\n", "README.md": b""})
 

@@ -6,7 +6,7 @@ import pytest
 
 from carnet.cargo.names import CrateId
 from carnet.errors import FormatError, PolicyRefused
-from carnet_verifier.policy import (
+from carnet_verifier.policy.policy import (
     Action,
     Ban,
     Demand,

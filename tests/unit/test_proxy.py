@@ -15,10 +15,10 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId
 from carnet.errors import PolicyRefused, TransportError
-from carnet_verifier.local import ReadFetcher
-from carnet_verifier.policy import Ban, Pattern, Policy
-from carnet_verifier.proxy import MAX_TEXT, Gatekeeper, Registry, refusal
-from carnet_verifier.repository import TrustedRepository
+from carnet_verifier.cargo.proxy import MAX_TEXT, Gatekeeper, Registry, refusal
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.policy.policy import Ban, Pattern, Policy
+from carnet_verifier.tuf.repository import TrustedRepository
 
 PLAIN = honest_crate("plain", "1.0.0")
 

@@ -11,7 +11,7 @@ from tests.support.simulator import NOW, Simulator, key
 from carnet.cargo.names import CrateName
 from carnet.errors import MetadataMismatch
 from carnet.tuf import paths
-from carnet_verifier.refresh import read_repository
+from carnet_verifier.tuf.refresh import read_repository
 
 SERDE = CrateName("serde")
 SHARD = "claims-8b"

@@ -19,9 +19,9 @@ from tests.support.simulator import NOW, Simulator, Who, key
 from carnet.cargo.names import CrateName
 from carnet.errors import ConfigError, RollbackDetected, StorageError
 from carnet.tuf.keys import PublicKey
-from carnet_verifier import trust as trust_module
-from carnet_verifier.refresh import refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet_verifier.memory import trust as trust_module
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.refresh import refresh
 
 SERDE = CrateName("serde")
 

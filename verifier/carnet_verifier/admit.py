@@ -2,7 +2,7 @@
 
 ::
 
-    1. refresh            a pinned root to one consistent, verified view              (`carnet_verifier.refresh`)
+    1. refresh            a pinned root to one consistent, verified view              (`carnet_verifier.tuf.refresh`)
     2. find_target        the crate's index file is a signed target                   -> Listed
     3. download           its bytes are the ones that were signed, and parse          -> Indexed
     4. vouch              the wanted version has a line; the lock's checksum is its   -> Vouched
@@ -28,9 +28,7 @@ from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
 from carnet.tuf import paths
 from carnet.value import value
-from carnet_verifier.policy import Facts, Level, Policy, evaluate
-from carnet_verifier.repository import TrustedRepository, TrustedTarget
-from carnet_verifier.stages import (
+from carnet_verifier.outcomes import (
     Admission,
     Attributed,
     Indexed,
@@ -42,11 +40,13 @@ from carnet_verifier.stages import (
     Vouched,
     Wanted,
 )
-from carnet_verifier.yanks import mass_yank
+from carnet_verifier.policy.mass_yank import mass_yank
+from carnet_verifier.policy.policy import Facts, Level, Policy, evaluate
+from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 if TYPE_CHECKING:
-    from carnet_verifier.claims import Claim
-    from carnet_verifier.provenance import Provenance
+    from carnet_verifier.claims.owners import Claim
+    from carnet_verifier.provenance.provenance import Provenance
 
 __all__ = [
     "Admission",
@@ -145,7 +145,7 @@ def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) 
         return Attributed(vouched, None, None, released=released)
     if claim.name.canonical != vouched.line.id.name.canonical:
         raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
-    from carnet_verifier.claimed import attest, check_complete, read_signed
+    from carnet_verifier.claims.signed_releases import attest, check_complete, read_signed
 
     signed = read_signed(claim)
     check_complete(signed, vouched.index)
@@ -153,7 +153,7 @@ def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) 
 
 
 def check_provenance(attributed: Attributed, repository: TrustedRepository) -> Proven:
-    """6. See whether the owners' layout was carried out for this version (`carnet_verifier.provenance`).
+    """6. See whether the owners' layout was carried out for this version (`carnet_verifier.provenance.provenance`).
 
     A release without evidence is at level `maintainer`; step 7 compares that with what its owners ask. Evidence that is
     there and does not hold is refused here.
@@ -165,7 +165,7 @@ def check_provenance(attributed: Attributed, repository: TrustedRepository) -> P
     """
     if attributed.signed is None or attributed.release is None:
         return Proven(attributed, Level.REGISTRY)
-    from carnet_verifier.claimed import establish
+    from carnet_verifier.claims.signed_releases import establish
 
     found = establish(repository, attributed.signed, attributed.release)
     summary = () if found.provenance is None else _summary(found.provenance)

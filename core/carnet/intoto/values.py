@@ -5,7 +5,7 @@ in a DSSE envelope. Reading caps the size first, refuses duplicate keys, and acc
 artifacts are normalised relative paths with one sha256 each, key ids are recomputed.
 
 These values say what was written, not whether it may be trusted: `carnet.intoto.layout_lint` judges layouts, and
-`carnet_verifier.provenance` checks signatures and rules.
+`carnet_verifier.provenance.provenance` checks signatures and rules.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ class Published:
 
 
 class View(Protocol):
-    """A verified view of a repository, as `carnet_verifier.repository.TrustedRepository` is one."""
+    """A verified view of a repository, as `carnet_verifier.tuf.repository.TrustedRepository` is one."""
 
     def version(self, role: str) -> int | None:
         """The version of a role in this view, or None."""

@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING
 from carnet.cargo.index_file import IndexFile, IndexLine
 from carnet.errors import FormatError, MetadataMismatch, NotFound, VerificationError
 from carnet.tuf import paths
-from carnet_verifier.claims import Claim
-from carnet_verifier.repository import TrustedRepository, TrustedTarget
+from carnet_verifier.claims.owners import Claim
+from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 # Most locks hold no claimed crate at all: what reads claims and evidence is imported with the first one.
 if TYPE_CHECKING:
     from carnet.cargo.crate import CrateFile
     from carnet.claims.releases import Demands, OwnedLayoutFile, Releases, SignedRelease
     from carnet.intoto.dsse import Envelope
-    from carnet_verifier.provenance import OwnedLayout, Provenance
+    from carnet_verifier.provenance.provenance import OwnedLayout, Provenance
 
 _TELL = "whoever holds the mirror's online keys changed it; tell its operator"
 
@@ -198,7 +198,7 @@ def establish(
     """
     from carnet.cargo.crate import read_crate
     from carnet.intoto.bundle import Bundle
-    from carnet_verifier.provenance import check_provenance
+    from carnet_verifier.provenance.provenance import check_provenance
 
     adopted = release.tarball.sha256 in signed.demands.adopted
     least = signed.demands.least_level(release)
@@ -218,7 +218,7 @@ def establish(
 
 
 def _owned(layout: OwnedLayoutFile, data: bytes) -> OwnedLayout:
-    from carnet_verifier.provenance import OwnedLayout
+    from carnet_verifier.provenance.provenance import OwnedLayout
 
     return OwnedLayout(data, layout.terms, layout_version(layout))
 

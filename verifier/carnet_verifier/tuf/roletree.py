@@ -16,9 +16,9 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.roles import Envelope, MetaFile, Targets
 from carnet.tuf.tree import check_structure
-from carnet_verifier.fetch import Fetcher
-from carnet_verifier.trust import MetadataStore
-from carnet_verifier.workflow import MAX_TARGETS, TrustedRoles
+from carnet_verifier.memory.trust import MetadataStore
+from carnet_verifier.net.fetch import Fetcher
+from carnet_verifier.tuf.workflow import MAX_TARGETS, TrustedRoles
 
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")

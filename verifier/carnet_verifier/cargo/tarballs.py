@@ -10,9 +10,9 @@ from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch, TransportError
 from carnet.tuf import paths
-from carnet_verifier.fetch import Fetcher
-from carnet_verifier.repository import TrustedRepository
-from carnet_verifier.stages import Admission
+from carnet_verifier.net.fetch import Fetcher
+from carnet_verifier.outcomes import Admission
+from carnet_verifier.tuf.repository import TrustedRepository
 
 
 def fetch_crate(repository: TrustedRepository, fetcher: Fetcher, admission: Admission) -> tuple[bytes, CrateFile]:

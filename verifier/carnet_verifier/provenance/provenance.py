@@ -38,8 +38,8 @@ from carnet.intoto.layout_lint import check_layout, substitute
 from carnet.intoto.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord
 from carnet.intoto.values import Layout, Link, Rule, Step
 from carnet.tuf.keys import PublicKey, signers
-from carnet_verifier.rules import StepArtifacts, evaluate
-from carnet_verifier.unpack import unpack
+from carnet_verifier.provenance.artifact_rules import StepArtifacts, evaluate
+from carnet_verifier.provenance.unpack import unpack
 
 MAX_COMBINATIONS = 256
 """How many ways of combining disagreeing quorums are tried; an honest release has one."""

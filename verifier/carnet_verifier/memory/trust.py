@@ -11,7 +11,7 @@
     lock
 
 Everything that protects against going back (root, timestamp, snapshot, `seen.json`) is durable before it is acted on.
-The other roles are a cache (`carnet_verifier.cache`): a version of them counts only as the snapshot names it.
+The other roles are a cache (`carnet_verifier.memory.pack`): a version of them counts only as the snapshot names it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
-from carnet_verifier.workflow import MAX_SNAPSHOT, TrustedRoles
+from carnet_verifier.tuf.workflow import MAX_SNAPSHOT, TrustedRoles
 
 if TYPE_CHECKING:
     from carnet.claims.holders import SeenOwners
@@ -43,7 +43,7 @@ class MetadataStore(Protocol):
     """Where the files that were trusted last are kept, by role.
 
     Attributes:
-        proofs: Digests that stand for verified signatures; see `carnet_verifier.workflow.TrustedRoles`.
+        proofs: Digests that stand for verified signatures; see `carnet_verifier.tuf.workflow.TrustedRoles`.
     """
 
     proofs: set[bytes]
@@ -126,13 +126,13 @@ class TrustDirectory:
         url: The repository's base URL.
         metadata: The files that were trusted last.
         index_files: Index files of earlier runs, by their digest.
-        answers_file: Where `carnet_verifier.answers` keeps what look-ups found.
+        answers_file: Where `carnet_verifier.memory.lookup_memory` keeps what look-ups found.
     """
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self.url = url
-        from carnet_verifier.cache import FileCache, PackedDirectory
+        from carnet_verifier.memory.pack import FileCache, PackedDirectory
 
         self.metadata = PackedDirectory(path / "metadata")
         self.index_files = FileCache(path / "index.pack")
@@ -272,7 +272,7 @@ class TrustDirectory:
         """
         last = self.last_refresh()
         if last is None or abs((now - last).total_seconds()) > 3600:
-            from carnet_verifier.cache import remove_leftovers
+            from carnet_verifier.memory.pack import remove_leftovers
 
             with self.locked():
                 for folder in (self.path, self.path / "metadata"):

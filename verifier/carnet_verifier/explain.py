@@ -16,9 +16,9 @@ from carnet.tuf import keys, paths
 from carnet.tuf.roles import Envelope, RoleKeys, Targets
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Admission, Attributed, Judged, Memory, Vouched, Wanted
-from carnet_verifier.claims import Claim, Handover
-from carnet_verifier.policy import Policy
-from carnet_verifier.repository import TrustedRepository
+from carnet_verifier.claims.owners import Claim, Handover
+from carnet_verifier.policy.policy import Policy
+from carnet_verifier.tuf.repository import TrustedRepository
 
 OPERATOR = "the mirror's operator"
 HOLDERS = "the holders of the mirror's offline keys"

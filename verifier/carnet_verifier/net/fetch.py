@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from carnet.errors import ConfigError, TransportError
 from carnet.value import value
-from carnet_verifier.http1 import Answer, Connection, Limits, Origin
+from carnet_verifier.net.http1 import Answer, Connection, Limits, Origin
 
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
 

@@ -2,8 +2,9 @@
 
 httptools (llhttp, which Node.js reads HTTP with) parses answers and never touches a socket. The clients that do wait
 for each gap, not for the whole; what bounds the whole (deadline, least rate, size) has to sit where the socket is read,
-which is in `carnet_verifier.wire` and here. Several files are asked for at once, without waiting for the first answer
-(RFC 9112, 9.3.2): a look at a lock needs hundreds of small ones, and most of what each costs is the way there and back.
+which is in `carnet_verifier.net.wire` and here. Several files are asked for at once, without waiting for the first
+answer (RFC 9112, 9.3.2): a look at a lock needs hundreds of small ones, and most of what each costs is the way there
+and back.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import httptools
 
 from carnet.errors import TransportError
 from carnet.value import value
-from carnet_verifier.wire import Clock, Wire
+from carnet_verifier.net.wire import Clock, Wire
 
 _MAX_HEAD = 32_768
 _MAX_INTERIM = 8

@@ -21,7 +21,7 @@ class ReadFetcher:
         self._read = read
 
     def get(self, path: str, *, max_bytes: int) -> bytes:
-        """See `carnet_verifier.fetch.Fetcher.get`.
+        """See `carnet_verifier.net.fetch.Fetcher.get`.
 
         Raises:
             TransportError: As there.
@@ -37,7 +37,7 @@ class ReadFetcher:
         return data
 
     def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
-        """See `carnet_verifier.fetch.Fetcher.get_many`."""
+        """See `carnet_verifier.net.fetch.Fetcher.get_many`."""
         answers: list[bytes | TransportError] = []
         for path, max_bytes in requests:
             try:

@@ -7,7 +7,7 @@
 5. The snapshot that it names is taken from what was kept, or fetched, verified, and kept (5.5).
 6. The targets role that it names likewise (5.6); delegated roles follow when they are looked at.
 
-Which file is fetched when stands here; what makes it acceptable stands in `carnet_verifier.workflow`.
+Which file is fetched when stands here; what makes it acceptable stands in `carnet_verifier.tuf.workflow`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Delegations, MetaFile, RoleKeys, Targets
-from carnet_verifier.answers import Answers
-from carnet_verifier.fetch import Fetcher
-from carnet_verifier.repository import TrustedRepository
-from carnet_verifier.trust import MemoryStore, MetadataStore, TrustDirectory
-from carnet_verifier.workflow import MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP, TrustedRoles
+from carnet_verifier.memory.lookup_memory import Answers
+from carnet_verifier.memory.trust import MemoryStore, MetadataStore, TrustDirectory
+from carnet_verifier.net.fetch import Fetcher
+from carnet_verifier.tuf.repository import TrustedRepository
+from carnet_verifier.tuf.workflow import MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP, TrustedRoles
 
 if TYPE_CHECKING:
     from carnet.claims.holders import SeenOwners

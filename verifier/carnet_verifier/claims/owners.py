@@ -18,7 +18,7 @@ from carnet.tuf.read import parse_role
 from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
 from carnet.tuf.tree import check_structure
 from carnet.value import value
-from carnet_verifier.workflow import MAX_TARGETS
+from carnet_verifier.tuf.workflow import MAX_TARGETS
 
 MAX_HANDOVERS = 100
 """Versions of an owner role that a client walks through at most to follow a handover."""

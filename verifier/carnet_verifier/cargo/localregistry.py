@@ -24,7 +24,7 @@ from carnet.digests import sha256_hex, sha256_raw
 from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
 from carnet.tuf import paths
-from carnet_verifier.stages import Admission
+from carnet_verifier.outcomes import Admission
 
 MARKER = ".cargo-ok"
 """What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""

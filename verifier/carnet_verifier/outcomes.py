@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from carnet.cargo.names import CrateId, CrateName
 from carnet.value import value
-from carnet_verifier.policy import Level, Verdict
-from carnet_verifier.repository import TrustedTarget
+from carnet_verifier.policy.policy import Level, Verdict
+from carnet_verifier.tuf.repository import TrustedTarget
 
 if TYPE_CHECKING:
     # What only claimed crates need is imported when there is one: start-up time counts.
     from carnet.cargo.index_file import IndexFile, IndexLine
     from carnet.claims.releases import SignedRelease
-    from carnet_verifier.claimed import Established, Signed
-    from carnet_verifier.claims import Claim
+    from carnet_verifier.claims.owners import Claim
+    from carnet_verifier.claims.signed_releases import Established, Signed
 
 
 @value
@@ -91,7 +91,7 @@ class Attributed:
         """Every line of the crate that counts, yanked as those say whose word it is."""
         if self.signed is None:
             return self.vouched.index.lines
-        from carnet_verifier.claimed import judge_index
+        from carnet_verifier.claims.signed_releases import judge_index
 
         judged = judge_index(self.signed, self.vouched.index)
         return tuple(one.line for one in judged if one.refusal is None)
@@ -160,7 +160,7 @@ class Admission:
 
 
 class Memory(Protocol):
-    """What a client remembers of each crate; `carnet_verifier.trust.TrustDirectory` is one."""
+    """What a client remembers of each crate; `carnet_verifier.memory.trust.TrustDirectory` is one."""
 
     def highest_levels(self, names: Iterable[CrateName]) -> Mapping[CrateName, int]:
         """The highest level at which a version of a crate was ever admitted; those never seen are left out."""

@@ -26,12 +26,12 @@ from carnet.errors import CarnetError, FormatError, NotFound, StorageError, Tran
 from carnet.tuf import paths
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Memory, Wanted
-from carnet_verifier.claimed import judge_index, read_signed
-from carnet_verifier.claims import Claim
-from carnet_verifier.fetch import Fetcher
-from carnet_verifier.policy import Facts, Level, Policy, Rule, evaluate
-from carnet_verifier.repository import TrustedRepository
-from carnet_verifier.tarballs import fetch_crate
+from carnet_verifier.cargo.tarballs import fetch_crate
+from carnet_verifier.claims.owners import Claim
+from carnet_verifier.claims.signed_releases import judge_index, read_signed
+from carnet_verifier.net.fetch import Fetcher
+from carnet_verifier.policy.policy import Facts, Level, Policy, Rule, evaluate
+from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_TEXT = 512
 """Characters of a refusal that cargo shows."""

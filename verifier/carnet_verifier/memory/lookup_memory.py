@@ -23,8 +23,8 @@ from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
 from carnet.tuf.roles import MetaFile, Targets
 from carnet.value import value
-from carnet_verifier.cache import replace_file
-from carnet_verifier.workflow import TrustedRoles
+from carnet_verifier.memory.pack import replace_file
+from carnet_verifier.tuf.workflow import TrustedRoles
 
 _HEAD = b"carnet answers 2 "
 """Another number makes older files unread: raise it when what an answer stands for changes."""

@@ -19,16 +19,16 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.roles import Envelope, MetaFile, Targets
 from carnet.value import value
-from carnet_verifier.answers import Answers
-from carnet_verifier.fetch import Fetcher
-from carnet_verifier.roletree import RoleTree
-from carnet_verifier.trust import MemoryStore, MetadataStore
-from carnet_verifier.workflow import MAX_TARGETS, TrustedRoles, check_target
+from carnet_verifier.memory.lookup_memory import Answers
+from carnet_verifier.memory.trust import MemoryStore, MetadataStore
+from carnet_verifier.net.fetch import Fetcher
+from carnet_verifier.tuf.roletree import RoleTree
+from carnet_verifier.tuf.workflow import MAX_TARGETS, TrustedRoles, check_target
 
 if TYPE_CHECKING:
     # What only claimed crates need is imported when there is one: start-up time counts.
     from carnet.claims.holders import SeenOwners
-    from carnet_verifier.claims import Claim, OwnerMemory
+    from carnet_verifier.claims.owners import Claim, OwnerMemory
 
 __all__ = ["TrustedRepository", "TrustedTarget"]
 
@@ -75,7 +75,7 @@ class TrustedTarget:
 class TrustedRepository:
     """A verified view: root, timestamp, snapshot and targets are checked; the rest is checked when it is looked at.
 
-    Made by `carnet_verifier.refresh` only. Threads may share it.
+    Made by `carnet_verifier.tuf.refresh` only. Threads may share it.
 
     Args:
         trusted: The top-level roles, accepted.
@@ -364,7 +364,7 @@ class TrustedRepository:
         entry = shard.delegations.roles.get(owner_role) if shard.delegations is not None else None
         if entry is None:
             return None
-        from carnet_verifier.claims import Claim, Handover, read_facts
+        from carnet_verifier.claims.owners import Claim, Handover, read_facts
 
         owner = self._tree.role(owner_role, shard_role, chain)
         facts = read_facts(owner_role, owner, entry)
@@ -377,7 +377,7 @@ class TrustedRepository:
     def _follow(self, claim: Claim, before: SeenOwners | None) -> Claim:
         from dataclasses import replace
 
-        from carnet_verifier.claims import follow
+        from carnet_verifier.claims.owners import follow
 
         role = paths.owner_role(claim.name)
 
@@ -399,7 +399,7 @@ class TrustedRepository:
         targets: Mapping[str, bytes],
         memory: OwnerMemory,
     ) -> TrustedRepository:
-        """This view with other roles on top; see `carnet_verifier.refresh.preview`, which checks what may be laid.
+        """This view with other roles on top; see `carnet_verifier.tuf.refresh.preview`, which checks what may be laid.
 
         Raises:
             MetadataError: A role fails a check that does not depend on its delegator.

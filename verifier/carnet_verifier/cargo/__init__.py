@@ -1,0 +1,1 @@
+"""Admitted crates as cargo takes them."""

@@ -1,0 +1,1 @@
+"""Who owns a crate, and what its maintainers signed."""

@@ -1,0 +1,1 @@
+"""How bytes come to the verifier, with limits of its own."""

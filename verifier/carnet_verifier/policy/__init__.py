@@ -1,0 +1,1 @@
+"""What a build asks of a crate, and the verdict."""
