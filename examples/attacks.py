@@ -14,7 +14,7 @@ from carnet.cargo.names import CrateId
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import RoleKeys
-from carnet_mirror.store import Store
+from carnet_mirror.state.store import Store
 from carnet_signer.metadata import role_files
 from examples.stage import DemoError, Stage
 from examples.thief import Online, instead, open_key

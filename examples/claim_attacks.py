@@ -15,7 +15,7 @@ from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
 from carnet.cargo.names import CrateId
 from carnet.strictjson import JsonObject
 from carnet_cli.mirror_online import OnlineSettings
-from carnet_mirror.store import Store
+from carnet_mirror.state.store import Store
 from carnet_signer.steps.packaging import find_toolchain
 from examples import releases
 from examples.releases import CRATE, UNLOCK

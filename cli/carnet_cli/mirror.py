@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
     from carnet_cli.mirror_online import OnlineSettings
     from carnet_mirror.intake import Receipt
-    from carnet_mirror.store import Store
-    from carnet_mirror.sync import SyncReport
+    from carnet_mirror.state.store import Store
+    from carnet_mirror.sync.sync import SyncReport
     from carnet_signer.metadata.publish import OnlineSigner, Published
 
 
@@ -91,7 +91,7 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror init /srv/carnet --ceremony ceremony/ --online-key keys/online
     """
     from carnet_cli.mirror_online import OnlineSettings, online
-    from carnet_mirror.store import Store
+    from carnet_mirror.state.store import Store
     from carnet_mirror.writing import writing
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.metadata.publish import Change, publish
@@ -184,10 +184,10 @@ def sync(
       carnet mirror sync /srv/carnet --lockfile app/Cargo.lock
     """
     from carnet_cli.mirror_online import OnlineSettings, online
-    from carnet_mirror.cargo_upstream import CargoUpstream
-    from carnet_mirror.sparse_upstream import SparseUpstream
-    from carnet_mirror.store import Store
-    from carnet_mirror.sync import sync as run
+    from carnet_mirror.state.store import Store
+    from carnet_mirror.sync.sync import sync as run
+    from carnet_mirror.upstream.cargo import CargoUpstream
+    from carnet_mirror.upstream.sparse import SparseUpstream
 
     source = SparseUpstream(upstream) if upstream is not None else CargoUpstream(cargo, _cargo_home(), dict(os.environ))
     lock = _read_lockfile(lockfile)
@@ -278,7 +278,7 @@ def refresh(
       carnet mirror refresh /srv/carnet --ceremony ceremony/ --next-online-key keys/online-2027
     """
     from carnet_cli.mirror_online import OnlineSettings, online
-    from carnet_mirror.store import Store
+    from carnet_mirror.state.store import Store
     from carnet_signer.ceremony import folder as ceremony_folder
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
@@ -346,10 +346,10 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     """
     from carnet_cli.mirror_online import OnlineSettings, signer_beside
     from carnet_mirror.schedule import keep_fresh
-    from carnet_mirror.serve import Address
-    from carnet_mirror.serve import serve as run
-    from carnet_mirror.store import Store
-    from carnet_mirror.submissions import Submissions
+    from carnet_mirror.state.store import Store
+    from carnet_mirror.web.serve import Address
+    from carnet_mirror.web.serve import serve as run
+    from carnet_mirror.web.submissions import Submissions
 
     def ready(base: str) -> None:
         if message_format == "json":
@@ -371,15 +371,15 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
 
 
 def _due(store: Store) -> bool:
-    from carnet_mirror.published import Published as View
     from carnet_mirror.schedule import timestamp_due
+    from carnet_mirror.state.published import Published as View
 
     return timestamp_due(View(store).timestamp.expires, home.now())
 
 
 def _upkeep(directory: Path, settings: OnlineSettings) -> None:
     from carnet_cli.mirror_online import online
-    from carnet_mirror.store import Store
+    from carnet_mirror.state.store import Store
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
         _sign_again(store, signer, {})
@@ -389,7 +389,7 @@ def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
     """Judge one submission, in whichever thread the server runs it."""
     from carnet_cli.mirror_online import online
     from carnet_mirror.intake import accept
-    from carnet_mirror.store import Store
+    from carnet_mirror.state.store import Store
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
         return accept(store, signer, body, now=home.now())

@@ -13,7 +13,7 @@ import click
 from carnet_cli import home, output
 
 if TYPE_CHECKING:
-    from carnet_mirror.fsck import FsckReport
+    from carnet_mirror.fsck.fsck import FsckReport
     from carnet_mirror.schedule import Expiry
 
 DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
@@ -39,7 +39,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
       carnet mirror status /srv/carnet
     """
     from carnet_mirror.schedule import expiries
-    from carnet_mirror.store import Store
+    from carnet_mirror.state.store import Store
 
     now = home.now()
     with Store.open(directory) as store:
@@ -90,8 +90,8 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
       carnet mirror fsck /srv/carnet
     """
     from carnet_cli.mirror_online import signed_last
-    from carnet_mirror.fsck import fsck as check
-    from carnet_mirror.store import Store
+    from carnet_mirror.fsck.fsck import fsck as check
+    from carnet_mirror.state.store import Store
 
     with Store.open(directory) as store:
         report = check(store, now=home.now(), progress=counting, signed=signed_last(directory, store))

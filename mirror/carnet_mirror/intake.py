@@ -30,9 +30,9 @@ from carnet.intoto.duties import LEVELS
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Targets
-from carnet_mirror.published import Published as View
-from carnet_mirror.records import StoredVersion
-from carnet_mirror.store import Store
+from carnet_mirror.state.published import Published as View
+from carnet_mirror.state.records import StoredVersion
+from carnet_mirror.state.store import Store
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, publish
 from carnet_verifier.claims.signed_releases import Signed, establish, judge_index, read_signed

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError
 from carnet.tuf.paths import INDEX
-from carnet_mirror.published import Published
-from carnet_mirror.store import Store
+from carnet_mirror.state.published import Published
+from carnet_mirror.state.store import Store
 from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
 
 WARNING = timedelta(days=30)

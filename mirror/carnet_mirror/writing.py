@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from carnet_mirror.store import Store
+from carnet_mirror.state.store import Store
 from carnet_signer.metadata.publish import Change, OnlineSigner, publish
 
 

@@ -17,8 +17,8 @@ from tests.support.mirror import MirrorDirectory, make_mirror, quiet
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, MetadataError
-from carnet_mirror.fsck import FsckReport, fsck
-from carnet_mirror.store import DATABASE, Store
+from carnet_mirror.fsck.fsck import FsckReport, fsck
+from carnet_mirror.state.store import DATABASE, Store
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import Change, publish
 from carnet_verifier.memory.trust import TrustDirectory

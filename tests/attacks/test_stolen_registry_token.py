@@ -13,7 +13,7 @@ from carnet.cargo.names import CrateName
 from carnet.claims.submission import Submission
 from carnet.errors import NotFound, VerificationError
 from carnet_mirror.intake import accept
-from carnet_mirror.sync import SyncReport, sync
+from carnet_mirror.sync.sync import SyncReport, sync
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Request

@@ -19,9 +19,9 @@ from tests.support.mirror import Tarballs, now_in_seconds, quiet
 from tests.support.online import OracleSigner
 
 from carnet.cargo.names import CrateId
-from carnet_mirror.fsck import fsck
-from carnet_mirror.store import Store
-from carnet_mirror.sync import SyncReport, sync
+from carnet_mirror.fsck.fsck import fsck
+from carnet_mirror.state.store import Store
+from carnet_mirror.sync.sync import SyncReport, sync
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import publish
 

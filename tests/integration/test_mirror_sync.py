@@ -13,10 +13,10 @@ from tests.support.mirror import MirrorDirectory, make_mirror, quiet, serving
 from tests.support.sparse_registry import SparseRegistry, sparse_registry
 
 from carnet.cargo.lockfile import read_lockfile
-from carnet_mirror.cargo_upstream import CargoUpstream
-from carnet_mirror.sparse_upstream import SparseUpstream
-from carnet_mirror.sync import SyncReport, sync
-from carnet_mirror.upstream import Upstream
+from carnet_mirror.sync.sync import SyncReport, sync
+from carnet_mirror.upstream.cargo import CargoUpstream
+from carnet_mirror.upstream.packages import Upstream
+from carnet_mirror.upstream.sparse import SparseUpstream
 
 
 @pytest.fixture

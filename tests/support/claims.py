@@ -29,8 +29,8 @@ from carnet.intoto.bundle import Bundle
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet_mirror.intake import Receipt, accept
-from carnet_mirror.records import StoredVersion
-from carnet_mirror.store import Store, blob_path
+from carnet_mirror.state.records import StoredVersion
+from carnet_mirror.state.store import Store, blob_path
 from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.metadata.role_files import at
 from carnet_signer.proposals import ownership, release

@@ -24,9 +24,9 @@ from tests.support.ceremony import Ceremony, DirectOnlineSigner, make_ceremony
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
-from carnet_mirror.store import Store
-from carnet_mirror.sync import SyncReport, sync
-from carnet_mirror.upstream import Fetched
+from carnet_mirror.state.store import Store
+from carnet_mirror.sync.sync import SyncReport, sync
+from carnet_mirror.upstream.packages import Fetched
 from carnet_signer.metadata.publish import publish
 
 CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")

@@ -28,9 +28,9 @@ from carnet.errors import (
     VerificationError,
 )
 from carnet.tuf import paths
-from carnet_mirror.fsck import fsck
+from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.intake import accept, check_claims_kept
-from carnet_mirror.store import Store
+from carnet_mirror.state.store import Store
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal, draft

@@ -14,9 +14,9 @@ from tests.support.mirror import MirrorDirectory, make_mirror
 
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import ConfigError, FormatError, StorageError
-from carnet_mirror import schema
-from carnet_mirror.records import StoredFile
-from carnet_mirror.store import DATABASE, Store
+from carnet_mirror.state import schema
+from carnet_mirror.state.records import StoredFile
+from carnet_mirror.state.store import DATABASE, Store
 
 
 @pytest.fixture

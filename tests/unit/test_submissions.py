@@ -12,7 +12,7 @@ import pytest
 from carnet.claims.submission import URL_PATH
 from carnet.errors import FormatError, PolicyRefused, RollbackDetected, StorageError
 from carnet_mirror.intake import Receipt
-from carnet_mirror.submissions import Bounds, Submissions
+from carnet_mirror.web.submissions import Bounds, Submissions
 
 RECEIPT = Receipt("demo", ("1.0.0",), (), (), {"crate.demo": 2}, 7)
 QUICK = Bounds(size=100, deadline=0.5, least_rate=1000, grace=0.1, at_once=1)

@@ -18,10 +18,10 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage, read_lockfile
 from carnet.cargo.names import CrateId
-from carnet_mirror.cargo_upstream import parse_index_cache, write_project
-from carnet_mirror.sparse_upstream import SparseUpstream, fill_template
-from carnet_mirror.sync import SyncReport, pubtime, sync
-from carnet_mirror.upstream import Fetched
+from carnet_mirror.sync.sync import SyncReport, pubtime, sync
+from carnet_mirror.upstream.cargo import parse_index_cache, write_project
+from carnet_mirror.upstream.packages import Fetched
+from carnet_mirror.upstream.sparse import SparseUpstream, fill_template
 
 DEMO = CrateId.of("demo", "0.1.0")
 

@@ -26,10 +26,10 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
 from carnet.tuf.paths import index_path
-from carnet_mirror.published import Published as View
-from carnet_mirror.records import StoredVersion
-from carnet_mirror.store import Store, blob_path
-from carnet_mirror.upstream import Fetched, Upstream, wanted_lines
+from carnet_mirror.state.published import Published as View
+from carnet_mirror.state.records import StoredVersion
+from carnet_mirror.state.store import Store, blob_path
+from carnet_mirror.upstream.packages import Fetched, Upstream, wanted_lines
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, Published, publish
 

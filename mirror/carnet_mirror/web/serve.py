@@ -18,8 +18,8 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from carnet.errors import ConfigError, StorageError
-from carnet_mirror.app import Mirror, RequestLog, open_log
-from carnet_mirror.store import Store
+from carnet_mirror.state.store import Store
+from carnet_mirror.web.files import Mirror, RequestLog, open_log
 
 _HEADERS_WITHIN = 10_000
 """Milliseconds for a request's headers to arrive."""

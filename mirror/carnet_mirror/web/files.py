@@ -25,8 +25,8 @@ from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError
 from carnet.tuf.paths import DOWNLOAD_PREFIX, METADATA_PREFIX, SPARSE_INDEX_PREFIX, TARGETS_PREFIX, metadata_name
-from carnet_mirror.records import StoredFile
-from carnet_mirror.store import Store
+from carnet_mirror.state.records import StoredFile
+from carnet_mirror.state.store import Store
 
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"

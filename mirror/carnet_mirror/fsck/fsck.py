@@ -39,9 +39,9 @@ from carnet.tuf.paths import (
 )
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, RoleKeys, Targets, Timestamp
-from carnet_mirror.published import MAX_ROLE_FILE, Published
-from carnet_mirror.records import RawVersion, StoredFile
-from carnet_mirror.store import Store
+from carnet_mirror.state.published import MAX_ROLE_FILE, Published
+from carnet_mirror.state.records import RawVersion, StoredFile
+from carnet_mirror.state.store import Store
 from carnet_verifier.claims.signed_releases import judge_index, read_signed
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import read_repository

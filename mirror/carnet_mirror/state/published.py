@@ -13,7 +13,7 @@ from carnet.errors import StorageError
 from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, claims_shard_role, metadata_name, owner_role
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleT, Root, Snapshot, Targets, Timestamp
-from carnet_mirror.store import Store
+from carnet_mirror.state.store import Store
 
 MAX_ROLE_FILE = 64_000_000
 """Bytes: a snapshot of 2^16 bins and 100,000 claims stays below."""

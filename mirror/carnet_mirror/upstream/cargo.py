@@ -26,7 +26,7 @@ from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix
-from carnet_mirror.upstream import Fetched, wanted_lines
+from carnet_mirror.upstream.packages import Fetched, wanted_lines
 
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0

@@ -32,8 +32,8 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, StorageError, VerificationError
 from carnet.tuf.paths import METADATA_PREFIX, TARGETS_PREFIX, check_target_path, index_path, metadata_name
-from carnet_mirror import schema
-from carnet_mirror.records import RawVersion, StoredFile, StoredVersion, stored_version
+from carnet_mirror.state import schema
+from carnet_mirror.state.records import RawVersion, StoredFile, StoredVersion, stored_version
 
 DATABASE = "mirror.db"
 BLOBS = "blobs"

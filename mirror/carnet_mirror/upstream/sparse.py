@@ -15,7 +15,7 @@ from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix, url_path
-from carnet_mirror.upstream import Fetched
+from carnet_mirror.upstream.packages import Fetched
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager

@@ -1,0 +1,1 @@
+"""Checking a mirror, as its clients would and beyond."""

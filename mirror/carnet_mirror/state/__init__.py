@@ -1,0 +1,1 @@
+"""What a mirror knows of what it published: its database and files."""

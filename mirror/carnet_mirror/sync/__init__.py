@@ -1,0 +1,1 @@
+"""Copying crates from upstream and publishing them."""

@@ -1,0 +1,1 @@
+"""Where crates come from: registries that others run."""

@@ -1,0 +1,1 @@
+"""HTTP: what clients, cargo and maintainers ask of a mirror."""
