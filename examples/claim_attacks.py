@@ -14,7 +14,7 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
 from carnet.cargo.names import CrateId
 from carnet.strictjson import JsonObject
-from carnet_cli.mirror_online import OnlineSettings
+from carnet_cli.commands.registry.online_signer import OnlineSettings
 from carnet_mirror.state.store import Store
 from carnet_signer.steps.packaging import find_toolchain
 from examples import releases

@@ -8,23 +8,32 @@ from collections.abc import Sequence
 import click
 
 from carnet.errors import CarnetError
-from carnet_cli import output
-from carnet_cli.exits import status_of
+from carnet_cli.terminal import output
+from carnet_cli.terminal.exits import status_of
 
 # Each command's module is imported when the command is used: start-up time counts.
 _COMMANDS: dict[str, tuple[str, str]] = {
-    "key": ("carnet_cli.key", "Make, import and look at signing keys."),
-    "root": ("carnet_cli.root", "The offline ceremony: create, sign and rotate a repository's root of trust."),
-    "claim": ("carnet_cli.claim", "Say who owns a crate, and which keys may release it."),
-    "layout": ("carnet_cli.layout", "Say which steps a release goes through, and who may carry them out."),
-    "record": ("carnet_cli.record", "Carry out one step of a release, and sign what was done."),
-    "release": ("carnet_cli.release", "Release a version of a claimed crate, or take one back."),
-    "online": ("carnet_cli.online", "Hold a mirror's online keys in a process of their own."),
-    "mirror": ("carnet_cli.mirror", "Publish crates with signed metadata."),
-    "trust": ("carnet_cli.trust", "Say which mirror you trust, and from which root on."),
-    "verify": ("carnet_cli.verify", "Check a lock file, a tarball or one crate."),
-    "explain": ("carnet_cli.explain", "Show the whole chain behind one crate, and why it is let in or not."),
-    "proxy": ("carnet_cli.proxy", "A cargo registry on loopback that serves only what was verified."),
+    "key": ("carnet_cli.commands.maintain.key", "Make, import and look at signing keys."),
+    "root": (
+        "carnet_cli.commands.registry.root",
+        "The offline ceremony: create, sign and rotate a repository's root of trust.",
+    ),
+    "claim": ("carnet_cli.commands.maintain.claim", "Say who owns a crate, and which keys may release it."),
+    "layout": (
+        "carnet_cli.commands.maintain.layout",
+        "Say which steps a release goes through, and who may carry them out.",
+    ),
+    "record": ("carnet_cli.commands.maintain.record", "Carry out one step of a release, and sign what was done."),
+    "release": ("carnet_cli.commands.maintain.release", "Release a version of a claimed crate, or take one back."),
+    "online": ("carnet_cli.commands.registry.online", "Hold a mirror's online keys in a process of their own."),
+    "mirror": ("carnet_cli.commands.registry.mirror", "Publish crates with signed metadata."),
+    "trust": ("carnet_cli.commands.build.trust", "Say which mirror you trust, and from which root on."),
+    "verify": ("carnet_cli.commands.build.verify", "Check a lock file, a tarball or one crate."),
+    "explain": (
+        "carnet_cli.commands.build.explain",
+        "Show the whole chain behind one crate, and why it is let in or not.",
+    ),
+    "proxy": ("carnet_cli.commands.build.proxy", "A cargo registry on loopback that serves only what was verified."),
 }
 
 
@@ -50,7 +59,7 @@ def cli() -> None:
 
 
 def run(command: click.Command, args: Sequence[str], name: str) -> int:
-    """Parse a command's arguments and run it; returns its exit status (`carnet_cli.exits`)."""
+    """Parse a command's arguments and run it; returns its exit status (`carnet_cli.terminal.exits`)."""
 
     def work() -> object:
         try:

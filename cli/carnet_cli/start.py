@@ -19,8 +19,8 @@ def main() -> None:
     _open_streams()
     args = sys.argv[1:]
     if _is_plain_verify(args):
-        from carnet_cli.exits import status_of
-        from carnet_cli.verifying import verify
+        from carnet_cli.commands.build.verifying import verify
+        from carnet_cli.terminal.exits import status_of
 
         _leave(status_of(lambda: verify(*args[1:])))
     else:
@@ -32,7 +32,7 @@ def main() -> None:
 def cargo_main() -> None:
     """Entry point of `cargo carnet`: cargo calls `cargo-carnet carnet ARGS...`."""
     _open_streams()
-    from carnet_cli.cargo import command
+    from carnet_cli.commands.build.cargo import command
     from carnet_cli.main import run
 
     args = sys.argv[1:]

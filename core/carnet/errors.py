@@ -23,7 +23,7 @@
         PolicyRefused         verified, and below what the policy asks for
 
 Exit status 0 means allowed or done, and nothing else does. The command line maps errors to exit statuses once, in
-``carnet_cli.exits``. Bytes that others wrote never surface as ``ValueError``, ``KeyError`` or a traceback.
+``carnet_cli.terminal.exits``. Bytes that others wrote never surface as ``ValueError``, ``KeyError`` or a traceback.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def test_a_root_is_trusted_by_its_file_alone(tmp_path: Path, root: Path) -> None
 def test_a_root_with_keys_that_everybody_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
-    from carnet_cli import trust
+    from carnet_cli.commands.build import trust
     from carnet_cli.main import run
 
     ceremony = make_ceremony()

@@ -89,7 +89,7 @@ def test_every_command_of_the_page_works(registry: LiveRegistry) -> None:
 
 
 def test_the_page_names_every_command_of_claim_and_release() -> None:
-    from carnet_cli import claim, release
+    from carnet_cli.commands.maintain import claim, release
 
     text = PAGE.read_text()
     for name, group in (("claim", claim.command), ("release", release.command)):

@@ -18,8 +18,8 @@ from tests.support.ceremony import PASSPHRASE, Ceremony, make_ceremony
 from tests.support.publication import MemoryPublication
 
 from carnet.errors import SigningError
-from carnet_cli.online import signer_command
-from carnet_cli.passphrase import PassphraseSource
+from carnet_cli.commands.registry.online import signer_command
+from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
 

@@ -74,7 +74,7 @@ def test_a_mirror_refuses_one_signature(claimed: LiveRegistry) -> None:
     from tests.support.claims import body
 
     from carnet.errors import VerificationError
-    from carnet_cli.handing import post
+    from carnet_cli.commands.maintain.proposal_folders import post
     from carnet_signer.proposals.proposal import load
 
     claimed.run("release", "assemble", "demo-1.1.0.crate", "-o", "lone")

@@ -14,7 +14,7 @@ from typing import Any
 from tests.support.ceremony import PASSPHRASE, make_key
 from tests.support.mirror import CARNET, RunningMirror, make_mirror, serving
 
-from carnet_cli.mirror_online import OnlineSettings
+from carnet_cli.commands.registry.online_signer import OnlineSettings
 from carnet_signer.keys import keyring
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carnet.errors import CarnetError, ConfigError, PolicyRefused
-from carnet_cli import cargoconfig
+from carnet_cli.gate import cargo_config
 
 
 def project(tmp_path: Path, text: str, name: str = ".cargo/config.toml") -> Path:
@@ -33,7 +33,7 @@ retry = 3
 
 
 def test_what_is_harmless_passes(tmp_path: Path) -> None:
-    cargoconfig.check_project(project(tmp_path, HARMLESS), tmp_path / "home")
+    cargo_config.check_project(project(tmp_path, HARMLESS), tmp_path / "home")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_is_harmless_passes(tmp_path: Path) -> None:
 def test_what_leads_cargo_around_the_gate(tmp_path: Path, text: str, name: str) -> None:
     folder = project(tmp_path, text, name)
     with pytest.raises(PolicyRefused, match="sets `"):
-        cargoconfig.check_project(folder, tmp_path / "home")
+        cargo_config.check_project(folder, tmp_path / "home")
 
 
 @pytest.mark.parametrize(
@@ -65,62 +65,62 @@ def test_what_leads_cargo_around_the_gate(tmp_path: Path, text: str, name: str) 
 )
 def test_included_files_are_looked_at(tmp_path: Path, include: str) -> None:
     folder = project(tmp_path, f"include = {include}")
-    cargoconfig.check_project(folder, tmp_path / "home")
+    cargo_config.check_project(folder, tmp_path / "home")
     (folder / ".cargo/more.toml").write_text('paths = ["x"]')
     with pytest.raises(PolicyRefused):
-        cargoconfig.check_project(folder, tmp_path / "home")
+        cargo_config.check_project(folder, tmp_path / "home")
 
 
 def test_a_circle_of_includes_ends(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="deeper"):
-        cargoconfig.check_project(project(tmp_path, 'include = "config.toml"'), tmp_path / "home")
+        cargo_config.check_project(project(tmp_path, 'include = "config.toml"'), tmp_path / "home")
 
 
 @pytest.mark.parametrize("text", ["[", "a = \x00", "include = 3", "a = " + "[" * 3000])
 def test_what_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError):
-        cargoconfig.check_project(project(tmp_path, text), tmp_path / "home")
+        cargo_config.check_project(project(tmp_path, text), tmp_path / "home")
 
 
 def test_the_users_own_replacement_is_no_attack(tmp_path: Path) -> None:
     text = '[source.crates-io]\nreplace-with = "corp"\n[source.corp]\nregistry = "https://example.com"\n'
     folder = project(tmp_path, text, "../../.cargo/config.toml")
-    cargoconfig.check_project(folder, tmp_path / ".cargo")
+    cargo_config.check_project(folder, tmp_path / ".cargo")
     with pytest.raises(PolicyRefused):
-        cargoconfig.check_project(folder, tmp_path / "other-home")
-    assert cargoconfig.is_read_anyway(folder, tmp_path / ".cargo")
-    assert not cargoconfig.is_read_anyway(folder, tmp_path / "other-home")
+        cargo_config.check_project(folder, tmp_path / "other-home")
+    assert cargo_config.is_read_anyway(folder, tmp_path / ".cargo")
+    assert not cargo_config.is_read_anyway(folder, tmp_path / "other-home")
 
 
 def test_the_users_own_overrides_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('paths = ["x"]')
     with pytest.raises(PolicyRefused):
-        cargoconfig.check_home(tmp_path)
+        cargo_config.check_home(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["rust-toolchain.toml", "rust-toolchain"])
 def test_a_toolchain_of_the_projects_own(tmp_path: Path, name: str) -> None:
     folder = project(tmp_path, '[toolchain]\nchannel = "stable"\n', name)
-    cargoconfig.check_project(folder, tmp_path / "home")
+    cargo_config.check_project(folder, tmp_path / "home")
     for key in ("path", '"p\\u0061th"'):
         project(tmp_path, f'[toolchain]\n{key} = "evil"\n', name)
         with pytest.raises(PolicyRefused, match="cargo itself would be the project's"):
-            cargoconfig.check_project(folder, tmp_path / "home")
+            cargo_config.check_project(folder, tmp_path / "home")
 
 
 def test_flags_of_the_users(tmp_path: Path) -> None:
-    cargoconfig.check_argument("build.jobs=1", tmp_path)
+    cargo_config.check_argument("build.jobs=1", tmp_path)
     with pytest.raises(PolicyRefused):
-        cargoconfig.check_argument('source.x.replace-with="y"', tmp_path)
+        cargo_config.check_argument('source.x.replace-with="y"', tmp_path)
     (tmp_path / "more.toml").write_text("build.jobs = 1")
-    cargoconfig.check_argument("more.toml", tmp_path)
+    cargo_config.check_argument("more.toml", tmp_path)
     (tmp_path / "more.toml").write_text('[patch.crates-io]\na = { path = "b" }')
     with pytest.raises(PolicyRefused):
-        cargoconfig.check_argument("more.toml", tmp_path)
+        cargo_config.check_argument("more.toml", tmp_path)
     with pytest.raises(PolicyRefused):
-        cargoconfig.check_argument('include = "more.toml"', tmp_path)
+        cargo_config.check_argument('include = "more.toml"', tmp_path)
     with pytest.raises(ConfigError):
-        cargoconfig.check_argument("absent.toml", tmp_path)
+        cargo_config.check_argument("absent.toml", tmp_path)
 
 
 def test_the_copy_keeps_everything_but_sources_and_makes_paths_absolute(tmp_path: Path) -> None:
@@ -131,14 +131,14 @@ def test_the_copy_keeps_everything_but_sources_and_makes_paths_absolute(tmp_path
         '[build]\nrustc-wrapper = "tools/wrap"\nrustc = "rustc"\njobs = 2\n'
         '[target.x86_64-unknown-linux-gnu]\nlinker = "tools/ld"\nrustflags = ["-Ca"]\n[alias]\nx = ["run", "-p x"]\n'
     )
-    document, left_out = cargoconfig.copy_of_config(own)
+    document, left_out = cargo_config.copy_of_config(own)
     assert document == {
         "build": {"rustc-wrapper": str(tmp_path / "tools/wrap"), "rustc": "rustc", "jobs": 2},
         "target": {"x86_64-unknown-linux-gnu": {"linker": str(tmp_path / "tools/ld"), "rustflags": ["-Ca"]}},
         "alias": {"x": ["run", "-p x"]},
     }
     assert "does not hold behind the gate" in left_out[0]
-    assert tomllib.loads(cargoconfig.to_toml(document)) == document
+    assert tomllib.loads(cargo_config.to_toml(document)) == document
 
 
 values = st.recursive(
@@ -150,14 +150,14 @@ values = st.recursive(
 
 @given(st.dictionaries(st.text(), values, max_size=4))
 def test_written_toml_reads_back(document: dict[str, Any]) -> None:
-    assert tomllib.loads(cargoconfig.to_toml(document)) == document
+    assert tomllib.loads(cargo_config.to_toml(document)) == document
 
 
 @given(st.text(max_size=200))
 def test_any_configuration_is_read_or_refused_in_our_words(text: str) -> None:
     said = ""
     try:
-        cargoconfig.check_argument(text, Path("/nonexistent"))
+        cargo_config.check_argument(text, Path("/nonexistent"))
     except CarnetError as error:
         said = str(error)
     assert "\n" not in said
@@ -166,6 +166,6 @@ def test_any_configuration_is_read_or_refused_in_our_words(text: str) -> None:
 def test_a_table_of_the_users_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("net = 5")
     with pytest.raises(ConfigError, match="`net` is not a table"):
-        cargoconfig.copy_of_config(tmp_path)
+        cargo_config.copy_of_config(tmp_path)
     (tmp_path / "config.toml").write_text("net.retry = 5")
-    assert cargoconfig.copy_of_config(tmp_path)[0] == {"net": {"retry": 5}}
+    assert cargo_config.copy_of_config(tmp_path)[0] == {"net": {"retry": 5}}

@@ -7,7 +7,7 @@ import pytest
 
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
-from carnet_cli import config
+from carnet_cli.config import settings as config
 from carnet_verifier.policy.policy import Action, Level, Rule
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

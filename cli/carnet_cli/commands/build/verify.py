@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from carnet_cli import output
-from carnet_cli.output import MessageFormat
-from carnet_cli.verifying import LOCK, verify
+from carnet_cli.commands.build.verifying import LOCK, verify
+from carnet_cli.terminal import output
+from carnet_cli.terminal.output import MessageFormat
 
 
 def policy_options(command: Any) -> Any:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carnet_cli import config, home, output
-from carnet_cli.verify import policy_options
+from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.config import home
+from carnet_cli.config import settings as config
+from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
-    from carnet_cli.home import Trusted
+    from carnet_cli.config.home import Trusted
     from carnet_verifier.net.fetch import Fetcher
     from carnet_verifier.tuf.repository import TrustedRepository
 
@@ -60,7 +62,7 @@ def command(port: int, least_level: str | None, repository: str | None, config_f
     \b
         carnet proxy --port 8790
     """
-    from carnet_cli.serving import bind, server
+    from carnet_cli.gate.loopback import bind, server
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.net.fetch import HttpFetcher
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from carnet.errors import CarnetError
-from carnet_cli import output
+from carnet_cli.terminal import output
 
 
 def status_of(work: Callable[[], object]) -> int:

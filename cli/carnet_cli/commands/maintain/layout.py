@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError, LayoutRefused
-from carnet_cli import handing, home, output
-from carnet_cli.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.commands.maintain import proposal_folders
+from carnet_cli.config import home
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.intoto.duties import Terms
@@ -161,7 +163,7 @@ def show(file: Path, message_format: output.MessageFormat) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The signed layout; its terms go beside it.  [default: FILE with .json]",
 )
-@handing.insecure_option
+@proposal_folders.insecure_option
 @passphrase_options
 def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, passphrase: PassphraseSource) -> None:
     """Compile and sign a layout: layout.json, and layout.terms.json beside it.
@@ -176,14 +178,14 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     """
     from carnet import durable, strictjson
     from carnet.intoto.dsse import Envelope
-    from carnet_cli.claim import terms_path
+    from carnet_cli.commands.maintain.claim import terms_path
     from carnet_signer.keys.keyring import load_signer
     from carnet_signer.steps.layouts import CompiledLayout, sign_layout
 
     if file.suffix == ".json":
         layout, terms = _read(file)
         compiled = CompiledLayout(layout, terms)
-        envelope = Envelope.from_bytes(handing.read(file, "layout"), str(file))
+        envelope = Envelope.from_bytes(proposal_folders.read(file, "layout"), str(file))
     else:
         compiled = _compile(file)
         envelope = compiled.unsigned()
@@ -200,22 +202,22 @@ def _read(file: Path) -> tuple[Layout, Terms]:
     from carnet import strictjson
     from carnet.intoto.duties import Terms
     from carnet.intoto.values import Layout
-    from carnet_cli.claim import terms_path
+    from carnet_cli.commands.maintain.claim import terms_path
 
     if file.suffix != ".json":
         compiled = _compile(file)
         return compiled.layout, compiled.terms
     beside = terms_path(file)
-    custom = strictjson.parse_object(handing.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
-    return Layout.from_envelope(handing.read(file, "layout")), Terms.from_custom(custom)
+    custom = strictjson.parse_object(proposal_folders.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
+    return Layout.from_envelope(proposal_folders.read(file, "layout")), Terms.from_custom(custom)
 
 
 def _compile(file: Path) -> CompiledLayout:
     from carnet_signer.steps.layouts import compile_layout
 
     return compile_layout(
-        handing.read(file, "layout"),
-        lambda path: handing.read(file.parent / path, "public key"),
+        proposal_folders.read(file, "layout"),
+        lambda path: proposal_folders.read(file.parent / path, "public key"),
         now=home.now(),
         what=str(file),
     )

@@ -14,8 +14,9 @@ import click
 from carnet.cargo.names import CrateName
 from carnet.durable import read_file
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, TransportError, VerificationError
-from carnet_cli import home, output
-from carnet_cli.passphrase import PassphraseSource
+from carnet_cli.config import home
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource
 
 if TYPE_CHECKING:
     from carnet_signer.proposals.ownership import Published

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError, SigningError
-from carnet_cli import output
-from carnet_cli.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet_signer.ceremony.ceremony import Ceremony, Holder

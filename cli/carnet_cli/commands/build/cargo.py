@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from carnet_cli import cargoargs
-from carnet_cli.cargoargs import SUBCOMMANDS, Kind
+from carnet_cli.gate import cargo_args
+from carnet_cli.gate.cargo_args import SUBCOMMANDS, Kind
 
 _HELP = f"""Run a cargo command on verified crates only.
 
@@ -35,8 +35,8 @@ Commands: {", ".join(sorted(SUBCOMMANDS))}.
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""
-    invocation = cargoargs.parse(args)
-    from carnet_cli.gate import Gate, show_help
+    invocation = cargo_args.parse(args)
+    from carnet_cli.gate.gate import Gate, show_help
 
     if invocation.asks_help:
         return show_help(invocation)

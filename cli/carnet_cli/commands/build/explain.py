@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carnet.errors import CarnetError
-from carnet_cli import config, home, output, results
-from carnet_cli.output import MessageFormat
-from carnet_cli.verify import policy_options
-from carnet_cli.verifying import MAX_LOCK
+from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.commands.build.verifying import MAX_LOCK
+from carnet_cli.config import home
+from carnet_cli.config import settings as config
+from carnet_cli.report import as_json
+from carnet_cli.terminal import output
+from carnet_cli.terminal.output import MessageFormat
 
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
@@ -123,7 +126,7 @@ def _chain_object(chain: Chain) -> dict[str, Any]:
                 "what": link.what,
                 "state": link.state.value,
                 "facts": list(link.facts),
-                "error": None if link.error is None else results.error_object(link.error),
+                "error": None if link.error is None else as_json.error_object(link.error),
                 "mended_by": link.mended_by or None,
             }
             for link in chain.links

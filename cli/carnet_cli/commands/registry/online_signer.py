@@ -17,8 +17,8 @@ from pathlib import Path
 
 from carnet.errors import CarnetError, ConfigError, SigningError
 from carnet.tuf.paths import TIMESTAMP
-from carnet_cli.online import signer_command
-from carnet_cli.passphrase import PassphraseSource
+from carnet_cli.commands.registry.online import signer_command
+from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.state.store import Store
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
 

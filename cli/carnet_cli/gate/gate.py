@@ -31,9 +31,12 @@ from carnet.cargo.lockfile import Lockfile, read_lockfile
 from carnet.cargo.names import CrateId
 from carnet.durable import read_file, write_file
 from carnet.errors import CarnetError, ConfigError, MetadataMismatch, PolicyRefused
-from carnet_cli import cargoconfig, config, home, output
-from carnet_cli.cargoargs import Invocation
-from carnet_cli.verdicts import foreign_verdicts, refuse_all, warn_of
+from carnet_cli.config import home
+from carnet_cli.config import settings as config
+from carnet_cli.gate import cargo_config
+from carnet_cli.gate.cargo_args import Invocation
+from carnet_cli.report.verdicts import foreign_verdicts, refuse_all, warn_of
+from carnet_cli.terminal import output
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Admission, Wanted
 from carnet_verifier.cargo import localregistry
@@ -71,7 +74,7 @@ class Gate:
     def __init__(self, invocation: Invocation, folder: Path) -> None:
         self._invocation = invocation
         self._folder = folder
-        self._own_home = cargoconfig.user_cargo_home()
+        self._own_home = cargo_config.user_cargo_home()
         self._cargo = _cargo_command(invocation.toolchain)
         self._check_configuration()  # 1
         self._lock_path = self._find_workspace() / "Cargo.lock"
@@ -129,12 +132,12 @@ class Gate:
     # --- 1. configuration, and where we are ---
 
     def _check_configuration(self) -> None:
-        cargoconfig.check_project(self._folder, self._own_home)
-        cargoconfig.check_home(self._own_home)
+        cargo_config.check_project(self._folder, self._own_home)
+        cargo_config.check_home(self._own_home)
         for argument in self._invocation.configs:
-            cargoconfig.check_argument(argument, self._folder)
+            cargo_config.check_argument(argument, self._folder)
         for name in os.environ:
-            if name.startswith(cargoconfig.REFUSED_VARIABLES):
+            if name.startswith(cargo_config.REFUSED_VARIABLES):
                 raise ConfigError(f"{name} is set in the environment", hint="unset it: crates come through the gate")
 
     def _find_workspace(self) -> Path:
@@ -178,7 +181,7 @@ class Gate:
         self, repository: TrustedRepository, fetcher: Fetcher, pinned: Lockfile | None
     ) -> Iterator[tuple[dict[str, str], list[str]]]:
         """A verifying registry on loopback and a throw-away CARGO_HOME that uses it."""
-        from carnet_cli.serving import serve
+        from carnet_cli.gate.loopback import serve
         from carnet_verifier.cargo.proxy import Gatekeeper
 
         keep = frozenset(package.id for package in pinned.registry_packages) if pinned else frozenset()
@@ -326,7 +329,7 @@ class Gate:
     def _gate_home(self, registry: LocalRegistry) -> Path:
         # A project below the folder of the user's own `.cargo` reads that configuration anyway; a copy would be merged
         # with it, and lists would hold everything twice. So there are two homes, one with the copy and one without.
-        beneath = cargoconfig.is_read_anyway(self._folder, self._own_home)
+        beneath = cargo_config.is_read_anyway(self._folder, self._own_home)
         gate_home = home.private_folder(self._trusted.cargo / ("home-beneath" if beneath else "home"))
         self._write_home(gate_home, _source_name(gate_home), {"local-registry": str(registry.path)}, offline=True)
         return gate_home
@@ -336,17 +339,17 @@ class Gate:
 
     def _write_home(self, folder: Path, name: str, source: Mapping[str, str], *, offline: bool) -> None:
         document: dict[str, Any] = {}
-        if not cargoconfig.is_read_anyway(self._folder, self._own_home):
-            document, left_out = cargoconfig.copy_of_config(self._own_home)
+        if not cargo_config.is_read_anyway(self._folder, self._own_home):
+            document, left_out = cargo_config.copy_of_config(self._own_home)
             for text in left_out:
                 output.warn(text)
         document["source"] = {"crates-io": {"replace-with": name}, name: dict(source)}
         document["net"] = {**document.get("net", {}), "offline": offline}
         document["cache"] = {"auto-clean-frequency": "never"}  # the gate looks after these files, not cargo
-        _write_if_new(folder / "config.toml", cargoconfig.to_toml(document).encode())
+        _write_if_new(folder / "config.toml", cargo_config.to_toml(document).encode())
         for credentials in ("credentials.toml", "credentials"):
             try:
-                data = read_file(self._own_home / credentials, "the credentials", max_bytes=cargoconfig.MAX_BYTES)
+                data = read_file(self._own_home / credentials, "the credentials", max_bytes=cargo_config.MAX_BYTES)
             except FileNotFoundError:
                 (folder / credentials).unlink(missing_ok=True)
                 continue
@@ -395,13 +398,13 @@ def _source_name(gate_home: Path) -> str:
 
 def _replacement(name: str, source: Mapping[str, str]) -> list[str]:
     settings = [f'source.crates-io.replace-with="{name}"']
-    settings += [f"source.{name}.{key}={cargoconfig.quoted(value)}" for key, value in source.items()]
+    settings += [f"source.{name}.{key}={cargo_config.quoted(value)}" for key, value in source.items()]
     return [part for setting in settings for part in ("--config", setting)]
 
 
 def _write_if_new(path: Path, data: bytes) -> None:
     try:
-        if read_file(path, "the configuration", max_bytes=cargoconfig.MAX_BYTES) == data:
+        if read_file(path, "the configuration", max_bytes=cargo_config.MAX_BYTES) == data:
             return
     except FileNotFoundError:
         pass

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import CarnetError, ConfigError
-from carnet_cli import output
-from carnet_cli.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet_signer.online.server import Oracle
@@ -35,7 +35,7 @@ def signer_command(
         insecure_example_keys: Also accept the example keys.
     """
     # -P: a `carnet_cli` in the working directory is not ours.
-    command = [sys.executable, "-P", "-m", "carnet_cli.online", "--memory", str(memory)]
+    command = [sys.executable, "-P", "-m", "carnet_cli.commands.registry.online", "--memory", str(memory)]
     for key in keys:
         command += ["--key", key]
     command += passphrase.arguments()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carnet_cli import home, output
+from carnet_cli.config import home
+from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet_mirror.fsck.fsck import FsckReport
@@ -89,7 +90,7 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
     Example:
       carnet mirror fsck /srv/carnet
     """
-    from carnet_cli.mirror_online import signed_last
+    from carnet_cli.commands.registry.online_signer import signed_last
     from carnet_mirror.fsck.fsck import fsck as check
     from carnet_mirror.state.store import Store
 

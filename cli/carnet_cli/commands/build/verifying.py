@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet.errors import CarnetError, ConfigError, TransportError
-from carnet_cli import config, home, output
+from carnet_cli.config import home
+from carnet_cli.config import settings as config
+from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
-    from carnet_cli.config import Settings
-    from carnet_cli.output import MessageFormat
+    from carnet_cli.config.settings import Settings
+    from carnet_cli.terminal.output import MessageFormat
     from carnet_verifier.admit import Admission, Outcome
     from carnet_verifier.policy.policy import Verdict
 
@@ -63,7 +65,7 @@ def verify(
 def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.lockfile import SourceKind, read_lockfile
     from carnet.durable import read_file
-    from carnet_cli.verdicts import foreign_verdicts, warn_of
+    from carnet_cli.report.verdicts import foreign_verdicts, warn_of
     from carnet_verifier.admit import Wanted, admit_all
     from carnet_verifier.net.fetch import HttpFetcher
     from carnet_verifier.tuf.refresh import refresh
@@ -88,14 +90,14 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
     own = lock.of_kind(SourceKind.PATH)
     refused = sum(outcome.error is not None for outcome in found) + sum(bool(verdict.denials) for verdict in foreign)
     if message_format == "json":
-        from carnet_cli import results
+        from carnet_cli.report import as_json
 
         for outcome in found:
-            output.emit_json(results.outcome_object(outcome))
+            output.emit_json(as_json.outcome_object(outcome))
         for verdict in foreign:
-            output.emit_json(results.foreign_object(verdict))
+            output.emit_json(as_json.foreign_object(verdict))
         for package in own:
-            output.emit_json(results.own_object(package.id))
+            output.emit_json(as_json.own_object(package.id))
         output.emit_json(
             {
                 "reason": "summary",
@@ -190,12 +192,12 @@ def _with_hint(error: CarnetError, hint: str) -> CarnetError:
 
 
 def _allowed(admission: Admission, message_format: MessageFormat) -> int:
-    from carnet_cli.verdicts import warn_of
+    from carnet_cli.report.verdicts import warn_of
 
     if message_format == "json":
-        from carnet_cli import results
+        from carnet_cli.report import as_json
 
-        output.emit_json(results.admission_object(admission))
+        output.emit_json(as_json.admission_object(admission))
         return 0
     warn_of(admission.verdict)
     output.echo(f"{admission.crate} is allowed at level {admission.level} (sha256 {admission.sha256})")

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from carnet.errors import ConfigError
-from carnet_cli import handing, home, output
-from carnet_cli.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.commands.maintain import proposal_folders
+from carnet_cli.config import home
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
@@ -94,7 +96,7 @@ def _common(command: _Command) -> _Command:
             help="The folder where the links of this release gather.",
         ),
         click.option("--key", required=True, help="Your private key."),
-        handing.insecure_option,
+        proposal_folders.insecure_option,
         output.message_format,
     ):
         wrapped = option(wrapped)
@@ -120,7 +122,7 @@ def _registry_options(command: _Command) -> _Command:
         "`carnet proxy`.  [default: one is opened for the mirror that you trust]",
     )
     offline = click.option("--offline", is_flag=True, help="Ask no registry; enough for a crate without dependencies.")
-    return index(offline(handing.repository_option(command)))
+    return index(offline(proposal_folders.repository_option(command)))
 
 
 @command.command()
@@ -310,7 +312,7 @@ def _tag(options: _Options, tag_file: Path | None) -> tuple[Link, CrateId]:
     from carnet.intoto.values import Link
 
     place = tag_file or _only_tag(options.links)
-    link = Link.from_payload(Envelope.from_bytes(handing.read(place, "link"), str(place)).payload)
+    link = Link.from_payload(Envelope.from_bytes(proposal_folders.read(place, "link"), str(place)).payload)
     if link.name != TAG:
         raise ConfigError(f"{place} is the link of the step {link.name}, not of a tag")
     prefix = next(iter(link.products), "").partition("/")[0]
@@ -349,11 +351,11 @@ def _crates_io(index: str | None, offline: bool, repository: str | None) -> Iter
         output.note("no mirror is trusted (`carnet trust add`), so cargo works offline")
         yield None
         return
-    from carnet_cli.serving import serve
+    from carnet_cli.gate.loopback import serve
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.policy.policy import Policy
 
-    with handing.looking(repository) as look:
+    with proposal_folders.looking(repository) as look:
         keeper = Gatekeeper(lambda: look.repository, look.fetcher, Policy(), None, home.now)
         with serve(keeper) as url:
             yield f"sparse+{url}/index/"

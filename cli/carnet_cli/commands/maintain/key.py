@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from carnet.errors import CarnetError, ConfigError
-from carnet_cli import output
-from carnet_cli.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.tuf.keys import PublicKey

@@ -9,12 +9,14 @@ import click
 
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import ConfigError
-from carnet_cli import handing, home, output
-from carnet_cli.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.commands.maintain import proposal_folders
+from carnet_cli.config import home
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.intoto.dsse import Envelope
-    from carnet_cli.handing import Looking
+    from carnet_cli.commands.maintain.proposal_folders import Looking
     from carnet_signer.proposals.ownership import Published
     from carnet_signer.proposals.proposal import Proposal
 
@@ -42,7 +44,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("tarball", metavar="CRATE.crate", type=click.Path(path_type=Path, dir_okay=False))
-@handing.output_option
+@proposal_folders.output_option
 @click.option(
     "--bundle-from",
     "links",
@@ -54,7 +56,7 @@ def command() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The owners' layout.  [default: the one in force, fetched from the mirror]",
 )
-@handing.repository_option
+@proposal_folders.repository_option
 def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | None, repository: str | None) -> None:
     """Make a release ready to be signed: a folder that passes between the release holders.
 
@@ -67,22 +69,24 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
     from carnet.cargo.crate import read_crate
     from carnet_signer.proposals import release
 
-    data = handing.read(tarball, "tarball")
+    data = proposal_folders.read(tarball, "tarball")
     name = read_crate(data).id.name
     now = home.now()
-    with handing.looking(repository) as look:
+    with proposal_folders.looking(repository) as look:
         published = look.published(name)
-        file = handing.read(layout, "layout") if layout is not None else _layout_in_force(look, published, name)
+        file = (
+            proposal_folders.read(layout, "layout") if layout is not None else _layout_in_force(look, published, name)
+        )
         bundle = release.gather(published, name, file, [] if links is None else _read_links(links))
         proposal = release.assemble(published, name, data, bundle, now=now)
         _check_steps(look, published, proposal, data)
-    handing.made(proposal, folder, "release")
+    proposal_folders.made(proposal, folder, "release")
 
 
 @command.command()
 @click.argument("crates", metavar="NAME@VERSION...", nargs=-1, required=True)
-@handing.output_option
-@handing.repository_option
+@proposal_folders.output_option
+@proposal_folders.repository_option
 def yank(crates: tuple[str, ...], folder: Path, repository: str | None) -> None:
     """Take versions back: cargo chooses them for no new lock.
 
@@ -95,8 +99,8 @@ def yank(crates: tuple[str, ...], folder: Path, repository: str | None) -> None:
 
 @command.command()
 @click.argument("crates", metavar="NAME@VERSION...", nargs=-1, required=True)
-@handing.output_option
-@handing.repository_option
+@proposal_folders.output_option
+@proposal_folders.repository_option
 def unyank(crates: tuple[str, ...], folder: Path, repository: str | None) -> None:
     """Give versions again that were taken back.
 
@@ -108,7 +112,7 @@ def unyank(crates: tuple[str, ...], folder: Path, repository: str | None) -> Non
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `carnet claim review`.")
 @output.message_format
 def review(folder: Path, root: Path | None, message_format: output.MessageFormat) -> None:
@@ -118,15 +122,15 @@ def review(folder: Path, root: Path | None, message_format: output.MessageFormat
     Example:
       carnet release review release
     """
-    handing.show_review(folder, "release", root, message_format)
+    proposal_folders.show_review(folder, "release", root, message_format)
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @click.option("--key", required=True, help="Your private release key.")
 @click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `carnet claim review`.")
 @click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet release review`.")
-@handing.insecure_option
+@proposal_folders.insecure_option
 @passphrase_options
 def sign(
     folder: Path, key: str, root: Path | None, yes: bool, insecure_example_keys: bool, passphrase: PassphraseSource
@@ -137,13 +141,13 @@ def sign(
     Example:
       carnet release sign release --key carol
     """
-    handing.sign_folder(
+    proposal_folders.sign_folder(
         folder, "release", key, passphrase, root=root, yes=yes, insecure_example_keys=insecure_example_keys
     )
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
 def merge(folder: Path, others: tuple[Path, ...]) -> None:
     """Take the signatures of other copies into DIR.
@@ -152,11 +156,11 @@ def merge(folder: Path, others: tuple[Path, ...]) -> None:
     Example:
       carnet release merge release release-from-dan
     """
-    handing.merge_folders(folder, others, "release")
+    proposal_folders.merge_folders(folder, others, "release")
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @output.message_format
 def status(folder: Path, message_format: output.MessageFormat) -> int:
     """Show who has signed DIR, who has not, and the next command; exit status 1 until everything is signed.
@@ -165,13 +169,13 @@ def status(folder: Path, message_format: output.MessageFormat) -> int:
     Example:
       carnet release status release
     """
-    return handing.show_status(folder, "release", message_format)
+    return proposal_folders.show_status(folder, "release", message_format)
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @click.option("--mirror", help="The mirror's base URL.  [default: that of the trusted repository]")
-@handing.repository_option
+@proposal_folders.repository_option
 @output.message_format
 def submit(folder: Path, mirror: str | None, repository: str | None, message_format: output.MessageFormat) -> None:
     """Hand the signed release DIR to the mirror, which checks it as every client will.
@@ -182,7 +186,7 @@ def submit(folder: Path, mirror: str | None, repository: str | None, message_for
     Example:
       carnet release submit release
     """
-    handing.submit_folder(folder, mirror, repository, message_format)
+    proposal_folders.submit_folder(folder, mirror, repository, message_format)
 
 
 def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yanked: bool) -> None:
@@ -192,11 +196,11 @@ def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yank
     if len({crate.name.canonical for crate in ids}) > 1:
         raise ConfigError("these are versions of several crates", hint="make one folder for each crate")
     name = ids[0].name
-    with handing.looking(repository) as look:
+    with proposal_folders.looking(repository) as look:
         proposal = release.yank(
             look.published(name), name, [crate.version for crate in ids], yanked=yanked, now=home.now()
         )
-    handing.made(proposal, folder, "release")
+    proposal_folders.made(proposal, folder, "release")
 
 
 def _read_links(folder: Path) -> list[Envelope]:
@@ -212,7 +216,7 @@ def _read_links(folder: Path) -> list[Envelope]:
     places = sorted(folder.rglob("*.link"))[:_MAX_LINKS]
     if not places:
         raise ConfigError(f"there is no link in {folder}", hint="their names end in .link")
-    return [Envelope.from_bytes(handing.read(place, "link"), str(place)) for place in places]
+    return [Envelope.from_bytes(proposal_folders.read(place, "link"), str(place)) for place in places]
 
 
 def _layout_in_force(look: Looking, published: Published, name: CrateName) -> bytes | None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from carnet.errors import CarnetError, ConfigError, FormatError
-from carnet_cli import home, output, results
-from carnet_cli.output import MessageFormat
+from carnet_cli.config import home
+from carnet_cli.report import as_json
+from carnet_cli.terminal import output
+from carnet_cli.terminal.output import MessageFormat
 
 WARN_BEFORE = timedelta(days=30)
 
@@ -117,7 +119,7 @@ def status(message_format: MessageFormat) -> int:
             worst = max(worst, error.exit_code)
             if message_format == "json":
                 output.emit_json(
-                    {"reason": "trust-status", "id": trust_id, "url": url, "error": results.error_object(error)}
+                    {"reason": "trust-status", "id": trust_id, "url": url, "error": as_json.error_object(error)}
                 )
             else:
                 output.echo(f"{url}  [{trust_id}]")

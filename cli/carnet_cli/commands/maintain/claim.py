@@ -11,13 +11,15 @@ import click
 from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError
-from carnet_cli import handing, home, output
-from carnet_cli.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.commands.maintain import proposal_folders
+from carnet_cli.config import home
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.claims.holders import Holders
     from carnet.claims.releases import Releases
-    from carnet_cli.handing import Looking
+    from carnet_cli.commands.maintain.proposal_folders import Looking
     from carnet_signer.proposals.ownership import NewLayout
 
 _owners = click.option(
@@ -70,7 +72,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("name")
-@handing.output_option
+@proposal_folders.output_option
 @_owners
 @_owners_threshold
 @_releasers
@@ -78,8 +80,8 @@ def command() -> None:
 @_layout
 @_evidence
 @click.option("--registry", default="crates-io", show_default=True, help="The registry that the crate belongs to.")
-@handing.repository_option
-@handing.insecure_option
+@proposal_folders.repository_option
+@proposal_folders.insecure_option
 def new(  # noqa: PLR0913  -- one parameter for each flag
     *,
     name: str,
@@ -115,7 +117,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
         registry,
     )
     now = home.now()
-    with handing.looking(repository) as look:
+    with proposal_folders.looking(repository) as look:
         adopted = _adopt(look, crate, registry)
         proposal = ownership.new_claim(
             look.published(crate),
@@ -125,12 +127,12 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
             layout=_read_layout(layout),
             now=now,
         )
-    handing.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
+    proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
 
 
 @command.command()
 @click.argument("name")
-@handing.output_option
+@proposal_folders.output_option
 @_owners
 @_owners_threshold
 @_releasers
@@ -142,8 +144,8 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
     is_flag=True,
     help="The previous owners will not sign. Clients that saw them are told, and refuse the crate.",
 )
-@handing.repository_option
-@handing.insecure_option
+@proposal_folders.repository_option
+@proposal_folders.insecure_option
 def handover(  # noqa: PLR0913  -- one parameter for each flag
     *,
     name: str,
@@ -180,17 +182,17 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
         _read_layout(layout),
     )
     now = home.now()
-    with handing.looking(repository) as look:
+    with proposal_folders.looking(repository) as look:
         request = Request("owners", crate, at(now), evidence, takeover)
         proposal = ownership.next_owner(look.published(crate), request, changes, now=now)
-    handing.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
+    proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
 
 
 @command.command("give-up")
 @click.argument("name")
-@handing.output_option
+@proposal_folders.output_option
 @_evidence
-@handing.repository_option
+@proposal_folders.repository_option
 def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str | None) -> None:
     """Give the crate NAME up, for ever.
 
@@ -205,13 +207,13 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
     from carnet_signer.proposals.proposal import Request
 
     crate, now = CrateName(name), home.now()
-    with handing.looking(repository) as look:
+    with proposal_folders.looking(repository) as look:
         proposal = ownership.give_up(look.published(crate), Request("give-up", crate, at(now), evidence), now=now)
-    handing.made(proposal, folder, "claim")
+    proposal_folders.made(proposal, folder, "claim")
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @click.option(
     "--root",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -227,15 +229,15 @@ def review(folder: Path, root: Path | None, message_format: output.MessageFormat
     Example:
       carnet claim review claim --root root.json
     """
-    handing.show_review(folder, "claim", root, message_format)
+    proposal_folders.show_review(folder, "claim", root, message_format)
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @click.option("--key", required=True, help="Your private key: an owner's, a release key, or a holder's.")
 @click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `review`.")
 @click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet claim review`.")
-@handing.insecure_option
+@proposal_folders.insecure_option
 @passphrase_options
 def sign(
     folder: Path, key: str, root: Path | None, yes: bool, insecure_example_keys: bool, passphrase: PassphraseSource
@@ -246,13 +248,13 @@ def sign(
     Example:
       carnet claim sign claim --key alice
     """
-    handing.sign_folder(
+    proposal_folders.sign_folder(
         folder, "claim", key, passphrase, root=root, yes=yes, insecure_example_keys=insecure_example_keys
     )
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
 def merge(folder: Path, others: tuple[Path, ...]) -> None:
     """Take the signatures of other copies into DIR.
@@ -261,11 +263,11 @@ def merge(folder: Path, others: tuple[Path, ...]) -> None:
     Example:
       carnet claim merge claim claim-from-bob claim-from-carol
     """
-    handing.merge_folders(folder, others, "claim")
+    proposal_folders.merge_folders(folder, others, "claim")
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @output.message_format
 def status(folder: Path, message_format: output.MessageFormat) -> int:
     """Show who has signed DIR, who has not, and the next command; exit status 1 until everything is signed.
@@ -274,13 +276,13 @@ def status(folder: Path, message_format: output.MessageFormat) -> int:
     Example:
       carnet claim status claim
     """
-    return handing.show_status(folder, "claim", message_format)
+    return proposal_folders.show_status(folder, "claim", message_format)
 
 
 @command.command()
-@handing.folder_argument
+@proposal_folders.folder_argument
 @click.option("--mirror", help="The mirror's base URL.  [default: that of the trusted repository]")
-@handing.repository_option
+@proposal_folders.repository_option
 @output.message_format
 def submit(
     folder: Path,
@@ -296,7 +298,7 @@ def submit(
     Example:
       carnet claim submit claim
     """
-    handing.submit_folder(folder, mirror, repository, message_format)
+    proposal_folders.submit_folder(folder, mirror, repository, message_format)
 
 
 def _team(members: Sequence[str], threshold: int | None, flag: str, threshold_flag: str) -> Holders:
@@ -322,9 +324,9 @@ def _read_layout(path: Path | None) -> NewLayout | None:
     from carnet.intoto.duties import Terms
     from carnet_signer.proposals.ownership import NewLayout
 
-    data = handing.read(path, "layout")
+    data = proposal_folders.read(path, "layout")
     beside = terms_path(path)
-    custom = strictjson.parse_object(handing.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
+    custom = strictjson.parse_object(proposal_folders.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
     return NewLayout(data, Terms.from_custom(custom))
 
 

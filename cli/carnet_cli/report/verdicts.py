@@ -7,7 +7,7 @@ from datetime import datetime
 
 from carnet.cargo.lockfile import Lockfile, SourceKind
 from carnet.errors import CarnetError, PolicyRefused, TransportError
-from carnet_cli import output
+from carnet_cli.terminal import output
 from carnet_verifier.policy.policy import Policy, Rule, Verdict, evaluate_foreign
 
 _RULES = {SourceKind.GIT: Rule.GIT, SourceKind.REGISTRY: Rule.OTHER_REGISTRY}

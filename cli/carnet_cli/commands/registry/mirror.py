@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carnet.errors import CarnetError, ConfigError, VerificationError
-from carnet_cli import home, output
-from carnet_cli.mirror_checks import DIRECTORY, counting, fsck, status
-from carnet_cli.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.commands.registry.mirror_checks import DIRECTORY, counting, fsck, status
+from carnet_cli.config import home
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
-    from carnet_cli.mirror_online import OnlineSettings
+    from carnet_cli.commands.registry.online_signer import OnlineSettings
     from carnet_mirror.intake import Receipt
     from carnet_mirror.state.store import Store
     from carnet_mirror.sync.sync import SyncReport
@@ -90,7 +91,7 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     Example:
       carnet mirror init /srv/carnet --ceremony ceremony/ --online-key keys/online
     """
-    from carnet_cli.mirror_online import OnlineSettings, online
+    from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.state.store import Store
     from carnet_mirror.writing import writing
     from carnet_signer.ceremony import folder as ceremony_folder
@@ -183,7 +184,7 @@ def sync(
     Example:
       carnet mirror sync /srv/carnet --lockfile app/Cargo.lock
     """
-    from carnet_cli.mirror_online import OnlineSettings, online
+    from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.state.store import Store
     from carnet_mirror.sync.sync import sync as run
     from carnet_mirror.upstream.cargo import CargoUpstream
@@ -277,7 +278,7 @@ def refresh(
       carnet mirror refresh /srv/carnet --ceremony ceremony/    # after `carnet root rotate` and its signatures
       carnet mirror refresh /srv/carnet --ceremony ceremony/ --next-online-key keys/online-2027
     """
-    from carnet_cli.mirror_online import OnlineSettings, online
+    from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.state.store import Store
     from carnet_signer.ceremony import folder as ceremony_folder
 
@@ -344,7 +345,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     Example:
       carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
     """
-    from carnet_cli.mirror_online import OnlineSettings, signer_beside
+    from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
     from carnet_mirror.schedule import keep_fresh
     from carnet_mirror.state.store import Store
     from carnet_mirror.web.serve import Address
@@ -378,7 +379,7 @@ def _due(store: Store) -> bool:
 
 
 def _upkeep(directory: Path, settings: OnlineSettings) -> None:
-    from carnet_cli.mirror_online import online
+    from carnet_cli.commands.registry.online_signer import online
     from carnet_mirror.state.store import Store
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
@@ -387,7 +388,7 @@ def _upkeep(directory: Path, settings: OnlineSettings) -> None:
 
 def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
     """Judge one submission, in whichever thread the server runs it."""
-    from carnet_cli.mirror_online import online
+    from carnet_cli.commands.registry.online_signer import online
     from carnet_mirror.intake import accept
     from carnet_mirror.state.store import Store
 

@@ -1,0 +1,1 @@
+"""Commands of those who run a registry: its holders and its operator."""

@@ -1,0 +1,1 @@
+"""Configuration files, the environment, flags, and where carnet keeps what it remembers."""

@@ -1,0 +1,1 @@
+"""Terminals: results, errors, passphrases, exit statuses."""
