@@ -30,7 +30,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.support.simulator import Simulator  # noqa: E402
+from tests.support.worlds.simulator import Simulator  # noqa: E402
 
 from carnet import strictjson  # noqa: E402
 from carnet.cargo.index_line import IndexLine  # noqa: E402

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.claims import NAME, World, refusal, with_dependency
-from tests.support.crates import honest_crate
+from tests.support.crates.archives import honest_crate
+from tests.support.worlds.claims import NAME, World, refusal, with_dependency
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.crates import honest_crate
-from tests.support.gatebox import EVIL, GateBox, gate_box
+from tests.support.crates.archives import honest_crate
+from tests.support.machines.gatebox import EVIL, GateBox, gate_box
 
 from carnet.cargo.index_line import IndexLine
 

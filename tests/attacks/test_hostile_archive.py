@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.crates import BLOCK, Header, TarballBuilder, gzip, honest_crate
+from tests.support.crates.archives import BLOCK, Header, TarballBuilder, gzip, honest_crate
 
 from carnet.cargo.crate import CrateLimits, read_crate
 from carnet.cargo.names import CrateId

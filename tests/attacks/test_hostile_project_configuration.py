@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.crates import honest_crate
-from tests.support.gatebox import EVIL, LEAF, GateBox, gate_box
+from tests.support.crates.archives import honest_crate
+from tests.support.machines.gatebox import EVIL, LEAF, GateBox, gate_box
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import line_from_crate

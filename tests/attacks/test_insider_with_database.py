@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.claims import NAME, World, with_dependency
-from tests.support.crates import honest_crate
-from tests.support.mirror import MirrorDirectory, make_mirror, quiet
+from tests.support.crates.archives import honest_crate
+from tests.support.registries.mirror_process import MirrorDirectory, make_mirror, quiet
+from tests.support.worlds.claims import NAME, World, with_dependency
 
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName

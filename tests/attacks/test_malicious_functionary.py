@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.release import CRATE, DID, NOW, HonestRelease, key, synthetic
+from tests.support.worlds.release import CRATE, DID, NOW, HonestRelease, key, synthetic
 
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.claims import NAME, World, refusal
-from tests.support.release import synthetic
+from tests.support.worlds.claims import NAME, World, refusal
+from tests.support.worlds.release import synthetic
 
 from carnet.cargo.names import CrateId
 from carnet.errors import PolicyRefused, ProvenanceError, ThresholdNotMet

@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.crates import honest_crate
-from tests.support.registry import running_registry
-from tests.support.release import from_repository, git, make_repository
+from tests.support.crates.archives import honest_crate
+from tests.support.registries.own import running_registry
+from tests.support.worlds.release import from_repository, git, make_repository
 
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ConfigError, FormatError, RuleViolation, SigningError

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.claims import NAME, World, person, refusal, sign
-from tests.support.crates import honest_crate
+from tests.support.crates.archives import honest_crate
+from tests.support.worlds.claims import NAME, World, person, refusal, sign
 
 from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import Version

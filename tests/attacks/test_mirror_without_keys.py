@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.simulator import DAY, NOW, Simulator
+from tests.support.worlds.simulator import DAY, NOW, Simulator
 
 from carnet.cargo.names import CrateName
 from carnet.errors import (

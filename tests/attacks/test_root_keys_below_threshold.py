@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.simulator import NOW, Simulator, Who, key, keys, sign
+from tests.support.worlds.simulator import NOW, Simulator, Who, key, keys, sign
 
 from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, MetadataError, MetadataMismatch, ThresholdNotMet

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.simulator import DAY, NOW, Simulator, Who, keys
+from tests.support.worlds.simulator import DAY, NOW, Simulator, Who, keys
 
 from carnet.errors import ExpiredMetadata, MetadataMismatch, RollbackDetected, StorageError
 from carnet_verifier.memory.trust import TrustDirectory
@@ -55,7 +55,7 @@ def test_each_top_level_role_expires(
     trust: TrustDirectory, sim: Simulator, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     days = dict.fromkeys(("root", "timestamp", "snapshot", "targets", "claims", "index"), 400) | {role: 1}
-    monkeypatch.setattr("tests.support.simulator.LIFETIMES", days)
+    monkeypatch.setattr("tests.support.worlds.simulator.LIFETIMES", days)
     sim.publish("root", "targets", "claims", "index")
     refresh(trust, sim, now=NOW + DAY - timedelta(seconds=1))
     with pytest.raises(ExpiredMetadata, match=f"^{role} version"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.simulator import DAY, NOW, Simulator, key, sign
+from tests.support.worlds.simulator import DAY, NOW, Simulator, key, sign
 
 from carnet.cargo.crate import CrateLimits
 from carnet.cargo.index_line import MAX_FILE

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.claims import NAME, World, people, person, refusal, sign
+from tests.support.worlds.claims import NAME, World, people, person, refusal, sign
 
 from carnet.cargo.names import CrateId
 from carnet.errors import MetadataError, PolicyRefused, ThresholdNotMet

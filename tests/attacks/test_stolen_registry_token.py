@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.claims import NAME, World, person, refusal, sign
-from tests.support.crates import honest_crate
-from tests.support.mirror import Tarballs, quiet
+from tests.support.crates.archives import honest_crate
+from tests.support.registries.mirror_process import Tarballs, quiet
+from tests.support.worlds.claims import NAME, World, person, refusal, sign
 
 from carnet.cargo.names import CrateName
 from carnet.claims.submission import Submission

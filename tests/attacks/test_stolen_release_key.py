@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.ceremony import make_key
-from tests.support.claims import NAME, World, body, person, refusal, sign
+from tests.support.worlds.ceremony import make_key
+from tests.support.worlds.claims import NAME, World, body, person, refusal, sign
 
 from carnet.errors import MetadataError, NotFound, ThresholdNotMet
 from carnet.tuf import paths

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.claims import NAME, World, people, person, refusal, sign
-from tests.support.crates import honest_crate
-from tests.support.release import WHO, HonestRelease, layout_for, synthetic
+from tests.support.crates.archives import honest_crate
+from tests.support.worlds.claims import NAME, World, people, person, refusal, sign
+from tests.support.worlds.release import WHO, HonestRelease, layout_for, synthetic
 
 from carnet import strictjson
 from carnet.cargo.index_line import IndexLine

@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.support.release import COMMIT, CRATE, LOCK, MANIFEST, PUBLISHED, HonestRelease, synthetic
+from tests.support.worlds.release import COMMIT, CRATE, LOCK, MANIFEST, PUBLISHED, HonestRelease, synthetic
 
 from carnet.cargo.original import meaning, read_toml
 from carnet.digests import sha256_hex
@@ -233,7 +233,7 @@ def test_a_workspace_manifest_that_was_not_tagged_is_found() -> None:
         "README.md": b"# demo\n",
         "src/lib.rs": b"",
     }
-    from tests.support.release import tarball
+    from tests.support.worlds.release import tarball
 
     from carnet.cargo.crate import read_crate
 

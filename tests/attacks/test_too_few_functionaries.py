@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.support.release import CRATE, HonestRelease, key, synthetic
+from tests.support.worlds.release import CRATE, HonestRelease, key, synthetic
 
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError, LayoutRefused, MissingLink, RuleViolation

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.command import carnet, done, refused
+from tests.support.machines.command import carnet, done, refused
 
 from carnet_signer.keys import keyring
 

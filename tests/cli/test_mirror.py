@@ -17,10 +17,10 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from tests.support.ceremony import PASSPHRASE, Ceremony, make_ceremony, make_key
-from tests.support.crates import honest_crate
-from tests.support.mirror import CARNET
-from tests.support.sparse_registry import SparseRegistry, sparse_registry
+from tests.support.crates.archives import honest_crate
+from tests.support.registries.mirror_process import CARNET
+from tests.support.registries.sparse import SparseRegistry, sparse_registry
+from tests.support.worlds.ceremony import PASSPHRASE, Ceremony, make_ceremony, make_key
 
 from carnet.tuf import paths
 

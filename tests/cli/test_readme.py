@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.cargo import Machine
-from tests.support.crates import honest_crate
-from tests.support.sparse_registry import sparse_registry
+from tests.support.crates.archives import honest_crate
+from tests.support.machines.cargo import Machine
+from tests.support.registries.sparse import sparse_registry
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 UNLOCKS = ("key generate", "root sign", "mirror init", "mirror sync", "mirror serve")

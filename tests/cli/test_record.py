@@ -9,11 +9,11 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from tests.support.cargo import Machine
-from tests.support.ceremony import PASSPHRASE
-from tests.support.crates import honest_crate
-from tests.support.release import DID, WHO, git, key, make_repository
-from tests.support.signedregistry import SignedRegistry
+from tests.support.crates.archives import honest_crate
+from tests.support.machines.cargo import Machine
+from tests.support.registries.signed import SignedRegistry
+from tests.support.worlds.ceremony import PASSPHRASE
+from tests.support.worlds.release import DID, WHO, git, key, make_repository
 
 from carnet.cargo.crate import read_crate
 from carnet.intoto.bundle import Bundle

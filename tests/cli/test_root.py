@@ -13,10 +13,10 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.support.ceremony import PASSPHRASE, DirectOnlineSigner, make_key, sign_role
-from tests.support.changes import signed_of
-from tests.support.command import done, refused
-from tests.support.publication import FolderPublication
+from tests.support.machines.command import done, refused
+from tests.support.worlds.ceremony import PASSPHRASE, DirectOnlineSigner, make_key, sign_role
+from tests.support.worlds.changes import signed_of
+from tests.support.worlds.publication import FolderPublication
 
 from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet_signer.ceremony.folder import finished

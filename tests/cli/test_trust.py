@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.cargo import Machine
-from tests.support.ceremony import make_ceremony
+from tests.support.machines.cargo import Machine
+from tests.support.worlds.ceremony import make_ceremony
 
 from carnet.tuf import example_keys
 

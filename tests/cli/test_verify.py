@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.cargo import Machine
-from tests.support.crates import honest_crate
-from tests.support.signedregistry import SignedRegistry
+from tests.support.crates.archives import honest_crate
+from tests.support.machines.cargo import Machine
+from tests.support.registries.signed import SignedRegistry
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.names import CrateName

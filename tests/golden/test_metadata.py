@@ -9,9 +9,9 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from tests.support.ceremony import NOW, make_ceremony
-from tests.support.changes import claim
-from tests.support.publication import MemoryPublication
+from tests.support.worlds.ceremony import NOW, make_ceremony
+from tests.support.worlds.changes import claim
+from tests.support.worlds.publication import MemoryPublication
 
 from carnet_signer.metadata.publish import Change, publish
 

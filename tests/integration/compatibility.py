@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.support.corpus import examine, fetch
+from tests.support.crates.corpus import examine, fetch
 
 LIST = Path(__file__).with_name("popular-crates.txt")
 TOGETHER = 40

@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.support.repositories import learn, rebuild, serving_index
+from tests.support.crates.repositories import learn, rebuild, serving_index
 
 from carnet.cargo.crate import read_crate
 from carnet.errors import CarnetError

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.crates import TarballBuilder, honest_crate
-from tests.support.registry import Registry, cargo, running_registry
+from tests.support.crates.archives import TarballBuilder, honest_crate
+from tests.support.registries.own import Registry, cargo, running_registry
 
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import compare_line, line_from_crate, line_from_publish

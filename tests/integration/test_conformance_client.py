@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.support.simulator import Simulator
+from tests.support.worlds.simulator import Simulator
 
 CLIENT = Path(__file__).resolve().parents[1] / "conformance" / "client"
 

@@ -24,7 +24,7 @@ _SAMPLES = 3
 
 def run(*arguments: str, under: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*under, sys.executable, "-m", "tests.support.crash", *arguments],
+        [*under, sys.executable, "-m", "tests.support.machines.crash", *arguments],
         capture_output=True, text=True, check=False, timeout=120, cwd=_REPOSITORY,
     )  # fmt: skip
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cargo import Machine
-from tests.support.crates import honest_crate
-from tests.support.gatebox import EVIL, NEWER_LEAF, GateBox, gate_box
+from tests.support.crates.archives import honest_crate
+from tests.support.machines.cargo import Machine
+from tests.support.machines.gatebox import EVIL, NEWER_LEAF, GateBox, gate_box
 
 pytestmark = pytest.mark.cargo
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.cargo import Machine
-from tests.support.crates import honest_crate
-from tests.support.gatebox import BRANCH, LEAF, MAIN
-from tests.support.mirror import running_mirror
+from tests.support.crates.archives import honest_crate
+from tests.support.machines.cargo import Machine
+from tests.support.machines.gatebox import BRANCH, LEAF, MAIN
+from tests.support.registries.mirror_process import running_mirror
 
 pytestmark = pytest.mark.cargo
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.ceremony import PASSPHRASE
-from tests.support.liveregistry import LiveRegistry, live_registry
-from tests.support.mirror import CARNET
-from tests.support.release import make_repository
+from tests.support.registries.live import LiveRegistry, live_registry
+from tests.support.registries.mirror_process import CARNET
+from tests.support.worlds.ceremony import PASSPHRASE
+from tests.support.worlds.release import make_repository
 
 PAGE = Path(__file__).parents[2] / "docs/maintainers.md"
 URL = "http://127.0.0.1:8790"

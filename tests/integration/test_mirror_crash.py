@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.ceremony import Ceremony, make_ceremony
-from tests.support.crates import honest_crate
-from tests.support.mirror import Tarballs, now_in_seconds, quiet
-from tests.support.online import OracleSigner
+from tests.support.crates.archives import honest_crate
+from tests.support.registries.mirror_process import Tarballs, now_in_seconds, quiet
+from tests.support.worlds.ceremony import Ceremony, make_ceremony
+from tests.support.worlds.online import OracleSigner
 
 from carnet.cargo.names import CrateId
 from carnet_mirror.fsck.fsck import fsck

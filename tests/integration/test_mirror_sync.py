@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.crates import honest_crate
-from tests.support.mirror import MirrorDirectory, make_mirror, quiet, serving
-from tests.support.sparse_registry import SparseRegistry, sparse_registry
+from tests.support.crates.archives import honest_crate
+from tests.support.registries.mirror_process import MirrorDirectory, make_mirror, quiet, serving
+from tests.support.registries.sparse import SparseRegistry, sparse_registry
 
 from carnet.cargo.lockfile import read_lockfile
 from carnet_mirror.sync.sync import SyncReport, sync

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.support.ceremony import PASSPHRASE, Ceremony, make_ceremony
-from tests.support.publication import MemoryPublication
+from tests.support.worlds.ceremony import PASSPHRASE, Ceremony, make_ceremony
+from tests.support.worlds.publication import MemoryPublication
 
 from carnet.errors import SigningError
 from carnet_cli.commands.registry.online import signer_command

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.support.corpus import examine, fetch
+from tests.support.crates.corpus import examine, fetch
 
 from carnet.cargo.lockfile import read_lockfile
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.crates import honest_crate
-from tests.support.liveregistry import LiveRegistry, live_registry
+from tests.support.crates.archives import honest_crate
+from tests.support.registries.live import LiveRegistry, live_registry
 
 PEOPLE = ("alice", "bob", "carol", "rita", "sven", "tara")
 CLAIM = (
@@ -71,7 +71,7 @@ def test_a_release_by_two_of_three_is_admitted(claimed: LiveRegistry) -> None:
 
 def test_a_mirror_refuses_one_signature(claimed: LiveRegistry) -> None:
     """The command line would not send it: the body is made by hand."""
-    from tests.support.claims import body
+    from tests.support.worlds.claims import body
 
     from carnet.errors import VerificationError
     from carnet_cli.commands.maintain.proposal_folders import post

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from tests.integration.repositories import examine
-from tests.support.corpus import fetch
-from tests.support.crates import honest_crate
-from tests.support.registry import running_registry
-from tests.support.release import complete, from_repository, git, make_repository
-from tests.support.repositories import serving_index
+from tests.support.crates.archives import honest_crate
+from tests.support.crates.corpus import fetch
+from tests.support.crates.repositories import serving_index
+from tests.support.registries.own import running_registry
+from tests.support.worlds.release import complete, from_repository, git, make_repository
 
 from carnet.errors import RuleViolation, SigningError
 from carnet.intoto.steps import TagRecord

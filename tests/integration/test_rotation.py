@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.ceremony import PASSPHRASE, make_key
-from tests.support.command import done, refused
+from tests.support.machines.command import done, refused
+from tests.support.worlds.ceremony import PASSPHRASE, make_key
 
 SECRET = ("--passphrase-file", "secret")
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.support.crates import honest_crate
-from tests.support.mirror import CARNET, RunningMirror, running_mirror
+from tests.support.crates.archives import honest_crate
+from tests.support.registries.mirror_process import CARNET, RunningMirror, running_mirror
 
 
 @pytest.fixture(scope="module")

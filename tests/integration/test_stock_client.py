@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.support.ceremony import make_ceremony, make_key
-from tests.support.changes import TARBALL, TARBALL_PATH, TwoOnlineKeys, claim, new_online_key
-from tests.support.publication import MemoryPublication
-from tests.support.stock_client import read_target, stock_client
+from tests.support.machines.stock_client import read_target, stock_client
+from tests.support.worlds.ceremony import make_ceremony, make_key
+from tests.support.worlds.changes import TARBALL, TARBALL_PATH, TwoOnlineKeys, claim, new_online_key
+from tests.support.worlds.publication import MemoryPublication
 from tuf.api.exceptions import ExpiredMetadataError
 
 from carnet_signer.metadata.publish import Change, publish, refresh_due

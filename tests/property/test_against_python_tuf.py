@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.simulator import NOW, Simulator, key, keys, sign
+from tests.support.worlds.simulator import NOW, Simulator, key, keys, sign
 from tuf.api.exceptions import RepositoryError
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
 from tuf.ngclient.config import EnvelopeType

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from tests.support.simulator import NOW, Simulator, Who, keys
+from tests.support.worlds.simulator import NOW, Simulator, Who, keys
 
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError

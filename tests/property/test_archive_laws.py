@@ -8,7 +8,7 @@ import zlib
 
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from tests.support.crates import BLOCK, TarballBuilder, gzip
+from tests.support.crates.archives import BLOCK, TarballBuilder, gzip
 
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.names import CrateId

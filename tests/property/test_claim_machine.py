@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.support.claims import NAME, OWNERS, RELEASERS, World, people, person, sign
+from tests.support.worlds.claims import NAME, OWNERS, RELEASERS, World, people, person, sign
 
 from carnet.cargo.names import Version
 from carnet.claims.submission import roles_of

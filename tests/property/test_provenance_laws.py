@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.release import CRATE, HonestRelease, key, synthetic
+from tests.support.worlds.release import CRATE, HonestRelease, key, synthetic
 
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, RuleViolation

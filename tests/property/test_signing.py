@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.ceremony import NOW, make_key, quorum
+from tests.support.worlds.ceremony import NOW, make_key, quorum
 
 from carnet import strictjson
 from carnet.errors import CarnetError

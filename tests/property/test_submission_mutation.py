@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.claims import NAME, World, body, person, sign
-from tests.support.release import synthetic
+from tests.support.worlds.claims import NAME, World, body, person, sign
+from tests.support.worlds.release import synthetic
 
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError

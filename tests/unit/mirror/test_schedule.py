@@ -1,0 +1,82 @@
+"""When a mirror signs again, and what it says about expiry."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tests.support.registries.mirror_process import make_mirror
+from tests.support.worlds.ceremony import NOW
+
+from carnet.errors import SigningError
+from carnet_mirror.schedule import Expiry, bin_count, bins_each_run, expiries, keep_fresh, timestamp_due
+from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
+
+
+def test_the_timestamp_is_due_from_half_of_its_life_on() -> None:
+    expires = NOW + TIMESTAMP_LIFE
+    assert not timestamp_due(expires, NOW + TIMESTAMP_LIFE / 2 - timedelta(seconds=1))
+    assert timestamp_due(expires, NOW + TIMESTAMP_LIFE / 2)
+    assert timestamp_due(expires, NOW + 3 * TIMESTAMP_LIFE)
+
+
+@pytest.mark.parametrize("bins", [1, 16, 256, 16_384, 65_536])
+def test_every_bin_is_signed_again_within_half_of_its_life(bins: int) -> None:
+    runs = (BIN_LIFE / 2) / (TIMESTAMP_LIFE / 2)
+    assert bins_each_run(bins) * runs >= bins
+
+
+@pytest.mark.parametrize(
+    ("days", "online", "warning"),
+    [
+        (31, False, ""),
+        (30, False, "expires in 30 days"),
+        (1, False, "expires in 1 day"),
+        (0, False, "expired"),
+        (-5, True, "expired"),
+        (1, True, ""),
+    ],
+)
+def test_people_are_warned_a_month_ahead(days: int, online: bool, warning: str) -> None:
+    assert Expiry("targets", 1, NOW + timedelta(days=days), online).warning(NOW) == warning
+
+
+def test_every_role_is_listed_once(tmp_path: Path) -> None:
+    with make_mirror(tmp_path / "mirror").open() as store:
+        listed = expiries(store)
+        assert bin_count(store) == 4
+    names = [one.role for one in listed]
+    assert names[:3] == ["root", "timestamp", "snapshot"]
+    assert sorted(names[3:]) == ["claims", "claims-*", "index", "index-*", "targets"]
+    assert [one.role for one in listed if one.online] == ["timestamp", "snapshot", "index-*"]
+
+
+def test_signing_again_goes_on_after_a_failure() -> None:
+    said: list[str] = []
+    signed: list[str] = []
+
+    def sign() -> None:
+        if not said:
+            raise SigningError("the signer is away")
+        signed.append("again")
+        raise KeyboardInterrupt  # ends the endless loop of this test
+
+    async def run() -> None:
+        await keep_fresh(lambda: True, sign, said.append, tick=0.001)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(run())
+    assert (said, signed) == (["signing again failed: the signer is away"], ["again"])
+
+
+def test_nothing_is_signed_before_it_is_due() -> None:
+    def never() -> None:
+        pytest.fail("nothing was due")
+
+    async def run() -> None:
+        await asyncio.wait_for(keep_fresh(lambda: False, never, print, tick=0.001), 0.05)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(run())

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.crates.archives import honest_crate
+from tests.support.worlds.claims import NAME, World, with_dependency
+
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexLine, line_from_crate
+from carnet.cargo.names import CrateId
+from carnet.errors import PolicyRefused, TransportError
+from carnet_verifier.cargo.proxy import MAX_TEXT, Gatekeeper, Registry, refusal
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.policy.policy import Ban, Pattern, Policy
+from carnet_verifier.tuf.repository import TrustedRepository
+
+PLAIN = honest_crate("plain", "1.0.0")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World.make(tmp_path)
+    world.add(PLAIN, honest_crate("plain", "1.1.0"))
+    world.claim()
+    world.release("1.0.0")
+    return world
+
+
+def registry(world: World, policy: Policy | None = None, pinned: frozenset[CrateId] | None = None) -> Registry:
+    fetcher = ReadFetcher(world.store.read)
+    keeper = Gatekeeper(world.fresh, fetcher, policy or Policy(), None, lambda: world.now, pinned)
+    return Registry(keeper, "http://127.0.0.1:1")
+
+
+def versions(body: bytes) -> list[str]:
+    return [json.loads(line)["vers"] for line in body.splitlines()]
+
+
+def test_the_configuration_leads_back_here(world: World) -> None:
+    answer = registry(world).answer("GET", "/index/config.json")
+    assert json.loads(answer.body) == {"dl": "http://127.0.0.1:1/api/v1/crates", "api": "http://127.0.0.1:1"}
+
+
+def test_index_files_are_the_signed_ones(world: World) -> None:
+    answer = registry(world).answer("GET", "/index/pl/ai/plain")
+    assert answer.status == 200
+    assert versions(answer.body) == ["1.0.0", "1.1.0"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/index/ab/se/absent", 404),
+        ("/index/pl/xx/plain", 404),
+        ("/index/Pl/ai/Plain", 404),
+        ("/index/../config.json", 400),
+        ("/index/pl/ai/pla%00in", 400),
+        ("/", 404),
+        ("/api/v1/crates/plain/1.0.0", 404),
+        ("/api/v1/crates/plain/x/download", 400),
+        ("/api/v1/crates/plain/9.0.0/download", 403),
+        ("/api/v1/crates/../../x/download", 400),
+    ],
+)
+def test_what_is_not_there(world: World, path: str, status: int) -> None:
+    assert registry(world).answer("GET", path).status == status
+
+
+def test_it_is_read_only(world: World) -> None:
+    assert registry(world).answer("PUT", "/api/v1/crates/new").status == 405
+
+
+def test_of_a_claimed_crate_cargo_sees_what_its_maintainers_signed(world: World) -> None:
+    path = "/index/de/mo/demo-lib"
+    assert versions(registry(world).answer("GET", path).body) == ["1.0.0"]
+    extra = line_from_crate(read_crate(honest_crate(str(NAME), "6.6.6")), pubtime="2026-11-23T12:00:00Z")
+    world.publish_index(lambda index: [*index.lines, extra])
+    assert versions(registry(world).answer("GET", path).body) == ["1.0.0"]
+    pinned = registry(world, pinned=frozenset((extra.id,)))
+    assert versions(pinned.answer("GET", path).body) == ["1.0.0", "6.6.6"]  # a locked version is never hidden
+    assert pinned.answer("GET", "/api/v1/crates/demo-lib/6.6.6/download").status == 403
+
+
+def test_a_line_that_was_changed_is_not_shown_and_one_that_is_missing_refuses_the_file(world: World) -> None:
+    def changed(lines: list[IndexLine]) -> list[IndexLine]:
+        return [with_dependency(line) for line in lines]
+
+    world.publish_index(lambda index: changed(list(index.lines)))
+    assert registry(world).answer("GET", "/index/de/mo/demo-lib").body == b""
+    world.publish_index(lambda index: [])
+    answer = registry(world).answer("GET", "/index/de/mo/demo-lib")
+    assert answer.status in (403, 404)
+    assert b"demo-lib" in answer.body
+
+
+def test_the_policy_hides_only_where_the_lock_is_known(world: World) -> None:
+    policy = Policy(bans=(Ban(Pattern("plain@1.1.0"), "stolen token"),))
+    path = "/index/pl/ai/plain"
+    assert versions(registry(world, policy).answer("GET", path).body) == ["1.0.0", "1.1.0"]
+    assert versions(registry(world, policy, frozenset()).answer("GET", path).body) == ["1.0.0"]
+    locked = frozenset((CrateId.of("plain", "1.1.0"),))
+    assert versions(registry(world, policy, locked).answer("GET", path).body) == ["1.0.0", "1.1.0"]
+    young = Policy(least_age=timedelta(days=3))
+    assert versions(registry(world, young, frozenset()).answer("GET", path).body) == []
+
+
+def test_a_refusal_is_told_in_words_that_cargo_shows(world: World) -> None:
+    policy = Policy(bans=(Ban(Pattern("plain"), "stolen token"),))
+    answer = registry(world, policy).answer("GET", "/api/v1/crates/plain/1.0.0/download")
+    assert answer.status == 403
+    assert answer.content_type.startswith("text/plain")
+    assert b"plain@1.0.0 is banned by the policy: stolen token" in answer.body
+
+
+def test_long_and_odd_texts_are_cut_and_made_printable() -> None:
+    answer = refusal(PolicyRefused("x" * 600 + "\x1b[31m", hint="h"))
+    assert len(answer.body.decode()) <= MAX_TEXT
+    assert b"\x1b" not in refusal(PolicyRefused("a\x1b[31m")).body
+
+
+def test_when_nothing_was_decided_cargo_may_try_again() -> None:
+    assert refusal(TransportError("away")).status == 502
+
+
+def test_over_asgi_with_etags(world: World) -> None:
+    application = registry(world)
+
+    def ask(headers: list[tuple[bytes, bytes]], method: str = "GET") -> tuple[int, dict[bytes, bytes], bytes]:
+        sent: list[Mapping[str, Any]] = []
+
+        async def send(message: Mapping[str, Any]) -> None:
+            sent.append(message)
+
+        async def receive() -> Mapping[str, Any]:
+            return {"type": "http.request"}
+
+        scope = {"type": "http", "method": method, "path": "/index/pl/ai/plain", "headers": headers}
+        asyncio.run(application(scope, receive, send))
+        return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+
+    status, headers, body = ask([])
+    assert status == 200
+    assert int(headers[b"content-length"]) == len(body)
+    again, _, empty = ask([(b"if-none-match", headers[b"etag"])])
+    assert (again, empty) == (304, b"")
+    assert ask([], "HEAD")[2] == b""
+
+
+def test_the_views_failure_is_never_served_as_an_old_view(world: World) -> None:
+    def away() -> TrustedRepository:
+        raise TransportError("the mirror is away")
+
+    keeper = Gatekeeper(away, ReadFetcher(world.store.read), Policy(), None, lambda: world.now)
+    answer = Registry(keeper, "http://127.0.0.1:1").answer("GET", "/index/pl/ai/plain")
+    assert answer.status == 502
+    assert b"the mirror is away" in answer.body
