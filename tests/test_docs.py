@@ -17,9 +17,11 @@ from carnet_cli import main
 PROJECT = Path(__file__).parent.parent
 ROOMS = (
     "core/carnet",
+    "evidence/carnet_evidence",
     "signer/carnet_signer",
-    "mirror/carnet_mirror",
     "verifier/carnet_verifier",
+    "gate/carnet_gate",
+    "mirror/carnet_mirror",
     "cli/carnet_cli",
 )
 DOCS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob("examples/*.md")])

@@ -1,0 +1,1 @@
+"""Evidence: what can be said of a crate from its bytes, its name, its history. Knows the shared words only."""

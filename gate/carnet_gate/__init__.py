@@ -1,0 +1,1 @@
+"""The gate: runs the user's own cargo behind the verifier."""
