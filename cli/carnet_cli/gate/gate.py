@@ -45,6 +45,7 @@ from carnet_verifier.cargo.tarballs import fetch_crates
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.policy.policy import Verdict
 from carnet_verifier.tuf.repository import TrustedRepository
+from carnet_verifier.tuf.view import open_view
 
 MAX_LOCK = 64 * 1024 * 1024
 _AT_ONCE = 16  # tarballs in memory
@@ -88,11 +89,8 @@ class Gate:
 
     def use(self) -> int:
         """Run a command that works with the locked crates."""
-        from carnet_verifier.net.fetch import HttpFetcher
-        from carnet_verifier.tuf.refresh import refresh
-
-        with HttpFetcher(self._trusted.directory.url) as fetcher:
-            repository = refresh(self._trusted.directory, fetcher, now=home.now())
+        with open_view(self._trusted.directory, now=home.now()) as view:
+            repository, fetcher = view.repository, view.fetcher
             admitted = self._admit_or_resolve(repository, fetcher)  # 2, 3
             registry = LocalRegistry(home.private_folder(self._trusted.cargo) / "registry")
             with registry.locked():
@@ -116,11 +114,8 @@ class Gate:
 
     def resolve(self) -> int:
         """Run a command that chooses versions; then say what became of the lock."""
-        from carnet_verifier.net.fetch import HttpFetcher
-        from carnet_verifier.tuf.refresh import refresh
-
-        with HttpFetcher(self._trusted.directory.url) as fetcher:
-            repository = refresh(self._trusted.directory, fetcher, now=home.now())
+        with open_view(self._trusted.directory, now=home.now()) as view:
+            repository, fetcher = view.repository, view.fetcher
             pinned = self._read_lock_if_any()
             with self._resolving(repository, fetcher, pinned) as (environment, flags):
                 command = [*self._cargo, self._invocation.subcommand, *flags, *self._invocation.args]

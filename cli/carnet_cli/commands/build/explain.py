@@ -47,17 +47,15 @@ def command(
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Wanted
     from carnet_verifier.explain import explain
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
     crate_id = CrateId.parse(crate)
     now = home.now()
     settings = config.load(Path.cwd(), now=now, file=config_file, repository=repository, least_level=least_level)
     trusted = home.choose(settings.repository)
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        view = refresh(trusted.directory, fetcher, now=now)
+    with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate_id, _pinned(crate_id))
-        chain = explain(view, wanted, settings.policy, trusted.directory, now=now)
+        chain = explain(view.repository, wanted, settings.policy, trusted.directory, now=now)
     failure = chain.failure
     if message_format == "json":
         output.emit_json(_chain_object(chain))

@@ -101,8 +101,7 @@ def status(message_format: MessageFormat) -> int:
     \b
         carnet trust status
     """
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
     ids = home.trusted_ids()
     if not ids:
@@ -113,8 +112,8 @@ def status(message_format: MessageFormat) -> int:
         trusted = home.open_trusted(trust_id)
         url = trusted.directory.url
         try:
-            with HttpFetcher(url) as fetcher:
-                repository = refresh(trusted.directory, fetcher, now=now)
+            with open_view(trusted.directory, now=now) as opened:
+                repository = opened.repository
         except CarnetError as error:
             worst = max(worst, error.exit_code)
             if message_format == "json":

@@ -67,8 +67,7 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
     from carnet.durable import read_file
     from carnet_cli.report.verdicts import foreign_verdicts, warn_of
     from carnet_verifier.admit import Wanted, admit_all
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
     try:
         lock = read_lockfile(read_file(path, "the lock", max_bytes=MAX_LOCK), str(path))
@@ -77,8 +76,8 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
     trusted = home.choose(settings.repository)
     now = home.now()
     wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
+    with open_view(trusted.directory, now=now) as view:
+        repository = view.repository
         found: list[Outcome] = []
         with output.progress("checking", len(wanted)) as bar:
             for outcome in admit_all(
@@ -150,8 +149,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     from carnet.durable import read_file
     from carnet_verifier.admit import Wanted, admit_one
     from carnet_verifier.cargo.tarballs import check_tarball
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
     try:
         data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
@@ -159,10 +157,9 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
         raise ConfigError(f"{path} does not exist") from None
     crate = read_crate(data)
     trusted, now = home.choose(settings.repository), home.now()
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
+    with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate.id, crate.sha256)
-        admission = admit_one(repository, wanted, settings.policy, trusted.directory, now=now)
+        admission = admit_one(view.repository, wanted, settings.policy, trusted.directory, now=now)
         check_tarball(data, admission)
     return _allowed(admission, message_format)
 
@@ -170,15 +167,13 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
 def _verify_crate(target: str, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Wanted, admit_one
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
     wanted = Wanted(CrateId.parse(target))
     trusted, now = home.choose(settings.repository), home.now()
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
+    with open_view(trusted.directory, now=now) as view:
         try:
-            admission = admit_one(repository, wanted, settings.policy, trusted.directory, now=now)
+            admission = admit_one(view.repository, wanted, settings.policy, trusted.directory, now=now)
         except TransportError:
             raise
         except CarnetError as error:

@@ -19,8 +19,8 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from carnet.claims.holders import Holders
     from carnet.claims.releases import Releases
-    from carnet_cli.commands.maintain.proposal_folders import Looking
     from carnet_signer.proposals.ownership import NewLayout
+    from carnet_verifier.tuf.view import View
 
 _owners = click.option(
     "--owner",
@@ -117,10 +117,10 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
         registry,
     )
     now = home.now()
-    with proposal_folders.looking(repository) as look:
-        adopted = _adopt(look, crate, registry)
+    with proposal_folders.looking(repository) as view:
+        adopted = _adopt(view, crate, registry)
         proposal = ownership.new_claim(
-            look.published(crate),
+            ownership.read_published(view.repository, crate),
             Request("claim", crate, at(now), evidence),
             facts,
             adopted=adopted,
@@ -182,9 +182,9 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
         _read_layout(layout),
     )
     now = home.now()
-    with proposal_folders.looking(repository) as look:
+    with proposal_folders.looking(repository) as view:
         request = Request("owners", crate, at(now), evidence, takeover)
-        proposal = ownership.next_owner(look.published(crate), request, changes, now=now)
+        proposal = ownership.next_owner(ownership.read_published(view.repository, crate), request, changes, now=now)
     proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
 
 
@@ -207,8 +207,10 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
     from carnet_signer.proposals.proposal import Request
 
     crate, now = CrateName(name), home.now()
-    with proposal_folders.looking(repository) as look:
-        proposal = ownership.give_up(look.published(crate), Request("give-up", crate, at(now), evidence), now=now)
+    with proposal_folders.looking(repository) as view:
+        proposal = ownership.give_up(
+            ownership.read_published(view.repository, crate), Request("give-up", crate, at(now), evidence), now=now
+        )
     proposal_folders.made(proposal, folder, "claim")
 
 
@@ -335,7 +337,7 @@ def terms_path(layout: Path) -> Path:
     return layout.with_name(f"{layout.name.removesuffix('.json')}.terms.json")
 
 
-def _adopt(look: Looking, name: CrateName, registry: str) -> Releases | None:
+def _adopt(view: View, name: CrateName, registry: str) -> Releases | None:
     """The published versions: the signed index has their digests, the tarballs themselves their lengths."""
     from carnet.cargo.crate import CrateLimits
     from carnet.cargo.index_line import IndexFile
@@ -344,14 +346,14 @@ def _adopt(look: Looking, name: CrateName, registry: str) -> Releases | None:
     from carnet_signer.proposals import ownership
 
     path = paths.index_path(name)
-    target = look.repository.find_targets([path])[path]
+    target = view.repository.find_targets([path])[path]
     if target is None:
         return None
-    index = IndexFile.from_bytes(look.repository.download(target), name)
+    index = IndexFile.from_bytes(view.repository.download(target), name)
     lengths: dict[str, int] = {}
     with output.progress("adopting", len(index.lines)) as bar:
         for line in index.lines:
-            data = look.fetcher.get(paths.download_path(line.id), max_bytes=CrateLimits().compressed)
+            data = view.fetcher.get(paths.download_path(line.id), max_bytes=CrateLimits().compressed)
             if sha256_hex(data) != line.cksum:
                 raise MetadataMismatch(f"the mirror's tarball of {line.id} is not the one in its signed index")
             lengths[line.cksum] = len(data)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from carnet.cargo.names import CrateName
 from carnet.durable import read_file
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, TransportError, VerificationError
 from carnet_cli.config import home
@@ -19,11 +17,9 @@ from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
 
 if TYPE_CHECKING:
-    from carnet_signer.proposals.ownership import Published
     from carnet_signer.proposals.proposal import Proposal, Quorum
     from carnet_signer.proposals.review import Words
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.repository import TrustedRepository
+    from carnet_verifier.tuf.view import View
 
 MAX_FILE = 160 * 1024 * 1024
 _MAX_ANSWER = 1024 * 1024
@@ -45,30 +41,11 @@ repository_option = click.option(
 insecure_option = click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 
 
-@dataclass(frozen=True)
-class Looking:
-    """A verified view, and how to fetch what is no target of it."""
-
-    repository: TrustedRepository
-    fetcher: HttpFetcher
-    url: str
-
-    def published(self, name: CrateName) -> Published:
-        """The verified roles that a proposal for a crate starts from."""
-        from carnet_signer.proposals.ownership import read_published
-
-        return read_published(self.repository, name)
-
-
-@contextmanager
-def looking(repository: str | None) -> Iterator[Looking]:
+def looking(repository: str | None) -> AbstractContextManager[View]:
     """Refresh what is trusted, and look at it."""
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
-    trusted = home.choose(repository)
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        yield Looking(refresh(trusted.directory, fetcher, now=home.now()), fetcher, trusted.directory.url)
+    return open_view(home.choose(repository).directory, now=home.now())
 
 
 def read(path: Path, what: str) -> bytes:

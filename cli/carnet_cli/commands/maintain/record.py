@@ -355,8 +355,8 @@ def _crates_io(index: str | None, offline: bool, repository: str | None) -> Iter
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.policy.policy import Policy
 
-    with proposal_folders.looking(repository) as look:
-        keeper = Gatekeeper(lambda: look.repository, look.fetcher, Policy(), None, home.now)
+    with proposal_folders.looking(repository) as view:
+        keeper = Gatekeeper(lambda: view.repository, view.fetcher, Policy(), None, home.now)
         with serve(keeper) as url:
             yield f"sparse+{url}/index/"
 

@@ -16,9 +16,9 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.intoto.dsse import Envelope
-    from carnet_cli.commands.maintain.proposal_folders import Looking
     from carnet_signer.proposals.ownership import Published
     from carnet_signer.proposals.proposal import Proposal
+    from carnet_verifier.tuf.view import View
 
 _MAX_LINKS = 1000
 
@@ -68,18 +68,19 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
     """
     from carnet.cargo.crate import read_crate
     from carnet_signer.proposals import release
+    from carnet_signer.proposals.ownership import read_published
 
     data = proposal_folders.read(tarball, "tarball")
     name = read_crate(data).id.name
     now = home.now()
-    with proposal_folders.looking(repository) as look:
-        published = look.published(name)
+    with proposal_folders.looking(repository) as view:
+        published = read_published(view.repository, name)
         file = (
-            proposal_folders.read(layout, "layout") if layout is not None else _layout_in_force(look, published, name)
+            proposal_folders.read(layout, "layout") if layout is not None else _layout_in_force(view, published, name)
         )
         bundle = release.gather(published, name, file, [] if links is None else _read_links(links))
         proposal = release.assemble(published, name, data, bundle, now=now)
-        _check_steps(look, published, proposal, data)
+        _check_steps(view, published, proposal, data)
     proposal_folders.made(proposal, folder, "release")
 
 
@@ -191,14 +192,15 @@ def submit(folder: Path, mirror: str | None, repository: str | None, message_for
 
 def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yanked: bool) -> None:
     from carnet_signer.proposals import release
+    from carnet_signer.proposals.ownership import read_published
 
     ids = [CrateId.parse(text) for text in crates]
     if len({crate.name.canonical for crate in ids}) > 1:
         raise ConfigError("these are versions of several crates", hint="make one folder for each crate")
     name = ids[0].name
-    with proposal_folders.looking(repository) as look:
+    with proposal_folders.looking(repository) as view:
         proposal = release.yank(
-            look.published(name), name, [crate.version for crate in ids], yanked=yanked, now=home.now()
+            read_published(view.repository, name), name, [crate.version for crate in ids], yanked=yanked, now=home.now()
         )
     proposal_folders.made(proposal, folder, "release")
 
@@ -219,16 +221,16 @@ def _read_links(folder: Path) -> list[Envelope]:
     return [Envelope.from_bytes(proposal_folders.read(place, "link"), str(place)) for place in places]
 
 
-def _layout_in_force(look: Looking, published: Published, name: CrateName) -> bytes | None:
+def _layout_in_force(view: View, published: Published, name: CrateName) -> bytes | None:
     from carnet.claims.releases import Demands
 
     if published.owner is None:
         return None
     in_force = Demands.of(name, published.owner.signed).in_force
-    return None if in_force is None else look.repository.download(look.repository.find_target(in_force.path))
+    return None if in_force is None else view.repository.download(view.repository.find_target(in_force.path))
 
 
-def _check_steps(look: Looking, published: Published, proposal: Proposal, tarball: bytes) -> None:
+def _check_steps(view: View, published: Published, proposal: Proposal, tarball: bytes) -> None:
     """The provenance check of the verifier, before anybody signs."""
     from carnet.cargo.crate import read_crate
     from carnet.claims.releases import Demands
@@ -246,7 +248,7 @@ def _check_steps(look: Looking, published: Published, proposal: Proposal, tarbal
         return
     bundle = Bundle.from_bytes(data)
     owned = OwnedLayout(bundle.layout, in_force.terms, layout_version(in_force))
-    provenance = check_provenance(crate, [owned], bundle, accepted_at=look.repository.now)
+    provenance = check_provenance(crate, [owned], bundle, accepted_at=view.repository.now)
     output.note(f"the steps were carried out: level {provenance.level}")
     for finding in provenance.findings:
         output.warn(f"{finding.where}: {finding.text}")

@@ -172,12 +172,11 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     from carnet import durable
     from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import read_repository
+    from carnet_verifier.tuf.view import open_view_from
 
     found = ceremony_folder.read(folder)
-    with HttpFetcher(url) as fetcher:
-        repository = read_repository(ceremony.newest_final_root(found), fetcher, now=_now())
+    with open_view_from(ceremony.newest_final_root(found), url, now=_now()) as view:
+        repository = view.repository
         with output.progress("fetching", len(ceremony.OFFLINE_ROLES)) as progress:
             published = {}
             for role in ceremony.OFFLINE_ROLES[1:]:
