@@ -33,10 +33,10 @@ from carnet.durable import read_file, write_file
 from carnet.errors import CarnetError, ConfigError, MetadataMismatch, PolicyRefused
 from carnet_cli.config import home
 from carnet_cli.config import settings as config
-from carnet_cli.gate import cargo_config
-from carnet_cli.gate.cargo_args import Invocation
 from carnet_cli.report.verdicts import foreign_verdicts, refuse_all, warn_of
 from carnet_cli.terminal import output
+from carnet_gate import config as cargo_config
+from carnet_gate.args import Invocation
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Admission, Wanted
 from carnet_verifier.cargo import localregistry
@@ -176,7 +176,7 @@ class Gate:
         self, repository: TrustedRepository, fetcher: Fetcher, pinned: Lockfile | None
     ) -> Iterator[tuple[dict[str, str], list[str]]]:
         """A verifying registry on loopback and a throw-away CARGO_HOME that uses it."""
-        from carnet_cli.gate.loopback import serve
+        from carnet_gate.loopback import serve
         from carnet_verifier.cargo.proxy import Gatekeeper
 
         keep = frozenset(package.id for package in pinned.registry_packages) if pinned else frozenset()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carnet.errors import CarnetError, ConfigError, PolicyRefused
-from carnet_cli.gate import cargo_config
+from carnet_gate import config as cargo_config
 
 
 def project(tmp_path: Path, text: str, name: str = ".cargo/config.toml") -> Path:

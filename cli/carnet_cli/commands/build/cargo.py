@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from carnet_cli.gate import cargo_args
-from carnet_cli.gate.cargo_args import SUBCOMMANDS, Kind
+from carnet_gate import args as cargo_args
+from carnet_gate.args import SUBCOMMANDS, Kind
 
 _HELP = f"""Run a cargo command on verified crates only.
 

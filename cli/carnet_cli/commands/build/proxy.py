@@ -32,7 +32,7 @@ def command(port: int, least_level: str | None, repository: str | None, config_f
     \b
         carnet proxy --port 8790
     """
-    from carnet_cli.gate.loopback import bind, server
+    from carnet_gate.loopback import bind, server
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.tuf.view import open_renewed_view
 

@@ -351,7 +351,7 @@ def _crates_io(index: str | None, offline: bool, repository: str | None) -> Iter
         output.note("no mirror is trusted (`carnet trust add`), so cargo works offline")
         yield None
         return
-    from carnet_cli.gate.loopback import serve
+    from carnet_gate.loopback import serve
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.policy.policy import Policy
 
