@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from carnet.errors import StorageError
+from carnet.errors import ConfigError, StorageError
 
 _LEFTOVER = ".carnet-"
 _BATCH = 64
@@ -106,6 +106,23 @@ def make_folder(path: Path, *, mode: int = 0o755) -> None:
         for folder in missing:
             if not folder.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def private_folder(path: Path) -> Path:
+    """Create a folder that nobody else may look into, and refuse one that somebody else can write to.
+
+    Raises:
+        ConfigError: It is a symbolic link, another user's, or open for others.
+        StorageError: It cannot be created.
+    """
+    make_folder(path, mode=0o700)
+    status = path.lstat()
+    if path.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise ConfigError(
+            f"{path} can be written by somebody else",
+            hint="it must be a folder of your own with permissions 0700, not a link; or set CARNET_HOME",
+        )
+    return path
 
 
 def sync_folder(folder: Path) -> None:

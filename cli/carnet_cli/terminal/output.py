@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
@@ -131,6 +131,13 @@ def progress(label: str, length: int) -> Iterator[Progress]:
 
     with click.progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
         yield bar
+
+
+@contextmanager
+def counting(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar, as the function that moves it on: what the rooms ask for, which know no terminal."""
+    with progress(label, length) as bar:
+        yield bar.update
 
 
 def report_usage(error: click.UsageError, name: str) -> None:

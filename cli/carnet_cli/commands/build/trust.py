@@ -47,7 +47,7 @@ def add(
     \b
         carnet trust add https://mirror.example/ --root root.json
     """
-    from carnet.durable import read_file
+    from carnet.durable import private_folder, read_file
     from carnet.tuf.example_keys import refuse_example_keys
     from carnet.tuf.read import parse_role
     from carnet.tuf.roles import Root
@@ -67,8 +67,8 @@ def add(
         raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
     refuse_example_keys((key for role in root.roles.values() for key in role.keys), allow=insecure_example_keys)
     trust_id = found[:16]
-    home.private_folder(home.home())
-    home.private_folder(home.home() / "trust")
+    private_folder(home.home())
+    private_folder(home.home() / "trust")
     directory = TrustDirectory.create(home.trust_path(trust_id), data, url)
     signers = root.roles["root"]
     if message_format == "json":
@@ -159,10 +159,11 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
         carnet trust clean serde@1.0.219
     """
     from carnet.cargo.names import CrateId
+    from carnet.durable import private_folder
     from carnet_verifier.cargo.localregistry import LocalRegistry
 
     trusted = home.choose(repository)
-    registry = LocalRegistry(home.private_folder(trusted.cargo) / "registry")
+    registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     wanted = [CrateId.parse(text) for text in crates] or None
     with registry.locked():
         count = registry.clean(wanted, [path for path in trusted.cargo.glob("home*") if path.is_dir()])

@@ -65,8 +65,9 @@ def verify(
 def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.lockfile import SourceKind, read_lockfile
     from carnet.durable import read_file
-    from carnet_cli.report.verdicts import foreign_verdicts, warn_of
+    from carnet_cli.report.verdicts import warn_of
     from carnet_verifier.admit import Wanted, admit_all
+    from carnet_verifier.policy.foreign import foreign_verdicts
     from carnet_verifier.tuf.view import open_view
 
     try:
@@ -85,7 +86,7 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
             ):
                 found.append(outcome)
                 bar.update(1)
-    foreign = foreign_verdicts(lock, settings.policy, now)
+    foreign = foreign_verdicts(lock, settings.policy, now=now)
     own = lock.of_kind(SourceKind.PATH)
     refused = sum(outcome.error is not None for outcome in found) + sum(bool(verdict.denials) for verdict in foreign)
     if message_format == "json":

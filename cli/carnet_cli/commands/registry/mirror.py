@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carnet.errors import CarnetError, ConfigError, VerificationError
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY, counting, fsck, status
+from carnet_cli.commands.registry.mirror_checks import DIRECTORY, fsck, status
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -190,14 +190,16 @@ def sync(
     from carnet_mirror.upstream.cargo import CargoUpstream
     from carnet_mirror.upstream.sparse import SparseUpstream
 
-    source = SparseUpstream(upstream) if upstream is not None else CargoUpstream(cargo, _cargo_home(), dict(os.environ))
+    source = (
+        SparseUpstream(upstream) if upstream is not None else CargoUpstream(cargo, home.cargo_home(), dict(os.environ))
+    )
     lock = _read_lockfile(lockfile)
     for package in lock.packages:
         if package.kind.value in ("registry", "git"):
             output.warn(f"{package.id} comes from {package.source}, which this mirror does not stand for")
     with Store.open(directory, write=True) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
-            report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=counting)
+            report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=output.counting)
         crates, versions = store.count()
     for finding in report.findings:
         output.warn(f"{finding.crate}: {finding.text}")
@@ -214,11 +216,6 @@ def sync(
         else:
             output.echo(f"published snapshot {report.published.snapshot}, timestamp {report.published.timestamp}")
     return 1 if report.refused else 0
-
-
-def _cargo_home() -> Path:
-    given = os.environ.get("CARGO_HOME")
-    return Path(given) if given else Path.home() / ".cargo"
 
 
 def _read_lockfile(path: Path) -> Lockfile:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +16,6 @@ if TYPE_CHECKING:
     from carnet_mirror.schedule import Expiry
 
 DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-
-
-@contextmanager
-def counting(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar, as the function that moves it on."""
-    with output.progress(label, length) as bar:
-        yield bar.update
 
 
 @click.command()
@@ -95,7 +86,7 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
     from carnet_mirror.state.store import Store
 
     with Store.open(directory) as store:
-        report = check(store, now=home.now(), progress=counting, signed=signed_last(directory, store))
+        report = check(store, now=home.now(), progress=output.counting, signed=signed_last(directory, store))
     if message_format == "json":
         output.emit_json(_fsck_result(report))
     else:
