@@ -41,10 +41,10 @@ def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""
     invocation = cargo_args.parse(args)
     # Here, because `--help` and a mistake in the arguments need none of it.
-    from carnet_cli.gate.gate import Gate
     from carnet_cli.report.gate import TerminalReporter
     from carnet_gate.admission import Grounds
     from carnet_gate.cargo import find_cargo
+    from carnet_gate.gate import Gate
     from carnet_gate.project import open_project
 
     folder, environment = Path.cwd(), dict(os.environ)
