@@ -172,6 +172,24 @@ def read_file(path: Path, what: str, *, max_bytes: int, check: Callable[[os.stat
     return data
 
 
+def read_named_file(path: Path, what: str, *, max_bytes: int) -> bytes:
+    """Read a file that a person named on a command line or in a file of theirs.
+
+    Args:
+        path: The file.
+        what: What it is, for messages.
+        max_bytes: A longer file is refused.
+
+    Raises:
+        ConfigError: It is not there.
+        CarnetError: As `read_file`.
+    """
+    try:
+        return read_file(path, what, max_bytes=max_bytes)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {what} {path}") from None
+
+
 def _temporary(folder: Path) -> Path:
     return folder / f"{_LEFTOVER}{os.urandom(8).hex()}"  # `secrets` takes longer to import than a file to write
 

@@ -176,10 +176,9 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
       carnet layout sign layout.toml --key alice -o layout.json
       carnet layout sign layout.json --key bob
     """
-    from carnet import durable, strictjson
     from carnet.intoto.dsse import Envelope
-    from carnet_cli.commands.maintain.claim import terms_path
     from carnet_signer.keys.keyring import load_signer
+    from carnet_signer.steps.layout_files import terms_path, write_signed_layout
     from carnet_signer.steps.layouts import CompiledLayout, sign_layout
 
     if file.suffix == ".json":
@@ -192,24 +191,20 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     place = place or file.with_suffix(".json")
     signer = load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
     signed = sign_layout(compiled, envelope, signer)
-    durable.write_file(terms_path(place), strictjson.encode(compiled.terms.to_custom()) + b"\n")
-    durable.write_file(place, signed.to_bytes())
+    write_signed_layout(place, signed, compiled.terms)
     output.note(f"signed {place}, its terms are in {terms_path(place)}")
 
 
 def _read(file: Path) -> tuple[Layout, Terms]:
     """A layout as people write it, or a signed one with its terms."""
-    from carnet import strictjson
-    from carnet.intoto.duties import Terms
     from carnet.intoto.values import Layout
-    from carnet_cli.commands.maintain.claim import terms_path
+    from carnet_signer.steps.layout_files import read_signed_layout
 
     if file.suffix != ".json":
         compiled = _compile(file)
         return compiled.layout, compiled.terms
-    beside = terms_path(file)
-    custom = strictjson.parse_object(proposal_folders.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
-    return Layout.from_envelope(proposal_folders.read(file, "layout")), Terms.from_custom(custom)
+    data, terms = read_signed_layout(file)
+    return Layout.from_envelope(data), terms
 
 
 def _compile(file: Path) -> CompiledLayout:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carnet.durable import read_file
-from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, TransportError, VerificationError
+from carnet.durable import read_named_file
+from carnet.errors import SigningError
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from carnet_verifier.tuf.view import View
 
 MAX_FILE = 160 * 1024 * 1024
-_MAX_ANSWER = 1024 * 1024
-_SUBMIT_WITHIN = 600.0
 
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 output_option = click.option(
@@ -54,10 +52,7 @@ def read(path: Path, what: str) -> bytes:
     Raises:
         ConfigError: There is none.
     """
-    try:
-        return read_file(path, what, max_bytes=MAX_FILE)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no {what} {path}") from None
+    return read_named_file(path, what, max_bytes=MAX_FILE)
 
 
 def made(proposal: Proposal, folder: Path, group: str, *, insecure_example_keys: bool = False) -> None:
@@ -257,6 +252,7 @@ def submit_folder(
     folder: Path, mirror: str | None, repository: str | None, message_format: output.MessageFormat
 ) -> None:
     """Post a finished folder to the mirror, and say what became of it."""
+    from carnet_mirror.web.client import submit
     from carnet_signer.proposals import review
     from carnet_signer.proposals.proposal import load
 
@@ -264,7 +260,7 @@ def submit_folder(
     review.lint(proposal, now=home.now(), example_keys=True)
     body = proposal.submission().to_bytes()
     url = mirror or home.choose(repository).directory.url
-    answer = post(url, body)
+    answer = submit(url, body)
     if message_format == "json":
         output.emit_json({"reason": "submitted", **answer})
     else:
@@ -272,58 +268,3 @@ def submit_folder(
     receipt = answer.get("receipt")
     if isinstance(receipt, dict) and receipt.get("takeover") is True:
         output.warn("this replaced owners without their signatures: clients that saw them refuse the crate")
-
-
-def post(url: str, body: bytes) -> dict[str, Any]:
-    """Send a submission to a mirror.
-
-    Raises:
-        VerificationError: The mirror refused it; nothing was changed.
-        TransportError: The mirror could not be reached, or could not decide.
-    """
-    import urllib3
-
-    from carnet import strictjson
-    from carnet.claims.submission import MEDIA_TYPE, URL_PATH
-
-    target = f"{url.rstrip('/')}/{URL_PATH}"
-    timeout = urllib3.Timeout(connect=15.0, total=_SUBMIT_WITHIN)
-    with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
-        try:
-            response = pool.request(
-                "POST",
-                target,
-                body=body,
-                headers={"content-type": MEDIA_TYPE, "accept": "application/json"},
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-            data = response.read(_MAX_ANSWER + 1)
-            status = response.status
-            response.release_conn()
-        except urllib3.exceptions.HTTPError as error:
-            raise TransportError(
-                f"the mirror at {url} cannot be reached: {str(error)[:200]}",
-                hint="nothing is known about what became of it; submitting again is safe",
-            ) from None
-    try:
-        answer = strictjson.parse_object(data, "the mirror's answer", max_bytes=_MAX_ANSWER)
-    except FormatError:
-        answer = {}
-    if status == 200 and answer.get("ok") is True:
-        return dict(answer)
-    raise _refusal(status, answer, url)
-
-
-def _refusal(status: int, answer: Any, url: str) -> CarnetError:
-    match answer:
-        case {"errors": [{"detail": str(detail), **more}, *_]}:
-            hint = more.get("hint")
-        case _:
-            detail, hint = f"it answered with status {status}", None
-    text = f"the mirror at {url} did not take it: {detail[:500]}"
-    hint = hint[:500] if isinstance(hint, str) else ""
-    if status in (400, 409, 413, 422):
-        return VerificationError(text, hint=hint)
-    return TransportError(text, hint=hint or "submitting again is safe", status=status)

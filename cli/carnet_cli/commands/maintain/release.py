@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carnet.cargo.names import CrateId, CrateName
+from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
 from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
@@ -15,12 +15,7 @@ from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.intoto.dsse import Envelope
-    from carnet_signer.proposals.ownership import Published
-    from carnet_signer.proposals.proposal import Proposal
-    from carnet_verifier.tuf.view import View
-
-_MAX_LINKS = 1000
+    from carnet_verifier.provenance.provenance import Provenance
 
 
 @click.group()
@@ -67,20 +62,29 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
       carnet release assemble target/package/serde-1.0.220.crate -o release --bundle-from links
     """
     from carnet.cargo.crate import read_crate
+    from carnet.tuf import paths
     from carnet_signer.proposals import release
     from carnet_signer.proposals.ownership import read_published
+    from carnet_signer.steps.links import read_links
+    from carnet_verifier.claims.new_release import check_steps, layout_in_force
 
     data = proposal_folders.read(tarball, "tarball")
-    name = read_crate(data).id.name
+    crate = read_crate(data)
+    name = crate.id.name
     now = home.now()
     with proposal_folders.looking(repository) as view:
         published = read_published(view.repository, name)
-        file = (
-            proposal_folders.read(layout, "layout") if layout is not None else _layout_in_force(view, published, name)
-        )
-        bundle = release.gather(published, name, file, [] if links is None else _read_links(links))
+        owner = None if published.owner is None else published.owner.signed
+        if layout is not None:
+            file: bytes | None = proposal_folders.read(layout, "layout")
+        else:
+            file = None if owner is None else layout_in_force(view.repository, name, owner)
+        bundle = release.gather(published, name, file, [] if links is None else read_links(links))
         proposal = release.assemble(published, name, data, bundle, now=now)
-        _check_steps(view, published, proposal, data)
+        # What the mirror and every client will check is checked here, before anybody signs.
+        if owner is not None and bundle is not None:
+            evidence = proposal.targets[paths.bundle_path(crate.id)]
+            _tell(check_steps(crate, owner, evidence, accepted_at=view.repository.now))
     proposal_folders.made(proposal, folder, "release")
 
 
@@ -205,50 +209,10 @@ def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yank
     proposal_folders.made(proposal, folder, "release")
 
 
-def _read_links(folder: Path) -> list[Envelope]:
-    """Every link in a folder.
-
-    Raises:
-        ConfigError: There is no such folder, or no link in it.
-    """
-    from carnet.intoto.dsse import Envelope
-
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}", hint="`carnet record` writes the links into one")
-    places = sorted(folder.rglob("*.link"))[:_MAX_LINKS]
-    if not places:
-        raise ConfigError(f"there is no link in {folder}", hint="their names end in .link")
-    return [Envelope.from_bytes(proposal_folders.read(place, "link"), str(place)) for place in places]
-
-
-def _layout_in_force(view: View, published: Published, name: CrateName) -> bytes | None:
-    from carnet.claims.releases import Demands
-
-    if published.owner is None:
-        return None
-    in_force = Demands.of(name, published.owner.signed).in_force
-    return None if in_force is None else view.repository.download(view.repository.find_target(in_force.path))
-
-
-def _check_steps(view: View, published: Published, proposal: Proposal, tarball: bytes) -> None:
-    """The provenance check of the verifier, before anybody signs."""
-    from carnet.cargo.crate import read_crate
-    from carnet.claims.releases import Demands
-    from carnet.intoto.bundle import Bundle
-    from carnet.tuf import paths
-    from carnet_verifier.claims.signed_releases import layout_version
-    from carnet_verifier.provenance.provenance import OwnedLayout, check_provenance
-
-    crate = read_crate(tarball)
-    data = proposal.targets.get(paths.bundle_path(crate.id))
-    if data is None or published.owner is None:
+def _tell(provenance: Provenance | None) -> None:
+    """What the check of the steps established; nothing when the owners ask for none."""
+    if provenance is None:
         return
-    in_force = Demands.of(proposal.crate, published.owner.signed).in_force
-    if in_force is None:
-        return
-    bundle = Bundle.from_bytes(data)
-    owned = OwnedLayout(bundle.layout, in_force.terms, layout_version(in_force))
-    provenance = check_provenance(crate, [owned], bundle, accepted_at=view.repository.now)
     output.note(f"the steps were carried out: level {provenance.level}")
     for finding in provenance.findings:
         output.warn(f"{finding.where}: {finding.text}")
