@@ -5,8 +5,7 @@ The signed index has their digests, and only the tarballs themselves have their 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,11 @@ from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch
+from carnet.progress import Progress
 from carnet.tuf import paths
 
 if TYPE_CHECKING:
     from carnet_verifier.tuf.view import View
-
-Counting = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Is told that a long piece of work of so many units begins; the function, that so many more are done."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +34,13 @@ class PublishedVersions:
     lengths: Mapping[str, int]
 
 
-def read_published_versions(view: View, name: CrateName, counting: Counting) -> PublishedVersions | None:
+def read_published_versions(view: View, name: CrateName, progress: Progress) -> PublishedVersions | None:
     """Read every version of a crate, and compare every tarball with the signed index.
 
     Args:
         view: A verified view of the registry.
         name: The crate.
-        counting: Is told how far it is, one unit for each version.
+        progress: Is told how far it is, one unit for each version.
 
     Returns:
         The versions; None when the registry signed that it has no such crate.
@@ -58,7 +55,7 @@ def read_published_versions(view: View, name: CrateName, counting: Counting) -> 
         return None
     index = IndexFile.from_bytes(view.repository.download(target), name)
     lengths: dict[str, int] = {}
-    with counting("adopting", len(index.lines)) as count:
+    with progress("adopting", len(index.lines)) as count:
         for line in index.lines:
             data = view.fetcher.get(paths.download_path(line.id), max_bytes=CrateLimits().compressed)
             if sha256_hex(data) != line.cksum:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carnet.errors import CarnetError, ConfigError, VerificationError
+from carnet.errors import ConfigError, VerificationError
 from carnet_cli.commands.registry.mirror_checks import DIRECTORY, fsck, status
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -23,9 +21,8 @@ if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
     from carnet_cli.commands.registry.online_signer import OnlineSettings
     from carnet_mirror.intake import Receipt
-    from carnet_mirror.state.store import Store
     from carnet_mirror.sync.sync import SyncReport
-    from carnet_signer.metadata.publish import OnlineSigner, Published
+    from carnet_signer.metadata.publish import Published
 
 
 _MAX_LOCKFILE = 64_000_000
@@ -92,10 +89,8 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror init /srv/carnet --ceremony ceremony/ --online-key keys/online
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
-    from carnet_mirror.state.store import Store
-    from carnet_mirror.writing import writing
+    from carnet_mirror.upkeep import make_mirror
     from carnet_signer.ceremony import folder as ceremony_folder
-    from carnet_signer.metadata.publish import Change, publish
 
     if (online_key is None) == (online_socket is None):
         raise ConfigError(
@@ -108,26 +103,14 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
         insecure_example_keys,
     )
     files = ceremony_folder.finished(ceremony)
-    existed = directory.exists()
-    now = home.now()
-    with Store.create(directory) as store:
-        try:
-            with online(directory, settings, passphrase) as signer, writing(store, signer, now=now):
-                settings.remember(store)
-                published = publish(store, signer, Change(roles=files), now=now)
-        except CarnetError:
-            store.close()
-            _remove(directory, keep=existed)
-            raise
+    published = make_mirror(
+        directory,
+        files,
+        lambda: online(directory, settings, passphrase),
+        settings.remember,
+        now=home.now(),
+    )
     _say_published(published, message_format, f"the mirror in {directory} is ready", {"directory": str(directory)})
-
-
-def _remove(directory: Path, *, keep: bool) -> None:
-    """Take a half-made mirror away again; nothing else was in its directory."""
-    for path in directory.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if not keep:
-        directory.rmdir()
 
 
 def _say_published(published: Published, message_format: output.MessageFormat, text: str, more: dict[str, Any]) -> None:
@@ -277,31 +260,18 @@ def refresh(
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.state.store import Store
+    from carnet_mirror.upkeep import sign_again
     from carnet_signer.ceremony import folder as ceremony_folder
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
     with Store.open(directory, write=True) as store:
         settings = replace(OnlineSettings.of(store), next_key=next_online_key and next_online_key.absolute())
         with online(directory, settings, passphrase) as signer:
-            published = _sign_again(store, signer, files)
+            published = sign_again(store, signer, now=home.now(), roles=files)
         if settings.next_key is not None:
             with store.change():
                 replace(settings, key=settings.next_key).remember(store)
     _say_published(published, message_format, "signed again", {"directory": str(directory)})
-
-
-def _sign_again(store: Store, signer: OnlineSigner, files: Mapping[str, bytes]) -> Published:
-    from carnet_mirror.intake import check_claims_kept
-    from carnet_mirror.schedule import bin_count, bins_each_run
-    from carnet_mirror.writing import writing
-    from carnet_signer.metadata.publish import Change, publish, refresh_due
-
-    now = home.now()
-    with writing(store, signer, now=now):
-        if files:
-            check_claims_kept(store, files)
-            return publish(store, signer, Change(roles=files), now=now)
-        return refresh_due(store, signer, now=now, bins=bins_each_run(bin_count(store)))
 
 
 # --- serve ---
@@ -345,6 +315,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
     from carnet_mirror.schedule import keep_fresh
     from carnet_mirror.state.store import Store
+    from carnet_mirror.upkeep import is_due
     from carnet_mirror.web.serve import Address
     from carnet_mirror.web.serve import serve as run
     from carnet_mirror.web.submissions import Submissions
@@ -363,24 +334,20 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     with Store.open(directory) as store:
         settings = OnlineSettings.of(store)
         with signer_beside(directory, settings, passphrase):
-            upkeep = partial(keep_fresh, partial(_due, store), partial(_upkeep, directory, settings), _complain)
+            upkeep = partial(
+                keep_fresh, lambda: is_due(store, now=home.now()), partial(_upkeep, directory, settings), _complain
+            )
             taking = partial(Submissions, take=partial(_take, directory, settings))
             run(directory, address, access_log=access_log, ready=ready, background=upkeep, around=taking)
-
-
-def _due(store: Store) -> bool:
-    from carnet_mirror.schedule import timestamp_due
-    from carnet_mirror.state.published import Published as View
-
-    return timestamp_due(View(store).timestamp.expires, home.now())
 
 
 def _upkeep(directory: Path, settings: OnlineSettings) -> None:
     from carnet_cli.commands.registry.online_signer import online
     from carnet_mirror.state.store import Store
+    from carnet_mirror.upkeep import sign_again
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        _sign_again(store, signer, {})
+        sign_again(store, signer, now=home.now())
 
 
 def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from carnet_signer.ceremony.ceremony import Ceremony, Holder
     from carnet_signer.ceremony.lint import Finding
 
-_ROOT_RENEWED_BEFORE = timedelta(days=120)
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _insecure = click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 _holders = click.option(
@@ -263,6 +262,7 @@ def rotate(
     from carnet import durable
     from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.ceremony.renewal import renew
 
     found = ceremony_folder.read(folder)
     old = ceremony.plan_of(found)
@@ -272,10 +272,7 @@ def rotate(
         _read_holders(online, insecure_example_keys) if online else old.online,
         old.bit_length,
     )
-    now = _now()
-    changed = not (plan.offline_keys.same_as(old.offline_keys) and plan.online_keys.same_as(old.online_keys))
-    due = found.root.expires - now < _ROOT_RENEWED_BEFORE
-    made = ceremony.advance(found, plan, now, new_root=new_root or changed or due)
+    made = renew(found, plan, _now(), new_root=new_root)
     after = ceremony_folder.overlay(found, made)
     _show(after, [role for role in ceremony.OFFLINE_ROLES if not after.final(role)])
     _warn(after, insecure_example_keys)
