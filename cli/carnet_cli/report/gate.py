@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from carnet.errors import CarnetError
-from carnet_cli.report.verdicts import warn_of
+from carnet_cli.report.admission import warn_of
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carnet.errors import ConfigError, LayoutRefused
+from carnet.errors import ConfigError
 from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
+from carnet_cli.report.steps import (
+    LayoutReport,
+    LintReport,
+    layout_as_json,
+    layout_as_text,
+    lint_as_json,
+    lint_as_text,
+)
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
@@ -102,12 +110,7 @@ def lint(file: Path, message_format: output.MessageFormat) -> int:
 
     layout, terms = _read(file)
     problems = lint_layout(layout, terms)
-    if message_format == "json":
-        output.emit_json({"file": str(file), "problems": list(problems)})
-    for problem in problems:
-        output.report(LayoutRefused(problem))
-    if not problems:
-        output.note(f"{file}: nothing to object to")
+    output.show(LintReport(file, tuple(problems)), message_format, lint_as_text, lint_as_json)
     return 1 if problems else 0
 
 
@@ -121,36 +124,7 @@ def show(file: Path, message_format: output.MessageFormat) -> None:
     Example:
       carnet layout show layout.json
     """
-    layout, terms = _read(file)
-    if message_format == "json":
-        output.emit_json(
-            {
-                "expires": layout.expires.isoformat(),
-                "readme": layout.readme,
-                "steps": [
-                    {
-                        "name": step.name,
-                        "threshold": step.threshold,
-                        "people": _people(layout, terms, step.keyids),
-                        "materials": [str(rule) for rule in step.materials],
-                        "products": [str(rule) for rule in step.products],
-                    }
-                    for step in layout.steps
-                ],
-                "terms": terms.to_custom(),
-            }
-        )
-        return
-    output.echo(output.plain(f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"))
-    for step in layout.steps:
-        people = _people(layout, terms, step.keyids)
-        output.echo(output.plain(f"\n{step.name:10} {step.threshold} of {len(people)}: {', '.join(people)}"))
-        for kind, rules in (("takes", step.materials), ("makes", step.products)):
-            output.echo(output.plain(f"  {kind}    {'; '.join(map(str, rules))}"))
-    pairs = ", ".join(sorted("/".join(sorted(pair)) for pair in terms.separate))
-    output.echo(output.plain(f"\nleast level {terms.least_level}; never one person for both of {pairs}"))
-    for path in sorted(terms.generated):
-        output.echo(output.plain(f"generated while packaging: {path}"))
+    output.show(LayoutReport(*_read(file)), message_format, layout_as_text, layout_as_json)
 
 
 @command.command()
@@ -216,8 +190,3 @@ def _compile(file: Path) -> CompiledLayout:
         now=home.now(),
         what=str(file),
     )
-
-
-def _people(layout: Layout, terms: Terms, keyids: tuple[str, ...]) -> list[str]:
-    people = (terms.people.get(keyid) or f"key {keyid[:12]}..." for keyid in keyids if keyid in layout.keys)
-    return list(dict.fromkeys(people))

@@ -6,19 +6,30 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from carnet.durable import read_named_file
 from carnet.errors import SigningError
 from carnet_cli.config import home
+from carnet_cli.report.signing import (
+    ReviewReport,
+    SigningReport,
+    next_steps,
+    review_as_json,
+    review_as_text,
+    signing_as_json,
+    signing_as_text,
+    submitted_as_json,
+    submitted_as_text,
+    words_as_text,
+)
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
 
 if TYPE_CHECKING:
-    from carnet_signer.proposals.proposal import Proposal, Quorum
-    from carnet_signer.proposals.review import Words
+    from carnet_signer.proposals.proposal import Proposal
     from carnet_verifier.tuf.view import View
 
 MAX_FILE = 160 * 1024 * 1024
@@ -76,21 +87,8 @@ def show_review(folder: Path, group: str, root: Path | None, message_format: out
     words = review.describe(proposal, now=home.now())
     if root is not None:
         check_base(proposal, root)
-    if message_format == "json":
-        output.emit_json(
-            {
-                "reason": "review",
-                "crate": str(proposal.crate),
-                "kind": proposal.request.kind,
-                "problem": None if problem is None else str(problem),
-                "base-verified": root is not None,
-                "review": [{"title": one.title, "lines": list(one.lines), "alarm": one.alarm} for one in words],
-            }
-        )
-    else:
-        output.echo(_as_text(words), end="")
-        if root is None:
-            output.note("what is published now was taken from the folder; --root checks that it was signed")
+    report = ReviewReport(proposal, words, problem, base_verified=root is not None)
+    output.show(report, message_format, review_as_text, review_as_json)
     if problem is not None:
         raise problem
 
@@ -129,7 +127,7 @@ def sign_folder(
     review.lint(proposal, now=home.now(), example_keys=insecure_example_keys)
     if root is not None:
         check_base(proposal, root)
-    output.note(_as_text(review.describe(proposal, now=home.now())).rstrip())
+    output.note(words_as_text(review.describe(proposal, now=home.now())).rstrip())
     signer = keyring.load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
     signed, quorums = proposal.sign(signer)
     if not yes and not _confirmed([f"{quorum.role} ({quorum.who})" for quorum in quorums]):
@@ -168,24 +166,8 @@ def show_status(folder: Path, group: str, message_format: output.MessageFormat) 
 
     proposal = load(folder)
     problem = review.problem(proposal, now=home.now(), example_keys=True)
-    quorums = proposal.quorums()
-    if message_format == "json":
-        output.emit_json(
-            {
-                "reason": "signing-status",
-                "crate": str(proposal.crate),
-                "kind": proposal.request.kind,
-                "final": proposal.final and problem is None,
-                "problem": None if problem is None else str(problem),
-                "signatures": [_quorum_object(quorum) for quorum in quorums],
-                "next": _next(proposal, folder, group),
-            }
-        )
-    else:
-        for quorum in quorums:
-            output.echo(_quorum_text(proposal, quorum), end="")
-        for line in _next(proposal, folder, group):
-            output.echo(f"next: {line}")
+    report = SigningReport(proposal, folder, group, problem)
+    output.show(report, message_format, signing_as_text, signing_as_json)
     if problem is not None:
         raise problem
     return 0 if proposal.final else 1
@@ -193,56 +175,8 @@ def show_status(folder: Path, group: str, message_format: output.MessageFormat) 
 
 def say_status(proposal: Proposal, folder: Path, group: str) -> None:
     """What comes next, for people."""
-    for line in _next(proposal, folder, group):
+    for line in next_steps(proposal, folder, group):
         output.note(f"next: {line}")
-
-
-def _next(proposal: Proposal, folder: Path, group: str) -> list[str]:
-    if proposal.final:
-        return [f"`carnet {group} submit {folder}`: everything is signed"]
-    found = []
-    for quorum in proposal.quorums():
-        if not quorum.met and not quorum.waived:
-            missing = quorum.signers.threshold - len(quorum.signed)
-            people = ", ".join(quorum.name(key) for key in quorum.missing)
-            found.append(
-                f"{missing} of {people} ({quorum.who}): `carnet {group} sign {folder} --key THEIR-KEY` on a copy "
-                f"of their own, then `carnet {group} merge {folder} COPY`"
-            )
-    return found
-
-
-def _quorum_text(proposal: Proposal, quorum: Quorum) -> str:
-    version = proposal.drafts[quorum.role].signed.version
-    state = "complete" if quorum.met else "waived: a takeover" if quorum.waived else "open"
-    done = {key.material for key in quorum.signed}
-    lines = [
-        f"[{'x' if quorum.met else ' '}] {quorum.role} version {version}: {len(quorum.signed)} of "
-        f"{quorum.signers.threshold} {quorum.who} ({state})"
-    ]
-    for key in quorum.signers.keys:
-        lines.append(f"    [{'x' if key.material in done else ' '}] {quorum.name(key)}")
-    return output.plain("\n".join(lines)) + "\n"
-
-
-def _quorum_object(quorum: Quorum) -> dict[str, Any]:
-    return {
-        "role": quorum.role,
-        "who": quorum.who,
-        "threshold": quorum.signers.threshold,
-        "signed": [quorum.name(key) for key in quorum.signed],
-        "missing": [quorum.name(key) for key in quorum.missing],
-        "met": quorum.met,
-        "waived": quorum.waived,
-    }
-
-
-def _as_text(words: Sequence[Words]) -> str:
-    lines: list[str] = []
-    for one in words:
-        lines.append(f"{'!!! ' if one.alarm else ''}{one.title}")
-        lines += [f"    {line}" for line in one.lines]
-    return output.plain("\n".join(lines)) + "\n"
 
 
 # --- submitting ---
@@ -261,10 +195,4 @@ def submit_folder(
     body = proposal.submission().to_bytes()
     url = mirror or home.choose(repository).directory.url
     answer = submit(url, body)
-    if message_format == "json":
-        output.emit_json({"reason": "submitted", **answer})
-    else:
-        output.echo(output.plain(str(answer.get("detail", "accepted"))))
-    receipt = answer.get("receipt")
-    if isinstance(receipt, dict) and receipt.get("takeover") is True:
-        output.warn("this replaced owners without their signatures: clients that saw them refuse the crate")
+    output.show(answer, message_format, submitted_as_text, submitted_as_json)

@@ -17,6 +17,7 @@ from carnet_cli.commands.maintain.record_options import (
     registry_options,
     tag_option,
 )
+from carnet_cli.report.steps import SignedStepReport, step_as_json, step_as_text
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
@@ -252,18 +253,5 @@ def _sign(recorded: Recorded, options: Options) -> None:
     name = f"{recorded.crate.stem}.{recorded.link.name}.{signer.public_key.keyid[:16]}.link"
     durable.make_folder(options.links)
     durable.write_files(options.links, {name: envelope.to_bytes(), **recorded.files})
-    facts = {
-        "crate": str(recorded.crate),
-        "step": recorded.link.name,
-        "keyid": signer.public_key.keyid,
-        "link": str(options.links / name),
-        "files": {file: str(options.links / file) for file in recorded.files},
-        "return_value": recorded.link.return_value,
-        "sandbox": recorded.sandbox or None,
-    }
-    if options.message_format == "json":
-        output.emit_json(facts)
-        return
-    output.echo(output.plain(f"signed step {recorded.link.name} of {recorded.crate}: {options.links / name}"))
-    for file in recorded.files:
-        output.echo(output.plain(f"made {options.links / file}"))
+    report = SignedStepReport(recorded, signer.public_key.keyid, options.links, name)
+    output.show(report, options.message_format, step_as_text, step_as_json)

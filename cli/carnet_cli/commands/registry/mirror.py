@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from carnet.errors import ConfigError, VerificationError
+from carnet.errors import ConfigError
 from carnet_cli.commands.registry.mirror_checks import DIRECTORY, fsck, status
+from carnet_cli.commands.registry.mirror_serve import serve
 from carnet_cli.config import home
+from carnet_cli.report.mirror import (
+    PublishReport,
+    SyncedReport,
+    published_as_json,
+    published_as_text,
+    synced_as_json,
+    synced_as_text,
+)
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
-    from carnet_cli.commands.registry.online_signer import OnlineSettings
-    from carnet_mirror.intake import Receipt
-    from carnet_mirror.sync.sync import SyncReport
     from carnet_signer.metadata.publish import Published
 
 
@@ -110,27 +114,12 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
         settings.remember,
         now=home.now(),
     )
-    _say_published(published, message_format, f"the mirror in {directory} is ready", {"directory": str(directory)})
+    _show_published(published, directory, f"the mirror in {directory} is ready", message_format)
 
 
-def _say_published(published: Published, message_format: output.MessageFormat, text: str, more: dict[str, Any]) -> None:
-    for warning in published.warnings:
-        output.warn(warning)
-    until = published.expires.strftime("%Y-%m-%d %H:%M UTC")
-    if message_format == "json":
-        output.emit_json(more | _published(published))
-    else:
-        output.echo(f"{text}: snapshot {published.snapshot}, timestamp {published.timestamp}, fresh until {until}")
-
-
-def _published(published: Published) -> dict[str, Any]:
-    return {
-        "snapshot": published.snapshot,
-        "timestamp": published.timestamp,
-        "expires": published.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "roles": dict(published.roles),
-        "bytes-written": published.bytes_written,
-    }
+def _show_published(published: Published, directory: Path, headline: str, message_format: output.MessageFormat) -> None:
+    report = PublishReport(published, directory, headline)
+    output.show(report, message_format, published_as_text, published_as_json)
 
 
 # --- sync ---
@@ -184,20 +173,7 @@ def sync(
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
             report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=output.counting)
         crates, versions = store.count()
-    for finding in report.findings:
-        output.warn(f"{finding.crate}: {finding.text}")
-    for refused in report.refused:
-        output.report(VerificationError(f"{refused.crate}: {refused.reason}"))
-    if message_format == "json":
-        output.emit_json(_sync_result(report))
-    else:
-        words = [f"{len(report.added)} added", f"{len(report.updated)} updated", f"{report.unchanged} unchanged"]
-        words += [f"{len(report.refused)} refused"] if report.refused else []
-        output.echo(f"{', '.join(words)}; the mirror has {versions} versions of {crates} crates")
-        if report.published is None:
-            output.echo("nothing had changed: nothing was published")
-        else:
-            output.echo(f"published snapshot {report.published.snapshot}, timestamp {report.published.timestamp}")
+    output.show(SyncedReport(report, crates, versions), message_format, synced_as_text, synced_as_json)
     return 1 if report.refused else 0
 
 
@@ -210,17 +186,6 @@ def _read_lockfile(path: Path) -> Lockfile:
     except FileNotFoundError:
         raise ConfigError(f"there is no {path}", hint="`cargo generate-lockfile` makes one") from None
     return read_lockfile(data, str(path))
-
-
-def _sync_result(report: SyncReport) -> dict[str, Any]:
-    return {
-        "added": [str(crate) for crate in report.added],
-        "updated": [str(crate) for crate in report.updated],
-        "unchanged": report.unchanged,
-        "refused": [{"crate": str(one.crate), "reason": one.reason} for one in report.refused],
-        "findings": [{"crate": str(one.crate), "text": one.text} for one in report.findings],
-        "published": None if report.published is None else _published(report.published),
-    }
 
 
 # --- refresh ---
@@ -271,98 +236,9 @@ def refresh(
         if settings.next_key is not None:
             with store.change():
                 replace(settings, key=settings.next_key).remember(store)
-    _say_published(published, message_format, "signed again", {"directory": str(directory)})
+    _show_published(published, directory, "signed again", message_format)
 
 
-# --- serve ---
-
-
-@command.command()
-@DIRECTORY
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8790, show_default=True, help="0 lets the system choose one."
-)
-@click.option("--url", help="The base URL that clients use, when a proxy or TLS stands before this server.")
-@click.option(
-    "--access-log",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A file that gets a line for each request; without it they go to stderr.",
-)
-@click.option("--read-only", is_flag=True, help="Sign nothing: no key is opened, and metadata expires in its time.")
-@passphrase_options
-@output.message_format
-def serve(  # noqa: PLR0913  -- one parameter for each flag
-    *,
-    directory: Path,
-    host: str,
-    port: int,
-    url: str | None,
-    access_log: Path | None,
-    read_only: bool,
-    passphrase: PassphraseSource,
-    message_format: output.MessageFormat,
-) -> None:
-    """Serve a mirror over HTTP until it is interrupted.
-
-    While it serves, metadata is signed again before it expires. Syncing into the same directory meanwhile is fine:
-    a publish becomes visible all at once.
-
-    \b
-    Example:
-      carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
-    """
-    from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
-    from carnet_mirror.schedule import keep_fresh
-    from carnet_mirror.state.store import Store
-    from carnet_mirror.upkeep import is_due
-    from carnet_mirror.web.serve import Address
-    from carnet_mirror.web.serve import serve as run
-    from carnet_mirror.web.submissions import Submissions
-
-    def ready(base: str) -> None:
-        if message_format == "json":
-            output.emit_json({"event": "listening", "url": base})
-        else:
-            output.echo(f"listening on {base}")
-        sys.stdout.flush()
-
-    address = Address(host, port, url)
-    if read_only:
-        run(directory, address, access_log=access_log, ready=ready, around=lambda app: Submissions(app, None))
-        return
-    with Store.open(directory) as store:
-        settings = OnlineSettings.of(store)
-        with signer_beside(directory, settings, passphrase):
-            upkeep = partial(
-                keep_fresh, lambda: is_due(store, now=home.now()), partial(_upkeep, directory, settings), _complain
-            )
-            taking = partial(Submissions, take=partial(_take, directory, settings))
-            run(directory, address, access_log=access_log, ready=ready, background=upkeep, around=taking)
-
-
-def _upkeep(directory: Path, settings: OnlineSettings) -> None:
-    from carnet_cli.commands.registry.online_signer import online
-    from carnet_mirror.state.store import Store
-    from carnet_mirror.upkeep import sign_again
-
-    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        sign_again(store, signer, now=home.now())
-
-
-def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
-    """Judge one submission, in whichever thread the server runs it."""
-    from carnet_cli.commands.registry.online_signer import online
-    from carnet_mirror.intake import accept
-    from carnet_mirror.state.store import Store
-
-    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        return accept(store, signer, body, now=home.now())
-
-
-def _complain(text: str) -> None:
-    output.warn(text, hint="it is tried again in a minute")
-
-
+command.add_command(serve)
 command.add_command(status)
 command.add_command(fsck)
