@@ -40,7 +40,6 @@ from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import preview, read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 
-MAX_ROLE = 64_000_000
 MAX_YANKS_WITH_RELEASE = 1
 """A release that takes more versions back than this is held: account thieves push people to a bad version that way."""
 _UPSTREAM = "maintainers"
@@ -145,7 +144,7 @@ def _already(current: TrustedRepository, submission: Submission) -> bool:
     for role, data in submission.roles.items():
         if role != shard and not claimed:
             return False
-        submitted = parse_role(data, Targets, max_bytes=MAX_ROLE, what=role)
+        submitted = parse_role(data, Targets, what=role)
         if current.version(role) != submitted.signed.version or current.role(role).message != submitted.message:
             return False
     return bool(submission.roles)
@@ -159,7 +158,7 @@ def _check_versions(current: TrustedRepository, submission: Submission) -> None:
     if not submission.roles:
         raise VerificationError("the submission holds no role", hint="`carnet release submit` makes one")
     for role, data in submission.roles.items():
-        submitted = parse_role(data, Targets, max_bytes=MAX_ROLE, what=role).signed.version
+        submitted = parse_role(data, Targets, what=role).signed.version
         published = current.version(role) or 0
         if submitted <= published:
             raise RollbackDetected(
@@ -176,7 +175,7 @@ def _check_shard(current: TrustedRepository, submission: Submission) -> None:
     if data is None:
         return
     before = current.role(shard).signed.delegations
-    after = parse_role(data, Targets, max_bytes=MAX_ROLE, what=shard).signed.delegations
+    after = parse_role(data, Targets, what=shard).signed.delegations
     old, new = ({} if one is None else one.roles for one in (before, after))
     for role in sorted((old.keys() | new.keys()) - {owner}):
         if role not in old or role not in new or not old[role].signers.same_as(new[role].signers):
@@ -216,7 +215,7 @@ def _adopted(store: Store, submission: Submission) -> dict[str, bytes]:
     if data is None:
         return {}
     found = {}
-    for release in Releases.of(submission.crate, parse_role(data, Targets, max_bytes=MAX_ROLE, what=crate).signed):
+    for release in Releases.of(submission.crate, parse_role(data, Targets, what=crate).signed):
         path = paths.crate_path(release.id)
         stored = store.version(release.id)
         if path in submission.targets or stored is None or stored.line.cksum != release.tarball.sha256:
@@ -324,7 +323,7 @@ def check_claims_kept(store: Store, files: Mapping[str, bytes]) -> None:
         published = view.targets(role) if role.startswith("claims-") else None
         if published is None or published.delegations is None:
             continue
-        following = parse_role(data, Targets, max_bytes=MAX_ROLE, what=role).signed.delegations
+        following = parse_role(data, Targets, what=role).signed.delegations
         gone = published.delegations.roles.keys() - (set() if following is None else following.roles.keys())
         if gone:
             raise MetadataMismatch(
@@ -340,10 +339,7 @@ def _give_up(store: Store, online: OnlineSigner, submission: Submission, now: da
 
 
 def _receipt(submission: Submission, changes: Differences, *, snapshot: int | None) -> Receipt:
-    versions = {
-        role: parse_role(data, Targets, max_bytes=MAX_ROLE, what=role).signed.version
-        for role, data in submission.roles.items()
-    }
+    versions = {role: parse_role(data, Targets, what=role).signed.version for role, data in submission.roles.items()}
     return Receipt(
         str(submission.crate),
         tuple(str(release.id.version) for release in changes.added),

@@ -39,7 +39,7 @@ from carnet.tuf.paths import (
 )
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, RoleKeys, Targets, Timestamp
-from carnet_mirror.state.published import MAX_ROLE_FILE, Published
+from carnet_mirror.state.published import Published
 from carnet_mirror.state.records import RawVersion, StoredFile
 from carnet_mirror.state.store import Store
 from carnet_verifier.claims.signed_releases import judge_index, read_signed
@@ -189,7 +189,7 @@ def _check_view(store: Store, report: FsckReport, now: datetime) -> TrustedRepos
         # An expired mirror is not a damaged one: look at it as it was the moment before.
         report.notes.append(f"{error}: clients refuse this mirror until it is signed again")
         try:
-            expires = parse_role(timestamp, Timestamp, max_bytes=MAX_ROLE_FILE).signed.expires
+            expires = parse_role(timestamp, Timestamp).signed.expires
             return read_repository(root, fetcher, now=min(now, expires - timedelta(seconds=1)))
         except CarnetError as second:
             report.add("metadata", second)
@@ -260,7 +260,7 @@ def _load(store: Store, role: str, meta: MetaFile, signers: RoleKeys | None) -> 
     promised = meta.hashes.get("sha256")
     if promised is not None and sha256_hex(data) != promised:
         raise MetadataMismatch(f"{path} is not the file that the snapshot names")
-    envelope = parse_role(data, Targets, max_bytes=MAX_ROLE_FILE, what=path)
+    envelope = parse_role(data, Targets, what=path)
     if signers is not None:
         signers.check(envelope, path, "5.6.3")
     if envelope.signed.version != meta.version:

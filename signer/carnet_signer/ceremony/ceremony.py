@@ -25,7 +25,7 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Targets
-from carnet.tuf.tree import shard_field, shards_of
+from carnet.tuf.structure import shard_field, shards_of
 from carnet_signer.keys.keyring import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.published_state import delegator_of, succinct_of
@@ -278,7 +278,7 @@ def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) ->
 
 
 def _shared_shards(ceremony: Ceremony) -> frozenset[str]:
-    """The shards that share one file (`carnet.tuf.tree.shard_field`): those that never had an entry.
+    """The shards that share one file (`carnet.tuf.structure.shard_field`): those that never had an entry.
 
     They are signed together and never apart, so they have one version, below that of any other: a shard that is further
     had an entry once, whatever its file says of itself.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError, SigningError
-from carnet.tuf import paths, tree
+from carnet.tuf import paths, structure
 from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.roles import RoleKeys, Root, Targets
 from carnet_signer.ceremony.ceremony import MAX_BIT_LENGTH, OFFLINE_ROLES, Ceremony, as_root, as_root_file, as_targets
@@ -44,7 +44,7 @@ def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = Fal
         for role in OFFLINE_ROLES:
             signed = ceremony.latest(role).signed
             if isinstance(signed, Targets):
-                tree.check_structure(role, signed)
+                structure.check_structure(role, signed)
         found += _versions(ceremony)
         found += _expiries(ceremony, now)
         found += _keys(ceremony, insecure_example_keys)

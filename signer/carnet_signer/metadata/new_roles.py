@@ -13,7 +13,7 @@ from datetime import datetime
 
 from carnet.digests import sha256_hex
 from carnet.errors import ExpiredMetadata, MetadataMismatch
-from carnet.tuf import paths, tree
+from carnet.tuf import paths, structure
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, SuccinctRoles, Targets
 from carnet_signer.metadata import role_files
@@ -116,7 +116,7 @@ def _depth(role: str) -> int:
 def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[Root] | None:
     if data is None:
         return None
-    envelope = parse_role(data, Root, max_bytes=role_files.MAX_ROLE_FILE)
+    envelope = parse_role(data, Root)
     last = current.roots[-1] if current.roots else None
     if last is not None and last.message == envelope.message:
         return None
@@ -126,7 +126,7 @@ def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[
 
 
 def _next_role(accepted: Accepted, role: str, data: bytes, now: datetime) -> Envelope[Targets] | None:
-    envelope = parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
+    envelope = parse_role(data, Targets, what=role)
     published = accepted.current.role(role)
     version = envelope.signed.version
     if published is not None and published.message == envelope.message:
@@ -138,7 +138,7 @@ def _next_role(accepted: Accepted, role: str, data: bytes, now: datetime) -> Env
             hint="someone else may have published meanwhile: make the new version from what is published now",
         )
     _check_expiry(role, envelope.signed.expires, now)
-    tree.check_structure(role, envelope.signed)
+    structure.check_structure(role, envelope.signed)
     _signers(accepted, role).check(envelope, role, "5.6.3")
     if role == paths.INDEX and published is not None:
         before, after = succinct_of(published.signed), succinct_of(envelope.signed)

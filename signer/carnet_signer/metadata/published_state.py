@@ -16,7 +16,6 @@ from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
-from carnet_signer.metadata import role_files
 
 
 class Publication(Protocol):
@@ -107,7 +106,7 @@ class Current:
             data = _read(self.publication, metadata_path(role, meta.version))
             if sha256_hex(data) != meta.hashes.get("sha256"):
                 raise MetadataMismatch(f"{metadata_path(role, meta.version)} is not the file that the snapshot names")
-            self._roles[role] = parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
+            self._roles[role] = parse_role(data, Targets, what=role)
         return self._roles[role]
 
     def bin(self, name: str, signers: RoleKeys) -> Envelope[Targets]:
@@ -121,7 +120,6 @@ class Current:
         envelope = parse_role(
             _read(self.publication, metadata_path(name, version)),
             Targets,
-            max_bytes=role_files.MAX_ROLE_FILE,
             what=name,
         )
         if envelope.signed.version != version:
@@ -170,11 +168,11 @@ def read_current(
         raise MetadataMismatch("there is a timestamp and no root")
     newest = [roots[-1].signed]
     if new_root is not None:
-        following = parse_role(new_root, Root, max_bytes=role_files.MAX_ROLE_FILE)
+        following = parse_role(new_root, Root)
         if following.message != roots[-1].message:
             check_next_root(roots[-1].signed, following)
             newest.append(following.signed)
-    timestamp = parse_role(data, Timestamp, max_bytes=role_files.MAX_ROLE_FILE)
+    timestamp = parse_role(data, Timestamp)
     _check_online(timestamp, paths.TIMESTAMP, newest)
     promised = timestamp.signed.snapshot
     data = _read(publication, metadata_path(paths.SNAPSHOT, promised.version))
@@ -184,7 +182,7 @@ def read_current(
         signed = publication.read(metadata_path(paths.SNAPSHOT, named[0]))
         if signed is not None and sha256_hex(signed) == named[1]:
             data = signed
-    snapshot = parse_role(data, Snapshot, max_bytes=role_files.MAX_ROLE_FILE)
+    snapshot = parse_role(data, Snapshot)
     _check_online(snapshot, paths.SNAPSHOT, newest)
     return Current(publication, roots, timestamp, snapshot)
 
@@ -198,7 +196,7 @@ def read_roots(publication: Publication) -> tuple[Envelope[Root], ...]:
     """
     found: list[Envelope[Root]] = []
     while (data := publication.read(metadata_path(paths.ROOT, len(found) + 1))) is not None:
-        envelope = parse_role(data, Root, max_bytes=role_files.MAX_ROLE_FILE)
+        envelope = parse_role(data, Root)
         check_next_root(found[-1].signed if found else None, envelope)
         found.append(envelope)
     return tuple(found)

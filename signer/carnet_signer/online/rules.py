@@ -23,7 +23,7 @@ from carnet.errors import CarnetError, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.roles import MetaFile, Signed, Snapshot, Targets, Timestamp
-from carnet.tuf.tree import FIELD, bin_field
+from carnet.tuf.structure import FIELD, bin_field
 from carnet_signer.metadata import role_files
 from carnet_signer.online.memory import Entry, Memory
 

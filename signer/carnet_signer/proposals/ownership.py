@@ -29,7 +29,7 @@ from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
-from carnet.tuf.tree import FIELD, shard_field
+from carnet.tuf.structure import FIELD, shard_field
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal, Request, draft
 

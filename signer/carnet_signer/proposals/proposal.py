@@ -301,7 +301,7 @@ def draft(role: str, signed: JsonObject) -> Envelope[Targets]:
         FormatError: It is not a role that clients would read.
     """
     data = role_files.file_bytes(strictjson.canonical(signed, role), [])
-    return parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
+    return parse_role(data, Targets, what=role)
 
 
 def read_role(data: bytes, role: str) -> Envelope[Targets]:
@@ -310,7 +310,7 @@ def read_role(data: bytes, role: str) -> Envelope[Targets]:
     Raises:
         FormatError: It is not one.
     """
-    return parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
+    return parse_role(data, Targets, what=role)
 
 
 def _with_signatures(draft: Envelope[Targets], new: Iterable[Signature]) -> Envelope[Targets]:

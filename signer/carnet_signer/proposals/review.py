@@ -24,7 +24,7 @@ from carnet.tuf import paths
 from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import DelegatedRole, Envelope, Targets
-from carnet.tuf.tree import check_structure
+from carnet.tuf.structure import check_structure
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal
 

@@ -15,7 +15,7 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import RoleKeys, Timestamp
-from carnet.tuf.tree import shard_field
+from carnet.tuf.structure import shard_field
 from carnet_signer.keys import keyring
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.publish import Change

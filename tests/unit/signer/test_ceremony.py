@@ -17,7 +17,7 @@ from carnet import strictjson
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleKeys
-from carnet.tuf.tree import shard_field
+from carnet.tuf.structure import shard_field
 from carnet_signer.ceremony import ceremony
 from carnet_signer.ceremony import folder as ceremony_folder
 from carnet_signer.ceremony import lint as ceremony_lint

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,7 +31,8 @@ from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
-from carnet_verifier.tuf.workflow import MAX_SNAPSHOT, TrustedRoles
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Root, Snapshot
 
 if TYPE_CHECKING:
     from carnet.claims.holders import SeenOwners
@@ -98,7 +99,7 @@ class MetadataDirectory:
     def read(self, role: str) -> bytes | None:
         """See `MetadataStore.read`."""
         try:
-            return durable.read_file(self._file(role), "trusted metadata", max_bytes=MAX_SNAPSHOT)
+            return durable.read_file(self._file(role), "trusted metadata", max_bytes=Snapshot.MAX_BYTES)
         except FileNotFoundError:
             return None
 
@@ -156,7 +157,8 @@ class TrustDirectory:
             StorageError: The disk failed.
         """
         try:
-            TrustedRoles(root, now=datetime.now(UTC))
+            pinned = parse_role(root, Root)
+            pinned.signed.roles[paths.ROOT].check(pinned, "root", "5.2")
         except CarnetError as error:
             raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
         durable.make_folder(path / "metadata")

@@ -23,7 +23,7 @@ from carnet_verifier.memory.lookup_memory import Answers
 from carnet_verifier.memory.trust import MemoryStore, MetadataStore
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.tuf.roletree import RoleTree
-from carnet_verifier.tuf.workflow import MAX_TARGETS, TrustedRoles, check_target
+from carnet_verifier.tuf.workflow import TrustedRoles, check_target
 
 if TYPE_CHECKING:
     # What only claimed crates need is imported when there is one: start-up time counts.
@@ -383,7 +383,7 @@ class TrustedRepository:
 
         def earlier(version: int) -> bytes | None:
             try:
-                return self._fetcher.get(self._tree.url(role, version), max_bytes=MAX_TARGETS)
+                return self._fetcher.get(self._tree.url(role, version), max_bytes=Targets.MAX_BYTES)
             except TransportError as error:
                 if error.absent:
                     return None
