@@ -24,12 +24,13 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
 from carnet.cargo.names import CrateId
 from carnet.claims.releases import Differences, Releases, SignedRelease
-from carnet.claims.submission import Submission, roles_of
+from carnet.claims.submission import Submission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, RollbackDetected, VerificationError
 from carnet.intoto.duties import LEVELS
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Targets
+from carnet.tuf.tree import roles_of
 from carnet_mirror.state.published import Published as View
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store

@@ -26,9 +26,10 @@ from carnet.tuf import keys, paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Targets
 from carnet.tuf.structure import shard_field, shards_of
+from carnet.tuf.tree import parent_of, place_of
 from carnet_signer.keys.keyring import Signer
 from carnet_signer.metadata import role_files
-from carnet_signer.metadata.published_state import delegator_of, succinct_of
+from carnet_signer.metadata.published_state import succinct_of
 
 MAX_FILE = 16_000_000
 MAX_BIT_LENGTH = 16
@@ -208,7 +209,7 @@ class Ceremony:
             if before_root is not None and self._hands_over(as_root(before_root).roles[paths.TARGETS]):
                 yield "the holders before", as_root(before_root).roles[paths.TARGETS]
         else:
-            delegator = delegator_of(role)
+            delegator = parent_of(role)
             delegations = as_targets(self.latest(delegator)).delegations
             signers = delegations.signers_of(role) if delegations is not None else None
             if signers is None:
@@ -311,8 +312,8 @@ def _make(
         return role_files.root(version, now + role_files.ROOT_LIFE, top, {"carnet": {"people": plan.people}})
     if role == paths.TARGETS:
         delegations = role_files.delegate_by_name(
-            role_files.delegation(name, offline, patterns, terminating=False)
-            for name, patterns in ((paths.CLAIMS, paths.CLAIMS_PATTERNS), (paths.INDEX, paths.INDEX_PATTERNS))
+            role_files.delegation(name, offline, place_of(name).patterns, terminating=False)
+            for name in (paths.CLAIMS, paths.INDEX)
         )
         return role_files.targets(version, expires, delegations=delegations)
     if role == paths.CLAIMS:
@@ -327,7 +328,9 @@ def _make(
         return role_files.targets(
             version, expires, delegations=role_files.delegate_to_bins(plan.online_keys, plan.bit_length)
         )
-    shard = role.removeprefix(paths.claims_shard_role(""))
+    shard = place_of(role).shard
+    if shard is None:
+        raise FormatError(f"{role} is no role of a ceremony")
     speaks_for = shard_field(shared if shard in shared else [shard])
     if last is None:
         return role_files.targets(version, expires, extra=speaks_for)

@@ -16,11 +16,11 @@ from carnet.errors import ExpiredMetadata, MetadataMismatch
 from carnet.tuf import paths, structure
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, SuccinctRoles, Targets
+from carnet.tuf.tree import Place, parent_of, place_of
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.published_state import (
     Current,
     check_next_root,
-    delegator_of,
     metadata_path,
     succinct_of,
     target_path,
@@ -96,7 +96,7 @@ def add_release(current: Current, change: Change, now: datetime) -> Accepted:
         )
     new: dict[str, Envelope[Targets]] = {}
     accepted = Accepted(current, new_root, new, files := {})
-    for role in sorted(change.roles, key=_depth):
+    for role in sorted(change.roles, key=lambda role: _place(role).depth):
         envelope = _next_role(accepted, role, change.roles[role], now) if role != paths.ROOT else None
         if envelope is not None:
             new[role] = envelope
@@ -106,11 +106,11 @@ def add_release(current: Current, change: Change, now: datetime) -> Accepted:
     return accepted
 
 
-def _depth(role: str) -> int:
-    depth = 0
-    while role != paths.ROOT:
-        role, depth = delegator_of(role), depth + 1
-    return depth
+def _place(role: str) -> Place:
+    place = place_of(role)
+    if place.online:
+        raise MetadataMismatch(f"{role} is signed by the online keys, and by nobody else")
+    return place
 
 
 def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[Root] | None:
@@ -156,7 +156,7 @@ def _check_expiry(role: str, expires: datetime, now: datetime) -> None:
 
 def _signers(accepted: Accepted, role: str) -> RoleKeys:
     """Who must sign a role, as its delegator says: the new version of it, where there is one."""
-    delegator = delegator_of(role)
+    delegator = parent_of(role)
     if delegator == paths.ROOT:
         return accepted.root.roles[role]
     envelope = accepted.role(delegator)

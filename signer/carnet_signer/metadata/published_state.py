@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
-from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
+from carnet.errors import MetadataMismatch, ThresholdNotMet
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
@@ -43,32 +42,6 @@ def metadata_path(role: str, version: int | None) -> str:
 def target_path(path: str, sha256: str) -> str:
     """Where a publication keeps a target."""
     return paths.TARGETS_PREFIX + paths.hashed_path(path, sha256)
-
-
-def delegator_of(role: str) -> str:
-    """Which role names the keys of a targets role.
-
-    Raises:
-        MetadataMismatch: The role has no place in the trust model.
-    """
-    if role == paths.TARGETS:
-        return paths.ROOT
-    if role in (paths.CLAIMS, paths.INDEX):
-        return paths.TARGETS
-    if role in _SHARD_ROLES:
-        return paths.CLAIMS
-    kind, _, name = role.partition(".")
-    try:
-        if kind == "owner":
-            return paths.claims_shard_role(CrateName(name).shard)
-        if kind == "crate":
-            return paths.owner_role(CrateName(name))
-    except FormatError:
-        pass
-    raise MetadataMismatch(f"the role {role[:80]!a} is not one that a holder, an owner or a releaser signs")
-
-
-_SHARD_ROLES = frozenset(paths.claims_shard_role(shard) for shard in paths.SHARDS)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
-from carnet.claims.submission import roles_of
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, ThresholdNotMet
 from carnet.intoto.duties import Terms
@@ -30,6 +29,7 @@ from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
 from carnet.tuf.structure import FIELD, shard_field
+from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal, Request, draft
 

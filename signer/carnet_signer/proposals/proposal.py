@@ -21,13 +21,14 @@ from pathlib import Path
 from carnet import durable, strictjson
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts
-from carnet.claims.submission import Submission, crate_of_stem, roles_of
+from carnet.claims.submission import Submission, crate_of_stem
 from carnet.errors import ConfigError, FormatError, SigningError, ThresholdNotMet
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature, signers
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Targets
+from carnet.tuf.tree import roles_of
 from carnet_signer.keys.keyring import Signer
 from carnet_signer.metadata import role_files
 

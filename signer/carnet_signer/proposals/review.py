@@ -14,7 +14,6 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
-from carnet.claims.submission import roles_of
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, VerificationError
 from carnet.intoto.duties import Terms
@@ -25,6 +24,7 @@ from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import DelegatedRole, Envelope, Targets
 from carnet.tuf.structure import check_structure
+from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal
 

@@ -17,7 +17,7 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName
 from carnet.claims.releases import Digest, Releases, SignedRelease
-from carnet.claims.submission import Submission, crate_of_stem, roles_of
+from carnet.claims.submission import Submission, crate_of_stem
 from carnet.errors import (
     ArchiveRefused,
     CarnetError,
@@ -28,6 +28,7 @@ from carnet.errors import (
     VerificationError,
 )
 from carnet.tuf import paths
+from carnet.tuf.tree import roles_of
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.intake import accept, check_claims_kept
 from carnet_mirror.state.store import Store

@@ -1,0 +1,213 @@
+"""The trust model's tree of roles: of each role its kind, who delegates to it, the way down to it, and who signs it.
+
+::
+
+    root
+    ├── timestamp
+    ├── snapshot
+    └── targets
+        ├── claims
+        │   └── claims-<hh>              the registry's holders
+        │       └── owner.<name>         the crate's owners
+        │           └── crate.<name>     the crate's release keys
+        └── index
+            └── index-<hex>              online
+
+All of it follows from a role's name (docs/trust-model.md, "What is signed by whom"); nothing is read and nothing is
+trusted here. What each role may say is in `carnet.tuf.structure`, how its name is written in `carnet.tuf.paths`.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from carnet.cargo.names import CrateName
+from carnet.errors import FormatError, MetadataMismatch
+from carnet.tuf import paths
+from carnet.value import value
+
+_OWNER, _CRATE, _SHARD = "owner.", "crate.", paths.claims_shard_role("")
+_SHARDS = frozenset(paths.claims_shard_role(shard) for shard in paths.SHARDS)
+# TAP 15 numbers bins in hex; 2^32 of them are the most that it allows.
+_BIN = re.compile(rf"{re.escape(paths.INDEX_BIN_PREFIX)}-[0-9a-f]{{1,8}}\Z")
+
+
+class Kind(Enum):
+    """What a role is for."""
+
+    ROOT = "root"
+    TIMESTAMP = "timestamp"
+    SNAPSHOT = "snapshot"
+    TARGETS = "targets"
+    CLAIMS = "claims"
+    SHARD = "shard"
+    OWNER = "owner"
+    CRATE = "crate"
+    INDEX = "index"
+    BIN = "bin"
+
+
+class Signers(Enum):
+    """Whose keys sign a role."""
+
+    HOLDERS = "the registry's holders"
+    OWNERS = "the crate's owners"
+    RELEASERS = "the crate's release keys"
+    ONLINE = "the online keys"
+
+
+_TOP = {kind.value: kind for kind in (Kind.ROOT, Kind.TIMESTAMP, Kind.SNAPSHOT, Kind.TARGETS, Kind.CLAIMS, Kind.INDEX)}
+_PARENTS = {
+    Kind.TIMESTAMP: paths.ROOT,
+    Kind.SNAPSHOT: paths.ROOT,
+    Kind.TARGETS: paths.ROOT,
+    Kind.CLAIMS: paths.TARGETS,
+    Kind.INDEX: paths.TARGETS,
+    Kind.SHARD: paths.CLAIMS,
+    Kind.BIN: paths.INDEX,
+}
+_DEPTHS = {
+    Kind.ROOT: 0,
+    Kind.TIMESTAMP: 1,
+    Kind.SNAPSHOT: 1,
+    Kind.TARGETS: 1,
+    Kind.CLAIMS: 2,
+    Kind.INDEX: 2,
+    Kind.SHARD: 3,
+    Kind.BIN: 3,
+    Kind.OWNER: 4,
+    Kind.CRATE: 5,
+}
+_ONLINE = frozenset((Kind.TIMESTAMP, Kind.SNAPSHOT, Kind.BIN))
+
+
+@value
+class Place:
+    """Where a role stands in the tree. `place_of` makes it.
+
+    Attributes:
+        role: Its name.
+        kind: What it is for.
+        parent: The role that names its keys; None for root, which names its own.
+        crate: The crate that it is about; None when it is about more than one.
+    """
+
+    role: str
+    kind: Kind
+    parent: str | None
+    crate: CrateName | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many roles stand above it."""
+        return _DEPTHS[self.kind]
+
+    @property
+    def online(self) -> bool:
+        """Whether the online keys sign it; every other role is signed by people."""
+        return self.kind in _ONLINE
+
+    @property
+    def signers(self) -> Signers:
+        """Whose keys sign it."""
+        if self.online:
+            return Signers.ONLINE
+        if self.kind is Kind.OWNER:
+            return Signers.OWNERS
+        return Signers.RELEASERS if self.kind is Kind.CRATE else Signers.HOLDERS
+
+    @property
+    def shard(self) -> str | None:
+        """The two hex digits of a shard, or of the shard that a crate belongs to; None for any other role."""
+        if self.kind is Kind.SHARD:
+            return self.role.removeprefix(_SHARD)
+        return None if self.crate is None else self.crate.shard
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The target paths that its delegator lets it sign for; empty for a role that no delegation names."""
+        if self.kind is Kind.CLAIMS:
+            return paths.CLAIMS_PATTERNS
+        if self.kind in (Kind.INDEX, Kind.BIN):
+            return paths.INDEX_PATTERNS
+        if self.kind is Kind.SHARD:
+            return paths.shard_patterns(self.role.removeprefix(_SHARD))
+        if self.crate is None:
+            return ()
+        return paths.owner_patterns(self.crate) if self.kind is Kind.OWNER else paths.crate_patterns(self.crate)
+
+
+def place_of(role: str) -> Place:
+    """Where a role stands.
+
+    Raises:
+        MetadataMismatch: It has no place in the trust model.
+    """
+    top = _TOP.get(role)
+    if top is not None:
+        return Place(role, top, _PARENTS.get(top))
+    if role in _SHARDS:
+        return Place(role, Kind.SHARD, paths.CLAIMS)
+    if is_bin(role):
+        return Place(role, Kind.BIN, paths.INDEX)
+    if role.startswith(_OWNER):
+        name = _crate_name(role, _OWNER)
+        return Place(role, Kind.OWNER, paths.claims_shard_role(name.shard), name)
+    if role.startswith(_CRATE):
+        name = _crate_name(role, _CRATE)
+        return Place(role, Kind.CRATE, paths.owner_role(name), name)
+    raise MetadataMismatch(f"the role {role[:80]!a} has no place in the trust model")
+
+
+def is_bin(role: str) -> bool:
+    """Whether a role is a hash bin: `place_of(role).kind is Kind.BIN`, for lists of many thousand names."""
+    return _BIN.match(role) is not None
+
+
+def parent_of(role: str) -> str:
+    """The role that names a role's keys.
+
+    Raises:
+        MetadataMismatch: It has no place in the trust model, or is root, which names its own keys.
+    """
+    parent = place_of(role).parent
+    if parent is None:
+        raise MetadataMismatch(f"no role delegates to {role}")
+    return parent
+
+
+def way_to(role: str) -> tuple[str, ...]:
+    """The targets roles on the way from the top-level one down to a role, both included.
+
+    Raises:
+        MetadataMismatch: It has no place in the trust model, or is no targets role.
+    """
+    found = [role]
+    while found[-1] != paths.TARGETS:
+        parent = place_of(found[-1]).parent
+        if parent is None or parent == paths.ROOT:
+            raise MetadataMismatch(f"{role} is no targets role")
+        found.append(parent)
+    return tuple(reversed(found))
+
+
+def way_to_claim(name: CrateName) -> tuple[str, str, str, str, str]:
+    """The roles on the way to the one that the release keys of a crate sign: `way_to`, of a name that is known."""
+    return (paths.TARGETS, paths.CLAIMS, *roles_of(name))
+
+
+def roles_of(name: CrateName) -> tuple[str, str, str]:
+    """The roles that say everything about one crate: its shard, its owners', its release keys'."""
+    return (paths.claims_shard_role(name.shard), paths.owner_role(name), paths.crate_role(name))
+
+
+def _crate_name(role: str, prefix: str) -> CrateName:
+    text = role.removeprefix(prefix)
+    try:
+        name = CrateName(text)
+    except FormatError:
+        name = None
+    if name is None or name.canonical != text:
+        raise MetadataMismatch(f"the role {role[:80]!a} is not {prefix}<canonical crate name>")
+    return name
