@@ -62,6 +62,14 @@ class RoleKeys:
             f"{what} is signed by {len(found)} of its {len(self.keys)} keys, {self.threshold} are needed (TUF {step})"
         )
 
+    def met_by(self, envelope: Envelope[Any]) -> bool:
+        """Whether enough of these keys signed a file, where either answer is fine; `check` demands it."""
+        try:
+            self.check(envelope, "", "")
+        except ThresholdNotMet:
+            return False
+        return True
+
     @cached_property
     def fingerprint(self) -> bytes:
         """Digest of who decides and how: equal for equal key ids, key material and threshold, in whatever order."""

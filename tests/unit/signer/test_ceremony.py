@@ -133,7 +133,7 @@ def test_a_signature_that_is_not_a_holders_counts_for_nothing_and_is_dropped() -
     )
     assert ceremony.merge(found, spoiled) == {}
     mended = ceremony_folder.overlay(spoiled, ceremony.merge(spoiled, found))
-    assert len(mended.requirements(paths.ROOT)[0].signed) == 1
+    assert len(mended.quorums(paths.ROOT)[0].signed) == 1
 
 
 # --- the next version ---

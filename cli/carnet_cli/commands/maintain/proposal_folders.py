@@ -20,8 +20,9 @@ from carnet_cli.terminal.passphrase import PassphraseSource
 
 if TYPE_CHECKING:
     from carnet_signer.proposals.ownership import Published
-    from carnet_signer.proposals.proposal import Proposal, Quorum
+    from carnet_signer.proposals.proposal import Proposal
     from carnet_signer.proposals.review import Words
+    from carnet_signer.quorum import Quorum
     from carnet_verifier.net.fetch import HttpFetcher
     from carnet_verifier.tuf.repository import TrustedRepository
 

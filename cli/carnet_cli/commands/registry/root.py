@@ -224,13 +224,11 @@ def status(folder: Path, message_format: output.MessageFormat, insecure_example_
         line = f"{mark}  {ceremony_words.group_name(names):32} version {facts['version']}, until {facts['expires']}"
         output.echo(line)
         if not facts["final"]:
-            for requirement in found.requirements(names[0]):
-                signed = ", ".join(found.name(key) for key in requirement.signed) or "nobody"
-                line = (
-                    f"      {requirement.label}: {len(requirement.signed)} of {requirement.signers.threshold}, {signed}"
-                )
-                if not requirement.met:
-                    line += f"; missing: {', '.join(found.name(key) for key in requirement.missing)}"
+            for quorum in found.quorums(names[0]):
+                signed = ", ".join(found.name(key) for key in quorum.signed) or "nobody"
+                line = f"      {quorum.who}: {len(quorum.signed)} of {quorum.signers.threshold}, {signed}"
+                if not quorum.met:
+                    line += f"; missing: {', '.join(found.name(key) for key in quorum.missing)}"
                 output.echo(line)
     _next(folder, found)
 
@@ -335,16 +333,14 @@ def _json(found: Ceremony, role: str) -> dict[str, object]:
     from carnet_signer.metadata import role_files
 
     signed = found.latest(role).signed
-    requirements = found.requirements(role)
+    quorums = found.quorums(role)
     return {
         "role": role,
         "version": signed.version,
         "expires": role_files.at(signed.expires),
-        "final": all(requirement.met for requirement in requirements),
-        "signed": sorted({found.name(key) for requirement in requirements for key in requirement.signed}),
-        "missing": sorted(
-            {found.name(key) for requirement in requirements if not requirement.met for key in requirement.missing}
-        ),
+        "final": all(quorum.met for quorum in quorums),
+        "signed": sorted({found.name(key) for quorum in quorums for key in quorum.signed}),
+        "missing": sorted({found.name(key) for quorum in quorums if not quorum.met for key in quorum.missing}),
     }
 
 
@@ -359,11 +355,7 @@ def _next_command(folder: Path, found: Ceremony) -> str:
             return f"carnet mirror init MIRROR --ceremony {place} --online-key ONLINE"
         return f"carnet mirror refresh MIRROR --ceremony {place}"
     missing = {
-        key.keyid: key
-        for role in pending
-        for requirement in found.requirements(role)
-        if not requirement.met
-        for key in requirement.missing
+        key.keyid: key for role in pending for quorum in found.quorums(role) if not quorum.met for key in quorum.missing
     }
     # Whoever is asked for most comes first: after a change of holders, one who is old and new at once.
     key = max(missing.values(), key=lambda one: len(ceremony.to_sign(found, one)))
