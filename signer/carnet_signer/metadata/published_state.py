@@ -13,6 +13,7 @@ from typing import Protocol
 from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch, ThresholdNotMet
 from carnet.tuf import paths
+from carnet.tuf.next_version import check_root
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
 
@@ -143,7 +144,7 @@ def read_current(
     if new_root is not None:
         following = parse_role(new_root, Root)
         if following.message != roots[-1].message:
-            check_next_root(roots[-1].signed, following)
+            check_root(roots[-1].signed, following)
             newest.append(following.signed)
     timestamp = parse_role(data, Timestamp)
     _check_online(timestamp, paths.TIMESTAMP, newest)
@@ -170,24 +171,9 @@ def read_roots(publication: Publication) -> tuple[Envelope[Root], ...]:
     found: list[Envelope[Root]] = []
     while (data := publication.read(metadata_path(paths.ROOT, len(found) + 1))) is not None:
         envelope = parse_role(data, Root)
-        check_next_root(found[-1].signed if found else None, envelope)
+        check_root(found[-1].signed if found else None, envelope)
         found.append(envelope)
     return tuple(found)
-
-
-def check_next_root(before: Root | None, envelope: Envelope[Root]) -> None:
-    """Demand that a root follows the one before: version + 1, signed by both (TUF 5.3.4, 5.3.5).
-
-    Raises:
-        MetadataMismatch: Another version.
-        ThresholdNotMet: Too few distinct keys of one of the two signed.
-    """
-    expected = 1 if before is None else before.version + 1
-    if envelope.signed.version != expected:
-        raise MetadataMismatch(f"the root is of version {envelope.signed.version}, and {expected} is next")
-    if before is not None:
-        before.roles[paths.ROOT].check(envelope, f"root {expected}, by the holders before it,", "5.3.4")
-    envelope.signed.roles[paths.ROOT].check(envelope, f"root {expected}", "5.3.4")
 
 
 def _check_online(envelope: Envelope[Signed], role: str, newest: Iterable[Root]) -> None:

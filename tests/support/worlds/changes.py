@@ -74,6 +74,7 @@ def claim(
             paths.crate_role(NAME): sign_role(role_files.targets(version, expires, listed=listed), crate_keys),
         },
         targets={TARBALL_PATH: TARBALL},
+        about=NAME,
     )
 
 

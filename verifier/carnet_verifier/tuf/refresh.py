@@ -22,13 +22,12 @@ from carnet.errors import (
     ExpiredMetadata,
     FormatError,
     MetadataError,
-    MetadataMismatch,
-    RollbackDetected,
     StorageError,
     TransportError,
 )
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
+from carnet.tuf.next_version import check_version
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Delegations, MetaFile, RoleKeys, Root, Snapshot, Targets, Timestamp
 from carnet_verifier.memory.lookup_memory import Answers
@@ -166,18 +165,14 @@ def preview(
         targets: Target path to bytes that `download` is to find, beside those that are published.
 
     Raises:
-        MetadataError: A submitted role fails a check.
+        MetadataError: A submitted role is not what may follow, or fails a check.
         FormatError: A submitted role does not parse.
         TransportError: A role of the current view could not be fetched.
     """
     meta = dict(current.trusted.snapshot.signed.meta)
     for role, data in roles.items():
         signed = parse_role(data, Targets, what=f"role {role[:80]}").signed
-        expected = (current.version(role) or 0) + 1
-        if signed.version < expected:
-            raise RollbackDetected(f"role {role} is submitted with version {signed.version}, not {expected}")
-        if signed.version > expected:
-            raise MetadataMismatch(f"role {role} is submitted with version {signed.version}, not {expected}")
+        check_version(role, signed.version, current.version(role) or 0)
         meta[role] = MetaFile(signed.version, len(data), {"sha256": sha256_hex(data)})
     proposed = current.laid_on_top(meta, roles, targets or {}, _CurrentOwners(current))
     for role in roles:

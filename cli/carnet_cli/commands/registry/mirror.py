@@ -294,7 +294,6 @@ def refresh(
 
 
 def _sign_again(store: Store, signer: OnlineSigner, files: Mapping[str, bytes]) -> Published:
-    from carnet_mirror.intake import check_claims_kept
     from carnet_mirror.schedule import bin_count, bins_each_run
     from carnet_mirror.writing import writing
     from carnet_signer.metadata.publish import Change, publish, refresh_due
@@ -302,7 +301,6 @@ def _sign_again(store: Store, signer: OnlineSigner, files: Mapping[str, bytes]) 
     now = home.now()
     with writing(store, signer, now=now):
         if files:
-            check_claims_kept(store, files)
             return publish(store, signer, Change(roles=files), now=now)
         return refresh_due(store, signer, now=now, bins=bins_each_run(bin_count(store)))
 
