@@ -16,10 +16,7 @@ The other roles are a cache (`carnet_verifier.memory.pack`): a version of them c
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -29,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from carnet import durable, strictjson
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
+from carnet.lock import locked
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
@@ -222,39 +220,16 @@ class TrustDirectory:
                 finally:
                     self._depth -= 1
                 return
-            descriptor = self._lock(timeout)
-            self._depth = 1
-            try:
-                yield
-            finally:
-                self._depth = 0
-                os.close(descriptor)
-
-    def _lock(self, timeout: float) -> int:
-        # flock is the kernel's: it ends with the process, however that ends. filelock does the same on POSIX and costs
-        # as much start-up time as everything else here together.
-        end = time.monotonic() + timeout
-        pause = 0.002
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise StorageError(f"{self.path / 'lock'}: {(error.strerror or 'cannot be opened').lower()}") from error
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    os.close(descriptor)
-                    raise StorageError(
-                        f"another carnet process has held {self.path / 'lock'} for {timeout:.0f} seconds",
-                        hint="wait for it, or end it",
-                    ) from None
-                time.sleep(pause)
-                pause = min(pause * 1.5, 0.1)
-            except OSError as error:
-                os.close(descriptor)
-                raise StorageError(f"{self.path / 'lock'}: {(error.strerror or 'cannot be locked').lower()}") from error
+            place = self.path / "lock"
+            busy = StorageError(
+                f"another carnet process has held {place} for {timeout:.0f} seconds", hint="wait for it, or end it"
+            )
+            with locked(place, timeout=timeout, busy=busy, mode=0o644):
+                self._depth = 1
+                try:
+                    yield
+                finally:
+                    self._depth = 0
 
     # --- what was seen ---
 
