@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from carnet import durable, strictjson
 from carnet.cargo.names import CrateName
@@ -30,91 +30,13 @@ from carnet.lock import locked
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Root, Snapshot
+from carnet.tuf.roles import Root
+from carnet_verifier.memory.pack import FileCache, PackedDirectory, remove_leftovers
 
 if TYPE_CHECKING:
     from carnet.claims.holders import SeenOwners
 
 _MAX_SEEN = 64_000_000
-
-
-class MetadataStore(Protocol):
-    """Where the files that were trusted last are kept, by role.
-
-    Attributes:
-        proofs: Digests that stand for verified signatures; see `carnet_verifier.tuf.workflow.TrustedRoles`.
-    """
-
-    proofs: set[bytes]
-
-    def read(self, role: str) -> bytes | None:
-        """The file, or None when there is none that can be read."""
-        ...
-
-    def keep(self, role: str, data: bytes) -> None:
-        """Replace a file, durably: it is a memory that protects against going back."""
-        ...
-
-    def cache(self, files: Mapping[str, bytes]) -> None:
-        """Replace files of delegated roles, without waiting for the disk: they can be fetched again."""
-        ...
-
-    def flush(self) -> None:
-        """What was cached and proved so far is there for the next run."""
-        ...
-
-
-class MemoryStore:
-    """Keeps files for the life of the process."""
-
-    def __init__(self) -> None:
-        self._files: dict[str, bytes] = {}
-        self.proofs: set[bytes] = set()
-
-    def read(self, role: str) -> bytes | None:
-        """See `MetadataStore.read`."""
-        return self._files.get(role)
-
-    def keep(self, role: str, data: bytes) -> None:
-        """See `MetadataStore.keep`."""
-        self._files[role] = data
-
-    def cache(self, files: Mapping[str, bytes]) -> None:
-        """See `MetadataStore.cache`."""
-        self._files.update(files)
-
-    def flush(self) -> None:
-        """See `MetadataStore.flush`."""
-
-
-class MetadataDirectory:
-    """Keeps files in a folder, as `<role>.json` without a version, byte for byte as they came."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.proofs: set[bytes] = set()
-
-    def read(self, role: str) -> bytes | None:
-        """See `MetadataStore.read`."""
-        try:
-            return durable.read_file(self._file(role), "trusted metadata", max_bytes=Snapshot.MAX_BYTES)
-        except FileNotFoundError:
-            return None
-
-    def keep(self, role: str, data: bytes) -> None:
-        """See `MetadataStore.keep`."""
-        durable.write_file(self._file(role), data)
-
-    def cache(self, files: Mapping[str, bytes]) -> None:
-        """See `MetadataStore.cache`."""
-        for role, data in files.items():
-            durable.write_file(self._file(role), data)
-
-    def flush(self) -> None:
-        """See `MetadataStore.flush`; nothing is put off here."""
-
-    def _file(self, role: str) -> Path:
-        return self._path / f"{paths.role_file(role)}.json"
 
 
 class TrustDirectory:
@@ -131,8 +53,6 @@ class TrustDirectory:
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self.url = url
-        from carnet_verifier.memory.pack import FileCache, PackedDirectory
-
         self.metadata = PackedDirectory(path / "metadata")
         self.index_files = FileCache(path / "index.pack")
         self.answers_file = str(path / "answers.pack")
@@ -249,8 +169,6 @@ class TrustDirectory:
         """
         last = self.last_refresh()
         if last is None or abs((now - last).total_seconds()) > 3600:
-            from carnet_verifier.memory.pack import remove_leftovers
-
             with self.locked():
                 for folder in (self.path, self.path / "metadata"):
                     remove_leftovers(str(folder))

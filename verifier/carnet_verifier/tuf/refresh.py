@@ -31,7 +31,8 @@ from carnet.tuf.next_version import check_version
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Delegations, MetaFile, RoleKeys, Root, Snapshot, Targets, Timestamp
 from carnet_verifier.memory.lookup_memory import Answers
-from carnet_verifier.memory.trust import MemoryStore, MetadataStore, TrustDirectory
+from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
+from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.tuf.repository import TrustedRepository
 from carnet_verifier.tuf.workflow import TrustedRoles

@@ -21,7 +21,7 @@ from carnet.tuf.roles import Envelope, MetaFile, Targets
 from carnet.tuf.tree import way_to, way_to_claim
 from carnet.value import value
 from carnet_verifier.memory.lookup_memory import Answers
-from carnet_verifier.memory.trust import MemoryStore, MetadataStore
+from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.tuf.roletree import RoleTree
 from carnet_verifier.tuf.workflow import TrustedRoles, check_target

@@ -16,7 +16,7 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.roles import Envelope, MetaFile, Targets
 from carnet.tuf.structure import check_structure
-from carnet_verifier.memory.trust import MetadataStore
+from carnet_verifier.memory.metadata_store import MetadataStore
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.tuf.workflow import TrustedRoles
 
