@@ -1,3 +1,5 @@
+"""`carnet key`: pairs are made, imported and shown; nothing secret is printed, overwritten or left readable."""
+
 from __future__ import annotations
 
 import io

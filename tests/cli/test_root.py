@@ -1,3 +1,5 @@
+"""`carnet root`: a ceremony from its first file to a rotation, as its holders type it."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""The offline ceremony: who must sign what, how copies are merged, and what stops a signature."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""Private keys in files: made, kept for their owner only, opened, refused."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""The online signer: what it signs, what it never signs, and what it remembers."""
+
 from __future__ import annotations
 
 import hashlib

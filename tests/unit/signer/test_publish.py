@@ -1,3 +1,5 @@
+"""A publish: what is written in which order, what is taken over, and what is refused."""
+
 from __future__ import annotations
 
 import hashlib
