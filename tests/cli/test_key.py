@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.machines.command import carnet, done, refused
 
-from carnet_signer.keys import keyring
+from carnet_signer.keys import file
 
 CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")
 PASSPHRASE = "correct horse battery staple"
@@ -18,9 +18,9 @@ PASSPHRASE = "correct horse battery staple"
 @pytest.fixture(autouse=True)
 def fast_and_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that open at once, in a folder of their own."""
-    generate, import_ = keyring.generate_key, keyring.import_key
-    monkeypatch.setattr(keyring, "generate_key", lambda *args: generate(*args, kdf_rounds=1))
-    monkeypatch.setattr(keyring, "import_key", lambda *args: import_(*args, kdf_rounds=1))
+    generate, import_ = file.generate_key, file.import_key
+    monkeypatch.setattr(file, "generate_key", lambda *args: generate(*args, kdf_rounds=1))
+    monkeypatch.setattr(file, "import_key", lambda *args: import_(*args, kdf_rounds=1))
     monkeypatch.chdir(tmp_path)
     secret = tmp_path / "secret"
     secret.write_text(f"{PASSPHRASE}\nand a second line that does not count\n")

@@ -24,7 +24,7 @@ KEYS = """
 import sys
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from carnet_signer.keyring import store_key
+from carnet_signer.keys.file import store_key
 store_key(Path(sys.argv[1]), Ed25519PrivateKey.generate(), Path("passphrase").read_bytes().strip(), kdf_rounds=1)
 """
 

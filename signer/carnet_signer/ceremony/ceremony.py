@@ -26,7 +26,7 @@ from carnet.tuf import keys, paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Targets
 from carnet.tuf.tree import shard_field, shards_of
-from carnet_signer.keys.keyring import Signer
+from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.published_state import delegator_of, succinct_of
 

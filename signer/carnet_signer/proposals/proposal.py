@@ -28,7 +28,7 @@ from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature, signers
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Targets
-from carnet_signer.keys.keyring import Signer
+from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 
 MAX_FILE = 160 * 1024 * 1024
