@@ -184,7 +184,10 @@ def _open(path: Path, passphrase: Passphrase, *, insecure_example_keys: bool = F
         except TypeError:  # it is encrypted
             secret = passphrase(f"passphrase of {path.name}")
             if secret is None:
-                raise SigningError(f"{path} is locked and there is nobody to ask for its passphrase") from None
+                raise SigningError(
+                    f"{path} is locked and there is nobody to ask for its passphrase",
+                    hint="use `--passphrase-file FILE` or `--passphrase-fd N`",
+                ) from None
             if not secret:
                 raise SigningError(f"{path} does not open with an empty passphrase") from None
             _check_rounds(data, path)

@@ -178,7 +178,10 @@ def _generate(rest: str, scheme: Scheme, access: Access) -> PublicKey:
 def _pin(uri: Pkcs11Uri, access: Access) -> str:
     pin = access.passphrase(f"PIN of the {uri.place}")
     if pin is None:
-        raise SigningError(f"the {uri.place} is locked and there is nobody to ask for its PIN")
+        raise SigningError(
+            f"{uri.place} is locked and there is nobody to ask for its PIN",
+            hint="use `--passphrase-file FILE` or `--passphrase-fd N`",
+        )
     try:
         return pin.decode()
     except UnicodeDecodeError:
