@@ -15,7 +15,8 @@ from carnet.cargo.names import CrateName
 from carnet.tuf import paths
 from carnet.tuf.roles import MetaFile, RoleKeys
 from carnet.tuf.tree import is_bin
-from carnet_signer.keys.keyring import Signer, load_signer
+from carnet_signer.keys.signer import Signer
+from carnet_signer.keys.uri import load_signer
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal
 from examples.stage import DemoError

@@ -27,7 +27,7 @@ from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Targets
 from carnet.tuf.structure import shard_field, shards_of
 from carnet.tuf.tree import parent_of, place_of
-from carnet_signer.keys.keyring import Signer
+from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.published_state import succinct_of
 from carnet_signer.quorum import Quorum

@@ -29,7 +29,7 @@ from carnet.tuf.keys import Signature
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Targets
 from carnet.tuf.tree import roles_of
-from carnet_signer.keys.keyring import Signer
+from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.quorum import Quorum
 

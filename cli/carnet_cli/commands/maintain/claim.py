@@ -15,6 +15,7 @@ from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option
 
 if TYPE_CHECKING:
     from carnet.claims.holders import Holders
@@ -234,7 +235,7 @@ def review(folder: Path, root: Path | None, message_format: output.MessageFormat
 
 @command.command()
 @proposal_folders.folder_argument
-@click.option("--key", required=True, help="Your private key: an owner's, a release key, or a holder's.")
+@key_option("Your private key: an owner's, a release key, or a holder's.")
 @click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `review`.")
 @click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet claim review`.")
 @proposal_folders.insecure_option
@@ -302,7 +303,7 @@ def submit(
 
 
 def _team(members: Sequence[str], threshold: int | None, flag: str, threshold_flag: str) -> Holders:
-    from carnet_signer.keys.keyring import read_public_key
+    from carnet_signer.keys.public import read_public_key
     from carnet_signer.proposals import ownership
 
     if not members or threshold is None:

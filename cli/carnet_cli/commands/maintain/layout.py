@@ -12,6 +12,7 @@ from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
     from carnet.intoto.duties import Terms
@@ -155,7 +156,7 @@ def show(file: Path, message_format: output.MessageFormat) -> None:
 
 @command.command()
 @_file
-@click.option("--key", required=True, help="Your private key: one of the owners'.")
+@key_option("Your private key: one of the owners'.")
 @click.option(
     "-o",
     "--output",
@@ -179,7 +180,6 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     from carnet import durable, strictjson
     from carnet.intoto.dsse import Envelope
     from carnet_cli.commands.maintain.claim import terms_path
-    from carnet_signer.keys.keyring import load_signer
     from carnet_signer.steps.layouts import CompiledLayout, sign_layout
 
     if file.suffix == ".json":
@@ -190,7 +190,7 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
         compiled = _compile(file)
         envelope = compiled.unsigned()
     place = place or file.with_suffix(".json")
-    signer = load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
+    signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed = sign_layout(compiled, envelope, signer)
     durable.write_file(terms_path(place), strictjson.encode(compiled.terms.to_custom()) + b"\n")
     durable.write_file(place, signed.to_bytes())

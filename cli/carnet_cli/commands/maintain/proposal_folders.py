@@ -17,6 +17,7 @@ from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, T
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
+from carnet_cli.terminal.signing_key import open_key
 
 if TYPE_CHECKING:
     from carnet_signer.proposals.ownership import Published
@@ -150,7 +151,6 @@ def sign_folder(
     insecure_example_keys: bool,
 ) -> None:
     """Show what would be signed, ask, and sign whichever roles the key belongs to."""
-    from carnet_signer.keys import keyring
     from carnet_signer.proposals import review
     from carnet_signer.proposals.proposal import load, save_signatures
 
@@ -159,7 +159,7 @@ def sign_folder(
     if root is not None:
         check_base(proposal, root)
     output.note(_as_text(review.describe(proposal, now=home.now())).rstrip())
-    signer = keyring.load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
+    signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed, quorums = proposal.sign(signer)
     if not yes and not _confirmed([f"{quorum.role} ({quorum.who})" for quorum in quorums]):
         raise SigningError("nothing was signed", hint="answer y, or give --yes")

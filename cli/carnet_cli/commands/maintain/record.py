@@ -17,6 +17,7 @@ from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
@@ -95,7 +96,7 @@ def _common(command: _Command) -> _Command:
             show_default=True,
             help="The folder where the links of this release gather.",
         ),
-        click.option("--key", required=True, help="Your private key."),
+        key_option("Your private key."),
         proposal_folders.insecure_option,
         output.message_format,
     ):
@@ -364,10 +365,9 @@ def _crates_io(index: str | None, offline: bool, repository: str | None) -> Iter
 def _sign(recorded: Recorded, options: _Options) -> None:
     """Open the key, sign, and write everything into the folder of links."""
     from carnet import durable
-    from carnet_signer.keys.keyring import load_signer
     from carnet_signer.steps.record import sign_link
 
-    signer = load_signer(options.key, options.passphrase.ask, insecure_example_keys=options.insecure_example_keys)
+    signer = open_key(options.key, options.passphrase, insecure_example_keys=options.insecure_example_keys)
     envelope = sign_link(recorded.link, signer)
     name = f"{recorded.crate.stem}.{recorded.link.name}.{signer.public_key.keyid[:16]}.link"
     durable.make_folder(options.links)
