@@ -73,11 +73,11 @@ LIBRARY = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from carnet.names import CrateName
-from carnet.paths import index_path
-from carnet_verifier.fetch import HttpFetcher
-from carnet_verifier.refresh import refresh
-from carnet_verifier.trust import TrustDirectory
+from carnet.cargo.names import CrateName
+from carnet.tuf.paths import index_path
+from carnet_verifier.net.fetch import HttpFetcher
+from carnet_verifier.tuf.refresh import refresh
+from carnet_verifier.memory.trust import TrustDirectory
 url, folder, names = sys.argv[1], sys.argv[2], [CrateName(name) for name in sys.argv[3].split()]
 trust = TrustDirectory.open(Path(folder))
 repository = refresh(trust, HttpFetcher(url), now=datetime.now(UTC))

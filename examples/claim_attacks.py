@@ -132,7 +132,7 @@ class Holder:
         shutil.copy(self.stage.folder / "online", seized / "online")
         shutil.copytree(self.stage.folder / "online.memory", seized / "online.memory")
         with Store.open(seized, write=True) as store, store.change():
-            OnlineSettings(seized / "online", seized / "online.memory").remember(store)
+            OnlineSettings(str(seized / "online"), seized / "online.memory").remember(store)
 
 
 # --- a repository that means harm ---

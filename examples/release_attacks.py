@@ -24,7 +24,8 @@ from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import ArtifactNames
 from carnet.intoto.values import Link
-from carnet_signer.keys.keyring import Signer, read_public_key
+from carnet_signer.keys.public import read_public_key
+from carnet_signer.keys.signer import Signer
 from carnet_signer.proposals import release
 from carnet_signer.proposals.ownership import Published, read_published
 from carnet_signer.proposals.proposal import Proposal, save

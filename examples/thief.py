@@ -14,7 +14,9 @@ from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateName
 from carnet.tuf import paths
 from carnet.tuf.roles import MetaFile, RoleKeys
-from carnet_signer.keys.keyring import Signer, load_signer
+from carnet.tuf.tree import is_bin
+from carnet_signer.keys.signer import Signer
+from carnet_signer.keys.uri import load_signer
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal
 from examples.stage import DemoError
@@ -80,7 +82,7 @@ class Online:
     def _bin_of(self, path: str) -> tuple[str, dict[str, Any]]:
         """The file name and content of the bin that lists a path."""
         for name, meta in self._snapshot()["meta"].items():
-            if name.startswith(f"{paths.INDEX_BIN_PREFIX}-"):
+            if is_bin(name):
                 bin_file = self._signed(f"{meta['version']}.{name}")
                 if path in bin_file["targets"]:
                     return name, bin_file

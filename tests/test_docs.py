@@ -106,3 +106,8 @@ def test_every_module_is_described_in_the_architecture_by_its_own_first_line() -
     }
     assert len(there) > 100
     assert described((PROJECT / "docs/architecture.md").read_text()) == there
+
+
+@pytest.mark.parametrize("module", sorted(PROJECT.glob("tests/**/*.py")), ids=lambda path: path.name)
+def test_every_file_of_tests_opens_with_what_it_holds(module: Path) -> None:
+    assert ast.get_docstring(ast.parse(module.read_text())), module

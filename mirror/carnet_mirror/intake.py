@@ -24,13 +24,14 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
 from carnet.cargo.names import CrateId
 from carnet.claims.releases import Differences, Releases, SignedRelease
-from carnet.claims.submission import Submission, roles_of
-from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, RollbackDetected, VerificationError
+from carnet.claims.submission import Submission
+from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
 from carnet.intoto.duties import LEVELS
 from carnet.tuf import paths
+from carnet.tuf.next_version import check_owners_kept, check_version
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Targets
-from carnet_mirror.state.published import Published as View
+from carnet.tuf.tree import roles_of
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
 from carnet_mirror.writing import writing
@@ -40,7 +41,6 @@ from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import preview, read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 
-MAX_ROLE = 64_000_000
 MAX_YANKS_WITH_RELEASE = 1
 """A release that takes more versions back than this is held: account thieves push people to a bad version that way."""
 _UPSTREAM = "maintainers"
@@ -123,7 +123,7 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         files = {}
         if versions:
             files[paths.index_path(signed.releases.name)] = store.put_crate(signed.releases.name, versions)
-        change = Change(index_files=files, roles=submission.roles, targets=offered)
+        change = Change(index_files=files, roles=submission.roles, targets=offered, about=submission.crate)
         published = publish(store, online, change, now=now)  # 7.
         return replace(_receipt(submission, changes, snapshot=published.snapshot), takeover=claim.takeover)
 
@@ -145,7 +145,7 @@ def _already(current: TrustedRepository, submission: Submission) -> bool:
     for role, data in submission.roles.items():
         if role != shard and not claimed:
             return False
-        submitted = parse_role(data, Targets, max_bytes=MAX_ROLE, what=role)
+        submitted = parse_role(data, Targets, what=role)
         if current.version(role) != submitted.signed.version or current.role(role).message != submitted.message:
             return False
     return bool(submission.roles)
@@ -159,28 +159,16 @@ def _check_versions(current: TrustedRepository, submission: Submission) -> None:
     if not submission.roles:
         raise VerificationError("the submission holds no role", hint="`carnet release submit` makes one")
     for role, data in submission.roles.items():
-        submitted = parse_role(data, Targets, max_bytes=MAX_ROLE, what=role).signed.version
-        published = current.version(role) or 0
-        if submitted <= published:
-            raise RollbackDetected(
-                f"{role} is at version {published} here: someone else published version {submitted} meanwhile",
-                hint="make it anew from what is published now: `carnet release assemble` or `carnet claim new`, "
-                "then let it be signed again",
-            )
+        check_version(role, parse_role(data, Targets, what=role).signed.version, current.version(role) or 0)
 
 
 def _check_shard(current: TrustedRepository, submission: Submission) -> None:
     """What is submitted for one crate changes no other one's owners, whoever signed it."""
-    shard, owner, _ = roles_of(submission.crate)
+    shard, _, _ = roles_of(submission.crate)
     data = submission.roles.get(shard)
-    if data is None:
-        return
-    before = current.role(shard).signed.delegations
-    after = parse_role(data, Targets, max_bytes=MAX_ROLE, what=shard).signed.delegations
-    old, new = ({} if one is None else one.roles for one in (before, after))
-    for role in sorted((old.keys() | new.keys()) - {owner}):
-        if role not in old or role not in new or not old[role].signers.same_as(new[role].signers):
-            raise MetadataMismatch(f"the submitted {shard} changes {role}, and is submitted for {submission.crate}")
+    if data is not None:
+        after = parse_role(data, Targets, what=shard).signed
+        check_owners_kept(shard, current.role(shard).signed, after, about=submission.crate)
 
 
 # --- 4. what may change ---
@@ -216,7 +204,7 @@ def _adopted(store: Store, submission: Submission) -> dict[str, bytes]:
     if data is None:
         return {}
     found = {}
-    for release in Releases.of(submission.crate, parse_role(data, Targets, max_bytes=MAX_ROLE, what=crate).signed):
+    for release in Releases.of(submission.crate, parse_role(data, Targets, what=crate).signed):
         path = paths.crate_path(release.id)
         stored = store.version(release.id)
         if path in submission.targets or stored is None or stored.line.cksum != release.tarball.sha256:
@@ -305,45 +293,14 @@ def _place(path: str, sha256: str) -> str:
 # --- 7. published ---
 
 
-def check_claims_kept(store: Store, files: Mapping[str, bytes]) -> None:
-    """Refuse new files of the registry's holders that would drop claims.
-
-    The holders sign shards again every 90 days, from a folder of their own. If a claim was made meanwhile and never
-    came into that folder, their next shard would lack it: every client would see a crate without owners.
-
-    Args:
-        store: The mirror.
-        files: Role name to the file that is to be published.
-
-    Raises:
-        MetadataMismatch: A shard lacks an entry that the published one has; `carnet claim give-up` is the way to that.
-        FormatError: A file does not parse.
-    """
-    view = View(store)
-    for role, data in files.items():
-        published = view.targets(role) if role.startswith("claims-") else None
-        if published is None or published.delegations is None:
-            continue
-        following = parse_role(data, Targets, max_bytes=MAX_ROLE, what=role).signed.delegations
-        gone = published.delegations.roles.keys() - (set() if following is None else following.roles.keys())
-        if gone:
-            raise MetadataMismatch(
-                f"the next {role} would drop {min(gone)}: its crate would lose its owners",
-                hint="bring the published shards into the ceremony first: `carnet root update`",
-            )
-
-
 def _give_up(store: Store, online: OnlineSigner, submission: Submission, now: datetime) -> Receipt:
     # The view on top holds no role that nobody delegates to: this can only be the shard.
-    published = publish(store, online, Change(roles=submission.roles), now=now)
+    published = publish(store, online, Change(roles=submission.roles, about=submission.crate), now=now)
     return _receipt(submission, Differences((), (), (), (), ()), snapshot=published.snapshot)
 
 
 def _receipt(submission: Submission, changes: Differences, *, snapshot: int | None) -> Receipt:
-    versions = {
-        role: parse_role(data, Targets, max_bytes=MAX_ROLE, what=role).signed.version
-        for role, data in submission.roles.items()
-    }
+    versions = {role: parse_role(data, Targets, what=role).signed.version for role, data in submission.roles.items()}
     return Receipt(
         str(submission.crate),
         tuple(str(release.id.version) for release in changes.added),

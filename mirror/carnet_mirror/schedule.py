@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError
 from carnet.tuf.paths import INDEX
+from carnet.tuf.tree import Kind, place_of
 from carnet_mirror.state.published import Published
 from carnet_mirror.state.store import Store
 from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
@@ -87,14 +88,15 @@ def expiries(store: Store) -> list[Expiry]:
     bins: list[Expiry] = []
     shards: list[Expiry] = []
     for role in view.snapshot.meta:
-        if role.startswith(("owner.", "crate.")):
+        kind = place_of(role).kind
+        if kind in (Kind.OWNER, Kind.CRATE):
             continue
         targets = view.targets(role)
         if targets is None:
             continue
-        if role.startswith("index-"):
+        if kind is Kind.BIN:
             bins.append(Expiry("index-*", targets.version, targets.expires, online=True))
-        elif role.startswith("claims-"):
+        elif kind is Kind.SHARD:
             shards.append(Expiry("claims-*", targets.version, targets.expires, online=False))
         else:
             found.append(Expiry(role, targets.version, targets.expires, online=False))

@@ -9,7 +9,6 @@ from datetime import datetime
 from pathlib import Path
 
 from carnet.errors import CarnetError
-from carnet_mirror.intake import check_claims_kept
 from carnet_mirror.schedule import bin_count, bins_each_run, timestamp_due
 from carnet_mirror.state.published import Published as View
 from carnet_mirror.state.store import Store
@@ -66,14 +65,13 @@ def sign_again(
         store: The mirror, opened for writing.
         signer: Its online signer.
         now: The time.
-        roles: Newer files of offline roles, published with it; no claim may be missing from them.
+        roles: Newer files of offline roles, published with it.
 
     Raises:
         CarnetError: Nothing was published, as `publish` and `carnet_mirror.writing.writing` say.
     """
     with writing(store, signer, now=now):
         if roles:
-            check_claims_kept(store, roles)
             return publish(store, signer, Change(roles=roles), now=now)
         return refresh_due(store, signer, now=now, bins=bins_each_run(bin_count(store)))
 

@@ -1,3 +1,5 @@
+"""`carnet key`: pairs are made, imported and shown; nothing secret is printed, overwritten or left readable."""
+
 from __future__ import annotations
 
 import io
@@ -6,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from tests.support.machines.command import carnet, done, refused
 
-from carnet_signer.keys import keyring
+from carnet_cli.terminal import passphrase
+from carnet_signer.keys import file
 
 CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")
 PASSPHRASE = "correct horse battery staple"
@@ -18,9 +22,9 @@ PASSPHRASE = "correct horse battery staple"
 @pytest.fixture(autouse=True)
 def fast_and_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys that open at once, in a folder of their own."""
-    generate, import_ = keyring.generate_key, keyring.import_key
-    monkeypatch.setattr(keyring, "generate_key", lambda *args: generate(*args, kdf_rounds=1))
-    monkeypatch.setattr(keyring, "import_key", lambda *args: import_(*args, kdf_rounds=1))
+    generate, import_ = file.generate_key, file.import_key
+    monkeypatch.setattr(file, "generate_key", lambda *args: generate(*args, kdf_rounds=1))
+    monkeypatch.setattr(file, "import_key", lambda *args: import_(*args, kdf_rounds=1))
     monkeypatch.chdir(tmp_path)
     secret = tmp_path / "secret"
     secret.write_text(f"{PASSPHRASE}\nand a second line that does not count\n")
@@ -73,6 +77,26 @@ def test_a_passphrase_that_others_can_read_or_that_is_weak_is_refused() -> None:
 def test_without_a_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     refused(3, "nobody to ask for the passphrase of alice", "key", "generate", "alice")
+
+
+def test_a_prompt_says_what_it_wants_and_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts: list[tuple[str, bool]] = []
+
+    def type_it(text: str, *, hide_input: bool, **_more: object) -> str:
+        prompts.append((text, hide_input))
+        return PASSPHRASE
+
+    monkeypatch.setattr(passphrase, "_terminal", lambda: True)
+    monkeypatch.setattr(click, "prompt", type_it)
+    done("key", "generate", "alice")
+    done("key", "import", "alice", "copy")
+    assert passphrase.PassphraseSource().ask("PIN of the token desk") == PASSPHRASE.encode()
+    assert prompts == [
+        ("new passphrase for alice", True),
+        ("new passphrase for copy", True),
+        ("passphrase of alice", True),
+        ("PIN of the token desk", True),
+    ]
 
 
 def test_an_unencrypted_key_needs_an_ugly_flag() -> None:

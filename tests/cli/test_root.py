@@ -1,3 +1,5 @@
+"""`carnet root`: a ceremony from its first file to a rotation, as its holders type it."""
+
 from __future__ import annotations
 
 import io
@@ -20,7 +22,7 @@ from tests.support.worlds.publication import FolderPublication
 
 from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet_signer.ceremony.folder import finished
-from carnet_signer.keys import keyring
+from carnet_signer.keys.public import read_public_key
 from carnet_signer.metadata.publish import Change, publish
 
 PEOPLE = ("alice", "bob", "carol")
@@ -171,7 +173,7 @@ def test_text_from_a_ceremony_cannot_move_the_cursor() -> None:
 
 def test_example_keys_are_refused_unless_someone_insists(tmp_path: Path) -> None:
     examples = REPOSITORY / "keys-example"
-    found = {keyring.read_public_key(path).material for path in examples.glob("*.pub")}
+    found = {read_public_key(path).material for path in examples.glob("*.pub")}
     assert found == EXAMPLE_MATERIAL
     holders = [argument for name in PEOPLE for argument in ("--holder", examples / f"{name}.pub")]
     make = ("root", "init", "cer", *holders, "--threshold", "2", "--online", examples / "online.pub")

@@ -1,3 +1,5 @@
+"""`carnet trust`: which root is trusted, what it is compared with, and how it is forgotten."""
+
 from __future__ import annotations
 
 from pathlib import Path

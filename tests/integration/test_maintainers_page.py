@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.machines.softhsm import needs_softhsm, softhsm
 from tests.support.registries.live import LiveRegistry, live_registry
 from tests.support.registries.mirror_process import CARNET
 from tests.support.worlds.ceremony import PASSPHRASE
@@ -24,15 +25,19 @@ KEYS = """
 import sys
 from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from carnet_signer.keys.keyring import store_key
+from carnet_signer.keys.file import store_key
 store_key(Path(sys.argv[1]), Ed25519PrivateKey.generate(), Path("passphrase").read_bytes().strip(), kdf_rounds=1)
 """
 
 
-def commands() -> list[str]:
-    """Every command of the page, in order."""
+TOKEN_SECTION = re.compile(r"^## Keys in tokens$.*?(?=^## )", re.DOTALL | re.MULTILINE)
+IN_TOKEN = "'pkcs11:token=desk;object=alice'"
+
+
+def commands(text: str) -> list[str]:
+    """Every command of a page or a section, in order."""
     found = []
-    for block in re.findall(r"^```console\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE):
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             found.append(command.replace("\\\n", " ").strip())
     return found
@@ -50,6 +55,8 @@ def _typed(command: str) -> str:
     words = command.split()
     if words[0] != "carnet":
         return command
+    if "pkcs11:" in command and words[1:3] == ["key", "generate"]:
+        return command + " --passphrase-file passphrase"
     if words[1:3] == ["key", "generate"]:
         # As it is, each key costs a second of bcrypt: the first one is made so, the others open faster.
         fast = f"$PYTHON fast-key.py {words[3]}"
@@ -63,8 +70,33 @@ def _typed(command: str) -> str:
 
 @pytest.mark.cargo
 def test_every_command_of_the_page_works(registry: LiveRegistry) -> None:
-    page = commands()
+    page = commands(TOKEN_SECTION.sub("", PAGE.read_text()))
     assert len(page) > 40
+    follow(page, registry)
+
+
+@needs_softhsm
+@pytest.mark.cargo
+def test_every_command_of_the_page_works_with_a_key_in_a_token(tmp_path: Path) -> None:
+    """The page again, with Alice's release key in SoftHSM: the layout's step `tag`, releases, yanks."""
+    section = TOKEN_SECTION.search(PAGE.read_text())
+    assert section is not None
+    in_token = commands(section[0])
+    assert len(in_token) == 3
+    page = []
+    for command in commands(TOKEN_SECTION.sub("", PAGE.read_text())):
+        made = command == "carnet key generate alice"
+        page += in_token if made else [re.sub(r"--key alice(?= |$)", f"--key {IN_TOKEN}", command)]
+    assert sum(IN_TOKEN in command for command in page) >= 8
+    with softhsm(tmp_path / "softhsm") as hsm, live_registry(tmp_path, trusted=False) as registry:
+        hsm.add_token("desk", PASSPHRASE.decode())
+        make_repository(registry.folder / "demo-lib", FILES)
+        follow(page, registry)
+        assert not (registry.folder / "alice").exists()
+
+
+def follow(page: list[str], registry: LiveRegistry) -> None:
+    """Type the commands, and look at what the important ones say."""
     desk = registry.folder
     (desk / "fast-key.py").write_text(KEYS)
     (desk / "passphrase").write_bytes(PASSPHRASE + b"\n")

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.support.worlds.claims import NAME, OWNERS, RELEASERS, World, people, person, sign
 
 from carnet.cargo.names import Version
-from carnet.claims.submission import roles_of
 from carnet.errors import CarnetError
 from carnet.tuf import paths
+from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership, release
 from carnet_signer.proposals.proposal import Proposal

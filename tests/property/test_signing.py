@@ -17,7 +17,7 @@ from carnet import strictjson
 from carnet.errors import CarnetError
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, SuccinctRoles, Targets
-from carnet.tuf.tree import bin_field
+from carnet.tuf.structure import bin_field
 from carnet_signer.ceremony import ceremony
 from carnet_signer.ceremony import folder as ceremony_folder
 from carnet_signer.ceremony import lint as ceremony_lint

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carnet.cargo.names import CrateId, CrateName
-from carnet.claims.submission import Submission, roles_of
+from carnet.claims.submission import Submission
 from carnet.errors import FormatError
 from carnet.tuf import paths
+from carnet.tuf.tree import roles_of
 
 NAME = CrateName("demo-lib")
 CRATE = CrateId.of("demo-lib", "1.0.0")

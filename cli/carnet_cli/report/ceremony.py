@@ -55,11 +55,11 @@ def ceremony_as_text(report: CeremonyReport) -> None:
         output.echo(f"{mark}  {group_name(names):32} version {facts['version']}, until {facts['expires']}")
         if facts["final"]:
             continue
-        for requirement in ceremony.requirements(names[0]):
-            signed = ", ".join(ceremony.name(key) for key in requirement.signed) or "nobody"
-            line = f"      {requirement.label}: {len(requirement.signed)} of {requirement.signers.threshold}, {signed}"
-            if not requirement.met:
-                line += f"; missing: {', '.join(ceremony.name(key) for key in requirement.missing)}"
+        for quorum in ceremony.quorums(names[0]):
+            signed = ", ".join(ceremony.name(key) for key in quorum.signed) or "nobody"
+            line = f"      {quorum.who}: {len(quorum.signed)} of {quorum.signers.threshold}, {signed}"
+            if not quorum.met:
+                line += f"; missing: {', '.join(ceremony.name(key) for key in quorum.missing)}"
             output.echo(line)
     say_next(report.folder, ceremony)
 
@@ -79,16 +79,14 @@ def role_facts(ceremony: Ceremony, role: str) -> dict[str, object]:
     from carnet_signer.metadata import role_files
 
     signed = ceremony.latest(role).signed
-    requirements = ceremony.requirements(role)
+    quorums = ceremony.quorums(role)
     return {
         "role": role,
         "version": signed.version,
         "expires": role_files.at(signed.expires),
-        "final": all(requirement.met for requirement in requirements),
-        "signed": sorted({ceremony.name(key) for requirement in requirements for key in requirement.signed}),
-        "missing": sorted(
-            {ceremony.name(key) for requirement in requirements if not requirement.met for key in requirement.missing}
-        ),
+        "final": all(quorum.met for quorum in quorums),
+        "signed": sorted({ceremony.name(key) for quorum in quorums for key in quorum.signed}),
+        "missing": sorted({ceremony.name(key) for quorum in quorums if not quorum.met for key in quorum.missing}),
     }
 
 
@@ -106,9 +104,9 @@ def next_command(folder: Path, ceremony: Ceremony) -> str:
     missing = {
         key.keyid: key
         for role in pending
-        for requirement in ceremony.requirements(role)
-        if not requirement.met
-        for key in requirement.missing
+        for quorum in ceremony.quorums(role)
+        if not quorum.met
+        for key in quorum.missing
     }
     # Whoever is asked for most comes first: after a change of holders, one who is old and new at once.
     key = max(missing.values(), key=lambda one: len(to_sign(ceremony, one)))

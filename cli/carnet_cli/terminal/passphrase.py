@@ -32,11 +32,15 @@ class PassphraseSource:
     _read: bytes | None = field(default=None, repr=False)
 
     def ask(self, what: str) -> bytes | None:
-        """The passphrase of an existing key; None when there is no terminal to ask on."""
+        """What unlocks an existing key, such as its passphrase; None when there is no terminal to ask on.
+
+        Args:
+            what: The prompt, such as `passphrase of alice`.
+        """
         given = self._given()
         if given is not None:
             return given
-        return _prompt(f"passphrase of {what}") if _terminal() else None
+        return _prompt(what) if _terminal() else None
 
     def choose(self, what: str) -> bytes:
         """A passphrase for a new key; typed twice at the prompt.
@@ -81,10 +85,12 @@ def passphrase_options(command: _Command) -> _Command:
     file = click.option(
         "--passphrase-file",
         type=click.Path(path_type=Path),
-        help="Read the key's passphrase from the first line of this file, which others cannot read.",
+        help="Read the key's passphrase or PIN from the first line of this file, which others cannot read.",
     )
     descriptor = click.option(
-        "--passphrase-fd", type=click.IntRange(min=0), help="Read the key's passphrase from this open descriptor."
+        "--passphrase-fd",
+        type=click.IntRange(min=0),
+        help="Read the key's passphrase or PIN from this open descriptor.",
     )
     return file(descriptor(wrapped))  # type: ignore[return-value]
 

@@ -14,7 +14,7 @@ from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
 from carnet.tuf.keys import PublicKey, is_keyid
 from carnet.tuf.roles import RoleKeys, Targets
-from carnet.tuf.tree import FIELD
+from carnet.tuf.structure import FIELD
 from carnet.value import value
 
 MAX_PERSON = 100

@@ -20,6 +20,7 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import FormatError
 from carnet.strictjson import Json
 from carnet.tuf import paths
+from carnet.tuf.tree import roles_of
 
 MAX_SUBMISSION = 160 * 1024 * 1024
 """Bytes of a body: a tarball, its bundle, and the roles."""
@@ -105,11 +106,6 @@ class Submission:
         if offset != len(body):
             raise FormatError("a submission is cut off, or has bytes to spare")
         return cls(CrateName(crate), groups["roles"], groups["targets"], groups["lines"])
-
-
-def roles_of(name: CrateName) -> tuple[str, str, str]:
-    """The roles that say everything about one crate: its shard, its owners', its release keys'."""
-    return (paths.claims_shard_role(name.shard), paths.owner_role(name), paths.crate_role(name))
 
 
 def crate_of_stem(name: CrateName, stem: str) -> CrateId:

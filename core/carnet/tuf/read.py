@@ -57,7 +57,7 @@ def parse_role(
     role_type: type[RoleT],
     *,
     profile: Profile = Profile.PRODUCT,
-    max_bytes: int,
+    max_bytes: int | None = None,
     what: str = "",
 ) -> Envelope[RoleT]:
     """Read a metadata file; nothing about it is trusted yet.
@@ -66,14 +66,14 @@ def parse_role(
         data: The file as received.
         role_type: `Root`, `Timestamp`, `Snapshot` or `Targets`; a file of another type is refused.
         profile: Which keys and names are accepted.
-        max_bytes: Refused above this size, before parsing.
+        max_bytes: Refused above this size, before parsing; what a client reads of the type (`MAX_BYTES`) when None.
         what: What to call it in messages; the type's name when empty.
 
     Raises:
         FormatError: Anything that is not well-formed metadata of that type.
     """
     what = what or role_type.TYPE
-    parsed = strictjson.parse(data, what, max_bytes=max_bytes)
+    parsed = strictjson.parse(data, what, max_bytes=role_type.MAX_BYTES if max_bytes is None else max_bytes)
     try:
         document = _object(parsed, "the file")
         signed = _object(document.get("signed"), "signed")

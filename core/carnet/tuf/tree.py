@@ -1,146 +1,205 @@
-"""The trust model's tree of roles: each role delegates to exactly whom it should, and lists exactly what it may.
+"""The trust model's tree of roles: of each role its kind, who delegates to it, the way down to it, and who signs it.
 
-TUF leaves a role free to delegate further and to list any path within its patterns. Here the tree is fixed, so whatever
-departs from it is refused, not ignored: a registry that could slip a role or a target in between a crate's owners and
-their releases would be as good as an owner.
+::
 
-TUF metadata does not name the role that it is of, and all bins have one key, as all shards of claims have the same
-keys: one that lists nothing would pass for any other. So each says, in the field `carnet` of its signed part, which
-role it speaks for (docs/formats.md, "What a file speaks for").
+    root
+    ├── timestamp
+    ├── snapshot
+    └── targets
+        ├── claims
+        │   └── claims-<hh>              the registry's holders
+        │       └── owner.<name>         the crate's owners
+        │           └── crate.<name>     the crate's release keys
+        └── index
+            └── index-<hex>              online
+
+All of it follows from a role's name (docs/trust-model.md, "What is signed by whom"); nothing is read and nothing is
+trusted here. What each role may say is in `carnet.tuf.structure`, how its name is written in `carnet.tuf.paths`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import re
+from enum import Enum
 
 from carnet.cargo.names import CrateName
 from carnet.errors import FormatError, MetadataMismatch
-from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
-from carnet.tuf.roles import DelegatedRole, Targets
+from carnet.value import value
 
-FIELD = "carnet"
-"""The signed field that holds what carnet says beside TUF's own fields."""
-
-_WHY_NOT = "another role's file was put in its place; or the repository is of an older form and has to be signed again"
-_OWNER, _CRATE = "owner.", "crate."
-_INDEX_BIN = f"{paths.INDEX_BIN_PREFIX}-"
-_SHARD = "claims-"
+_OWNER, _CRATE, _SHARD = "owner.", "crate.", paths.claims_shard_role("")
+_SHARDS = frozenset(paths.claims_shard_role(shard) for shard in paths.SHARDS)
+# TAP 15 numbers bins in hex; 2^32 of them are the most that it allows.
+_BIN = re.compile(rf"{re.escape(paths.INDEX_BIN_PREFIX)}-[0-9a-f]{{1,8}}\Z")
 
 
-def check_structure(role: str, signed: Targets) -> None:
-    """Demand that a targets role is as the trust model has it.
+class Kind(Enum):
+    """What a role is for."""
+
+    ROOT = "root"
+    TIMESTAMP = "timestamp"
+    SNAPSHOT = "snapshot"
+    TARGETS = "targets"
+    CLAIMS = "claims"
+    SHARD = "shard"
+    OWNER = "owner"
+    CRATE = "crate"
+    INDEX = "index"
+    BIN = "bin"
+
+
+class Signers(Enum):
+    """Whose keys sign a role."""
+
+    HOLDERS = "the registry's holders"
+    OWNERS = "the crate's owners"
+    RELEASERS = "the crate's release keys"
+    ONLINE = "the online keys"
+
+
+_TOP = {kind.value: kind for kind in (Kind.ROOT, Kind.TIMESTAMP, Kind.SNAPSHOT, Kind.TARGETS, Kind.CLAIMS, Kind.INDEX)}
+_PARENTS = {
+    Kind.TIMESTAMP: paths.ROOT,
+    Kind.SNAPSHOT: paths.ROOT,
+    Kind.TARGETS: paths.ROOT,
+    Kind.CLAIMS: paths.TARGETS,
+    Kind.INDEX: paths.TARGETS,
+    Kind.SHARD: paths.CLAIMS,
+    Kind.BIN: paths.INDEX,
+}
+_DEPTHS = {
+    Kind.ROOT: 0,
+    Kind.TIMESTAMP: 1,
+    Kind.SNAPSHOT: 1,
+    Kind.TARGETS: 1,
+    Kind.CLAIMS: 2,
+    Kind.INDEX: 2,
+    Kind.SHARD: 3,
+    Kind.BIN: 3,
+    Kind.OWNER: 4,
+    Kind.CRATE: 5,
+}
+_ONLINE = frozenset((Kind.TIMESTAMP, Kind.SNAPSHOT, Kind.BIN))
+
+
+@value
+class Place:
+    """Where a role stands in the tree. `place_of` makes it.
+
+    Attributes:
+        role: Its name.
+        kind: What it is for.
+        parent: The role that names its keys; None for root, which names its own.
+        crate: The crate that it is about; None when it is about more than one.
+    """
+
+    role: str
+    kind: Kind
+    parent: str | None
+    crate: CrateName | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many roles stand above it."""
+        return _DEPTHS[self.kind]
+
+    @property
+    def online(self) -> bool:
+        """Whether the online keys sign it; every other role is signed by people."""
+        return self.kind in _ONLINE
+
+    @property
+    def signers(self) -> Signers:
+        """Whose keys sign it."""
+        if self.online:
+            return Signers.ONLINE
+        if self.kind is Kind.OWNER:
+            return Signers.OWNERS
+        return Signers.RELEASERS if self.kind is Kind.CRATE else Signers.HOLDERS
+
+    @property
+    def shard(self) -> str | None:
+        """The two hex digits of a shard, or of the shard that a crate belongs to; None for any other role."""
+        if self.kind is Kind.SHARD:
+            return self.role.removeprefix(_SHARD)
+        return None if self.crate is None else self.crate.shard
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The target paths that its delegator lets it sign for; empty for a role that no delegation names."""
+        if self.kind is Kind.CLAIMS:
+            return paths.CLAIMS_PATTERNS
+        if self.kind in (Kind.INDEX, Kind.BIN):
+            return paths.INDEX_PATTERNS
+        if self.kind is Kind.SHARD:
+            return paths.shard_patterns(self.role.removeprefix(_SHARD))
+        if self.crate is None:
+            return ()
+        return paths.owner_patterns(self.crate) if self.kind is Kind.OWNER else paths.crate_patterns(self.crate)
+
+
+def place_of(role: str) -> Place:
+    """Where a role stands.
 
     Raises:
-        MetadataMismatch: It delegates to someone else, in another way, or lists a target that is not its to list.
+        MetadataMismatch: It has no place in the trust model.
     """
-    if role == paths.TARGETS:
-        _lists_nothing(role, signed)
-        found = tuple(_roles(role, signed).values())
-        expected = ((paths.CLAIMS, paths.CLAIMS_PATTERNS), (paths.INDEX, paths.INDEX_PATTERNS))
-        if tuple((entry.name, entry.paths) for entry in found) != expected:
-            raise MetadataMismatch(
-                "targets does not delegate to exactly claims and index, with their paths, in this order"
-            )
-    elif role == paths.CLAIMS:
-        _lists_nothing(role, signed)
-        for entry in _roles(role, signed).values():
-            shard = entry.name.removeprefix(_SHARD)
-            if shard not in _SHARDS or entry.name != paths.claims_shard_role(shard):
-                raise MetadataMismatch(f"claims delegates to {entry.name[:80]!a}, which is no shard of claims")
-            if entry.paths != paths.shard_patterns(shard):
-                raise MetadataMismatch(f"claims delegates to {entry.name} with paths that are not its own")
-    elif role == paths.INDEX:
-        _lists_nothing(role, signed)
-        if (
-            signed.delegations is None
-            or signed.delegations.succinct is None
-            or signed.delegations.succinct.prefix != paths.INDEX_BIN_PREFIX
-        ):
-            raise MetadataMismatch("index does not delegate to hash bins called index")
-    elif role.startswith(_SHARD):
-        _lists_nothing(role, signed)
-        entries = _roles(role, signed)
-        _check_shards(role, signed, alone=bool(entries))
-        for entry in entries.values():
-            _check_shard_entry(role, entry)
-    elif role.startswith(_OWNER):
-        _check_owner(role, signed)
-    elif role.startswith(_CRATE):
-        _delegates_nothing(role, signed)
-        _check_targets(role, signed, paths.crate_patterns(_crate_name(role, _CRATE)))
-    elif role.startswith(_INDEX_BIN):
-        if _said(signed, "role") != role:
-            raise MetadataMismatch(f"the file that is to be {role} does not say that it is", hint=_WHY_NOT)
-        _delegates_nothing(role, signed)
-        _check_targets(role, signed, paths.INDEX_PATTERNS)
-    else:
-        raise MetadataMismatch(f"the role {role[:80]!a} has no place in the trust model")
+    top = _TOP.get(role)
+    if top is not None:
+        return Place(role, top, _PARENTS.get(top))
+    if role in _SHARDS:
+        return Place(role, Kind.SHARD, paths.CLAIMS)
+    if is_bin(role):
+        return Place(role, Kind.BIN, paths.INDEX)
+    if role.startswith(_OWNER):
+        name = _crate_name(role, _OWNER)
+        return Place(role, Kind.OWNER, paths.claims_shard_role(name.shard), name)
+    if role.startswith(_CRATE):
+        name = _crate_name(role, _CRATE)
+        return Place(role, Kind.CRATE, paths.owner_role(name), name)
+    raise MetadataMismatch(f"the role {role[:80]!a} has no place in the trust model")
 
 
-def bin_field(role: str) -> JsonObject:
-    """What a bin says that it is, as a field of its signed part."""
-    return {FIELD: {"role": role}}
+def is_bin(role: str) -> bool:
+    """Whether a role is a hash bin: `place_of(role).kind is Kind.BIN`, for lists of many thousand names."""
+    return _BIN.match(role) is not None
 
 
-def shard_field(shards: Iterable[str]) -> JsonObject:
-    """Which shards of claims a file speaks for, as a field of its signed part.
+def parent_of(role: str) -> str:
+    """The role that names a role's keys.
 
-    Args:
-        shards: Their two hex digits. A shard that has, or once had, an entry has a file of its own: otherwise the file
-            that says of many shards that they are empty could be shown in its place. The shards that never had one
-            share a file.
+    Raises:
+        MetadataMismatch: It has no place in the trust model, or is root, which names its own keys.
     """
-    return {FIELD: {"shards": list[Json](sorted(shards))}}
+    parent = place_of(role).parent
+    if parent is None:
+        raise MetadataMismatch(f"no role delegates to {role}")
+    return parent
 
 
-def shards_of(signed: Targets) -> tuple[str, ...]:
-    """The shards of claims that a file says it speaks for; empty when it does not say."""
-    said = _said(signed, "shards")
-    return tuple(said) if isinstance(said, list) and {*map(type, said)} <= {str} else ()
+def way_to(role: str) -> tuple[str, ...]:
+    """The targets roles on the way from the top-level one down to a role, both included.
+
+    Raises:
+        MetadataMismatch: It has no place in the trust model, or is no targets role.
+    """
+    found = [role]
+    while found[-1] != paths.TARGETS:
+        parent = place_of(found[-1]).parent
+        if parent is None or parent == paths.ROOT:
+            raise MetadataMismatch(f"{role} is no targets role")
+        found.append(parent)
+    return tuple(reversed(found))
 
 
-def _said(signed: Targets, what: str) -> Any:
-    field = signed.extra.get(FIELD)
-    return field.get(what) if isinstance(field, dict) else None
+def way_to_claim(name: CrateName) -> tuple[str, str, str, str, str]:
+    """The roles on the way to the one that the release keys of a crate sign: `way_to`, of a name that is known."""
+    return (paths.TARGETS, paths.CLAIMS, *roles_of(name))
 
 
-def _check_shards(role: str, signed: Targets, *, alone: bool) -> None:
-    shard, said = role.removeprefix(_SHARD), shards_of(signed)
-    if shard not in said:
-        raise MetadataMismatch(
-            f"the file that is to be {role} does not say that it speaks for that shard", hint=_WHY_NOT
-        )
-    if alone and len(said) != 1:
-        raise MetadataMismatch(f"{role} has entries, and speaks for other shards as well")
-
-
-_SHARDS = frozenset(paths.SHARDS)
-
-
-def _check_shard_entry(shard_role: str, entry: DelegatedRole) -> None:
-    name = _crate_name(entry.name, _OWNER)
-    if paths.claims_shard_role(name.shard) != shard_role:
-        raise MetadataMismatch(f"{shard_role} delegates to {entry.name}, whose shard is {name.shard}")
-    _check_entry(shard_role, entry, paths.owner_patterns(name))
-
-
-def _check_owner(role: str, signed: Targets) -> None:
-    name = _crate_name(role, _OWNER)
-    found = _roles(role, signed)
-    if tuple(found) != (paths.crate_role(name),):
-        raise MetadataMismatch(f"{role} does not delegate to exactly {paths.crate_role(name)}")
-    _check_entry(role, found[paths.crate_role(name)], paths.crate_patterns(name))
-    # The release keys list tarballs; the owners list layouts, and would otherwise be searched first.
-    _check_targets(role, signed, paths.owner_patterns(name)[1:])
-
-
-def _check_entry(role: str, entry: DelegatedRole, expected: tuple[str, ...]) -> None:
-    if entry.paths != expected:
-        raise MetadataMismatch(f"{role} delegates to {entry.name} with paths that are not exactly its own")
-    if not entry.terminating:
-        raise MetadataMismatch(f"{role} delegates to {entry.name} without terminating the search there")
+def roles_of(name: CrateName) -> tuple[str, str, str]:
+    """The roles that say everything about one crate: its shard, its owners', its release keys'."""
+    return (paths.claims_shard_role(name.shard), paths.owner_role(name), paths.crate_role(name))
 
 
 def _crate_name(role: str, prefix: str) -> CrateName:
@@ -149,31 +208,6 @@ def _crate_name(role: str, prefix: str) -> CrateName:
         name = CrateName(text)
     except FormatError:
         name = None
-    if name is None or not role.startswith(prefix) or name.canonical != text:
+    if name is None or name.canonical != text:
         raise MetadataMismatch(f"the role {role[:80]!a} is not {prefix}<canonical crate name>")
     return name
-
-
-def _roles(role: str, signed: Targets) -> dict[str, DelegatedRole]:
-    if signed.delegations is None:
-        return {}
-    if signed.delegations.succinct is not None:
-        raise MetadataMismatch(f"{role} delegates to hash bins, which only index does")
-    return dict(signed.delegations.roles)
-
-
-def _delegates_nothing(role: str, signed: Targets) -> None:
-    if signed.delegations is not None and (signed.delegations.roles or signed.delegations.succinct is not None):
-        raise MetadataMismatch(f"{role} delegates, and must not")
-
-
-def _lists_nothing(role: str, signed: Targets) -> None:
-    if signed.targets:
-        path = next(iter(signed.targets))
-        raise MetadataMismatch(f"{role} lists the target {path[:80]!a}, and must list none")
-
-
-def _check_targets(role: str, signed: Targets, patterns: tuple[str, ...]) -> None:
-    for path in signed.targets:
-        if not paths.matches_any(patterns, path):
-            raise MetadataMismatch(f"{role} lists the target {path[:80]!a}, which is not its own")

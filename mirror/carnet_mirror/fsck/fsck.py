@@ -14,6 +14,7 @@ Nothing is repaired: what is damaged has to be looked at by a person first.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,22 +25,20 @@ from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
 from carnet.progress import Progress
 from carnet.tuf.paths import (
-    CLAIMS,
-    INDEX,
     METADATA_PREFIX,
     ROOT,
     SNAPSHOT,
     TARGETS,
     TARGETS_PREFIX,
     TIMESTAMP,
-    claims_shard_role,
     hashed_path,
     index_path,
     metadata_name,
 )
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, RoleKeys, Targets, Timestamp
-from carnet_mirror.state.published import MAX_ROLE_FILE, Published
+from carnet.tuf.tree import Kind, is_bin, parent_of, place_of
+from carnet_mirror.state.published import Published
 from carnet_mirror.state.records import RawVersion, StoredFile
 from carnet_mirror.state.store import Store
 from carnet_verifier.claims.signed_releases import judge_index, read_signed
@@ -156,10 +155,10 @@ def _check_files(store: Store, report: FsckReport, progress: Progress) -> dict[s
 def _check_claims(store: Store, report: FsckReport, repository: TrustedRepository, roles: _Roles) -> None:
     """What a client demands of a claimed crate: exact delegations, and the index lines that were signed."""
     for role in roles.targets:
-        if not role.startswith("owner."):
+        place = place_of(role)
+        if place.crate is None or place.kind is not Kind.OWNER:
             continue
-        canonical = CrateName(role.partition(".")[2])
-        name = CrateName(store.spelling(canonical) or canonical.text)
+        name = CrateName(store.spelling(place.crate) or place.crate.text)
         try:
             claim = repository.claim(name)
             target = repository.find_targets([index_path(name)])[index_path(name)]
@@ -188,7 +187,7 @@ def _check_view(store: Store, report: FsckReport, now: datetime) -> TrustedRepos
         # An expired mirror is not a damaged one: look at it as it was the moment before.
         report.notes.append(f"{error}: clients refuse this mirror until it is signed again")
         try:
-            expires = parse_role(timestamp, Timestamp, max_bytes=MAX_ROLE_FILE).signed.expires
+            expires = parse_role(timestamp, Timestamp).signed.expires
             return read_repository(root, fetcher, now=min(now, expires - timedelta(seconds=1)))
         except CarnetError as second:
             report.add("metadata", second)
@@ -215,12 +214,12 @@ def _check_roles(store: Store, report: FsckReport, progress: Progress) -> _Roles
     found = _Roles(versions | {role: file.version for role, file in meta.items()}, {})
     root = view.root()
     with progress("checking roles", len(meta)) as count:
-        for role in sorted(meta, key=_depth):
+        for role in sorted(meta, key=lambda role: (_depth(role), role)):
             count(1)
             report.roles += 1
             try:
                 signers = root.roles[TARGETS] if role == TARGETS else _signers(found.targets, role)
-                if signers is None and not role.startswith(("owner.", "crate.")):
+                if signers is None and place_of(role).crate is None:
                     raise NotFound("no role delegates to it")
                 loaded = _load(store, role, meta[role], signers)
                 if signers is not None:
@@ -230,24 +229,20 @@ def _check_roles(store: Store, report: FsckReport, progress: Progress) -> _Roles
     return found
 
 
-def _depth(role: str) -> tuple[int, str]:
-    """Delegators sort before those that they delegate to."""
-    prefixes = ((TARGETS, 0), (f"{CLAIMS}-", 2), (f"{INDEX}-", 2), (CLAIMS, 1), (INDEX, 1), ("owner.", 3))
-    return next((depth for prefix, depth in prefixes if role.startswith(prefix)), 4), role
+def _depth(role: str) -> int:
+    """Delegators come before those that they delegate to; what has no place comes last, and is told when it is read."""
+    try:
+        return place_of(role).depth
+    except MetadataMismatch:
+        return sys.maxsize
 
 
 def _signers(targets: Mapping[str, Targets], role: str) -> RoleKeys | None:
-    """Who must sign a delegated role, as the one role says that may delegate to it (trust model).
+    """Who must sign a delegated role, as the one role says that may delegate to it.
 
     None when it does not: owners who gave a claim up leave their roles in the snapshot, and nobody trusts them.
     """
-    delegator = TARGETS
-    if role.startswith((f"{CLAIMS}-", f"{INDEX}-")):
-        delegator = role.partition("-")[0]
-    elif role.startswith(("owner.", "crate.")):
-        kind, _, name = role.partition(".")
-        delegator = claims_shard_role(CrateName(name).shard) if kind == "owner" else f"owner.{name}"
-    parent = targets.get(delegator)
+    parent = targets.get(parent_of(role))
     return None if parent is None or parent.delegations is None else parent.delegations.signers_of(role)
 
 
@@ -259,7 +254,7 @@ def _load(store: Store, role: str, meta: MetaFile, signers: RoleKeys | None) -> 
     promised = meta.hashes.get("sha256")
     if promised is not None and sha256_hex(data) != promised:
         raise MetadataMismatch(f"{path} is not the file that the snapshot names")
-    envelope = parse_role(data, Targets, max_bytes=MAX_ROLE_FILE, what=path)
+    envelope = parse_role(data, Targets, what=path)
     if signers is not None:
         signers.check(envelope, path, "5.6.3")
     if envelope.signed.version != meta.version:
@@ -293,10 +288,7 @@ def _check_crates(
     store: Store, report: FsckReport, roles: _Roles, files: Mapping[str, StoredFile], progress: Progress
 ) -> None:
     listed = {
-        path: target
-        for role, one in roles.targets.items()
-        if role.startswith("index-")
-        for path, target in one.targets.items()
+        path: target for role, one in roles.targets.items() if is_bin(role) for path, target in one.targets.items()
     }
     versions: dict[str, list[RawVersion]] = {}
     for row in store.raw_versions():

@@ -15,9 +15,6 @@ from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleT, Root, Snapshot, Targets, Timestamp
 from carnet_mirror.state.store import Store
 
-MAX_ROLE_FILE = 64_000_000
-"""Bytes: a snapshot of 2^16 bins and 100,000 claims stays below."""
-
 
 class Published:
     """The current view: one timestamp, its snapshot, and the roles that the snapshot names.
@@ -76,4 +73,4 @@ class Published:
         data = self._store.read(path)
         if data is None:
             raise StorageError(f"{path} is not published", hint="`carnet mirror fsck` lists what is damaged")
-        return parse_role(data, kind, max_bytes=MAX_ROLE_FILE, what=path)
+        return parse_role(data, kind, what=path)

@@ -25,10 +25,12 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Targets
-from carnet.tuf.tree import shard_field, shards_of
-from carnet_signer.keys.keyring import Signer
+from carnet.tuf.structure import shard_field, shards_of
+from carnet.tuf.tree import parent_of, place_of
+from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
-from carnet_signer.metadata.published_state import delegator_of, succinct_of
+from carnet_signer.metadata.published_state import succinct_of
+from carnet_signer.quorum import Quorum
 
 MAX_FILE = 16_000_000
 MAX_BIT_LENGTH = 16
@@ -112,32 +114,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Requirement:
-    """Somebody's threshold that a file needs.
-
-    Attributes:
-        label: Whose, in words.
-        signers: The keys and how many of them.
-        signed: Those who have signed already.
-    """
-
-    label: str
-    signers: RoleKeys
-    signed: tuple[PublicKey, ...]
-
-    @property
-    def met(self) -> bool:
-        """Whether enough have signed."""
-        return len(self.signed) >= self.signers.threshold
-
-    @property
-    def missing(self) -> tuple[PublicKey, ...]:
-        """Who could still sign."""
-        done = {key.material for key in self.signed}
-        return tuple(key for key in self.signers.keys if key.material not in done)
-
-
-@dataclass(frozen=True)
 class Ceremony:
     """Every file of a ceremony's folder, parsed; nothing about it is trusted yet.
 
@@ -146,7 +122,7 @@ class Ceremony:
     """
 
     files: Mapping[str, Mapping[int, Envelope[Signed]]] = field(repr=False)
-    _seen: dict[str, tuple[Requirement, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _seen: dict[str, tuple[Quorum, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def latest(self, role: str) -> Envelope[Signed]:
         """The newest version of a role.
@@ -178,19 +154,18 @@ class Ceremony:
                 return name
         return f"unnamed-{key.keyid[:16]}"
 
-    def requirements(self, role: str) -> tuple[Requirement, ...]:
+    def quorums(self, role: str) -> tuple[Quorum, ...]:
         """Whose thresholds a role's newest file needs, and who has signed."""
         if role not in self._seen:
             envelope = self.latest(role)
             self._seen[role] = tuple(
-                Requirement(label, signers, tuple(keys.signers(signers.keys, envelope.signatures, envelope.message)))
-                for label, signers in self._thresholds(role)
+                Quorum.of(envelope, signers, role=role, who=who) for who, signers in self._thresholds(role)
             )
         return self._seen[role]
 
     def final(self, role: str) -> bool:
         """Whether a role's newest file has every signature it needs."""
-        return all(requirement.met for requirement in self.requirements(role))
+        return all(quorum.met for quorum in self.quorums(role))
 
     def pending(self) -> list[str]:
         """The roles whose newest file still needs signatures."""
@@ -208,7 +183,7 @@ class Ceremony:
             if before_root is not None and self._hands_over(as_root(before_root).roles[paths.TARGETS]):
                 yield "the holders before", as_root(before_root).roles[paths.TARGETS]
         else:
-            delegator = delegator_of(role)
+            delegator = parent_of(role)
             delegations = as_targets(self.latest(delegator)).delegations
             signers = delegations.signers_of(role) if delegations is not None else None
             if signers is None:
@@ -278,7 +253,7 @@ def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) ->
 
 
 def _shared_shards(ceremony: Ceremony) -> frozenset[str]:
-    """The shards that share one file (`carnet.tuf.tree.shard_field`): those that never had an entry.
+    """The shards that share one file (`carnet.tuf.structure.shard_field`): those that never had an entry.
 
     They are signed together and never apart, so they have one version, below that of any other: a shard that is further
     had an entry once, whatever its file says of itself.
@@ -311,8 +286,8 @@ def _make(
         return role_files.root(version, now + role_files.ROOT_LIFE, top, {"carnet": {"people": plan.people}})
     if role == paths.TARGETS:
         delegations = role_files.delegate_by_name(
-            role_files.delegation(name, offline, patterns, terminating=False)
-            for name, patterns in ((paths.CLAIMS, paths.CLAIMS_PATTERNS), (paths.INDEX, paths.INDEX_PATTERNS))
+            role_files.delegation(name, offline, place_of(name).patterns, terminating=False)
+            for name in (paths.CLAIMS, paths.INDEX)
         )
         return role_files.targets(version, expires, delegations=delegations)
     if role == paths.CLAIMS:
@@ -327,7 +302,9 @@ def _make(
         return role_files.targets(
             version, expires, delegations=role_files.delegate_to_bins(plan.online_keys, plan.bit_length)
         )
-    shard = role.removeprefix(paths.claims_shard_role(""))
+    shard = place_of(role).shard
+    if shard is None:
+        raise FormatError(f"{role} is no role of a ceremony")
     speaks_for = shard_field(shared if shard in shared else [shard])
     if last is None:
         return role_files.targets(version, expires, extra=speaks_for)
@@ -356,8 +333,8 @@ def to_sign(ceremony: Ceremony, key: PublicKey) -> list[str]:
         role
         for role in OFFLINE_ROLES
         if any(
-            not requirement.met and key.material in {other.material for other in requirement.missing}
-            for requirement in ceremony.requirements(role)
+            not quorum.met and key.material in {other.material for other in quorum.missing}
+            for quorum in ceremony.quorums(role)
         )
     ]
 
@@ -367,8 +344,8 @@ def takes_part(ceremony: Ceremony, key: PublicKey) -> bool:
     return any(
         key.material == other.material
         for role in OFFLINE_ROLES
-        for requirement in ceremony.requirements(role)
-        for other in requirement.signers.keys
+        for quorum in ceremony.quorums(role)
+        for other in quorum.signers.keys
     )
 
 
@@ -469,7 +446,7 @@ def take_published(
 def _valid(ceremony: Ceremony, role: str, signatures: Iterable[Signature]) -> list[Signature]:
     """The signatures that are somebody's who is asked for, one for each key."""
     message = ceremony.latest(role).message
-    by_id = {key.keyid: key for requirement in ceremony.requirements(role) for key in requirement.signers.keys}
+    by_id = {key.keyid: key for quorum in ceremony.quorums(role) for key in quorum.signers.keys}
     found: dict[str, Signature] = {}
     for signature in signatures:
         key = by_id.get(signature.keyid)

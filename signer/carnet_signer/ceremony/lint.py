@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError, SigningError
-from carnet.tuf import paths, tree
+from carnet.tuf import paths, structure
 from carnet.tuf.example_keys import refuse_example_keys
+from carnet.tuf.next_version import check_root
 from carnet.tuf.roles import RoleKeys, Root, Targets
 from carnet_signer.ceremony.ceremony import MAX_BIT_LENGTH, OFFLINE_ROLES, Ceremony, as_root, as_root_file, as_targets
 from carnet_signer.metadata import role_files
-from carnet_signer.metadata.published_state import check_next_root, succinct_of
+from carnet_signer.metadata.published_state import succinct_of
 
 _SLACK = timedelta(days=2)
 
@@ -44,7 +45,7 @@ def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = Fal
         for role in OFFLINE_ROLES:
             signed = ceremony.latest(role).signed
             if isinstance(signed, Targets):
-                tree.check_structure(role, signed)
+                structure.check_structure(role, signed)
         found += _versions(ceremony)
         found += _expiries(ceremony, now)
         found += _keys(ceremony, insecure_example_keys)
@@ -79,7 +80,7 @@ def _versions(ceremony: Ceremony) -> Iterator[Finding]:
     for version in sorted(versions)[:-1]:
         before = versions.get(version - 1)
         if version == 1 or before is not None:
-            check_next_root(as_root(before) if before is not None else None, as_root_file(versions[version]))
+            check_root(as_root(before) if before is not None else None, as_root_file(versions[version]))
     for role in OFFLINE_ROLES[1:]:
         before = ceremony.before(role)
         if before is None:

@@ -1,1 +1,1 @@
-"""Private keys: made, kept encrypted, opened by URI."""
+"""Private keys, each at a URI: one module for each place where keys are kept, behind one `Signer`."""

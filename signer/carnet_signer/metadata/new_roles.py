@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
-from carnet.errors import ExpiredMetadata, MetadataMismatch
-from carnet.tuf import paths, tree
+from carnet.errors import MetadataMismatch
+from carnet.tuf import paths
+from carnet.tuf.next_version import check_owners_kept, check_role, check_root, check_unexpired
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, SuccinctRoles, Targets
-from carnet_signer.metadata import role_files
+from carnet.tuf.tree import Kind, Place, parent_of, place_of
 from carnet_signer.metadata.published_state import (
     Current,
-    check_next_root,
-    delegator_of,
     metadata_path,
     succinct_of,
     target_path,
@@ -38,11 +38,13 @@ class Change:
             `owner.serde`, `crate.serde`. A file that is published already is skipped.
         targets: Target path to bytes that the new roles name: layouts, tarballs, bundles. Those that are published
             already may be left out.
+        about: The crate whose owners may change; None when nobody's may.
     """
 
     index_files: Mapping[str, bytes] = field(default_factory=dict)
     roles: Mapping[str, bytes] = field(default_factory=dict)
     targets: Mapping[str, bytes] = field(default_factory=dict)
+    about: CrateName | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def add_release(current: Current, change: Change, now: datetime) -> Accepted:
         )
     new: dict[str, Envelope[Targets]] = {}
     accepted = Accepted(current, new_root, new, files := {})
-    for role in sorted(change.roles, key=_depth):
-        envelope = _next_role(accepted, role, change.roles[role], now) if role != paths.ROOT else None
+    for role in sorted(change.roles, key=lambda role: _place(role).depth):
+        envelope = _next_role(accepted, role, change.roles[role], change.about, now) if role != paths.ROOT else None
         if envelope is not None:
             new[role] = envelope
             files[metadata_path(role, envelope.signed.version)] = envelope.raw
@@ -106,57 +108,43 @@ def add_release(current: Current, change: Change, now: datetime) -> Accepted:
     return accepted
 
 
-def _depth(role: str) -> int:
-    depth = 0
-    while role != paths.ROOT:
-        role, depth = delegator_of(role), depth + 1
-    return depth
+def _place(role: str) -> Place:
+    place = place_of(role)
+    if place.online:
+        raise MetadataMismatch(f"{role} is signed by the online keys, and by nobody else")
+    return place
 
 
 def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[Root] | None:
     if data is None:
         return None
-    envelope = parse_role(data, Root, max_bytes=role_files.MAX_ROLE_FILE)
+    envelope = parse_role(data, Root)
     last = current.roots[-1] if current.roots else None
     if last is not None and last.message == envelope.message:
         return None
-    check_next_root(last.signed if last is not None else None, envelope)
-    _check_expiry(paths.ROOT, envelope.signed.expires, now)
+    check_root(last.signed if last is not None else None, envelope)
+    check_unexpired(paths.ROOT, envelope.signed, now)
     return envelope
 
 
-def _next_role(accepted: Accepted, role: str, data: bytes, now: datetime) -> Envelope[Targets] | None:
-    envelope = parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
+def _next_role(
+    accepted: Accepted, role: str, data: bytes, about: CrateName | None, now: datetime
+) -> Envelope[Targets] | None:
+    envelope = parse_role(data, Targets, what=role)
     published = accepted.current.role(role)
-    version = envelope.signed.version
     if published is not None and published.message == envelope.message:
         return None
-    expected = 1 if published is None else published.signed.version + 1
-    if version != expected:
-        raise MetadataMismatch(
-            f"{role} is of version {version}, and {expected} is next",
-            hint="someone else may have published meanwhile: make the new version from what is published now",
-        )
-    _check_expiry(role, envelope.signed.expires, now)
-    tree.check_structure(role, envelope.signed)
+    before = None if published is None else published.signed
+    check_role(role, before, envelope.signed, now=now)
+    if place_of(role).kind is Kind.SHARD:
+        check_owners_kept(role, before, envelope.signed, about=about)
     _signers(accepted, role).check(envelope, role, "5.6.3")
-    if role == paths.INDEX and published is not None:
-        before, after = succinct_of(published.signed), succinct_of(envelope.signed)
-        if before.bit_length != after.bit_length:
-            raise MetadataMismatch(
-                f"index has 2^{before.bit_length} bins and would get 2^{after.bit_length}: their number is fixed"
-            )
     return envelope
-
-
-def _check_expiry(role: str, expires: datetime, now: datetime) -> None:
-    if expires <= now:
-        raise ExpiredMetadata(f"{role} expired on {role_files.at(expires)}", hint="its holders must sign a new version")
 
 
 def _signers(accepted: Accepted, role: str) -> RoleKeys:
     """Who must sign a role, as its delegator says: the new version of it, where there is one."""
-    delegator = delegator_of(role)
+    delegator = parent_of(role)
     if delegator == paths.ROOT:
         return accepted.root.roles[role]
     envelope = accepted.role(delegator)

@@ -27,7 +27,7 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import Signature
 from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, Signed, TargetFile
-from carnet.tuf.tree import bin_field
+from carnet.tuf.structure import bin_field
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.published_state import Current, Publication, metadata_path, read_current, target_path

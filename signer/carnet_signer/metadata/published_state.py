@@ -10,13 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
-from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
+from carnet.errors import MetadataMismatch, ThresholdNotMet
 from carnet.tuf import paths
+from carnet.tuf.next_version import check_root
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
-from carnet_signer.metadata import role_files
 
 
 class Publication(Protocol):
@@ -44,32 +43,6 @@ def metadata_path(role: str, version: int | None) -> str:
 def target_path(path: str, sha256: str) -> str:
     """Where a publication keeps a target."""
     return paths.TARGETS_PREFIX + paths.hashed_path(path, sha256)
-
-
-def delegator_of(role: str) -> str:
-    """Which role names the keys of a targets role.
-
-    Raises:
-        MetadataMismatch: The role has no place in the trust model.
-    """
-    if role == paths.TARGETS:
-        return paths.ROOT
-    if role in (paths.CLAIMS, paths.INDEX):
-        return paths.TARGETS
-    if role in _SHARD_ROLES:
-        return paths.CLAIMS
-    kind, _, name = role.partition(".")
-    try:
-        if kind == "owner":
-            return paths.claims_shard_role(CrateName(name).shard)
-        if kind == "crate":
-            return paths.owner_role(CrateName(name))
-    except FormatError:
-        pass
-    raise MetadataMismatch(f"the role {role[:80]!a} is not one that a holder, an owner or a releaser signs")
-
-
-_SHARD_ROLES = frozenset(paths.claims_shard_role(shard) for shard in paths.SHARDS)
 
 
 @dataclass(frozen=True)
@@ -107,7 +80,7 @@ class Current:
             data = _read(self.publication, metadata_path(role, meta.version))
             if sha256_hex(data) != meta.hashes.get("sha256"):
                 raise MetadataMismatch(f"{metadata_path(role, meta.version)} is not the file that the snapshot names")
-            self._roles[role] = parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
+            self._roles[role] = parse_role(data, Targets, what=role)
         return self._roles[role]
 
     def bin(self, name: str, signers: RoleKeys) -> Envelope[Targets]:
@@ -121,7 +94,6 @@ class Current:
         envelope = parse_role(
             _read(self.publication, metadata_path(name, version)),
             Targets,
-            max_bytes=role_files.MAX_ROLE_FILE,
             what=name,
         )
         if envelope.signed.version != version:
@@ -170,11 +142,11 @@ def read_current(
         raise MetadataMismatch("there is a timestamp and no root")
     newest = [roots[-1].signed]
     if new_root is not None:
-        following = parse_role(new_root, Root, max_bytes=role_files.MAX_ROLE_FILE)
+        following = parse_role(new_root, Root)
         if following.message != roots[-1].message:
-            check_next_root(roots[-1].signed, following)
+            check_root(roots[-1].signed, following)
             newest.append(following.signed)
-    timestamp = parse_role(data, Timestamp, max_bytes=role_files.MAX_ROLE_FILE)
+    timestamp = parse_role(data, Timestamp)
     _check_online(timestamp, paths.TIMESTAMP, newest)
     promised = timestamp.signed.snapshot
     data = _read(publication, metadata_path(paths.SNAPSHOT, promised.version))
@@ -184,7 +156,7 @@ def read_current(
         signed = publication.read(metadata_path(paths.SNAPSHOT, named[0]))
         if signed is not None and sha256_hex(signed) == named[1]:
             data = signed
-    snapshot = parse_role(data, Snapshot, max_bytes=role_files.MAX_ROLE_FILE)
+    snapshot = parse_role(data, Snapshot)
     _check_online(snapshot, paths.SNAPSHOT, newest)
     return Current(publication, roots, timestamp, snapshot)
 
@@ -198,25 +170,10 @@ def read_roots(publication: Publication) -> tuple[Envelope[Root], ...]:
     """
     found: list[Envelope[Root]] = []
     while (data := publication.read(metadata_path(paths.ROOT, len(found) + 1))) is not None:
-        envelope = parse_role(data, Root, max_bytes=role_files.MAX_ROLE_FILE)
-        check_next_root(found[-1].signed if found else None, envelope)
+        envelope = parse_role(data, Root)
+        check_root(found[-1].signed if found else None, envelope)
         found.append(envelope)
     return tuple(found)
-
-
-def check_next_root(before: Root | None, envelope: Envelope[Root]) -> None:
-    """Demand that a root follows the one before: version + 1, signed by both (TUF 5.3.4, 5.3.5).
-
-    Raises:
-        MetadataMismatch: Another version.
-        ThresholdNotMet: Too few distinct keys of one of the two signed.
-    """
-    expected = 1 if before is None else before.version + 1
-    if envelope.signed.version != expected:
-        raise MetadataMismatch(f"the root is of version {envelope.signed.version}, and {expected} is next")
-    if before is not None:
-        before.roles[paths.ROOT].check(envelope, f"root {expected}, by the holders before it,", "5.3.4")
-    envelope.signed.roles[paths.ROOT].check(envelope, f"root {expected}", "5.3.4")
 
 
 def _check_online(envelope: Envelope[Signed], role: str, newest: Iterable[Root]) -> None:

@@ -15,7 +15,7 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import MetaFile, RoleKeys, RoleT
+from carnet.tuf.roles import MetaFile, RoleKeys, RoleT, Snapshot
 
 SPEC_VERSION = "1.0.31"
 
@@ -29,8 +29,8 @@ SNAPSHOT_LIFE = timedelta(days=7)
 BIN_LIFE = timedelta(days=90)
 
 _CONTROL = re.compile(rb"[\x00-\x1f]")
-MAX_ROLE_FILE = 64_000_000
-"""Bytes of a role's file that the signer reads: a snapshot of 2^16 bins and 100,000 claims stays below."""
+MAX_ROLE_FILE = Snapshot.MAX_BYTES
+"""Bytes of the largest file of a role."""
 
 
 def at(moment: datetime) -> str:
@@ -57,7 +57,7 @@ def read_signed(message: bytes, role_type: type[RoleT]) -> RoleT:
     Raises:
         FormatError: It is not well-formed metadata of that type.
     """
-    return parse_role(file_bytes(message, []), role_type, max_bytes=2 * MAX_ROLE_FILE).signed
+    return parse_role(file_bytes(message, []), role_type, max_bytes=2 * role_type.MAX_BYTES).signed
 
 
 def root(version: int, expires: datetime, roles: Mapping[str, RoleKeys], extra: JsonObject | None = None) -> JsonObject:

@@ -8,7 +8,6 @@ that a crash cut short was never acknowledged and is dropped. The folder is lock
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from carnet import durable, strictjson
 from carnet.errors import CarnetError, FormatError, SigningError, StorageError
+from carnet.lock import take
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.roles import MetaFile, Snapshot
@@ -157,19 +157,11 @@ class Memory:
 
 
 def _lock(path: Path) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise StorageError(f"{path}: {(error.strerror or 'failed').lower()}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise SigningError(
-            f"another online signer uses the memory {path.parent}",
-            hint="one repository has one online signer: stop the other one, or connect to it with `--signer-socket`",
-        ) from None
-    return descriptor
+    busy = SigningError(
+        f"another online signer uses the memory {path.parent}",
+        hint="one repository has one online signer: stop the other one, or connect to it with `--signer-socket`",
+    )
+    return take(path, timeout=0, busy=busy)
 
 
 def _read_log(path: Path) -> dict[str, Entry]:

@@ -12,7 +12,6 @@ see to it that
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,14 +22,14 @@ from carnet.errors import CarnetError, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.roles import MetaFile, Signed, Snapshot, Targets, Timestamp
-from carnet.tuf.tree import FIELD, bin_field
+from carnet.tuf.structure import FIELD, bin_field
+from carnet.tuf.tree import is_bin
 from carnet_signer.metadata import role_files
 from carnet_signer.online.memory import Entry, Memory
 
 MAX_LEAP = 10_000
 """A version may be so far above the one signed last."""
 _CLOCK_SLACK = timedelta(minutes=5)
-_BIN = re.compile(rf"{re.escape(paths.INDEX_BIN_PREFIX)}-([0-9a-f]{{1,8}})\Z")
 _TYPES: dict[str, tuple[type[Signed], timedelta, frozenset[str]]] = {
     paths.TIMESTAMP: (Timestamp, role_files.TIMESTAMP_LIFE, frozenset(("meta",))),
     paths.SNAPSHOT: (Snapshot, role_files.SNAPSHOT_LIFE, frozenset(("meta",))),
@@ -58,8 +57,7 @@ def check_payload(role: str, payload: bytes, memory: Memory, now: datetime) -> S
     Raises:
         SigningError: It may not be signed; the message says why.
     """
-    match = _BIN.match(role)
-    if role not in _TYPES and match is None:
+    if role not in _TYPES and not is_bin(role):
         raise SigningError(
             f"the online keys do not sign {role[:80]!a}",
             hint="they sign timestamp, snapshot and the index bins; everything else is its holders' to sign",
@@ -86,8 +84,8 @@ def check_payload(role: str, payload: bytes, memory: Memory, now: datetime) -> S
         _check_timestamp(document, signed, memory)
     elif isinstance(signed, Snapshot):
         _check_snapshot(document, signed, memory)
-    elif isinstance(signed, Targets) and match is not None:
-        _check_bin(role, match[1], document, signed)
+    elif isinstance(signed, Targets):
+        _check_bin(role, role.rpartition("-")[2], document, signed)
     return signed
 
 
@@ -122,7 +120,7 @@ def _check_timestamp(document: JsonObject, signed: Timestamp, memory: Memory) ->
 
 
 def _check_snapshot(document: JsonObject, signed: Snapshot, memory: Memory) -> None:
-    _check_meta(paths.SNAPSHOT, document, signed.meta, bare=lambda role: _BIN.match(role) is not None)
+    _check_meta(paths.SNAPSHOT, document, signed.meta, bare=is_bin)
     for role, before in memory.named_snapshot.items():
         after = signed.meta.get(role)
         if after is None:

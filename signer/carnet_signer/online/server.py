@@ -26,7 +26,7 @@ from carnet.errors import CarnetError, FormatError, StorageError
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf.keys import Signature
 from carnet.tuf.roles import Signed, Snapshot
-from carnet_signer.keys.keyring import Signer
+from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.online.memory import Memory
 from carnet_signer.online.rules import check_payload, entry_of

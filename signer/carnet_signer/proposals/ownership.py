@@ -21,15 +21,15 @@ from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
-from carnet.claims.submission import roles_of
 from carnet.digests import sha256_hex
-from carnet.errors import ConfigError, FormatError, ThresholdNotMet
+from carnet.errors import ConfigError, FormatError
 from carnet.intoto.duties import Terms
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
-from carnet.tuf.tree import FIELD, shard_field
+from carnet.tuf.structure import FIELD, shard_field
+from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal, Request, draft
 
@@ -223,7 +223,7 @@ def next_owner(published: Published, request: Request, changes: OwnerChanges, *,
     drafts = {owner: draft(owner, _owner(name, version, facts, listed, sorted(exempt), now))}
     if not facts.owners.signers.same_as(before.owners.signers):
         drafts |= _shard(published.shard, name, facts.owners.signers, now)
-    if not _met(facts.releasers.signers, published.crate):
+    if not facts.releasers.signers.met_by(published.crate):
         signed = role_files.targets(
             published.crate.signed.version + 1, now + role_files.CLAIM_LIFE, listed=releases.to_targets()
         )
@@ -250,14 +250,6 @@ def give_up(published: Published, request: Request, *, now: datetime) -> Proposa
 def _entry(shard: Envelope[Targets], name: CrateName) -> DelegatedRole | None:
     delegations = shard.signed.delegations
     return None if delegations is None else delegations.roles.get(paths.owner_role(name))
-
-
-def _met(keys: RoleKeys, envelope: Envelope[Targets]) -> bool:
-    try:
-        keys.check(envelope, "", "")
-    except ThresholdNotMet:
-        return False
-    return True
 
 
 def _shard(

@@ -21,15 +21,17 @@ from pathlib import Path
 from carnet import durable, strictjson
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts
-from carnet.claims.submission import Submission, crate_of_stem, roles_of
+from carnet.claims.submission import Submission, crate_of_stem
 from carnet.errors import ConfigError, FormatError, SigningError, ThresholdNotMet
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
-from carnet.tuf.keys import PublicKey, Signature, signers
+from carnet.tuf.keys import Signature
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Targets
-from carnet_signer.keys.keyring import Signer
+from carnet.tuf.tree import roles_of
+from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
+from carnet_signer.quorum import Quorum
 
 MAX_FILE = 160 * 1024 * 1024
 _MAX_REQUEST = 1024 * 1024
@@ -89,42 +91,6 @@ class Request:
                 "takeover": self.takeover,
             }
         )
-
-
-@dataclass(frozen=True)
-class Quorum:
-    """People who must sign one role.
-
-    Attributes:
-        role: Which role.
-        who: Who they are, in words.
-        signers: Their keys and threshold.
-        people: Names by key id, as far as they are known.
-        signed: The keys that have signed.
-        waived: Whether the role may be published without them: a takeover.
-    """
-
-    role: str
-    who: str
-    signers: RoleKeys
-    people: Mapping[str, str]
-    signed: tuple[PublicKey, ...]
-    waived: bool = False
-
-    @property
-    def met(self) -> bool:
-        """Whether enough of them have signed."""
-        return len(self.signed) >= self.signers.threshold
-
-    @property
-    def missing(self) -> tuple[PublicKey, ...]:
-        """The keys that have not signed."""
-        done = {key.material for key in self.signed}
-        return tuple(key for key in self.signers.keys if key.material not in done)
-
-    def name(self, key: PublicKey) -> str:
-        """What to call the holder of a key."""
-        return self.people.get(key.keyid) or f"the holder of key {key.keyid[:12]}"
 
 
 @dataclass(frozen=True)
@@ -196,9 +162,7 @@ class Proposal:
     def _quorum(
         self, role: str, who: str, keys: RoleKeys, people: Mapping[str, str], *, waived: bool = False
     ) -> Quorum:
-        draft = self.drafts[role]
-        signed = signers(keys.keys, draft.signatures, draft.message)
-        return Quorum(role, who, keys, people, tuple(signed), waived)
+        return Quorum.of(self.drafts[role], keys, role=role, who=who, people=people, waived=waived)
 
     @property
     def final(self) -> bool:
@@ -301,7 +265,7 @@ def draft(role: str, signed: JsonObject) -> Envelope[Targets]:
         FormatError: It is not a role that clients would read.
     """
     data = role_files.file_bytes(strictjson.canonical(signed, role), [])
-    return parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
+    return parse_role(data, Targets, what=role)
 
 
 def read_role(data: bytes, role: str) -> Envelope[Targets]:
@@ -310,7 +274,7 @@ def read_role(data: bytes, role: str) -> Envelope[Targets]:
     Raises:
         FormatError: It is not one.
     """
-    return parse_role(data, Targets, max_bytes=role_files.MAX_ROLE_FILE, what=role)
+    return parse_role(data, Targets, what=role)
 
 
 def _with_signatures(draft: Envelope[Targets], new: Iterable[Signature]) -> Envelope[Targets]:

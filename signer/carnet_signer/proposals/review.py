@@ -14,7 +14,6 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
-from carnet.claims.submission import roles_of
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, VerificationError
 from carnet.intoto.duties import Terms
@@ -22,9 +21,9 @@ from carnet.intoto.layout_lint import check_layout
 from carnet.intoto.values import Layout
 from carnet.tuf import paths
 from carnet.tuf.example_keys import refuse_example_keys
-from carnet.tuf.keys import PublicKey
+from carnet.tuf.next_version import check_owners_kept, check_role
 from carnet.tuf.roles import DelegatedRole, Envelope, Targets
-from carnet.tuf.tree import check_structure
+from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal
 
@@ -46,21 +45,16 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
     """
     shard, owner, crate = roles_of(proposal.crate)
     for role, envelope in proposal.drafts.items():
-        check_structure(role, envelope.signed)
         before = proposal.base.get(role)
-        expected = 1 if before is None else before.signed.version + 1
-        if envelope.signed.version != expected:
-            raise VerificationError(
-                f"the draft of {role} is of version {envelope.signed.version}, and {expected} is next",
-                hint="make the folder again: something was published meanwhile",
-            )
+        check_role(role, None if before is None else before.signed, envelope.signed, now=now)
         life = role_files.OFFLINE_LIFE if role == shard else role_files.CLAIM_LIFE
-        if not now < envelope.signed.expires <= now + life + _SLACK:
+        if envelope.signed.expires > now + life + _SLACK:
             raise VerificationError(
                 f"the draft of {role} expires on {envelope.signed.expires:%Y-%m-%d}: that is not its life"
             )
     if shard in proposal.drafts:
-        _lint_shard(proposal, shard, owner)
+        published = _needed(proposal.base, shard).signed
+        check_owners_kept(shard, published, proposal.drafts[shard].signed, about=proposal.crate)
     if proposal.request.kind == "give-up":
         if set(proposal.drafts) != {shard} or _entry_of(proposal.drafts[shard], owner):
             raise VerificationError("giving a crate up takes its entry out of the shard and does nothing else")
@@ -76,21 +70,6 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
     if crate in proposal.drafts:
         _lint_releases(proposal, facts, crate)
     _lint_targets(proposal)
-
-
-def _lint_shard(proposal: Proposal, shard: str, owner: str) -> None:
-    before, after = (
-        {} if one.signed.delegations is None else dict(one.signed.delegations.roles)
-        for one in (_needed(proposal.base, shard), proposal.drafts[shard])
-    )
-    for role in sorted((before.keys() | after.keys()) - {owner}):
-        old, new = before.get(role), after.get(role)
-        if old is None or new is None or _quorum(old) != _quorum(new):
-            raise VerificationError(f"the draft of {shard} changes {role}, which this proposal is not about")
-
-
-def _quorum(entry: DelegatedRole) -> tuple[tuple[PublicKey, ...], int]:
-    return entry.signers.keys, entry.signers.threshold
 
 
 def _lint_layouts(proposal: Proposal, owner: str) -> None:

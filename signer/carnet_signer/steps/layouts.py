@@ -17,7 +17,7 @@ from carnet.intoto.steps import TAG
 from carnet.intoto.values import Layout, Rule, Step
 from carnet.tuf.keys import PublicKey
 from carnet_layouts import template
-from carnet_signer.keys.keyring import Signer
+from carnet_signer.keys.signer import Signer
 
 _BIND = ("REQUIRE P/tree", "REQUIRE P/commit", f"MATCH P/* WITH PRODUCTS FROM {TAG}")
 _TOP = frozenset(("readme", "valid-days", "expires", "least-level", "separate-duties", "generated", "people", "step"))

@@ -18,7 +18,7 @@ from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord
 from carnet.intoto.values import Link
 from carnet.strictjson import JsonObject
-from carnet_signer.keys.keyring import Signer
+from carnet_signer.keys.signer import Signer
 from carnet_signer.steps import sandbox
 from carnet_signer.steps.gitsource import SourceTree, read_commit
 from carnet_signer.steps.packaging import Toolchain, export, open_workspace

@@ -15,7 +15,7 @@ from tests.support.registries.mirror_process import CARNET, RunningMirror, make_
 from tests.support.worlds.ceremony import PASSPHRASE, make_key
 
 from carnet_cli.commands.registry.online_signer import OnlineSettings
-from carnet_signer.keys import keyring
+from carnet_signer.keys import file
 
 
 @dataclass
@@ -42,7 +42,7 @@ class LiveRegistry:
         """Key pairs, as `carnet key generate` makes them, that open without the wait; P-256 for some, else Ed25519."""
         for name in names:
             if name in p256:
-                keyring.generate_key(self.folder / f"person {name}", "ecdsa", PASSPHRASE, kdf_rounds=1)
+                file.generate_key(self.folder / f"person {name}", "ecdsa", PASSPHRASE, kdf_rounds=1)
             else:
                 make_key(f"person {name}").store(self.folder)
 
@@ -82,7 +82,7 @@ def live_registry(folder: Path, tarballs: Sequence[bytes] = (), *, trusted: bool
         holder.store(desk)
     online = directory.ceremony.online.store(folder)
     with directory.open(write=True) as store, store.change():
-        OnlineSettings(online, folder / "online.memory").remember(store)
+        OnlineSettings(str(online), folder / "online.memory").remember(store)
     with serving(directory, "--passphrase-file", str(passphrase)) as mirror:
         registry = LiveRegistry(desk, mirror)
         if trusted:

@@ -15,8 +15,8 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import RoleKeys, Timestamp
-from carnet.tuf.tree import shard_field
-from carnet_signer.keys import keyring
+from carnet.tuf.structure import shard_field
+from carnet_signer.keys import file
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.publish import Change
 
@@ -39,7 +39,7 @@ class TestKey:
     def store(self, folder: Path) -> Path:
         """Write the key pair as `carnet key generate` does, with a work factor that costs no time."""
         path = folder / self.name
-        keyring.store_key(path, self.private, PASSPHRASE, kdf_rounds=1)
+        file.store_key(path, self.private, PASSPHRASE, kdf_rounds=1)
         return path
 
 

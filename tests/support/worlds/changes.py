@@ -13,7 +13,7 @@ from carnet.cargo.names import CrateName
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
-from carnet.tuf.tree import shard_field
+from carnet.tuf.structure import shard_field
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.publish import Change
 
@@ -74,6 +74,7 @@ def claim(
             paths.crate_role(NAME): sign_role(role_files.targets(version, expires, listed=listed), crate_keys),
         },
         targets={TARBALL_PATH: TARBALL},
+        about=NAME,
     )
 
 

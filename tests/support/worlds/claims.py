@@ -158,7 +158,7 @@ class World:
     def publish_roles(self, roles: dict[str, bytes], targets: dict[str, bytes] | None = None) -> None:
         """Publish role files past the intake: a mirror that checks no more than its own signer does."""
         with self.store.change():
-            publish(self.store, self.online, Change(roles=roles, targets=targets or {}), now=self.now)
+            publish(self.store, self.online, Change(roles=roles, targets=targets or {}, about=NAME), now=self.now)
 
     # --- people ---
 

@@ -43,6 +43,7 @@ from carnet import strictjson
 from carnet.cargo.names import CrateName
 from carnet.errors import TransportError
 from carnet.tuf import paths
+from carnet.tuf.tree import Kind, is_bin, parent_of, place_of
 
 NOW = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -271,7 +272,7 @@ class Simulator:
         for role in sorted(self.changed - {"root", "snapshot", "timestamp"}):
             data = self._sign_next(role)
             digest = {"sha256": hashlib.sha256(data).hexdigest()}
-            bare = role.startswith(f"{paths.INDEX_BIN_PREFIX}-")
+            bare = is_bin(role)
             version = self.roles[role].version
             snapshot.meta[f"{role}.json"] = MetaFile(version) if bare else MetaFile(version, len(data), digest)
         if "root" in self.changed:
@@ -290,10 +291,10 @@ class Simulator:
         shared = [shard for shard in paths.SHARDS if shard not in self.once_claimed]
         for role in self.changed:
             said: dict[str, Any] | None = None
-            if role.startswith("claims-"):
-                shard = role.removeprefix("claims-")
-                said = {"shards": [shard] if shard in self.once_claimed else shared}
-            elif role.startswith(f"{paths.INDEX_BIN_PREFIX}-"):
+            place = place_of(role)
+            if place.kind is Kind.SHARD:
+                said = {"shards": [place.shard] if place.shard in self.once_claimed else shared}
+            elif place.kind is Kind.BIN:
                 said = {"role": role}
             if said is not None:
                 self.roles[role].unrecognized_fields["carnet"] = said
@@ -397,16 +398,7 @@ class Simulator:
         signed.delegations.roles[role] = DelegatedRole(role, who.keyids, who.threshold, terminating, list(patterns))
 
     def _delegator(self, role: str) -> str:
-        if role in self.root.roles:
-            return "root"
-        if role in ("claims", "index"):
-            return "targets"
-        if role.startswith("claims-"):
-            return "claims"
-        if role.startswith(f"{paths.INDEX_BIN_PREFIX}-"):
-            return "index"
-        name = CrateName(role.partition(".")[2])
-        return paths.owner_role(name) if role.startswith("crate.") else paths.claims_shard_role(name.shard)
+        return role if role == paths.ROOT else parent_of(role)
 
     def _sign_next(self, role: str) -> bytes:
         signed = self.roles[role]

@@ -1,3 +1,5 @@
+"""`carnet.toml`, the environment and flags: what each says, which one counts, and what is refused."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

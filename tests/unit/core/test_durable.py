@@ -1,3 +1,5 @@
+"""Files that are the old ones or the new ones: after errors, kills and with other processes at work."""
+
 from __future__ import annotations
 
 import errno

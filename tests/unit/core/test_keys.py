@@ -1,3 +1,5 @@
+"""Public keys: which are allowed, how their ids come about, and what counts as a signature."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Crate names and versions, as cargo and the registry have them."""
+
 from __future__ import annotations
 
 import itertools

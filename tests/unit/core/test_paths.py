@@ -1,3 +1,5 @@
+"""Paths of the trust model: how they are built, and which ones are unsafe."""
+
 from __future__ import annotations
 
 import pytest

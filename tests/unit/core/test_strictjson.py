@@ -1,3 +1,5 @@
+"""JSON: what is refused, and the canonical form against the one that others write."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""cargo's arguments, as far as the gate has to understand them."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""cargo's configuration files: what leads around the gate is refused, the user's own is copied."""
+
 from __future__ import annotations
 
 import tomllib

@@ -17,7 +17,7 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName
 from carnet.claims.releases import Digest, Releases, SignedRelease
-from carnet.claims.submission import Submission, crate_of_stem, roles_of
+from carnet.claims.submission import Submission, crate_of_stem
 from carnet.errors import (
     ArchiveRefused,
     CarnetError,
@@ -28,10 +28,14 @@ from carnet.errors import (
     VerificationError,
 )
 from carnet.tuf import paths
+from carnet.tuf.structure import shard_field
+from carnet.tuf.tree import roles_of
 from carnet_mirror.fsck.fsck import fsck
-from carnet_mirror.intake import accept, check_claims_kept
+from carnet_mirror.intake import accept
 from carnet_mirror.state.store import Store
+from carnet_mirror.writing import writing
 from carnet_signer.metadata import role_files
+from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal, draft
 
@@ -235,12 +239,17 @@ def test_an_empty_mirror_takes_nothing(tmp_path: Path) -> None:
 def test_the_holders_next_shard_keeps_the_claims(world: World) -> None:
     shard = paths.claims_shard_role(NAME.shard)
     published = world.fresh().role(shard).signed
-    kept = role_files.targets(published.version + 1, world.now + role_files.OFFLINE_LIFE)
-    forgetful = {shard: world.ceremony.sign(kept), paths.CLAIMS: b"not looked at"}
-    error = refusal(lambda: check_claims_kept(world.store, forgetful))
+    field = shard_field([NAME.shard])
+
+    def sign_again(file: bytes) -> None:
+        with writing(world.store, world.online, now=world.now):
+            publish(world.store, world.online, Change(roles={shard: file}), now=world.now)
+
+    forgetful = role_files.targets(published.version + 1, world.now + role_files.OFFLINE_LIFE, extra=field)
+    error = refused(world, lambda: sign_again(world.ceremony.sign(forgetful)))
     assert isinstance(error, MetadataMismatch)
     assert paths.owner_role(NAME) in str(error)
-    check_claims_kept(world.store, {shard: world.fresh().role(shard).raw})
+    sign_again(world.fresh().role(shard).raw)  # nothing new
 
 
 def test_a_shard_changes_one_crate_only(world: World) -> None:

@@ -1,3 +1,5 @@
+"""The offline ceremony: who must sign what, how copies are merged, and what stops a signature."""
+
 from __future__ import annotations
 
 import hashlib
@@ -17,7 +19,7 @@ from carnet import strictjson
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleKeys
-from carnet.tuf.tree import shard_field
+from carnet.tuf.structure import shard_field
 from carnet_signer.ceremony import ceremony
 from carnet_signer.ceremony import folder as ceremony_folder
 from carnet_signer.ceremony import lint as ceremony_lint
@@ -133,7 +135,7 @@ def test_a_signature_that_is_not_a_holders_counts_for_nothing_and_is_dropped() -
     )
     assert ceremony.merge(found, spoiled) == {}
     mended = ceremony_folder.overlay(spoiled, ceremony.merge(spoiled, found))
-    assert len(mended.requirements(paths.ROOT)[0].signed) == 1
+    assert len(mended.quorums(paths.ROOT)[0].signed) == 1
 
 
 # --- the next version ---

@@ -1,3 +1,5 @@
+"""The online signer: what it signs, what it never signs, and what it remembers."""
+
 from __future__ import annotations
 
 import hashlib
@@ -13,7 +15,7 @@ from tests.support.worlds.ceremony import NOW, make_key
 from carnet import strictjson
 from carnet.errors import SigningError, StorageError
 from carnet.tuf.roles import MetaFile
-from carnet.tuf.tree import bin_field
+from carnet.tuf.structure import bin_field
 from carnet_signer.metadata import role_files
 from carnet_signer.online.memory import Memory
 from carnet_signer.online.server import Oracle

@@ -18,13 +18,13 @@ from carnet import strictjson
 from carnet.cargo.index_line import IndexLine
 from carnet.cargo.names import CrateId, CrateName
 from carnet.claims.holders import Holders
-from carnet.claims.submission import roles_of
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, ThresholdNotMet
 from carnet.tuf import paths
 from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Root
+from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.role_files import at
 from carnet_signer.proposals import ownership, review

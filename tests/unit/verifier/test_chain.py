@@ -1,3 +1,5 @@
+"""The chain behind one crate, link by link, and where it stops."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Claims: read from the tree, followed from owner to owner, and looked ahead at."""
+
 from __future__ import annotations
 
 import time

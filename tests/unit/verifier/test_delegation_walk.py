@@ -14,7 +14,7 @@ from tuf.api.metadata import SPECIFICATION_VERSION
 
 from carnet.errors import FormatError, MetadataError, MetadataMismatch, NotFound, ThresholdNotMet, TransportError
 from carnet.tuf.keys import Profile
-from carnet_verifier.memory.trust import MemoryStore
+from carnet_verifier.memory.metadata_store import MemoryStore
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import update
 from carnet_verifier.tuf.repository import MAX_DELEGATIONS, TrustedRepository

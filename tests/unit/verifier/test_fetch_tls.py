@@ -271,7 +271,7 @@ def test_nothing_is_loaded_that_a_fetch_does_not_need(localhost: tuple[ssl.SSLCo
     script = """
 import sys
 sys.path[:] = sys.argv[4].split(":")
-from carnet_verifier.fetch import HttpFetcher
+from carnet_verifier.net.fetch import HttpFetcher
 before = set(sys.modules)
 with HttpFetcher(sys.argv[1]) as fetcher:
     assert fetcher.get("x", max_bytes=100) == b"hello"

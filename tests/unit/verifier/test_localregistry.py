@@ -1,3 +1,5 @@
+"""The local registry: what is kept for cargo, and what is compared before it runs."""
+
 from __future__ import annotations
 
 import os

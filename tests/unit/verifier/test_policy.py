@@ -1,3 +1,5 @@
+"""The policy: which rules deny, warn or allow, and what excuses them."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

@@ -1,3 +1,5 @@
+"""The verifying registry: what cargo is answered, for what is admitted and what is not."""
+
 from __future__ import annotations
 
 import asyncio

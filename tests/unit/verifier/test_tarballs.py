@@ -1,3 +1,5 @@
+"""Tarballs of admitted crates: compared before they are read, and read one at a time."""
+
 from __future__ import annotations
 
 import gc

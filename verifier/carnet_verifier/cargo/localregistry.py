@@ -23,6 +23,7 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex, sha256_raw
 from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
+from carnet.lock import locked
 from carnet.tuf import paths
 from carnet_verifier.outcomes import Admission
 
@@ -85,16 +86,11 @@ class LocalRegistry:
         Raises:
             StorageError: Another process held the lock for longer than `timeout` seconds.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.path.parent / "lock", mode=0o600)
-        try:
-            with lock.acquire(timeout=timeout):
-                yield
-        except Timeout:
-            raise StorageError(
-                f"another `cargo carnet` has been preparing crates for {timeout:.0f} s", hint="wait for it, or end it"
-            ) from None
+        busy = StorageError(
+            f"another `cargo carnet` has been preparing crates for {timeout:.0f} s", hint="wait for it, or end it"
+        )
+        with locked(self.path.parent / "lock", timeout=timeout, busy=busy):
+            yield
 
     def tarball(self, crate: CrateId) -> Path:
         """Where a crate's tarball is kept."""

@@ -13,12 +13,11 @@ from typing import Protocol
 
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts, SeenOwners
-from carnet.errors import FormatError, MetadataMismatch, ThresholdNotMet
+from carnet.errors import FormatError, MetadataMismatch
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
-from carnet.tuf.tree import check_structure
+from carnet.tuf.structure import check_structure
 from carnet.value import value
-from carnet_verifier.tuf.workflow import MAX_TARGETS
 
 MAX_HANDOVERS = 100
 """Versions of an owner role that a client walks through at most to follow a handover."""
@@ -127,29 +126,21 @@ def follow(
     current, version = seen.signers, owner.signed.version
     if not seen.version < version <= seen.version + MAX_HANDOVERS:
         return Handover.TAKEOVER
-    if _signed_by(current, owner):
+    if current.met_by(owner):
         return Handover.HANDED_OVER
     for number in range(seen.version + 1, version):
         data = earlier(number)
         if data is None:
             return Handover.TAKEOVER
         try:
-            link = parse_role(data, Targets, max_bytes=MAX_TARGETS, what="an earlier owner role")
+            link = parse_role(data, Targets, what="an earlier owner role")
             check_structure(role, link.signed)
-            if link.signed.version != number or not _signed_by(current, link):
+            if link.signed.version != number or not current.met_by(link):
                 return Handover.TAKEOVER
             owners = ClaimFacts.of(link.signed).owners.signers
         except (FormatError, MetadataMismatch):
             return Handover.TAKEOVER
-        if not _signed_by(owners, link):
+        if not owners.met_by(link):
             return Handover.TAKEOVER
         current = owners
-    return Handover.HANDED_OVER if _signed_by(current, owner) else Handover.TAKEOVER
-
-
-def _signed_by(owners: RoleKeys, envelope: Envelope[Targets]) -> bool:
-    try:
-        owners.check(envelope, "", "")
-    except ThresholdNotMet:
-        return False
-    return True
+    return Handover.HANDED_OVER if current.met_by(owner) else Handover.TAKEOVER

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from carnet import strictjson
@@ -24,7 +25,6 @@ from carnet.strictjson import JsonObject
 from carnet.tuf.roles import MetaFile, Targets
 from carnet.value import value
 from carnet_verifier.memory.pack import replace_file
-from carnet_verifier.tuf.workflow import TrustedRoles
 
 _HEAD = b"carnet answers 2 "
 """Another number makes older files unread: raise it when what an answer stands for changes."""
@@ -51,13 +51,16 @@ class Answers:
 
     Args:
         place: The file that they are kept in.
-        trusted: The top-level roles of this run, accepted.
+        root: The accepted root's file of this run.
+        meta: What the accepted snapshot of this run says of each role.
+        now: The time of this run.
     """
 
-    def __init__(self, place: str, trusted: TrustedRoles) -> None:
+    def __init__(self, place: str, root: bytes, meta: Mapping[str, MetaFile], now: datetime) -> None:
         self._place = place
-        self._trusted = trusted
-        self._root = sha256_hex(trusted.root.raw)
+        self._meta = meta
+        self._now = now
+        self._root = sha256_hex(root)
         self._roles: dict[str, JsonObject] = {}
         self._targets: dict[str, tuple[tuple[str, ...], int, str]] = {}
         self._unclaimed: dict[str, tuple[str, ...]] = {}
@@ -112,16 +115,16 @@ class Answers:
         self._changed = True
         for name, role in walked.items():
             if name not in self._roles:
-                self._roles[name] = _role(self._trusted.meta(name), int(role.expires.timestamp()))
+                self._roles[name] = _role(self._meta[name], int(role.expires.timestamp()))
         return tuple(walked)
 
     def _take(self, kept: Any) -> None:
         """Take over the answers whose roles are still what the snapshot names, and in time; the others are dropped."""
         if kept is None or kept["root"] != self._root:
             return
-        now, meta = self._trusted.now.timestamp(), self._trusted.snapshot.signed.meta
+        now = self._now.timestamp()
         for name, role in kept["roles"].items():
-            current = meta.get(name)
+            current = self._meta.get(name)
             if current is not None and now < role["expires"] and role == _role(current, role["expires"]):
                 self._roles[name] = role
         for path, (roles, length, sha256) in kept["targets"].items():

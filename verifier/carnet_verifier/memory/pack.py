@@ -21,7 +21,7 @@ from pathlib import Path
 
 from carnet.errors import StorageError
 from carnet.tuf import paths
-from carnet_verifier.memory.trust import MetadataDirectory
+from carnet_verifier.memory.metadata_store import MetadataDirectory
 
 _HEAD = b"carnet pack 1\n"
 """Another number makes older packs unread: raise it when what a proof stands for changes."""

@@ -16,106 +16,27 @@ The other roles are a cache (`carnet_verifier.memory.pack`): a version of them c
 
 from __future__ import annotations
 
-import fcntl
-import os
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from carnet import durable, strictjson
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
+from carnet.lock import locked
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
-from carnet_verifier.tuf.workflow import MAX_SNAPSHOT, TrustedRoles
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Root
+from carnet_verifier.memory.pack import FileCache, PackedDirectory, remove_leftovers
 
 if TYPE_CHECKING:
     from carnet.claims.holders import SeenOwners
 
 _MAX_SEEN = 64_000_000
-
-
-class MetadataStore(Protocol):
-    """Where the files that were trusted last are kept, by role.
-
-    Attributes:
-        proofs: Digests that stand for verified signatures; see `carnet_verifier.tuf.workflow.TrustedRoles`.
-    """
-
-    proofs: set[bytes]
-
-    def read(self, role: str) -> bytes | None:
-        """The file, or None when there is none that can be read."""
-        ...
-
-    def keep(self, role: str, data: bytes) -> None:
-        """Replace a file, durably: it is a memory that protects against going back."""
-        ...
-
-    def cache(self, files: Mapping[str, bytes]) -> None:
-        """Replace files of delegated roles, without waiting for the disk: they can be fetched again."""
-        ...
-
-    def flush(self) -> None:
-        """What was cached and proved so far is there for the next run."""
-        ...
-
-
-class MemoryStore:
-    """Keeps files for the life of the process."""
-
-    def __init__(self) -> None:
-        self._files: dict[str, bytes] = {}
-        self.proofs: set[bytes] = set()
-
-    def read(self, role: str) -> bytes | None:
-        """See `MetadataStore.read`."""
-        return self._files.get(role)
-
-    def keep(self, role: str, data: bytes) -> None:
-        """See `MetadataStore.keep`."""
-        self._files[role] = data
-
-    def cache(self, files: Mapping[str, bytes]) -> None:
-        """See `MetadataStore.cache`."""
-        self._files.update(files)
-
-    def flush(self) -> None:
-        """See `MetadataStore.flush`."""
-
-
-class MetadataDirectory:
-    """Keeps files in a folder, as `<role>.json` without a version, byte for byte as they came."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.proofs: set[bytes] = set()
-
-    def read(self, role: str) -> bytes | None:
-        """See `MetadataStore.read`."""
-        try:
-            return durable.read_file(self._file(role), "trusted metadata", max_bytes=MAX_SNAPSHOT)
-        except FileNotFoundError:
-            return None
-
-    def keep(self, role: str, data: bytes) -> None:
-        """See `MetadataStore.keep`."""
-        durable.write_file(self._file(role), data)
-
-    def cache(self, files: Mapping[str, bytes]) -> None:
-        """See `MetadataStore.cache`."""
-        for role, data in files.items():
-            durable.write_file(self._file(role), data)
-
-    def flush(self) -> None:
-        """See `MetadataStore.flush`; nothing is put off here."""
-
-    def _file(self, role: str) -> Path:
-        return self._path / f"{paths.role_file(role)}.json"
 
 
 class TrustDirectory:
@@ -132,8 +53,6 @@ class TrustDirectory:
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
         self.url = url
-        from carnet_verifier.memory.pack import FileCache, PackedDirectory
-
         self.metadata = PackedDirectory(path / "metadata")
         self.index_files = FileCache(path / "index.pack")
         self.answers_file = str(path / "answers.pack")
@@ -156,7 +75,8 @@ class TrustDirectory:
             StorageError: The disk failed.
         """
         try:
-            TrustedRoles(root, now=datetime.now(UTC))
+            pinned = parse_role(root, Root)
+            pinned.signed.roles[paths.ROOT].check(pinned, "root", "5.2")
         except CarnetError as error:
             raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
         durable.make_folder(path / "metadata")
@@ -220,39 +140,16 @@ class TrustDirectory:
                 finally:
                     self._depth -= 1
                 return
-            descriptor = self._lock(timeout)
-            self._depth = 1
-            try:
-                yield
-            finally:
-                self._depth = 0
-                os.close(descriptor)
-
-    def _lock(self, timeout: float) -> int:
-        # flock is the kernel's: it ends with the process, however that ends. filelock does the same on POSIX and costs
-        # as much start-up time as everything else here together.
-        end = time.monotonic() + timeout
-        pause = 0.002
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise StorageError(f"{self.path / 'lock'}: {(error.strerror or 'cannot be opened').lower()}") from error
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return descriptor
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    os.close(descriptor)
-                    raise StorageError(
-                        f"another carnet process has held {self.path / 'lock'} for {timeout:.0f} seconds",
-                        hint="wait for it, or end it",
-                    ) from None
-                time.sleep(pause)
-                pause = min(pause * 1.5, 0.1)
-            except OSError as error:
-                os.close(descriptor)
-                raise StorageError(f"{self.path / 'lock'}: {(error.strerror or 'cannot be locked').lower()}") from error
+            place = self.path / "lock"
+            busy = StorageError(
+                f"another carnet process has held {place} for {timeout:.0f} seconds", hint="wait for it, or end it"
+            )
+            with locked(place, timeout=timeout, busy=busy, mode=0o644):
+                self._depth = 1
+                try:
+                    yield
+                finally:
+                    self._depth = 0
 
     # --- what was seen ---
 
@@ -272,8 +169,6 @@ class TrustDirectory:
         """
         last = self.last_refresh()
         if last is None or abs((now - last).total_seconds()) > 3600:
-            from carnet_verifier.memory.pack import remove_leftovers
-
             with self.locked():
                 for folder in (self.path, self.path / "metadata"):
                     remove_leftovers(str(folder))

@@ -22,20 +22,20 @@ from carnet.errors import (
     ExpiredMetadata,
     FormatError,
     MetadataError,
-    MetadataMismatch,
-    RollbackDetected,
     StorageError,
     TransportError,
 )
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
+from carnet.tuf.next_version import check_version
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Delegations, MetaFile, RoleKeys, Targets
+from carnet.tuf.roles import Delegations, MetaFile, RoleKeys, Root, Snapshot, Targets, Timestamp
 from carnet_verifier.memory.lookup_memory import Answers
-from carnet_verifier.memory.trust import MemoryStore, MetadataStore, TrustDirectory
+from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
+from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.tuf.repository import TrustedRepository
-from carnet_verifier.tuf.workflow import MAX_ROOT, MAX_SNAPSHOT, MAX_TARGETS, MAX_TIMESTAMP, TrustedRoles
+from carnet_verifier.tuf.workflow import TrustedRoles
 
 if TYPE_CHECKING:
     from carnet.claims.holders import SeenOwners
@@ -66,7 +66,7 @@ def refresh(trust: TrustDirectory, fetcher: Fetcher, *, now: datetime) -> Truste
         _check_clock(trust.last_refresh(), now)
         root = trust.root
         trusted = update(root, trust.metadata, fetcher, now=now)
-        answers = Answers(trust.answers_file, trusted)
+        answers = Answers(trust.answers_file, trusted.root.raw, trusted.snapshot.signed.meta, now)
         repository = TrustedRepository(trusted, trust.metadata, fetcher, trust, answers)
         _ = repository.targets  # 6.
         trust.remember_refresh(now)
@@ -101,7 +101,7 @@ def update(
     trusted = TrustedRoles(root, now=now, profile=profile, proofs=store.proofs)  # 1.
     for _ in range(MAX_NEW_ROOTS):  # 2.
         try:
-            data = fetcher.get(_metadata(paths.ROOT, trusted.root.signed.version + 1), max_bytes=MAX_ROOT)
+            data = fetcher.get(_metadata(paths.ROOT, trusted.root.signed.version + 1), max_bytes=Root.MAX_BYTES)
         except TransportError as error:
             if error.absent:
                 break
@@ -118,13 +118,13 @@ def update(
             f"what was trusted last is damaged: {error}",
             hint="restore the trust directory from a copy, or trust the repository anew",
         ) from error
-    data = fetcher.get(_metadata(paths.TIMESTAMP, None), max_bytes=MAX_TIMESTAMP)  # 4.
+    data = fetcher.get(_metadata(paths.TIMESTAMP, None), max_bytes=Timestamp.MAX_BYTES)  # 4.
     if trusted.accept_timestamp(data):
         store.keep(paths.TIMESTAMP, data)
     if not trusted.reuse_snapshot():  # 5.
         meta = trusted.snapshot_meta
         version = meta.version if trusted.root.signed.consistent_snapshot else None
-        most = MAX_SNAPSHOT if meta.length is None else min(meta.length, MAX_SNAPSHOT)
+        most = Snapshot.MAX_BYTES if meta.length is None else min(meta.length, Snapshot.MAX_BYTES)
         data = fetcher.get(_metadata(paths.SNAPSHOT, version), max_bytes=most)
         trusted.accept_snapshot(data)
         store.keep(paths.SNAPSHOT, data)
@@ -166,18 +166,14 @@ def preview(
         targets: Target path to bytes that `download` is to find, beside those that are published.
 
     Raises:
-        MetadataError: A submitted role fails a check.
+        MetadataError: A submitted role is not what may follow, or fails a check.
         FormatError: A submitted role does not parse.
         TransportError: A role of the current view could not be fetched.
     """
     meta = dict(current.trusted.snapshot.signed.meta)
     for role, data in roles.items():
-        signed = parse_role(data, Targets, max_bytes=MAX_TARGETS, what=f"role {role[:80]}").signed
-        expected = (current.version(role) or 0) + 1
-        if signed.version < expected:
-            raise RollbackDetected(f"role {role} is submitted with version {signed.version}, not {expected}")
-        if signed.version > expected:
-            raise MetadataMismatch(f"role {role} is submitted with version {signed.version}, not {expected}")
+        signed = parse_role(data, Targets, what=f"role {role[:80]}").signed
+        check_version(role, signed.version, current.version(role) or 0)
         meta[role] = MetaFile(signed.version, len(data), {"sha256": sha256_hex(data)})
     proposed = current.laid_on_top(meta, roles, targets or {}, _CurrentOwners(current))
     for role in roles:

@@ -18,12 +18,13 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.roles import Envelope, MetaFile, Targets
+from carnet.tuf.tree import way_to, way_to_claim
 from carnet.value import value
 from carnet_verifier.memory.lookup_memory import Answers
-from carnet_verifier.memory.trust import MemoryStore, MetadataStore
+from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.tuf.roletree import RoleTree
-from carnet_verifier.tuf.workflow import MAX_TARGETS, TrustedRoles, check_target
+from carnet_verifier.tuf.workflow import TrustedRoles, check_target
 
 if TYPE_CHECKING:
     # What only claimed crates need is imported when there is one: start-up time counts.
@@ -143,7 +144,7 @@ class TrustedRepository:
             MetadataError: It failed a check, or nobody delegates to it.
             TransportError: It could not be fetched.
         """
-        chain = _chain(role)
+        chain = way_to(role)
 
         def walk() -> Envelope[Targets]:
             delegator: str | None = None
@@ -351,7 +352,7 @@ class TrustedRepository:
         return self.version(paths.owner_role(name)) is not None
 
     def _claim_of(self, name: CrateName) -> Callable[[], Claim | None]:
-        chain = _claim_chain(name)
+        chain = way_to_claim(name)
         return lambda: self._read_claim(name, chain)
 
     def _read_claim(self, name: CrateName, chain: Sequence[str]) -> Claim | None:
@@ -383,7 +384,7 @@ class TrustedRepository:
 
         def earlier(version: int) -> bytes | None:
             try:
-                return self._fetcher.get(self._tree.url(role, version), max_bytes=MAX_TARGETS)
+                return self._fetcher.get(self._tree.url(role, version), max_bytes=Targets.MAX_BYTES)
             except TransportError as error:
                 if error.absent:
                     return None
@@ -414,27 +415,6 @@ class TrustedRepository:
         return proposed
 
 
-def _chain(role: str) -> list[str]:
-    """The roles from the top down to one of the trust model's roles."""
-    if role == paths.TARGETS:
-        return [role]
-    if role in (paths.CLAIMS, paths.INDEX):
-        return [paths.TARGETS, role]
-    kind, _, rest = role.partition(".")
-    if kind in ("owner", "crate") and rest:
-        chain = _claim_chain(CrateName(rest))
-        return chain[:4] if kind == "owner" else chain
-    if role.startswith("claims-"):
-        return [paths.TARGETS, paths.CLAIMS, role]
-    return [paths.TARGETS, paths.INDEX, role]
-
-
 def _on_the_way(walks: Iterable[str | CrateName]) -> Iterable[str]:
     """The role that all look-ups of index files come to; those of claims know their whole way."""
     return [paths.INDEX] if any(isinstance(key, str) and key.startswith("index/") for key in walks) else []
-
-
-def _claim_chain(name: CrateName) -> list[str]:
-    """The roles from the top down to the one that the release keys of a crate sign."""
-    shard = paths.claims_shard_role(name.shard)
-    return [paths.TARGETS, paths.CLAIMS, shard, paths.owner_role(name), paths.crate_role(name)]

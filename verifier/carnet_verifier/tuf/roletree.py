@@ -15,10 +15,10 @@ from carnet.errors import CarnetError, FormatError, MetadataError, ThresholdNotM
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.roles import Envelope, MetaFile, Targets
-from carnet.tuf.tree import check_structure
-from carnet_verifier.memory.trust import MetadataStore
+from carnet.tuf.structure import check_structure
+from carnet_verifier.memory.metadata_store import MetadataStore
 from carnet_verifier.net.fetch import Fetcher
-from carnet_verifier.tuf.workflow import MAX_TARGETS, TrustedRoles
+from carnet_verifier.tuf.workflow import TrustedRoles
 
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
@@ -209,7 +209,7 @@ class RoleTree:
 
     def _most(self, name: str) -> int:
         length = self._trusted.meta(name).length
-        return MAX_TARGETS if length is None else min(length, MAX_TARGETS)
+        return Targets.MAX_BYTES if length is None else min(length, Targets.MAX_BYTES)
 
     def _role_url(self, name: str) -> str:
         return self.url(name, self._trusted.meta(name).version)

@@ -35,11 +35,6 @@ from carnet.tuf.keys import Profile
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
 
-MAX_ROOT = 512_000
-MAX_TIMESTAMP = 16_384
-MAX_SNAPSHOT = 64_000_000
-"""Most carnet reads of a snapshot when the timestamp names no length; python-tuf stops at 2,000,000 (trap 8)."""
-MAX_TARGETS = 16_000_000
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
 
@@ -69,7 +64,7 @@ class TrustedRoles:
         self.now = now
         self.profile = profile
         self._proofs = set() if proofs is None else proofs
-        self.root = self._parse(root, Root, MAX_ROOT)
+        self.root = self._parse(root, Root)
         self._demand(self._signers(paths.ROOT), self.root, "root", "5.2")
         self._timestamp: Envelope[Timestamp] | None = None
         self._snapshot: Envelope[Snapshot] | None = None
@@ -95,7 +90,7 @@ class TrustedRoles:
             ThresholdNotMet: Not signed by the trusted root's threshold and by its own.
             MetadataMismatch: Its version is not exactly the next one.
         """
-        new = self._parse(data, Root, MAX_ROOT)
+        new = self._parse(data, Root)
         what = f"root version {new.signed.version}"
         self._demand(self._signers(paths.ROOT), new, f"{what}, by the keys before it,", "5.3.4")
         self._demand(new.signed.roles[paths.ROOT], new, what, "5.3.4")
@@ -121,13 +116,13 @@ class TrustedRoles:
         Raises:
             FormatError: A stored file does not parse: the disk damaged it.
         """
-        self._old_timestamp = self._recalled(timestamp, Timestamp, MAX_TIMESTAMP)
-        self._old_snapshot = self._recalled(snapshot, Snapshot, MAX_SNAPSHOT)
+        self._old_timestamp = self._recalled(timestamp, Timestamp)
+        self._old_snapshot = self._recalled(snapshot, Snapshot)
 
-    def _recalled(self, data: bytes | None, role_type: type[RoleT], max_bytes: int) -> Envelope[RoleT] | None:
+    def _recalled(self, data: bytes | None, role_type: type[RoleT]) -> Envelope[RoleT] | None:
         if data is None:
             return None
-        envelope = self._parse(data, role_type, max_bytes)
+        envelope = self._parse(data, role_type)
         try:
             self._demand(self._signers(role_type.TYPE), envelope, role_type.TYPE, "5.3.11")
         except ThresholdNotMet:
@@ -149,7 +144,7 @@ class TrustedRoles:
             ExpiredMetadata: Its time is over: the mirror may be holding back newer ones.
         """
         old = self._old_timestamp
-        new = old if old is not None and old.raw == data else self._parse(data, Timestamp, MAX_TIMESTAMP)
+        new = old if old is not None and old.raw == data else self._parse(data, Timestamp)
         self._demand(self._signers(paths.TIMESTAMP), new, "timestamp", "5.4.2")
         if old is not None:
             if new.signed.version < old.signed.version:  # 5.4.3.1
@@ -201,7 +196,7 @@ class TrustedRoles:
         """
         meta = self.snapshot_meta
         check_promise(data, meta, "snapshot", "5.5.2")
-        new = self._parse(data, Snapshot, MAX_SNAPSHOT)
+        new = self._parse(data, Snapshot)
         self._demand(self._signers(paths.SNAPSHOT), new, "snapshot", "5.5.3")
         if new.signed.version != meta.version:
             raise MetadataMismatch(
@@ -243,7 +238,7 @@ class TrustedRoles:
         """
         what = f"role {role[:80]}" if role != paths.TARGETS else role
         check_promise(data, meta, what, "5.6.2")
-        new = parse_role(data, Targets, profile=self.profile, max_bytes=MAX_TARGETS, what=what)
+        new = parse_role(data, Targets, profile=self.profile, what=what)
         if new.signed.version != meta.version:
             raise MetadataMismatch(
                 f"{what} has version {new.signed.version}, and the snapshot names {meta.version} (TUF 5.6.4)"
@@ -283,8 +278,8 @@ class TrustedRoles:
     def _signers(self, role: str) -> RoleKeys:
         return self.root.signed.roles[role]
 
-    def _parse(self, data: bytes, role_type: type[RoleT], max_bytes: int) -> Envelope[RoleT]:
-        return parse_role(data, role_type, profile=self.profile, max_bytes=max_bytes)
+    def _parse(self, data: bytes, role_type: type[RoleT]) -> Envelope[RoleT]:
+        return parse_role(data, role_type, profile=self.profile)
 
     def _check_fresh(self, signed: Signed, what: str, step: str) -> None:
         if signed.expired(self.now):

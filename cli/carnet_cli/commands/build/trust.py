@@ -57,9 +57,8 @@ def add(
     from carnet.tuf.read import parse_role
     from carnet.tuf.roles import Root
     from carnet_verifier.memory.trust import TrustDirectory
-    from carnet_verifier.tuf.workflow import MAX_ROOT
 
-    data = read_file(root_file, "the root file", max_bytes=MAX_ROOT)
+    data = read_file(root_file, "the root file", max_bytes=Root.MAX_BYTES)
     found = home.fingerprint(data)
     if fingerprint is not None and fingerprint.lower() != found:
         raise ConfigError(
@@ -67,7 +66,7 @@ def add(
             hint="do not trust it; ask the operator for the right file",
         )
     try:
-        root = parse_role(data, Root, max_bytes=MAX_ROOT).signed
+        root = parse_role(data, Root).signed
     except FormatError as error:
         raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
     refuse_example_keys((key for role in root.roles.values() for key in role.keys), allow=insecure_example_keys)

@@ -21,6 +21,7 @@ from carnet_cli.commands.maintain.claim_options import (
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option
 
 
 @click.group()
@@ -209,7 +210,7 @@ def review(folder: Path, root: Path | None, message_format: output.MessageFormat
 
 @command.command()
 @proposal_folders.folder_argument
-@click.option("--key", required=True, help="Your private key: an owner's, a release key, or a holder's.")
+@key_option("Your private key: an owner's, a release key, or a holder's.")
 @click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `review`.")
 @click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet claim review`.")
 @proposal_folders.insecure_option

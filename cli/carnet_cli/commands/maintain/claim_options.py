@@ -59,7 +59,7 @@ def team(members: Sequence[str], threshold: int | None, flag: str, threshold_fla
         ConfigError: Nobody or no threshold is named, or not in this form.
         FormatError: A key does not parse.
     """
-    from carnet_signer.keys.keyring import read_public_key
+    from carnet_signer.keys.public import read_public_key
     from carnet_signer.proposals import ownership
 
     if not members or threshold is None:

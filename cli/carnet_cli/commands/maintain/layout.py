@@ -20,6 +20,7 @@ from carnet_cli.report.steps import (
 )
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
     from carnet.intoto.duties import Terms
@@ -129,7 +130,7 @@ def show(file: Path, message_format: output.MessageFormat) -> None:
 
 @command.command()
 @_file
-@click.option("--key", required=True, help="Your private key: one of the owners'.")
+@key_option("Your private key: one of the owners'.")
 @click.option(
     "-o",
     "--output",
@@ -151,7 +152,6 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
       carnet layout sign layout.json --key bob
     """
     from carnet.intoto.dsse import Envelope
-    from carnet_signer.keys.keyring import load_signer
     from carnet_signer.steps.layout_files import terms_path, write_signed_layout
     from carnet_signer.steps.layouts import CompiledLayout, sign_layout
 
@@ -163,7 +163,7 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
         compiled = _compile(file)
         envelope = compiled.unsigned()
     place = place or file.with_suffix(".json")
-    signer = load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
+    signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed = sign_layout(compiled, envelope, signer)
     write_signed_layout(place, signed, compiled.terms)
     output.note(f"signed {place}, its terms are in {terms_path(place)}")

@@ -27,6 +27,7 @@ from carnet_cli.report.signing import (
 )
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
+from carnet_cli.terminal.signing_key import open_key
 
 if TYPE_CHECKING:
     from carnet_signer.proposals.proposal import Proposal
@@ -119,7 +120,6 @@ def sign_folder(
     insecure_example_keys: bool,
 ) -> None:
     """Show what would be signed, ask, and sign whichever roles the key belongs to."""
-    from carnet_signer.keys import keyring
     from carnet_signer.proposals import review
     from carnet_signer.proposals.proposal import load, save_signatures
 
@@ -128,7 +128,7 @@ def sign_folder(
     if root is not None:
         check_base(proposal, root)
     output.note(words_as_text(review.describe(proposal, now=home.now())).rstrip())
-    signer = keyring.load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
+    signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed, quorums = proposal.sign(signer)
     if not yes and not _confirmed([f"{quorum.role} ({quorum.who})" for quorum in quorums]):
         raise SigningError("nothing was signed", hint="answer y, or give --yes")

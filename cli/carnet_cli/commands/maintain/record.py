@@ -19,6 +19,7 @@ from carnet_cli.commands.maintain.record_options import (
 )
 from carnet_cli.report.steps import SignedStepReport, step_as_json, step_as_text
 from carnet_cli.terminal import output
+from carnet_cli.terminal.signing_key import open_key
 
 if TYPE_CHECKING:
     from carnet_signer.steps.links import Tagged
@@ -245,10 +246,9 @@ def _tag(options: Options, tag_file: Path | None) -> Tagged:
 def _sign(recorded: Recorded, options: Options) -> None:
     """Open the key, sign, and write everything into the folder of links."""
     from carnet import durable
-    from carnet_signer.keys.keyring import load_signer
     from carnet_signer.steps.record import sign_link
 
-    signer = load_signer(options.key, options.passphrase.ask, insecure_example_keys=options.insecure_example_keys)
+    signer = open_key(options.key, options.passphrase, insecure_example_keys=options.insecure_example_keys)
     envelope = sign_link(recorded.link, signer)
     name = f"{recorded.crate.stem}.{recorded.link.name}.{signer.public_key.keyid[:16]}.link"
     durable.make_folder(options.links)

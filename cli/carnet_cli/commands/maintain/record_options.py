@@ -16,6 +16,7 @@ from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -65,7 +66,7 @@ def common(command: _Command) -> _Command:
             show_default=True,
             help="The folder where the links of this release gather.",
         ),
-        click.option("--key", required=True, help="Your private key."),
+        key_option("Your private key."),
         proposal_folders.insecure_option,
         output.message_format,
     ):

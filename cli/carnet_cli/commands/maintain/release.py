@@ -13,6 +13,7 @@ from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option
 
 if TYPE_CHECKING:
     from carnet_verifier.provenance.provenance import Provenance
@@ -132,7 +133,7 @@ def review(folder: Path, root: Path | None, message_format: output.MessageFormat
 
 @command.command()
 @proposal_folders.folder_argument
-@click.option("--key", required=True, help="Your private release key.")
+@key_option("Your private release key.")
 @click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `carnet claim review`.")
 @click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet release review`.")
 @proposal_folders.insecure_option

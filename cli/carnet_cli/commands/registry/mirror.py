@@ -60,14 +60,14 @@ def command() -> None:
 )
 @click.option(
     "--online-key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The online private key, which signs by itself.",
+    metavar="KEY",
+    help="The online private key, which signs by itself. A path, or a URI; `carnet key --help` says which.",
 )
 @click.option("--online-socket", type=click.Path(path_type=Path), help="Or the socket of a running `carnet online`.")
 @click.option(
     "--memory",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the signer remembers what it signed.  [default: beside the key]",
+    help="Where the signer remembers what it signed.  [default: beside the key file]",
 )
 @click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 @passphrase_options
@@ -76,7 +76,7 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     *,
     directory: Path,
     ceremony: Path,
-    online_key: Path | None,
+    online_key: str | None,
     online_socket: Path | None,
     memory: Path | None,
     insecure_example_keys: bool,
@@ -85,8 +85,8 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
 ) -> None:
     """Make a mirror from a finished ceremony, and publish it.
 
-    DIR must not exist or be empty. The online key stays where it is; the mirror remembers its path. Its passphrase is
-    asked for, or read from a file or a descriptor.
+    DIR must not exist or be empty. The online key stays where it is; the mirror remembers where. Its passphrase or PIN
+    is asked for, or read from a file or a descriptor.
 
     \b
     Example:
@@ -95,14 +95,15 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.upkeep import make_mirror
     from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.keys.uri import anchored
 
     if (online_key is None) == (online_socket is None):
         raise ConfigError(
-            "say which online key signs this mirror's index", hint="give --online-key FILE, or --online-socket PATH"
+            "say which online key signs this mirror's index", hint="give --online-key KEY, or --online-socket PATH"
         )
     settings = OnlineSettings(
-        online_key and online_key.absolute(),
-        (memory or online_key.with_name(f"{online_key.name}.memory")).absolute() if online_key else None,
+        online_key and anchored(online_key),
+        _memory_of(online_key, memory).absolute() if online_key else None,
         online_socket and online_socket.absolute(),
         insecure_example_keys,
     )
@@ -115,6 +116,21 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
         now=home.now(),
     )
     _show_published(published, directory, f"the mirror in {directory} is ready", message_format)
+
+
+def _memory_of(key: str, memory: Path | None) -> Path:
+    """Where the signer of a key remembers what it signed: as the user says, or beside the key's file."""
+    from carnet_signer.keys.uri import key_file
+
+    if memory is not None:
+        return memory
+    file = key_file(key)
+    if file is None:
+        raise ConfigError(
+            "say where the signer remembers what it signed: nothing lies beside a key that is no file",
+            hint="give --memory DIR, and keep it as long as the key",
+        )
+    return file.with_name(f"{file.name}.memory")
 
 
 def _show_published(published: Published, directory: Path, headline: str, message_format: output.MessageFormat) -> None:
@@ -200,7 +216,7 @@ def _read_lockfile(path: Path) -> Lockfile:
 )
 @click.option(
     "--next-online-key",
-    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="KEY",
     help="The online key that the ceremony's new root names: this time both sign, from then on it alone. Its "
     "passphrase is that of the key before.",
 )
@@ -209,7 +225,7 @@ def _read_lockfile(path: Path) -> Lockfile:
 def refresh(
     directory: Path,
     ceremony: Path | None,
-    next_online_key: Path | None,
+    next_online_key: str | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> None:
@@ -227,10 +243,11 @@ def refresh(
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import sign_again
     from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.keys.uri import anchored
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
     with Store.open(directory, write=True) as store:
-        settings = replace(OnlineSettings.of(store), next_key=next_online_key and next_online_key.absolute())
+        settings = replace(OnlineSettings.of(store), next_key=next_online_key and anchored(next_online_key))
         with online(directory, settings, passphrase) as signer:
             published = sign_again(store, signer, now=home.now(), roles=files)
         if settings.next_key is not None:

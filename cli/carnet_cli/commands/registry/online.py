@@ -17,6 +17,7 @@ import click
 from carnet.errors import CarnetError, ConfigError
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
     from carnet_signer.online.server import Oracle
@@ -43,9 +44,7 @@ def signer_command(
 
 
 @click.command()
-@click.option(
-    "--key", "keys", required=True, multiple=True, help="An online private key; two only while a root replaces one."
-)
+@key_option("An online private key; two only while a root replaces one.", "keys", multiple=True)
 @click.option(
     "--memory",
     required=True,
@@ -112,12 +111,11 @@ def _end_with(descriptor: int) -> None:
 
 
 def _open(keys: Sequence[str], memory: Path, insecure_example_keys: bool, passphrase: PassphraseSource) -> Oracle:
-    from carnet_signer.keys.keyring import load_signer
     from carnet_signer.online.memory import Memory
     from carnet_signer.online.server import Oracle, harden
 
     harden()
-    signers = [load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys) for key in keys]
+    signers = [open_key(key, passphrase, insecure_example_keys=insecure_example_keys) for key in keys]
     return Oracle(signers, Memory(memory), lambda: datetime.now(UTC))
 
 

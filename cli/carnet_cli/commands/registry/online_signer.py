@@ -1,6 +1,6 @@
 """How the commands of `carnet mirror` reach the online signer: one that runs already, or a child of their own.
 
-A mirror remembers either the path of its online key, or the socket of a signer that somebody else runs. `serve` starts
+A mirror remembers either where its online key is, or the socket of a signer that somebody else runs. `serve` starts
 a signer that listens on a socket in the mirror's directory for as long as it serves, and `sync` beside it asks the same
 one: a key's memory has one owner at a time.
 """
@@ -20,6 +20,7 @@ from carnet.tuf.paths import TIMESTAMP
 from carnet_cli.commands.registry.online import signer_command
 from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.state.store import Store
+from carnet_signer.keys.uri import exists
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
 
 SOCKET = "online.sock"
@@ -33,18 +34,18 @@ class OnlineSettings:
     """Where a mirror's online signer is.
 
     Attributes:
-        key: The private key file, when the mirror's commands start the signer.
+        key: The private key, a path or a URI, when the mirror's commands start the signer.
         memory: The signer's memory, then.
         socket: The socket of a signer that runs by itself, otherwise.
         example_keys: Whether the example keys are accepted.
         next_key: A key that takes over: both sign, so that clients with the root before and with the next one agree.
     """
 
-    key: Path | None = None
+    key: str | None = None
     memory: Path | None = None
     socket: Path | None = None
     example_keys: bool = False
-    next_key: Path | None = None
+    next_key: str | None = None
 
     @classmethod
     def of(cls, store: Store) -> OnlineSettings:
@@ -57,7 +58,7 @@ class OnlineSettings:
         if key is None and place is None:
             raise ConfigError(f"the mirror in {store.directory} knows of no online signer")
         return cls(
-            None if key is None else Path(key),
+            key,
             None if memory is None else Path(memory),
             None if place is None else Path(place),
             store.setting("example-keys") == "yes",
@@ -77,8 +78,8 @@ class OnlineSettings:
             raise ConfigError("this mirror's online signer runs by itself", hint=f"it listens on {self.socket}")
         absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
         # A key that was lost cannot hand over: the new one signs alone, and clients are refused for a moment.
-        lost = self.next_key is not None and not self.key.exists()
-        keys = [str(key) for key in (None if lost else self.key, self.next_key) if key is not None]
+        lost = self.next_key is not None and not exists(self.key)
+        keys = [key for key in (None if lost else self.key, self.next_key) if key is not None]
         return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
 
 

@@ -12,6 +12,7 @@ from carnet.errors import ConfigError, SigningError
 from carnet_cli.report.ceremony import CeremonyReport, ceremony_as_json, ceremony_as_text, say_next
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
     from carnet_signer.ceremony.ceremony import Ceremony, Holder
@@ -92,7 +93,7 @@ def init(
 
 @command.command()
 @_folder
-@click.option("--key", required=True, help="Your private key.")
+@key_option("Your private key.")
 @click.option("--yes", is_flag=True, help="Do not ask: you have read what is to be signed in another way.")
 @_insecure
 @passphrase_options
@@ -106,11 +107,10 @@ def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphr
     from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.ceremony import lint as ceremony_lint
-    from carnet_signer.keys import keyring
 
     found = ceremony_folder.read(folder)
     ceremony_lint.refuse(_warn(found, insecure_example_keys))
-    signer = keyring.load_signer(key, passphrase.ask, insecure_example_keys=insecure_example_keys)
+    signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     if not ceremony.takes_part(found, signer.public_key):
         raise SigningError(
             f"key {signer.public_key.keyid} is not one of the holders' keys",
@@ -257,9 +257,9 @@ def _now() -> datetime:
 def _read_holders(files: tuple[Path, ...], insecure_example_keys: bool) -> tuple[Holder, ...]:
     from carnet.tuf.example_keys import refuse_example_keys
     from carnet_signer.ceremony.ceremony import Holder
-    from carnet_signer.keys import keyring
+    from carnet_signer.keys.public import read_public_key
 
-    found = tuple(Holder(path.name.removesuffix(".pub"), keyring.read_public_key(path)) for path in files)
+    found = tuple(Holder(path.name.removesuffix(".pub"), read_public_key(path)) for path in files)
     refuse_example_keys((holder.key for holder in found), allow=insecure_example_keys)
     return found
 

@@ -1,4 +1,4 @@
-"""Private keys: made, kept encrypted, opened by URI.
+"""Keys in files: made, kept encrypted, imported, opened.
 
 A private key file is OpenSSH's format with its bcrypt work factor raised (about a second for each guess): PKCS#8, as
 cryptography writes it, would let an attacker guess thousands of passphrases a second. A file that others can read, or
@@ -11,25 +11,22 @@ from __future__ import annotations
 import base64
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
-from carnet import durable, strictjson
-from carnet.errors import ConfigError, FormatError, SigningError
-from carnet.tuf.example_keys import EXAMPLE_MATERIAL, refuse_example_keys
+from carnet import durable
+from carnet.errors import ConfigError, SigningError
+from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet.tuf.keys import PublicKey, Signature
+from carnet_signer.keys.public import from_cryptography, public_path, read_public_key, write_public_key
+from carnet_signer.keys.signer import Access, Backend, Passphrase, Scheme
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
-
-Scheme = Literal["ed25519", "ecdsa"]
-Passphrase = Callable[[str], bytes | None]
-"""Asked with what is to be unlocked, such as `alice.key`; None when nobody can answer."""
 
 KDF_ROUNDS = 128
 """bcrypt rounds of a private key file: about a second on one core; OpenSSH's own default is 16 or 24."""
@@ -38,17 +35,6 @@ MIN_PASSPHRASE = 12
 _MAX_KDF_ROUNDS = 10_000
 _MAX_KEY_FILE = 64_000
 _MAX_PASSPHRASE = 1_000
-
-
-class Signer(Protocol):
-    """Makes signatures that one public key verifies."""
-
-    @property
-    def public_key(self) -> PublicKey:
-        """The key that verifies what this signs."""
-
-    def sign(self, message: bytes) -> Signature:
-        """Sign a message."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +115,7 @@ def store_key(path: Path, private: PrivateKey, passphrase: bytes | None, *, kdf_
     if passphrase is not None:
         check_passphrase(passphrase)
         encryption = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(kdf_rounds).build(passphrase)
-    public = _public_half(private)
+    public = from_cryptography(private.public_key())
     beside = public_path(path)
     _check_folder(path)
     if os.path.lexists(beside):
@@ -137,7 +123,7 @@ def store_key(path: Path, private: PrivateKey, passphrase: bytes | None, *, kdf_
     data = private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
     try:
         durable.create_file(path, data, mode=0o600)
-        durable.create_file(beside, strictjson.encode(public.to_object()) + b"\n")
+        write_public_key(beside, public)
     except FileExistsError as error:
         raise ConfigError(f"{error.filename2} exists already", hint="keys are never overwritten") from None
     return public
@@ -158,31 +144,15 @@ def check_passphrase(passphrase: bytes) -> None:
         )
 
 
-def public_path(path: Path) -> Path:
-    """Where the public half of the private key at `path` lies."""
-    return path.with_name(f"{path.name}.pub")
-
-
-def load_signer(uri: str, passphrase: Passphrase, *, insecure_example_keys: bool = False) -> Signer:
-    """Open a private key.
-
-    Args:
-        uri: A path, or `file:` and a path.
-        passphrase: Asked once, and only when the key is encrypted.
-        insecure_example_keys: Also open the keys in `keys-example/`.
+def open_key(path: Path, access: Access) -> FileSigner:
+    """Open a private key file.
 
     Raises:
-        ConfigError: A kind of URI that is not known.
-        SigningError: Missing, readable by others, locked, of another type, an example key, or not the private half of
-            the `.pub` file beside it.
+        SigningError: Missing, readable by others, locked, of another type, or not the private half of the `.pub` file
+            beside it.
     """
-    scheme, colon, rest = uri.partition(":")
-    if colon and scheme != "file" and "/" not in scheme:
-        raise ConfigError(f"key URI {uri!a} is of no known kind", hint="give the path of a private key file")
-    path = Path(rest if colon and scheme == "file" else uri)
-    private = _open(path, passphrase, insecure_example_keys=insecure_example_keys)
-    public = _public_half(private)
-    refuse_example_keys([public], allow=insecure_example_keys)
+    private = _open(path, access.passphrase, insecure_example_keys=access.insecure_example_keys)
+    public = from_cryptography(private.public_key())
     if public_path(path).exists() and read_public_key(public_path(path)).material != public.material:
         raise SigningError(
             f"{public_path(path)} is not the public half of {path}",
@@ -191,38 +161,10 @@ def load_signer(uri: str, passphrase: Passphrase, *, insecure_example_keys: bool
     return FileSigner(public, private)
 
 
-def read_public_key(path: Path) -> PublicKey:
-    """Read a public key file: our JSON key object, or OpenSSH's `ssh-ed25519 AAAA... comment`.
-
-    Raises:
-        ConfigError: There is no such file.
-        FormatError: Neither of the two forms, or a key type that is not allowed.
-    """
-    try:
-        data = durable.read_file(path, "public key file", max_bytes=_MAX_KEY_FILE)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no public key file {path}") from None
-    if b"PRIVATE KEY" in data:
-        raise ConfigError(f"{path} is a private key", hint=f"hand out its public half, {public_path(path)}")
-    if data.startswith((b"ssh-", b"ecdsa-")):
-        return _from_openssh(data, path)
-    return PublicKey.from_object(strictjson.parse_object(data, f"public key file {path}", max_bytes=_MAX_KEY_FILE))
-
-
-def openssh_fingerprint(key: PublicKey) -> str:
-    """The key's fingerprint as `ssh-keygen -l` prints it: `SHA256:` and base64 without padding."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.serialization import load_der_public_key, ssh_key_fingerprint
-
-    loaded: object
-    if key.keytype == "ed25519":
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-        loaded = Ed25519PublicKey.from_public_bytes(key.material)
-    else:
-        loaded = load_der_public_key(key.material)
-    digest = ssh_key_fingerprint(loaded, hashes.SHA256())  # type: ignore[arg-type]
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+def _read_public(path: Path) -> PublicKey:
+    """The public half that lies beside a private key, or the file itself."""
+    beside = public_path(path)
+    return read_public_key(beside if path.suffix != ".pub" and beside.exists() else path)
 
 
 def _open(path: Path, passphrase: Passphrase, *, insecure_example_keys: bool = False) -> PrivateKey:
@@ -240,9 +182,12 @@ def _open(path: Path, passphrase: Passphrase, *, insecure_example_keys: bool = F
         try:
             private = load_ssh_private_key(data, None)
         except TypeError:  # it is encrypted
-            secret = passphrase(path.name)
+            secret = passphrase(f"passphrase of {path.name}")
             if secret is None:
-                raise SigningError(f"{path} is locked and there is nobody to ask for its passphrase") from None
+                raise SigningError(
+                    f"{path} is locked and there is nobody to ask for its passphrase",
+                    hint="use `--passphrase-file FILE` or `--passphrase-fd N`",
+                ) from None
             if not secret:
                 raise SigningError(f"{path} does not open with an empty passphrase") from None
             _check_rounds(data, path)
@@ -312,35 +257,11 @@ def _check_folder(path: Path) -> None:
         )
 
 
-def _public_half(private: PrivateKey) -> PublicKey:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    public = private.public_key()
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    if isinstance(public, Ed25519PublicKey):
-        return PublicKey.ed25519(public.public_bytes(Encoding.Raw, PublicFormat.Raw))
-    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    return PublicKey.from_object(
-        {"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256", "keyval": {"public": pem}},
-    )
-
-
-def _from_openssh(data: bytes, path: Path) -> PublicKey:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
-
-    try:
-        public = load_ssh_public_key(data.strip())
-    except (ValueError, UnsupportedAlgorithm):
-        raise FormatError(f"public key file {path} is not an OpenSSH public key") from None
-    if isinstance(public, Ed25519PublicKey):
-        return PublicKey.ed25519(public.public_bytes(Encoding.Raw, PublicFormat.Raw))
-    if isinstance(public, EllipticCurvePublicKey):
-        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-        return PublicKey.from_object(
-            {"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256", "keyval": {"public": pem}},
-        )
-    raise FormatError(f"public key file {path} is neither Ed25519 nor ECDSA P-256")
+BACKEND = Backend(
+    schemes=("file",),
+    form="PATH or file:PATH",
+    meaning="a private key file that `carnet key generate` made",
+    open=lambda rest, access: open_key(Path(rest), access),
+    read_public=lambda rest, _: _read_public(Path(rest)),
+    exists=lambda rest: Path(rest).exists(),
+)

@@ -1,0 +1,99 @@
+"""Public halves of keys: read from files, taken from what cryptography holds, and their fingerprints."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carnet import durable, strictjson
+from carnet.errors import ConfigError, FormatError
+from carnet.tuf.keys import PublicKey
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+_MAX_FILE = 64_000
+
+
+def public_path(path: Path) -> Path:
+    """Where the public half of the private key at `path` lies."""
+    return path.with_name(f"{path.name}.pub")
+
+
+def write_public_key(path: Path, key: PublicKey) -> None:
+    """Write a public key file, which must not be there yet.
+
+    Raises:
+        ConfigError: There is one already.
+        StorageError: The disk failed.
+    """
+    try:
+        durable.create_file(path, strictjson.encode(key.to_object()) + b"\n")
+    except FileExistsError:
+        raise ConfigError(f"{path} exists already", hint="keys are never overwritten") from None
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """Read a public key file: our JSON key object, or OpenSSH's `ssh-ed25519 AAAA... comment`.
+
+    Raises:
+        ConfigError: There is no such file.
+        FormatError: Neither of the two forms, or a key type that is not allowed.
+    """
+    try:
+        data = durable.read_file(path, "public key file", max_bytes=_MAX_FILE)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no public key file {path}") from None
+    if b"PRIVATE KEY" in data:
+        raise ConfigError(f"{path} is a private key", hint=f"hand out its public half, {public_path(path)}")
+    if data.startswith((b"ssh-", b"ecdsa-")):
+        return _from_openssh(data, path)
+    return PublicKey.from_object(strictjson.parse_object(data, f"public key file {path}", max_bytes=_MAX_FILE))
+
+
+def from_cryptography(public: Ed25519PublicKey | EllipticCurvePublicKey) -> PublicKey:
+    """The key object of a public key that cryptography holds.
+
+    Raises:
+        FormatError: Another curve than P-256, or a low-order point.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    if isinstance(public, Ed25519PublicKey):
+        return PublicKey.ed25519(public.public_bytes(Encoding.Raw, PublicFormat.Raw))
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return PublicKey.from_object({"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256", "keyval": {"public": pem}})
+
+
+def openssh_fingerprint(key: PublicKey) -> str:
+    """The key's fingerprint as `ssh-keygen -l` prints it: `SHA256:` and base64 without padding."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import load_der_public_key, ssh_key_fingerprint
+
+    loaded: object
+    if key.keytype == "ed25519":
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        loaded = Ed25519PublicKey.from_public_bytes(key.material)
+    else:
+        loaded = load_der_public_key(key.material)
+    digest = ssh_key_fingerprint(loaded, hashes.SHA256())  # type: ignore[arg-type]
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _from_openssh(data: bytes, path: Path) -> PublicKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+    try:
+        public = load_ssh_public_key(data.strip())
+    except (ValueError, UnsupportedAlgorithm):
+        raise FormatError(f"public key file {path} is not an OpenSSH public key") from None
+    if isinstance(public, Ed25519PublicKey | EllipticCurvePublicKey):
+        return from_cryptography(public)
+    raise FormatError(f"public key file {path} is neither Ed25519 nor ECDSA P-256")
