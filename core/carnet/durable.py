@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from carnet.errors import StorageError
+from carnet.errors import ConfigError, StorageError
 
 _LEFTOVER = ".carnet-"
 _BATCH = 64
@@ -108,6 +108,23 @@ def make_folder(path: Path, *, mode: int = 0o755) -> None:
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
+def private_folder(path: Path) -> Path:
+    """Create a folder that nobody else may look into, and refuse one that somebody else can write to.
+
+    Raises:
+        ConfigError: It is a symbolic link, another user's, or open for others.
+        StorageError: It cannot be created.
+    """
+    make_folder(path, mode=0o700)
+    status = path.lstat()
+    if path.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise ConfigError(
+            f"{path} can be written by somebody else",
+            hint="it must be a folder of your own with permissions 0700, not a link; or set CARNET_HOME",
+        )
+    return path
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries to the disk, so that renames and removals in it last.
 
@@ -153,6 +170,24 @@ def read_file(path: Path, what: str, *, max_bytes: int, check: Callable[[os.stat
     if len(data) > max_bytes:
         raise StorageError(f"{what} {path} is larger than {max_bytes} bytes")
     return data
+
+
+def read_named_file(path: Path, what: str, *, max_bytes: int) -> bytes:
+    """Read a file that a person named on a command line or in a file of theirs.
+
+    Args:
+        path: The file.
+        what: What it is, for messages.
+        max_bytes: A longer file is refused.
+
+    Raises:
+        ConfigError: It is not there.
+        CarnetError: As `read_file`.
+    """
+    try:
+        return read_file(path, what, max_bytes=max_bytes)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no {what} {path}") from None
 
 
 def _temporary(folder: Path) -> Path:

@@ -154,6 +154,31 @@ def test_a_crate_that_writes_into_another_ones_sources_is_found(tmp_path: Path) 
         assert "it was changed while cargo ran" in done.stderr
 
 
+def test_a_crate_that_makes_anothers_sources_look_unfinished_is_found(tmp_path: Path) -> None:
+    """Without its marker cargo would not use a tree again; what was compiled from it counts all the same."""
+    script = (
+        "fn main() {\n"
+        '    let own = std::path::PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").unwrap());\n'
+        '    let victim = own.parent().unwrap().join("leaf-1.0.0");\n'
+        '    for path in [victim.clone(), victim.join(".cargo-ok"), victim.join("src/lib.rs")] {\n'
+        "        let mut open = std::fs::metadata(&path).unwrap().permissions();\n"
+        "        open.set_readonly(false);\n"
+        "        std::fs::set_permissions(&path, open).unwrap();\n"
+        "    }\n"
+        '    std::fs::remove_file(victim.join(".cargo-ok")).unwrap();\n'
+        '    std::fs::write(victim.join("src/lib.rs"), "pub fn n() -> u32 { 0 }").unwrap();\n'
+        "}\n"
+    )
+    worm = honest_crate("worm", "1.0.0", files={"build.rs": script.encode()})
+    with gate_box(tmp_path, worm) as box:
+        manifest = box.project / "Cargo.toml"
+        manifest.write_text(manifest.read_text() + 'worm = "1"\n')
+        done = box.cargo("build")
+        assert done.returncode == 1, done.stderr
+        assert "leaf@1.0.0: cargo's copy of the crate is not there, or not complete" in done.stderr
+        assert "it was changed while cargo ran" in done.stderr
+
+
 def test_a_crate_is_refused_although_it_is_cached(box: GateBox) -> None:
     """Admitted yesterday, compiled, unpacked, and refused today."""
     box.works("build")

@@ -74,7 +74,7 @@ def test_a_mirror_refuses_one_signature(claimed: LiveRegistry) -> None:
     from tests.support.worlds.claims import body
 
     from carnet.errors import VerificationError
-    from carnet_cli.commands.maintain.proposal_folders import post
+    from carnet_mirror.web.client import submit
     from carnet_signer.proposals.proposal import load
 
     claimed.run("release", "assemble", "demo-1.1.0.crate", "-o", "lone")
@@ -82,7 +82,7 @@ def test_a_mirror_refuses_one_signature(claimed: LiveRegistry) -> None:
     with claimed.mirror.directory.open() as store:
         before = store.read("metadata/timestamp.json")
     with pytest.raises(VerificationError, match="1 of its 3 keys, 2 are needed"):
-        post(claimed.url, body(load(claimed.folder / "lone")))
+        submit(claimed.url, body(load(claimed.folder / "lone")))
     with claimed.mirror.directory.open() as store:
         assert store.read("metadata/timestamp.json") == before
     assert claimed.run("verify", "demo@1.1.0", status=1).stderr.startswith("error: ")

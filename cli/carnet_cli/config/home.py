@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet.digests import sha256_hex
-from carnet.durable import make_folder
+from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet.value import value
 
@@ -51,6 +51,21 @@ def home() -> Path:
     return Path(data) / "carnet"
 
 
+def cargo_home() -> Path:
+    """The user's own CARGO_HOME, where cargo itself looks for it.
+
+    Raises:
+        ConfigError: Nothing says where this user's files are.
+    """
+    named = os.environ.get("CARGO_HOME")
+    if named:
+        return Path(named).absolute()
+    try:
+        return Path.home() / ".cargo"
+    except RuntimeError:
+        raise ConfigError("neither CARGO_HOME nor HOME is set") from None
+
+
 def fingerprint(root: bytes) -> str:
     """What identifies a pinned root: the sha256 of its file, in hex."""
     return sha256_hex(root)
@@ -69,23 +84,6 @@ class Trusted:
     id: str
     directory: TrustDirectory
     cargo: Path
-
-
-def private_folder(path: Path) -> Path:
-    """Create a folder that nobody else may look into, and refuse one that somebody else can write to.
-
-    Raises:
-        ConfigError: It is a symbolic link, another user's, or open for others.
-        StorageError: It cannot be created.
-    """
-    make_folder(path, mode=0o700)
-    status = path.lstat()
-    if path.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise ConfigError(
-            f"{path} can be written by somebody else",
-            hint="it must be a folder of your own with permissions 0700, not a link; or set CARNET_HOME",
-        )
-    return path
 
 
 def trusted_ids() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from carnet.errors import CarnetError
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from carnet_verifier.policy.policy import Verdict
 
 _BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def time(moment: datetime) -> str:
+    """A time of day in UTC, as RFC 3339 writes it: `2027-01-31T12:00:00Z`."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def error_object(error: CarnetError) -> dict[str, Any]:
@@ -30,7 +36,7 @@ def verdict_findings(verdict: Verdict) -> list[dict[str, Any]]:
             "message": finding.message,
             "excused": None
             if finding.excuse is None
-            else {"reason": finding.excuse.reason, "expires": f"{finding.excuse.expires:%Y-%m-%dT%H:%M:%SZ}"},
+            else {"reason": finding.excuse.reason, "expires": time(finding.excuse.expires)},
         }
         for finding in verdict.findings
     ]

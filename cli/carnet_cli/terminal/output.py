@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeVar
 
 from carnet.errors import CarnetError, StorageError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLOURS = {"error": 31, "warning": 33, "hint": 36}
 """Of labels, as ECMA-48 numbers them."""
 
+_Report = TypeVar("_Report")
 MessageFormat = Literal["human", "json"]
 
 
@@ -69,6 +70,27 @@ def emit_json(value: Any) -> None:
     from carnet import strictjson
 
     echo(strictjson.encode(value).decode())
+
+
+def show(
+    report: _Report,
+    message_format: MessageFormat,
+    as_text: Callable[[_Report], None],
+    as_json: Callable[[_Report], Iterable[Any]],
+) -> None:
+    """Hand a report to one of its renderers.
+
+    Args:
+        report: What a command found or did.
+        message_format: For whom.
+        as_text: Writes it for people: results to stdout, what they should know beside them to stderr.
+        as_json: Turns it into objects, which are written as they come, one a line.
+    """
+    if message_format == "json":
+        for item in as_json(report):
+            emit_json(item)
+    else:
+        as_text(report)
 
 
 def plain(text: str) -> str:
@@ -131,6 +153,13 @@ def progress(label: str, length: int) -> Iterator[Progress]:
 
     with click.progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
         yield bar
+
+
+@contextmanager
+def counting(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar, as the function that moves it on: what the rooms ask for, which know no terminal."""
+    with progress(label, length) as bar:
+        yield bar.update
 
 
 def report_usage(error: click.UsageError, name: str) -> None:

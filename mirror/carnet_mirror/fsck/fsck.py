@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -24,6 +23,7 @@ from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
+from carnet.progress import Progress
 from carnet.tuf.paths import (
     METADATA_PREFIX,
     ROOT,
@@ -46,7 +46,6 @@ from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 _NUMBERED = re.compile(r"metadata/([1-9][0-9]*)\.([^/]+)\.json\Z")
 
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
+from carnet.progress import Progress
 from carnet.tuf.paths import index_path
 from carnet_mirror.state.published import Published as View
 from carnet_mirror.state.records import StoredVersion
@@ -33,8 +33,6 @@ from carnet_mirror.upstream.packages import Fetched, Upstream, wanted_lines
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, Published, publish
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Given a label and a length, counts the units of a long piece of work."""
 _CLAIMED = "this crate is claimed here: its versions come from its maintainers, not from upstream"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carnet.errors import ConfigError, PolicyRefused
-from carnet_cli.gate.cargo_args import Kind, parse
+from carnet_gate.args import Kind, parse
 
 
 def test_a_plain_command() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carnet.errors import CarnetError, ConfigError, PolicyRefused
-from carnet_cli.gate import cargo_config
+from carnet_gate import config as cargo_config
+from carnet_gate import home as gate_home
 
 
 def project(tmp_path: Path, text: str, name: str = ".cargo/config.toml") -> Path:
@@ -90,8 +91,8 @@ def test_the_users_own_replacement_is_no_attack(tmp_path: Path) -> None:
     cargo_config.check_project(folder, tmp_path / ".cargo")
     with pytest.raises(PolicyRefused):
         cargo_config.check_project(folder, tmp_path / "other-home")
-    assert cargo_config.is_read_anyway(folder, tmp_path / ".cargo")
-    assert not cargo_config.is_read_anyway(folder, tmp_path / "other-home")
+    assert gate_home.is_read_anyway(folder, tmp_path / ".cargo")
+    assert not gate_home.is_read_anyway(folder, tmp_path / "other-home")
 
 
 def test_the_users_own_overrides_are_refused(tmp_path: Path) -> None:
@@ -133,14 +134,14 @@ def test_the_copy_keeps_everything_but_sources_and_makes_paths_absolute(tmp_path
         '[build]\nrustc-wrapper = "tools/wrap"\nrustc = "rustc"\njobs = 2\n'
         '[target.x86_64-unknown-linux-gnu]\nlinker = "tools/ld"\nrustflags = ["-Ca"]\n[alias]\nx = ["run", "-p x"]\n'
     )
-    document, left_out = cargo_config.copy_of_config(own)
+    document, left_out = gate_home.copy_of_config(own)
     assert document == {
         "build": {"rustc-wrapper": str(tmp_path / "tools/wrap"), "rustc": "rustc", "jobs": 2},
         "target": {"x86_64-unknown-linux-gnu": {"linker": str(tmp_path / "tools/ld"), "rustflags": ["-Ca"]}},
         "alias": {"x": ["run", "-p x"]},
     }
     assert "does not hold behind the gate" in left_out[0]
-    assert tomllib.loads(cargo_config.to_toml(document)) == document
+    assert tomllib.loads(gate_home.to_toml(document)) == document
 
 
 values = st.recursive(
@@ -152,7 +153,7 @@ values = st.recursive(
 
 @given(st.dictionaries(st.text(), values, max_size=4))
 def test_written_toml_reads_back(document: dict[str, Any]) -> None:
-    assert tomllib.loads(cargo_config.to_toml(document)) == document
+    assert tomllib.loads(gate_home.to_toml(document)) == document
 
 
 @given(st.text(max_size=200))
@@ -168,6 +169,6 @@ def test_any_configuration_is_read_or_refused_in_our_words(text: str) -> None:
 def test_a_table_of_the_users_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("net = 5")
     with pytest.raises(ConfigError, match="`net` is not a table"):
-        cargo_config.copy_of_config(tmp_path)
+        gate_home.copy_of_config(tmp_path)
     (tmp_path / "config.toml").write_text("net.retry = 5")
-    assert cargo_config.copy_of_config(tmp_path)[0] == {"net": {"retry": 5}}
+    assert gate_home.copy_of_config(tmp_path)[0] == {"net": {"retry": 5}}

@@ -15,7 +15,7 @@ from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.names import CrateId
 from carnet.errors import ArchiveRefused, MetadataMismatch
 from carnet_verifier.cargo import localregistry
-from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned
+from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned, Unfinished
 
 DEMO = honest_crate("demo", "0.1.0", files={"src/bin/tool.rs": b"fn main() {}\n", "README.md": b""})
 
@@ -120,7 +120,8 @@ def test_a_changed_index_line_is_found(registry: LocalRegistry, change: object) 
 
 def test_an_untouched_tree_is_complete(tmp_path: Path) -> None:
     crate = read_crate(DEMO)
-    assert not localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
+    with pytest.raises(Unfinished, match=r"demo@0\.1\.0: cargo's copy"):
+        localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
     unpacked(tmp_path, crate)
     assert localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
     localregistry.protect(tmp_path, [crate.id])
@@ -203,7 +204,8 @@ def test_a_tree_that_cargo_would_unpack_over_is_removed(tmp_path: Path, marker: 
     (tree / ".cargo-ok").unlink()
     if marker is not None:
         (tree / ".cargo-ok").write_text(marker)
-    assert not localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
+    with pytest.raises(Unfinished):
+        localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
     localregistry.remove_unfinished(tmp_path, [crate.id])
     assert not tree.exists()
 

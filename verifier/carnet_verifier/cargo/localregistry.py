@@ -35,6 +35,10 @@ class Poisoned(MetadataMismatch):
     """What is kept for cargo is not what was admitted."""
 
 
+class Unfinished(MetadataMismatch):
+    """No folder has all the trees that were asked for, unpacked completely."""
+
+
 def _poisoned(message: str) -> Poisoned:
     return Poisoned(message, hint="somebody wrote to it: find out who; `carnet trust clean` then fetches it again")
 
@@ -209,30 +213,35 @@ def remove_unfinished(home: Path, crates: Iterable[CrateId]) -> None:
                 _remove(root / stem)
 
 
-def compare_sources(home: Path, kept: Mapping[CrateId, Kept]) -> bool:
-    """Compare every unpacked tree of these crates with its tarball.
+def compare_sources(home: Path, kept: Mapping[CrateId, Kept]) -> tuple[Path, ...]:
+    """Compare every unpacked tree of these crates with its tarball, and demand that cargo finds all of them.
 
     Args:
         home: A private CARGO_HOME.
         kept: What their tarballs unpack to.
 
     Returns:
-        Whether there is a folder that has all of them, complete.
+        The folders that have all of them, complete: cargo compiles from one of these. Empty only when `kept` is.
 
     Raises:
         Poisoned: A tree is not exactly its tarball's files.
+        Unfinished: No folder has all of them.
     """
-    complete = not kept
+    complete: list[Path] = []
+    missing: list[CrateId] = list(kept)
     for root in _source_roots(home, strict=True):
-        missing = 0
+        missing = []
         for crate, expected in kept.items():
             tree = root / crate.stem
             if _is_finished(tree):
                 compare_tree(tree, expected)
             else:
-                missing += 1
-        complete = complete or not missing
-    return complete
+                missing.append(crate)
+        if not missing:
+            complete.append(root)
+    if kept and not complete:
+        raise Unfinished(f"{missing[0]}: cargo's copy of the crate is not there, or not complete")
+    return tuple(complete)
 
 
 def compare_tree(tree: Path, kept: Kept) -> None:

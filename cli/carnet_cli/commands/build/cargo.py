@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
-from carnet_cli.gate import cargo_args
-from carnet_cli.gate.cargo_args import SUBCOMMANDS, Kind
+from carnet_cli.config import home
+from carnet_cli.config import settings as config
+from carnet_cli.terminal import output
+from carnet_gate import args as cargo_args
+from carnet_gate.args import SUBCOMMANDS
 
 _HELP = f"""Run a cargo command on verified crates only.
 
@@ -36,9 +40,20 @@ Commands: {", ".join(sorted(SUBCOMMANDS))}.
 def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""
     invocation = cargo_args.parse(args)
-    from carnet_cli.gate.gate import Gate, show_help
+    # Here, because `--help` and a mistake in the arguments need none of it.
+    from carnet_cli.report.gate import TerminalReporter
+    from carnet_gate.admission import Grounds
+    from carnet_gate.cargo import find_cargo
+    from carnet_gate.gate import Gate
+    from carnet_gate.project import open_project
 
+    folder, environment = Path.cwd(), dict(os.environ)
     if invocation.asks_help:
-        return show_help(invocation)
-    gate = Gate(invocation, Path.cwd())
-    return gate.use() if invocation.kind is Kind.USE else gate.resolve()
+        return find_cargo(invocation.toolchain, folder, environment).explain(invocation)
+    project = open_project(invocation, folder, home.cargo_home(), environment)
+    settings = config.load(project.workspace, now=home.now())
+    trusted = home.choose(settings.repository)
+    for remark in settings.remarks:
+        output.warn(remark)
+    grounds = Grounds(settings.policy, trusted.directory, home.now)
+    return Gate(project, grounds, trusted.cargo, TerminalReporter()).run()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from carnet.errors import CarnetError, ConfigError, FormatError
 from carnet_cli.config import home
-from carnet_cli.report import as_json
+from carnet_cli.report.trust import (
+    TrustAdded,
+    TrustStatus,
+    added_as_json,
+    added_as_text,
+    status_as_json,
+    status_as_text,
+)
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
-
-WARN_BEFORE = timedelta(days=30)
 
 
 @click.group()
@@ -47,7 +52,7 @@ def add(
     \b
         carnet trust add https://mirror.example/ --root root.json
     """
-    from carnet.durable import read_file
+    from carnet.durable import private_folder, read_file
     from carnet.tuf.example_keys import refuse_example_keys
     from carnet.tuf.read import parse_role
     from carnet.tuf.roles import Root
@@ -66,28 +71,11 @@ def add(
         raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
     refuse_example_keys((key for role in root.roles.values() for key in role.keys), allow=insecure_example_keys)
     trust_id = found[:16]
-    home.private_folder(home.home())
-    home.private_folder(home.home() / "trust")
+    private_folder(home.home())
+    private_folder(home.home() / "trust")
     directory = TrustDirectory.create(home.trust_path(trust_id), data, url)
-    signers = root.roles["root"]
-    if message_format == "json":
-        output.emit_json(
-            {
-                "reason": "trust-added",
-                "id": trust_id,
-                "url": directory.url,
-                "fingerprint": found,
-                "root": {"version": root.version, "expires": f"{root.expires:%Y-%m-%dT%H:%M:%SZ}"},
-            }
-        )
-        return
-    output.echo(f"trusting {directory.url}")
-    output.echo(f"  root          version {root.version}, expires {root.expires:%Y-%m-%d}")
-    output.echo(f"  fingerprint   {found}")
-    output.echo(f"  signed by     {signers.threshold} of these {len(signers.keys)} keys:")
-    for key in signers.keys:
-        output.echo(f"                {key.keyid} ({key.scheme})")
-    output.note("compare the fingerprint with the operator's before you build with it")
+    report = TrustAdded(trust_id, directory.url, found, root)
+    output.show(report, message_format, added_as_text, added_as_json)
 
 
 @command.command()
@@ -100,8 +88,7 @@ def status(message_format: MessageFormat) -> int:
     \b
         carnet trust status
     """
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
     ids = home.trusted_ids()
     if not ids:
@@ -110,40 +97,22 @@ def status(message_format: MessageFormat) -> int:
     worst = 0
     for trust_id in ids:
         trusted = home.open_trusted(trust_id)
-        url = trusted.directory.url
+        roles: dict[str, tuple[int, datetime]] = {}
+        failure: CarnetError | None = None
         try:
-            with HttpFetcher(url) as fetcher:
-                repository = refresh(trusted.directory, fetcher, now=now)
+            with open_view(trusted.directory, now=now) as view:
+                top = view.repository.trusted
+                for name, role in (
+                    ("root", top.root.signed),
+                    ("timestamp", top.timestamp.signed),
+                    ("snapshot", top.snapshot.signed),
+                    ("targets", view.repository.targets),
+                ):
+                    roles[name] = (role.version, role.expires)
         except CarnetError as error:
-            worst = max(worst, error.exit_code)
-            if message_format == "json":
-                output.emit_json(
-                    {"reason": "trust-status", "id": trust_id, "url": url, "error": as_json.error_object(error)}
-                )
-            else:
-                output.echo(f"{url}  [{trust_id}]")
-                output.report(error)
-            continue
-        view = repository.trusted
-        roles = {
-            "root": (view.root.signed.version, view.root.signed.expires),
-            "timestamp": (view.timestamp.signed.version, view.timestamp.signed.expires),
-            "snapshot": (view.snapshot.signed.version, view.snapshot.signed.expires),
-            "targets": (repository.targets.version, repository.targets.expires),
-        }
-        if message_format == "json":
-            listed = {
-                name: {"version": version, "expires": f"{expires:%Y-%m-%dT%H:%M:%SZ}"}
-                for name, (version, expires) in roles.items()
-            }
-            output.emit_json({"reason": "trust-status", "id": trust_id, "url": url, "roles": listed})
-            continue
-        output.echo(f"{url}  [{trust_id}]")
-        for name, (version, expires) in roles.items():
-            output.echo(f"  {name:<10} version {version:<6} expires {expires:%Y-%m-%d %H:%M} UTC")
-        for name in ("root", "targets"):
-            if roles[name][1] - now < WARN_BEFORE:
-                output.warn(f"{name} expires on {roles[name][1]:%Y-%m-%d}", "its holders must sign the next version")
+            failure, worst = error, max(worst, error.exit_code)
+        report = TrustStatus(trust_id, trusted.directory.url, now, roles, failure)
+        output.show(report, message_format, status_as_text, status_as_json)
     return worst
 
 
@@ -159,10 +128,11 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
         carnet trust clean serde@1.0.219
     """
     from carnet.cargo.names import CrateId
+    from carnet.durable import private_folder
     from carnet_verifier.cargo.localregistry import LocalRegistry
 
     trusted = home.choose(repository)
-    registry = LocalRegistry(home.private_folder(trusted.cargo) / "registry")
+    registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     wanted = [CrateId.parse(text) for text in crates] or None
     with registry.locked():
         count = registry.clean(wanted, [path for path in trusted.cargo.glob("home*") if path.is_dir()])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from carnet_cli.config.settings import Settings
     from carnet_cli.terminal.output import MessageFormat
     from carnet_verifier.admit import Admission, Outcome
-    from carnet_verifier.policy.policy import Verdict
 
 LOCK = "Cargo.lock"
 MAX_LOCK = 64 * 1024 * 1024
@@ -65,10 +63,10 @@ def verify(
 def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.lockfile import SourceKind, read_lockfile
     from carnet.durable import read_file
-    from carnet_cli.report.verdicts import foreign_verdicts, warn_of
+    from carnet_cli.report.admission import LockReport, lock_as_json, lock_as_text
     from carnet_verifier.admit import Wanted, admit_all
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.policy.foreign import foreign_verdicts
+    from carnet_verifier.tuf.view import open_view
 
     try:
         lock = read_lockfile(read_file(path, "the lock", max_bytes=MAX_LOCK), str(path))
@@ -77,69 +75,25 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
     trusted = home.choose(settings.repository)
     now = home.now()
     wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
-        found: list[Outcome] = []
+    with open_view(trusted.directory, now=now) as view:
+        repository = view.repository
+        outcomes: list[Outcome] = []
         with output.progress("checking", len(wanted)) as bar:
             for outcome in admit_all(
                 repository, wanted, settings.policy, trusted.directory, now=now, cache=trusted.directory.index_files
             ):
-                found.append(outcome)
+                outcomes.append(outcome)
                 bar.update(1)
-    foreign = foreign_verdicts(lock, settings.policy, now)
-    own = lock.of_kind(SourceKind.PATH)
-    refused = sum(outcome.error is not None for outcome in found) + sum(bool(verdict.denials) for verdict in foreign)
-    if message_format == "json":
-        from carnet_cli.report import as_json
-
-        for outcome in found:
-            output.emit_json(as_json.outcome_object(outcome))
-        for verdict in foreign:
-            output.emit_json(as_json.foreign_object(verdict))
-        for package in own:
-            output.emit_json(as_json.own_object(package.id))
-        output.emit_json(
-            {
-                "reason": "summary",
-                "allowed": refused == 0,
-                "crates": len(found) + len(foreign),
-                "refused": refused,
-                "own": len(own),
-                "repository": trusted.directory.url,
-                "snapshot": repository.trusted.snapshot.signed.version,
-                "expires": f"{repository.expires:%Y-%m-%dT%H:%M:%SZ}",
-            }
-        )
-        return int(refused > 0)
-    rows = [(str(one.wanted.id), str(one.admission.level) if one.admission else "refused") for one in found]
-    rows += [(str(verdict.crate), "refused" if verdict.denials else "not vouched for") for verdict in foreign]
-    rows += [(str(package.id), "your own") for package in own]
-    _print_table(rows)
-    for outcome in found:
-        if outcome.admission is not None:
-            warn_of(outcome.admission.verdict)
-        elif outcome.error is not None:
-            output.report(outcome.error)
-    for verdict in foreign:
-        warn_of(verdict)
-        _report_denials(verdict)
-    total = len(found) + len(foreign)
-    output.echo(f"{total} crates: {total - refused} allowed, {refused} refused (snapshot "
-               f"{repository.trusted.snapshot.signed.version} of {trusted.directory.url})")  # fmt: skip
-    return int(refused > 0)
-
-
-def _print_table(rows: Iterable[tuple[str, str]]) -> None:
-    listed = list(rows)
-    width = max((len(name) for name, _ in listed), default=0)
-    output.echo("\n".join(f"{name:<{width}}  {level}" for name, level in listed))
-
-
-def _report_denials(verdict: Verdict) -> None:
-    try:
-        verdict.require()
-    except CarnetError as error:
-        output.report(error)
+    report = LockReport(
+        tuple(outcomes),
+        foreign_verdicts(lock, settings.policy, now=now),
+        tuple(package.id for package in lock.of_kind(SourceKind.PATH)),
+        view.url,
+        repository.trusted.snapshot.signed.version,
+        repository.expires,
+    )
+    output.show(report, message_format, lock_as_text, lock_as_json)
+    return int(report.refused > 0)
 
 
 # --- one tarball, one crate ---
@@ -150,8 +104,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     from carnet.durable import read_file
     from carnet_verifier.admit import Wanted, admit_one
     from carnet_verifier.cargo.tarballs import check_tarball
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
     try:
         data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
@@ -159,10 +112,9 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
         raise ConfigError(f"{path} does not exist") from None
     crate = read_crate(data)
     trusted, now = home.choose(settings.repository), home.now()
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
+    with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate.id, crate.sha256)
-        admission = admit_one(repository, wanted, settings.policy, trusted.directory, now=now)
+        admission = admit_one(view.repository, wanted, settings.policy, trusted.directory, now=now)
         check_tarball(data, admission)
     return _allowed(admission, message_format)
 
@@ -170,15 +122,13 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
 def _verify_crate(target: str, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Wanted, admit_one
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import refresh
+    from carnet_verifier.tuf.view import open_view
 
     wanted = Wanted(CrateId.parse(target))
     trusted, now = home.choose(settings.repository), home.now()
-    with HttpFetcher(trusted.directory.url) as fetcher:
-        repository = refresh(trusted.directory, fetcher, now=now)
+    with open_view(trusted.directory, now=now) as view:
         try:
-            admission = admit_one(repository, wanted, settings.policy, trusted.directory, now=now)
+            admission = admit_one(view.repository, wanted, settings.policy, trusted.directory, now=now)
         except TransportError:
             raise
         except CarnetError as error:
@@ -192,13 +142,7 @@ def _with_hint(error: CarnetError, hint: str) -> CarnetError:
 
 
 def _allowed(admission: Admission, message_format: MessageFormat) -> int:
-    from carnet_cli.report.verdicts import warn_of
+    from carnet_cli.report.admission import crate_as_json, crate_as_text
 
-    if message_format == "json":
-        from carnet_cli.report import as_json
-
-        output.emit_json(as_json.admission_object(admission))
-        return 0
-    warn_of(admission.verdict)
-    output.echo(f"{admission.crate} is allowed at level {admission.level} (sha256 {admission.sha256})")
+    output.show(admission, message_format, crate_as_text, crate_as_json)
     return 0

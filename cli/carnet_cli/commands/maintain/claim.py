@@ -2,55 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from carnet.cargo.names import CrateName
-from carnet.digests import sha256_hex
-from carnet.errors import ConfigError
 from carnet_cli.commands.maintain import proposal_folders
+from carnet_cli.commands.maintain.claim_options import (
+    evidence_option,
+    layout_option,
+    owners_option,
+    owners_threshold_option,
+    read_layout,
+    release_threshold_option,
+    releasers_option,
+    team,
+)
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option
-
-if TYPE_CHECKING:
-    from carnet.claims.holders import Holders
-    from carnet.claims.releases import Releases
-    from carnet_cli.commands.maintain.proposal_folders import Looking
-    from carnet_signer.proposals.ownership import NewLayout
-
-_owners = click.option(
-    "--owner",
-    "owners",
-    metavar="PERSON=KEY.pub",
-    multiple=True,
-    help="An owner and their public key; once for each. Owners choose the layout and the release keys.",
-)
-_owners_threshold = click.option("--owners-threshold", type=click.IntRange(min=1), help="How many owners must sign.")
-_releasers = click.option(
-    "--release-key",
-    "releasers",
-    metavar="PERSON=KEY.pub",
-    multiple=True,
-    help="Someone who releases and their public key; once for each.",
-)
-_release_threshold = click.option(
-    "--release-threshold", type=click.IntRange(min=1), help="How many of them must sign each release."
-)
-_layout = click.option(
-    "--layout",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The layout of releases, as `carnet layout sign` wrote it; its terms lie beside it.",
-)
-_evidence = click.option(
-    "--evidence",
-    multiple=True,
-    help="Why the registry should agree, in a line; once for each. It is shown to those who sign.",
-)
 
 
 @click.group()
@@ -74,12 +45,12 @@ def command() -> None:
 @command.command()
 @click.argument("name")
 @proposal_folders.output_option
-@_owners
-@_owners_threshold
-@_releasers
-@_release_threshold
-@_layout
-@_evidence
+@owners_option
+@owners_threshold_option
+@releasers_option
+@release_threshold_option
+@layout_option
+@evidence_option
 @click.option("--registry", default="crates-io", show_default=True, help="The registry that the crate belongs to.")
 @proposal_folders.repository_option
 @proposal_folders.insecure_option
@@ -110,22 +81,24 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_signer.metadata.role_files import at
     from carnet_signer.proposals import ownership
     from carnet_signer.proposals.proposal import Request
+    from carnet_verifier.claims.published_versions import read_published_versions
 
     crate = CrateName(name)
     facts = ClaimFacts(
-        _team(owners, owners_threshold, "--owner", "--owners-threshold"),
-        _team(releasers, release_threshold, "--release-key", "--release-threshold"),
+        team(owners, owners_threshold, "--owner", "--owners-threshold"),
+        team(releasers, release_threshold, "--release-key", "--release-threshold"),
         registry,
     )
     now = home.now()
-    with proposal_folders.looking(repository) as look:
-        adopted = _adopt(look, crate, registry)
+    with proposal_folders.looking(repository) as view:
+        found = read_published_versions(view, crate, output.counting)
+        adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry)
         proposal = ownership.new_claim(
-            look.published(crate),
+            ownership.read_published(view.repository, crate),
             Request("claim", crate, at(now), evidence),
             facts,
             adopted=adopted,
-            layout=_read_layout(layout),
+            layout=read_layout(layout),
             now=now,
         )
     proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
@@ -134,12 +107,12 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
 @command.command()
 @click.argument("name")
 @proposal_folders.output_option
-@_owners
-@_owners_threshold
-@_releasers
-@_release_threshold
-@_layout
-@_evidence
+@owners_option
+@owners_threshold_option
+@releasers_option
+@release_threshold_option
+@layout_option
+@evidence_option
 @click.option(
     "--takeover",
     is_flag=True,
@@ -178,21 +151,21 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
 
     crate = CrateName(name)
     changes = ownership.OwnerChanges(
-        _team(owners, owners_threshold, "--owner", "--owners-threshold") if owners else None,
-        _team(releasers, release_threshold, "--release-key", "--release-threshold") if releasers else None,
-        _read_layout(layout),
+        team(owners, owners_threshold, "--owner", "--owners-threshold") if owners else None,
+        team(releasers, release_threshold, "--release-key", "--release-threshold") if releasers else None,
+        read_layout(layout),
     )
     now = home.now()
-    with proposal_folders.looking(repository) as look:
+    with proposal_folders.looking(repository) as view:
         request = Request("owners", crate, at(now), evidence, takeover)
-        proposal = ownership.next_owner(look.published(crate), request, changes, now=now)
+        proposal = ownership.next_owner(ownership.read_published(view.repository, crate), request, changes, now=now)
     proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
 
 
 @command.command("give-up")
 @click.argument("name")
 @proposal_folders.output_option
-@_evidence
+@evidence_option
 @proposal_folders.repository_option
 def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str | None) -> None:
     """Give the crate NAME up, for ever.
@@ -208,8 +181,10 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
     from carnet_signer.proposals.proposal import Request
 
     crate, now = CrateName(name), home.now()
-    with proposal_folders.looking(repository) as look:
-        proposal = ownership.give_up(look.published(crate), Request("give-up", crate, at(now), evidence), now=now)
+    with proposal_folders.looking(repository) as view:
+        proposal = ownership.give_up(
+            ownership.read_published(view.repository, crate), Request("give-up", crate, at(now), evidence), now=now
+        )
     proposal_folders.made(proposal, folder, "claim")
 
 
@@ -300,61 +275,3 @@ def submit(
       carnet claim submit claim
     """
     proposal_folders.submit_folder(folder, mirror, repository, message_format)
-
-
-def _team(members: Sequence[str], threshold: int | None, flag: str, threshold_flag: str) -> Holders:
-    from carnet_signer.keys.public import read_public_key
-    from carnet_signer.proposals import ownership
-
-    if not members or threshold is None:
-        raise ConfigError(f"name at least one {flag} PERSON=KEY.pub, and {threshold_flag}")
-    found = []
-    for member in members:
-        person, equals, path = member.partition("=")
-        if not person or not equals or not path:
-            raise ConfigError(f"{flag} {member!a} is not PERSON=KEY.pub")
-        found.append((person, read_public_key(Path(path))))
-    return ownership.team(found, threshold)
-
-
-def _read_layout(path: Path | None) -> NewLayout | None:
-    """A signed layout, and the terms that `carnet layout sign` wrote beside it."""
-    if path is None:
-        return None
-    from carnet import strictjson
-    from carnet.intoto.duties import Terms
-    from carnet_signer.proposals.ownership import NewLayout
-
-    data = proposal_folders.read(path, "layout")
-    beside = terms_path(path)
-    custom = strictjson.parse_object(proposal_folders.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
-    return NewLayout(data, Terms.from_custom(custom))
-
-
-def terms_path(layout: Path) -> Path:
-    """Where the terms of a layout are: `layout.json` has them in `layout.terms.json`."""
-    return layout.with_name(f"{layout.name.removesuffix('.json')}.terms.json")
-
-
-def _adopt(look: Looking, name: CrateName, registry: str) -> Releases | None:
-    """The published versions: the signed index has their digests, the tarballs themselves their lengths."""
-    from carnet.cargo.crate import CrateLimits
-    from carnet.cargo.index_line import IndexFile
-    from carnet.errors import MetadataMismatch
-    from carnet.tuf import paths
-    from carnet_signer.proposals import ownership
-
-    path = paths.index_path(name)
-    target = look.repository.find_targets([path])[path]
-    if target is None:
-        return None
-    index = IndexFile.from_bytes(look.repository.download(target), name)
-    lengths: dict[str, int] = {}
-    with output.progress("adopting", len(index.lines)) as bar:
-        for line in index.lines:
-            data = look.fetcher.get(paths.download_path(line.id), max_bytes=CrateLimits().compressed)
-            if sha256_hex(data) != line.cksum:
-                raise MetadataMismatch(f"the mirror's tarball of {line.id} is not the one in its signed index")
-            lengths[line.cksum] = len(data)
-            bar.update(1)
-    return ownership.adopt(index, lengths, registry)

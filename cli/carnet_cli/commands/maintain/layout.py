@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carnet.errors import ConfigError, LayoutRefused
+from carnet.errors import ConfigError
 from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
+from carnet_cli.report.steps import (
+    LayoutReport,
+    LintReport,
+    layout_as_json,
+    layout_as_text,
+    lint_as_json,
+    lint_as_text,
+)
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option, open_key
@@ -103,12 +111,7 @@ def lint(file: Path, message_format: output.MessageFormat) -> int:
 
     layout, terms = _read(file)
     problems = lint_layout(layout, terms)
-    if message_format == "json":
-        output.emit_json({"file": str(file), "problems": list(problems)})
-    for problem in problems:
-        output.report(LayoutRefused(problem))
-    if not problems:
-        output.note(f"{file}: nothing to object to")
+    output.show(LintReport(file, tuple(problems)), message_format, lint_as_text, lint_as_json)
     return 1 if problems else 0
 
 
@@ -122,36 +125,7 @@ def show(file: Path, message_format: output.MessageFormat) -> None:
     Example:
       carnet layout show layout.json
     """
-    layout, terms = _read(file)
-    if message_format == "json":
-        output.emit_json(
-            {
-                "expires": layout.expires.isoformat(),
-                "readme": layout.readme,
-                "steps": [
-                    {
-                        "name": step.name,
-                        "threshold": step.threshold,
-                        "people": _people(layout, terms, step.keyids),
-                        "materials": [str(rule) for rule in step.materials],
-                        "products": [str(rule) for rule in step.products],
-                    }
-                    for step in layout.steps
-                ],
-                "terms": terms.to_custom(),
-            }
-        )
-        return
-    output.echo(output.plain(f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"))
-    for step in layout.steps:
-        people = _people(layout, terms, step.keyids)
-        output.echo(output.plain(f"\n{step.name:10} {step.threshold} of {len(people)}: {', '.join(people)}"))
-        for kind, rules in (("takes", step.materials), ("makes", step.products)):
-            output.echo(output.plain(f"  {kind}    {'; '.join(map(str, rules))}"))
-    pairs = ", ".join(sorted("/".join(sorted(pair)) for pair in terms.separate))
-    output.echo(output.plain(f"\nleast level {terms.least_level}; never one person for both of {pairs}"))
-    for path in sorted(terms.generated):
-        output.echo(output.plain(f"generated while packaging: {path}"))
+    output.show(LayoutReport(*_read(file)), message_format, layout_as_text, layout_as_json)
 
 
 @command.command()
@@ -177,9 +151,8 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
       carnet layout sign layout.toml --key alice -o layout.json
       carnet layout sign layout.json --key bob
     """
-    from carnet import durable, strictjson
     from carnet.intoto.dsse import Envelope
-    from carnet_cli.commands.maintain.claim import terms_path
+    from carnet_signer.steps.layout_files import terms_path, write_signed_layout
     from carnet_signer.steps.layouts import CompiledLayout, sign_layout
 
     if file.suffix == ".json":
@@ -192,24 +165,20 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     place = place or file.with_suffix(".json")
     signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed = sign_layout(compiled, envelope, signer)
-    durable.write_file(terms_path(place), strictjson.encode(compiled.terms.to_custom()) + b"\n")
-    durable.write_file(place, signed.to_bytes())
+    write_signed_layout(place, signed, compiled.terms)
     output.note(f"signed {place}, its terms are in {terms_path(place)}")
 
 
 def _read(file: Path) -> tuple[Layout, Terms]:
     """A layout as people write it, or a signed one with its terms."""
-    from carnet import strictjson
-    from carnet.intoto.duties import Terms
     from carnet.intoto.values import Layout
-    from carnet_cli.commands.maintain.claim import terms_path
+    from carnet_signer.steps.layout_files import read_signed_layout
 
     if file.suffix != ".json":
         compiled = _compile(file)
         return compiled.layout, compiled.terms
-    beside = terms_path(file)
-    custom = strictjson.parse_object(proposal_folders.read(beside, "terms file"), str(beside), max_bytes=1024 * 1024)
-    return Layout.from_envelope(proposal_folders.read(file, "layout")), Terms.from_custom(custom)
+    data, terms = read_signed_layout(file)
+    return Layout.from_envelope(data), terms
 
 
 def _compile(file: Path) -> CompiledLayout:
@@ -221,8 +190,3 @@ def _compile(file: Path) -> CompiledLayout:
         now=home.now(),
         what=str(file),
     )
-
-
-def _people(layout: Layout, terms: Terms, keyids: tuple[str, ...]) -> list[str]:
-    people = (terms.people.get(keyid) or f"key {keyid[:12]}..." for keyid in keyids if keyid in layout.keys)
-    return list(dict.fromkeys(people))

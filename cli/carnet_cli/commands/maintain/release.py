@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carnet.cargo.names import CrateId, CrateName
+from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
 from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
@@ -16,12 +16,7 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option
 
 if TYPE_CHECKING:
-    from carnet.intoto.dsse import Envelope
-    from carnet_cli.commands.maintain.proposal_folders import Looking
-    from carnet_signer.proposals.ownership import Published
-    from carnet_signer.proposals.proposal import Proposal
-
-_MAX_LINKS = 1000
+    from carnet_verifier.provenance.provenance import Provenance
 
 
 @click.group()
@@ -68,19 +63,29 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
       carnet release assemble target/package/serde-1.0.220.crate -o release --bundle-from links
     """
     from carnet.cargo.crate import read_crate
+    from carnet.tuf import paths
     from carnet_signer.proposals import release
+    from carnet_signer.proposals.ownership import read_published
+    from carnet_signer.steps.links import read_links
+    from carnet_verifier.claims.new_release import check_steps, layout_in_force
 
     data = proposal_folders.read(tarball, "tarball")
-    name = read_crate(data).id.name
+    crate = read_crate(data)
+    name = crate.id.name
     now = home.now()
-    with proposal_folders.looking(repository) as look:
-        published = look.published(name)
-        file = (
-            proposal_folders.read(layout, "layout") if layout is not None else _layout_in_force(look, published, name)
-        )
-        bundle = release.gather(published, name, file, [] if links is None else _read_links(links))
+    with proposal_folders.looking(repository) as view:
+        published = read_published(view.repository, name)
+        owner = None if published.owner is None else published.owner.signed
+        if layout is not None:
+            file: bytes | None = proposal_folders.read(layout, "layout")
+        else:
+            file = None if owner is None else layout_in_force(view.repository, name, owner)
+        bundle = release.gather(published, name, file, [] if links is None else read_links(links))
         proposal = release.assemble(published, name, data, bundle, now=now)
-        _check_steps(look, published, proposal, data)
+        # What the mirror and every client will check is checked here, before anybody signs.
+        if owner is not None and bundle is not None:
+            evidence = proposal.targets[paths.bundle_path(crate.id)]
+            _tell(check_steps(crate, owner, evidence, accepted_at=view.repository.now))
     proposal_folders.made(proposal, folder, "release")
 
 
@@ -192,62 +197,23 @@ def submit(folder: Path, mirror: str | None, repository: str | None, message_for
 
 def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yanked: bool) -> None:
     from carnet_signer.proposals import release
+    from carnet_signer.proposals.ownership import read_published
 
     ids = [CrateId.parse(text) for text in crates]
     if len({crate.name.canonical for crate in ids}) > 1:
         raise ConfigError("these are versions of several crates", hint="make one folder for each crate")
     name = ids[0].name
-    with proposal_folders.looking(repository) as look:
+    with proposal_folders.looking(repository) as view:
         proposal = release.yank(
-            look.published(name), name, [crate.version for crate in ids], yanked=yanked, now=home.now()
+            read_published(view.repository, name), name, [crate.version for crate in ids], yanked=yanked, now=home.now()
         )
     proposal_folders.made(proposal, folder, "release")
 
 
-def _read_links(folder: Path) -> list[Envelope]:
-    """Every link in a folder.
-
-    Raises:
-        ConfigError: There is no such folder, or no link in it.
-    """
-    from carnet.intoto.dsse import Envelope
-
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}", hint="`carnet record` writes the links into one")
-    places = sorted(folder.rglob("*.link"))[:_MAX_LINKS]
-    if not places:
-        raise ConfigError(f"there is no link in {folder}", hint="their names end in .link")
-    return [Envelope.from_bytes(proposal_folders.read(place, "link"), str(place)) for place in places]
-
-
-def _layout_in_force(look: Looking, published: Published, name: CrateName) -> bytes | None:
-    from carnet.claims.releases import Demands
-
-    if published.owner is None:
-        return None
-    in_force = Demands.of(name, published.owner.signed).in_force
-    return None if in_force is None else look.repository.download(look.repository.find_target(in_force.path))
-
-
-def _check_steps(look: Looking, published: Published, proposal: Proposal, tarball: bytes) -> None:
-    """The provenance check of the verifier, before anybody signs."""
-    from carnet.cargo.crate import read_crate
-    from carnet.claims.releases import Demands
-    from carnet.intoto.bundle import Bundle
-    from carnet.tuf import paths
-    from carnet_verifier.claims.signed_releases import layout_version
-    from carnet_verifier.provenance.provenance import OwnedLayout, check_provenance
-
-    crate = read_crate(tarball)
-    data = proposal.targets.get(paths.bundle_path(crate.id))
-    if data is None or published.owner is None:
+def _tell(provenance: Provenance | None) -> None:
+    """What the check of the steps established; nothing when the owners ask for none."""
+    if provenance is None:
         return
-    in_force = Demands.of(proposal.crate, published.owner.signed).in_force
-    if in_force is None:
-        return
-    bundle = Bundle.from_bytes(data)
-    owned = OwnedLayout(bundle.layout, in_force.terms, layout_version(in_force))
-    provenance = check_provenance(crate, [owned], bundle, accepted_at=look.repository.now)
     output.note(f"the steps were carried out: level {provenance.level}")
     for finding in provenance.findings:
         output.warn(f"{finding.where}: {finding.text}")

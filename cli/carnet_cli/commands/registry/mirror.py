@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from carnet.errors import CarnetError, ConfigError, VerificationError
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY, counting, fsck, status
+from carnet.errors import ConfigError
+from carnet_cli.commands.registry.mirror_checks import DIRECTORY, fsck, status
+from carnet_cli.commands.registry.mirror_serve import serve
 from carnet_cli.config import home
+from carnet_cli.report.mirror import (
+    PublishReport,
+    SyncedReport,
+    published_as_json,
+    published_as_text,
+    synced_as_json,
+    synced_as_text,
+)
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
-    from carnet_cli.commands.registry.online_signer import OnlineSettings
-    from carnet_mirror.intake import Receipt
-    from carnet_mirror.state.store import Store
-    from carnet_mirror.sync.sync import SyncReport
-    from carnet_signer.metadata.publish import OnlineSigner, Published
+    from carnet_signer.metadata.publish import Published
 
 
 _MAX_LOCKFILE = 64_000_000
@@ -92,11 +93,9 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror init /srv/carnet --ceremony ceremony/ --online-key keys/online
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
-    from carnet_mirror.state.store import Store
-    from carnet_mirror.writing import writing
+    from carnet_mirror.upkeep import make_mirror
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.keys.uri import anchored
-    from carnet_signer.metadata.publish import Change, publish
 
     if (online_key is None) == (online_socket is None):
         raise ConfigError(
@@ -109,18 +108,14 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
         insecure_example_keys,
     )
     files = ceremony_folder.finished(ceremony)
-    existed = directory.exists()
-    now = home.now()
-    with Store.create(directory) as store:
-        try:
-            with online(directory, settings, passphrase) as signer, writing(store, signer, now=now):
-                settings.remember(store)
-                published = publish(store, signer, Change(roles=files), now=now)
-        except CarnetError:
-            store.close()
-            _remove(directory, keep=existed)
-            raise
-    _say_published(published, message_format, f"the mirror in {directory} is ready", {"directory": str(directory)})
+    published = make_mirror(
+        directory,
+        files,
+        lambda: online(directory, settings, passphrase),
+        settings.remember,
+        now=home.now(),
+    )
+    _show_published(published, directory, f"the mirror in {directory} is ready", message_format)
 
 
 def _memory_of(key: str, memory: Path | None) -> Path:
@@ -138,32 +133,9 @@ def _memory_of(key: str, memory: Path | None) -> Path:
     return file.with_name(f"{file.name}.memory")
 
 
-def _remove(directory: Path, *, keep: bool) -> None:
-    """Take a half-made mirror away again; nothing else was in its directory."""
-    for path in directory.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if not keep:
-        directory.rmdir()
-
-
-def _say_published(published: Published, message_format: output.MessageFormat, text: str, more: dict[str, Any]) -> None:
-    for warning in published.warnings:
-        output.warn(warning)
-    until = published.expires.strftime("%Y-%m-%d %H:%M UTC")
-    if message_format == "json":
-        output.emit_json(more | _published(published))
-    else:
-        output.echo(f"{text}: snapshot {published.snapshot}, timestamp {published.timestamp}, fresh until {until}")
-
-
-def _published(published: Published) -> dict[str, Any]:
-    return {
-        "snapshot": published.snapshot,
-        "timestamp": published.timestamp,
-        "expires": published.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "roles": dict(published.roles),
-        "bytes-written": published.bytes_written,
-    }
+def _show_published(published: Published, directory: Path, headline: str, message_format: output.MessageFormat) -> None:
+    report = PublishReport(published, directory, headline)
+    output.show(report, message_format, published_as_text, published_as_json)
 
 
 # --- sync ---
@@ -206,35 +178,19 @@ def sync(
     from carnet_mirror.upstream.cargo import CargoUpstream
     from carnet_mirror.upstream.sparse import SparseUpstream
 
-    source = SparseUpstream(upstream) if upstream is not None else CargoUpstream(cargo, _cargo_home(), dict(os.environ))
+    source = (
+        SparseUpstream(upstream) if upstream is not None else CargoUpstream(cargo, home.cargo_home(), dict(os.environ))
+    )
     lock = _read_lockfile(lockfile)
     for package in lock.packages:
         if package.kind.value in ("registry", "git"):
             output.warn(f"{package.id} comes from {package.source}, which this mirror does not stand for")
     with Store.open(directory, write=True) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
-            report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=counting)
+            report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=output.counting)
         crates, versions = store.count()
-    for finding in report.findings:
-        output.warn(f"{finding.crate}: {finding.text}")
-    for refused in report.refused:
-        output.report(VerificationError(f"{refused.crate}: {refused.reason}"))
-    if message_format == "json":
-        output.emit_json(_sync_result(report))
-    else:
-        words = [f"{len(report.added)} added", f"{len(report.updated)} updated", f"{report.unchanged} unchanged"]
-        words += [f"{len(report.refused)} refused"] if report.refused else []
-        output.echo(f"{', '.join(words)}; the mirror has {versions} versions of {crates} crates")
-        if report.published is None:
-            output.echo("nothing had changed: nothing was published")
-        else:
-            output.echo(f"published snapshot {report.published.snapshot}, timestamp {report.published.timestamp}")
+    output.show(SyncedReport(report, crates, versions), message_format, synced_as_text, synced_as_json)
     return 1 if report.refused else 0
-
-
-def _cargo_home() -> Path:
-    given = os.environ.get("CARGO_HOME")
-    return Path(given) if given else Path.home() / ".cargo"
 
 
 def _read_lockfile(path: Path) -> Lockfile:
@@ -246,17 +202,6 @@ def _read_lockfile(path: Path) -> Lockfile:
     except FileNotFoundError:
         raise ConfigError(f"there is no {path}", hint="`cargo generate-lockfile` makes one") from None
     return read_lockfile(data, str(path))
-
-
-def _sync_result(report: SyncReport) -> dict[str, Any]:
-    return {
-        "added": [str(crate) for crate in report.added],
-        "updated": [str(crate) for crate in report.updated],
-        "unchanged": report.unchanged,
-        "refused": [{"crate": str(one.crate), "reason": one.reason} for one in report.refused],
-        "findings": [{"crate": str(one.crate), "text": one.text} for one in report.findings],
-        "published": None if report.published is None else _published(report.published),
-    }
 
 
 # --- refresh ---
@@ -296,6 +241,7 @@ def refresh(
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.state.store import Store
+    from carnet_mirror.upkeep import sign_again
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.keys.uri import anchored
 
@@ -303,117 +249,13 @@ def refresh(
     with Store.open(directory, write=True) as store:
         settings = replace(OnlineSettings.of(store), next_key=next_online_key and anchored(next_online_key))
         with online(directory, settings, passphrase) as signer:
-            published = _sign_again(store, signer, files)
+            published = sign_again(store, signer, now=home.now(), roles=files)
         if settings.next_key is not None:
             with store.change():
                 replace(settings, key=settings.next_key).remember(store)
-    _say_published(published, message_format, "signed again", {"directory": str(directory)})
+    _show_published(published, directory, "signed again", message_format)
 
 
-def _sign_again(store: Store, signer: OnlineSigner, files: Mapping[str, bytes]) -> Published:
-    from carnet_mirror.schedule import bin_count, bins_each_run
-    from carnet_mirror.writing import writing
-    from carnet_signer.metadata.publish import Change, publish, refresh_due
-
-    now = home.now()
-    with writing(store, signer, now=now):
-        if files:
-            return publish(store, signer, Change(roles=files), now=now)
-        return refresh_due(store, signer, now=now, bins=bins_each_run(bin_count(store)))
-
-
-# --- serve ---
-
-
-@command.command()
-@DIRECTORY
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8790, show_default=True, help="0 lets the system choose one."
-)
-@click.option("--url", help="The base URL that clients use, when a proxy or TLS stands before this server.")
-@click.option(
-    "--access-log",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="A file that gets a line for each request; without it they go to stderr.",
-)
-@click.option("--read-only", is_flag=True, help="Sign nothing: no key is opened, and metadata expires in its time.")
-@passphrase_options
-@output.message_format
-def serve(  # noqa: PLR0913  -- one parameter for each flag
-    *,
-    directory: Path,
-    host: str,
-    port: int,
-    url: str | None,
-    access_log: Path | None,
-    read_only: bool,
-    passphrase: PassphraseSource,
-    message_format: output.MessageFormat,
-) -> None:
-    """Serve a mirror over HTTP until it is interrupted.
-
-    While it serves, metadata is signed again before it expires. Syncing into the same directory meanwhile is fine:
-    a publish becomes visible all at once.
-
-    \b
-    Example:
-      carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
-    """
-    from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
-    from carnet_mirror.schedule import keep_fresh
-    from carnet_mirror.state.store import Store
-    from carnet_mirror.web.serve import Address
-    from carnet_mirror.web.serve import serve as run
-    from carnet_mirror.web.submissions import Submissions
-
-    def ready(base: str) -> None:
-        if message_format == "json":
-            output.emit_json({"event": "listening", "url": base})
-        else:
-            output.echo(f"listening on {base}")
-        sys.stdout.flush()
-
-    address = Address(host, port, url)
-    if read_only:
-        run(directory, address, access_log=access_log, ready=ready, around=lambda app: Submissions(app, None))
-        return
-    with Store.open(directory) as store:
-        settings = OnlineSettings.of(store)
-        with signer_beside(directory, settings, passphrase):
-            upkeep = partial(keep_fresh, partial(_due, store), partial(_upkeep, directory, settings), _complain)
-            taking = partial(Submissions, take=partial(_take, directory, settings))
-            run(directory, address, access_log=access_log, ready=ready, background=upkeep, around=taking)
-
-
-def _due(store: Store) -> bool:
-    from carnet_mirror.schedule import timestamp_due
-    from carnet_mirror.state.published import Published as View
-
-    return timestamp_due(View(store).timestamp.expires, home.now())
-
-
-def _upkeep(directory: Path, settings: OnlineSettings) -> None:
-    from carnet_cli.commands.registry.online_signer import online
-    from carnet_mirror.state.store import Store
-
-    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        _sign_again(store, signer, {})
-
-
-def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
-    """Judge one submission, in whichever thread the server runs it."""
-    from carnet_cli.commands.registry.online_signer import online
-    from carnet_mirror.intake import accept
-    from carnet_mirror.state.store import Store
-
-    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        return accept(store, signer, body, now=home.now())
-
-
-def _complain(text: str) -> None:
-    output.warn(text, hint="it is tried again in a minute")
-
-
+command.add_command(serve)
 command.add_command(status)
 command.add_command(fsck)

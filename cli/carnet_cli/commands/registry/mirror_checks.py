@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from carnet_cli.config import home
+from carnet_cli.report.mirror import StatusReport, checked_as_json, checked_as_text, status_as_json, status_as_text
 from carnet_cli.terminal import output
 
-if TYPE_CHECKING:
-    from carnet_mirror.fsck.fsck import FsckReport
-    from carnet_mirror.schedule import Expiry
-
 DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-
-
-@contextmanager
-def counting(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar, as the function that moves it on."""
-    with output.progress(label, length) as bar:
-        yield bar.update
 
 
 @click.command()
@@ -45,35 +31,9 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
     now = home.now()
     with Store.open(directory) as store:
         crates, versions = store.count()
-        roles = expiries(store)
-    if message_format == "json":
-        listed = [_expiry(one, now) for one in roles]
-        output.emit_json({"directory": str(directory), "crates": crates, "versions": versions, "roles": listed})
-    else:
-        output.echo(f"{crates} crates, {versions} versions")
-        for one in roles:
-            who = "online" if one.online else "offline"
-            note = one.warning(now)
-            when = one.expires.strftime("%Y-%m-%d %H:%M UTC")
-            output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
-    for one in roles:
-        if one.warning(now) and not one.online:
-            output.warn(
-                f"{one.role} {one.warning(now)}", hint="its holders sign the next version: `carnet root --help`"
-            )
-        elif one.warning(now):
-            output.warn(f"{one.role} has expired", hint="`carnet mirror refresh` signs it again")
-    return 1 if any(one.expires <= now for one in roles) else 0
-
-
-def _expiry(one: Expiry, now: datetime) -> dict[str, Any]:
-    return {
-        "role": one.role,
-        "version": one.version,
-        "expires": one.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "online": one.online,
-        "warning": one.warning(now) or None,
-    }
+        report = StatusReport(directory, crates, versions, tuple(expiries(store)), now)
+    output.show(report, message_format, status_as_text, status_as_json)
+    return 1 if report.expired else 0
 
 
 @click.command()
@@ -95,25 +55,6 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
     from carnet_mirror.state.store import Store
 
     with Store.open(directory) as store:
-        report = check(store, now=home.now(), progress=counting, signed=signed_last(directory, store))
-    if message_format == "json":
-        output.emit_json(_fsck_result(report))
-    else:
-        for note in report.notes:
-            output.note(f"note: {note}")
-        for problem in report.problems:
-            output.echo(output.plain(f"{problem.where}: {problem.what}"))
-        count = len(report.problems)
-        found = f"{count or 'no'} problem{'s' if count > 1 else ''}"
-        output.echo(f"checked {report.files} files, {report.roles} roles, {report.versions} versions: {found}")
+        report = check(store, now=home.now(), progress=output.counting, signed=signed_last(directory, store))
+    output.show(report, message_format, checked_as_text, checked_as_json)
     return 1 if report.problems else 0
-
-
-def _fsck_result(report: FsckReport) -> dict[str, Any]:
-    return {
-        "files": report.files,
-        "roles": report.roles,
-        "versions": report.versions,
-        "problems": [{"where": one.where, "what": one.what} for one in report.problems],
-        "notes": report.notes,
-    }

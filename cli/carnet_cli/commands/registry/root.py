@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from carnet.errors import ConfigError, SigningError
+from carnet_cli.report.ceremony import CeremonyReport, ceremony_as_json, ceremony_as_text, say_next
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option, open_key
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from carnet_signer.ceremony.ceremony import Ceremony, Holder
     from carnet_signer.ceremony.lint import Finding
 
-_ROOT_RENEWED_BEFORE = timedelta(days=120)
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _insecure = click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 _holders = click.option(
@@ -89,7 +88,7 @@ def init(
     _show(made, ceremony.OFFLINE_ROLES)
     _warn(made, insecure_example_keys)
     output.note(f"made {folder}, with nothing signed yet")
-    _next(folder, made)
+    say_next(folder, made)
 
 
 @command.command()
@@ -120,7 +119,7 @@ def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphr
     wanted = ceremony.to_sign(found, signer.public_key)
     if not wanted:
         output.note(f"nothing in {folder} waits for your signature")
-        _next(folder, found)
+        say_next(folder, found)
         return
     _show(found, wanted)
     output.note(f"you are about to sign these {len(wanted)} files as {found.name(signer.public_key)}")
@@ -128,7 +127,7 @@ def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphr
         raise SigningError("nothing was signed", hint="answer y, or give --yes")
     durable.write_files(folder, ceremony.sign(found, wanted, signer))
     output.note(f"signed {len(wanted)} files")
-    _next(folder, ceremony_folder.read(folder))
+    say_next(folder, ceremony_folder.read(folder))
 
 
 @command.command()
@@ -154,7 +153,7 @@ def merge(folder: Path, others: tuple[Path, ...], insecure_example_keys: bool) -
         ceremony_lint.refuse(_warn(merged, insecure_example_keys))
         durable.write_files(folder, made)
         output.note(f"took {len(made)} files over from {other}")
-    _next(folder, ceremony_folder.read(folder))
+    say_next(folder, ceremony_folder.read(folder))
 
 
 @command.command()
@@ -172,12 +171,11 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     from carnet import durable
     from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
-    from carnet_verifier.net.fetch import HttpFetcher
-    from carnet_verifier.tuf.refresh import read_repository
+    from carnet_verifier.tuf.view import open_view_from
 
     found = ceremony_folder.read(folder)
-    with HttpFetcher(url) as fetcher:
-        repository = read_repository(ceremony.newest_final_root(found), fetcher, now=_now())
+    with open_view_from(ceremony.newest_final_root(found), url, now=_now()) as view:
+        repository = view.repository
         with output.progress("fetching", len(ceremony.OFFLINE_ROLES)) as progress:
             published = {}
             for role in ceremony.OFFLINE_ROLES[1:]:
@@ -187,7 +185,7 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     _warn(ceremony_folder.overlay(found, made), insecure_example_keys)
     durable.write_files(folder, made)
     output.note(f"took {len(made)} files over from {url}")
-    _next(folder, ceremony_folder.read(folder))
+    say_next(folder, ceremony_folder.read(folder))
 
 
 @command.command()
@@ -196,41 +194,12 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
 @_insecure
 def status(folder: Path, message_format: output.MessageFormat, insecure_example_keys: bool) -> None:
     """Show which file of DIR has how many of its signatures, who is missing, and what to do next."""
-    from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
-    from carnet_signer.ceremony import words as ceremony_words
 
     found = ceremony_folder.read(folder)
     findings = _warn(found, insecure_example_keys)
-    rows = []
-    for group in ceremony_words.groups(role for role in ceremony.OFFLINE_ROLES if role in found.files):
-        states: dict[tuple[object, ...], list[str]] = {}
-        for role in group:
-            states.setdefault(_state(found, role), []).append(role)
-        rows += [(names, state) for state, names in states.items()]
-    if message_format == "json":
-        output.emit_json(
-            {
-                "final": not found.pending(),
-                "problems": [finding.text for finding in findings if finding.stops],
-                "roles": [_json(found, role) for names, _ in rows for role in names],
-                "next": _next_command(folder, found),
-            }
-        )
-        return
-    for names, _ in rows:
-        facts = _json(found, names[0])
-        mark = "done" if facts["final"] else "    "
-        line = f"{mark}  {ceremony_words.group_name(names):32} version {facts['version']}, until {facts['expires']}"
-        output.echo(line)
-        if not facts["final"]:
-            for quorum in found.quorums(names[0]):
-                signed = ", ".join(found.name(key) for key in quorum.signed) or "nobody"
-                line = f"      {quorum.who}: {len(quorum.signed)} of {quorum.signers.threshold}, {signed}"
-                if not quorum.met:
-                    line += f"; missing: {', '.join(found.name(key) for key in quorum.missing)}"
-                output.echo(line)
-    _next(folder, found)
+    report = CeremonyReport(folder, found, tuple(findings))
+    output.show(report, message_format, ceremony_as_text, ceremony_as_json)
 
 
 @command.command()
@@ -262,6 +231,7 @@ def rotate(
     from carnet import durable
     from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.ceremony.renewal import renew
 
     found = ceremony_folder.read(folder)
     old = ceremony.plan_of(found)
@@ -271,16 +241,13 @@ def rotate(
         _read_holders(online, insecure_example_keys) if online else old.online,
         old.bit_length,
     )
-    now = _now()
-    changed = not (plan.offline_keys.same_as(old.offline_keys) and plan.online_keys.same_as(old.online_keys))
-    due = found.root.expires - now < _ROOT_RENEWED_BEFORE
-    made = ceremony.advance(found, plan, now, new_root=new_root or changed or due)
+    made = renew(found, plan, _now(), new_root=new_root)
     after = ceremony_folder.overlay(found, made)
     _show(after, [role for role in ceremony.OFFLINE_ROLES if not after.final(role)])
     _warn(after, insecure_example_keys)
     durable.write_files(folder, made)
     output.note(f"made the next version of {len(made)} files in {folder}, with nothing signed yet")
-    _next(folder, after)
+    say_next(folder, after)
 
 
 def _now() -> datetime:
@@ -322,48 +289,3 @@ def _warn(found: Ceremony, insecure_example_keys: bool) -> list[Finding]:
 
 def _holder_names(found: Ceremony) -> list[str]:
     return [found.name(key) for key in found.root.roles["root"].keys]
-
-
-def _state(found: Ceremony, role: str) -> tuple[object, ...]:
-    facts = _json(found, role)
-    return tuple(repr(facts[name]) for name in ("version", "expires", "final", "signed", "missing"))
-
-
-def _json(found: Ceremony, role: str) -> dict[str, object]:
-    from carnet_signer.metadata import role_files
-
-    signed = found.latest(role).signed
-    quorums = found.quorums(role)
-    return {
-        "role": role,
-        "version": signed.version,
-        "expires": role_files.at(signed.expires),
-        "final": all(quorum.met for quorum in quorums),
-        "signed": sorted({found.name(key) for quorum in quorums for key in quorum.signed}),
-        "missing": sorted({found.name(key) for quorum in quorums if not quorum.met for key in quorum.missing}),
-    }
-
-
-def _next_command(folder: Path, found: Ceremony) -> str:
-    from carnet_signer.ceremony import ceremony
-
-    place = shlex.quote(str(folder))
-    pending = found.pending()
-    if not pending:
-        first = all(found.latest(role).signed.version == 1 for role in ceremony.OFFLINE_ROLES)
-        if first:
-            return f"carnet mirror init MIRROR --ceremony {place} --online-key ONLINE"
-        return f"carnet mirror refresh MIRROR --ceremony {place}"
-    missing = {
-        key.keyid: key for role in pending for quorum in found.quorums(role) if not quorum.met for key in quorum.missing
-    }
-    # Whoever is asked for most comes first: after a change of holders, one who is old and new at once.
-    key = max(missing.values(), key=lambda one: len(ceremony.to_sign(found, one)))
-    return f"carnet root sign {place} --key {found.name(key)}"
-
-
-def _next(folder: Path, found: Ceremony) -> None:
-    pending = found.pending()
-    if not pending:
-        output.note("every signature is there")
-    output.note(f"next: {_next_command(folder, found)}")

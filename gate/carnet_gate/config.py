@@ -1,4 +1,4 @@
-"""cargo's configuration files: what a project may not say behind the gate, and a copy of the user's own.
+"""cargo's configuration files: what a project, the user and the environment may not say behind the gate.
 
 cargo merges `.cargo/config.toml` of the working directory, of every folder above it and of CARGO_HOME. A project can be
 hostile, and then these keys would lead cargo around the gate: they are refused. What runs programs of the project's own
@@ -7,9 +7,7 @@ choice (`build.rustc-wrapper`, a linker, a runner, build scripts) is the project
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -42,32 +40,6 @@ REFUSED: Mapping[str, str] = {
 }
 """Configuration keys that a project may not set, and why."""
 
-# Paths in these keys are relative to the folder above `.cargo`, so a copy elsewhere needs them absolute.
-_PATH_KEYS = (
-    ("build", "rustc"),
-    ("build", "rustc-wrapper"),
-    ("build", "rustc-workspace-wrapper"),
-    ("build", "rustdoc"),
-    ("build", "target-dir"),
-    ("build", "build-dir"),
-    ("http", "cainfo"),
-    ("install", "root"),
-)
-
-
-def user_cargo_home() -> Path:
-    """The user's own CARGO_HOME.
-
-    Raises:
-        ConfigError: Neither CARGO_HOME nor HOME is set.
-    """
-    named = os.environ.get("CARGO_HOME")
-    if named:
-        return Path(named).absolute()
-    if not os.environ.get("HOME"):
-        raise ConfigError("neither CARGO_HOME nor HOME is set")
-    return Path(os.environ["HOME"]) / ".cargo"
-
 
 def check_project(folder: Path, own_home: Path) -> None:
     """Look at every configuration file that cargo would read in `folder`, and at the toolchain file.
@@ -83,9 +55,9 @@ def check_project(folder: Path, own_home: Path) -> None:
     for directory in (folder, *folder.parents):
         for name in ("config.toml", "config"):
             file = directory / ".cargo" / name
-            document = _load(file)
+            document = read_config(file)
             if document is not None:
-                allowed = {"source"} if _same(file.parent, own_home) else set()
+                allowed = {"source"} if is_same(file.parent, own_home) else set()
                 _check(document, str(file), allowed, file.parent, 0)
         for name in ("rust-toolchain.toml", "rust-toolchain"):
             _check_toolchain(directory / name)
@@ -99,7 +71,7 @@ def check_home(own_home: Path) -> None:
         ConfigError: It cannot be read.
     """
     for name in ("config.toml", "config"):
-        document = _load(own_home / name)
+        document = read_config(own_home / name)
         if document is not None:
             _check(document, str(own_home / name), {"source", "alias.clippy"}, own_home, 0)
 
@@ -116,19 +88,30 @@ def check_argument(argument: str, folder: Path) -> None:
         is_file = file.is_file()
     except (OSError, ValueError):  # too long for a path, or with a NUL
         is_file = False
-    document = _load(file) if is_file else _parse(argument, where)
+    document = read_config(file) if is_file else _parse(argument, where)
     _check(document or {}, where, set(), file.parent if is_file else folder, 0)
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Look at the variables that cargo would read.
+
+    Raises:
+        ConfigError: One of them would lead cargo around the gate.
+    """
+    for name in environment:
+        if name.startswith(REFUSED_VARIABLES):
+            raise ConfigError(f"{name} is set in the environment", hint="unset it: crates come through the gate")
 
 
 def _check(document: Mapping[str, Any], where: str, allowed: set[str], folder: Path, depth: int) -> None:
     for key, reason in REFUSED.items():
         if key not in allowed and _has(document, key.split(".")):
             raise PolicyRefused(f"{where} sets `{key}`: {reason}", hint="remove it, or build without carnet")
-    for path in _includes(document, where):
+    for path in includes(document, where):
         if depth >= _DEEPEST_INCLUDE:
             raise ConfigError(f"{where}: `include` goes deeper than {_DEEPEST_INCLUDE} files")
         file = folder / path
-        included = _load(file)
+        included = read_config(file)
         if included is not None:
             _check(included, str(file), set(), file.parent, depth + 1)
 
@@ -156,7 +139,12 @@ def _has(document: Mapping[str, Any], keys: list[str]) -> bool:
     return True
 
 
-def _includes(document: Mapping[str, Any], where: str) -> Iterator[str]:
+def includes(document: Mapping[str, Any], where: str) -> Iterator[str]:
+    """The paths that a configuration file includes.
+
+    Raises:
+        ConfigError: `include` is no path and no list of them.
+    """
     value = document.get("include", [])
     for item in value if isinstance(value, list) else [value]:
         path = item.get("path") if isinstance(item, dict) else item
@@ -165,7 +153,12 @@ def _includes(document: Mapping[str, Any], where: str) -> Iterator[str]:
         yield path
 
 
-def _load(file: Path) -> dict[str, Any] | None:
+def read_config(file: Path) -> dict[str, Any] | None:
+    """One configuration file; None when there is none.
+
+    Raises:
+        ConfigError: It cannot be read as cargo reads it.
+    """
     try:
         data = read_file(file, "cargo's configuration", max_bytes=MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
@@ -185,91 +178,9 @@ def _parse(text: str, where: str) -> dict[str, Any]:
         raise ConfigError(f"{where} is not TOML: {str(error).splitlines()[0]}") from None
 
 
-def _same(left: Path, right: Path) -> bool:
+def is_same(left: Path, right: Path) -> bool:
+    """Whether two paths lead to one folder that is there."""
     try:
         return left.samefile(right)
     except OSError:
         return False
-
-
-# --- a copy of the user's own ---
-
-
-def is_read_anyway(folder: Path, own_home: Path) -> bool:
-    """Whether cargo finds the user's configuration on its way up from `folder`; a copy would then be read twice."""
-    return any(_same(directory / ".cargo", own_home) for directory in (folder, *folder.parents))
-
-
-def copy_of_config(own_home: Path) -> tuple[dict[str, Any], list[str]]:
-    """The user's configuration, fit for another CARGO_HOME.
-
-    Returns:
-        The document without source replacement, and what was left out, in words.
-
-    Raises:
-        ConfigError: It cannot be read.
-    """
-    document = _load(own_home / "config") or _load(own_home / "config.toml") or {}
-    left_out = []
-    if document.pop("source", None):
-        left_out.append(
-            f"{own_home}: `[source]` does not hold behind the gate: crates come from the trusted repository"
-        )
-    if not isinstance(document.get("net", {}), dict):
-        raise ConfigError(f"{own_home}: `net` is not a table")
-    base = own_home.parent
-    for keys in _PATH_KEYS:
-        table = document.get(keys[0])
-        if isinstance(table, dict) and isinstance(table.get(keys[1]), str):
-            table[keys[1]] = _absolute(table[keys[1]], base)
-    targets = document.get("target")
-    for table in targets.values() if isinstance(targets, dict) else ():
-        if isinstance(table, dict):
-            for key in ("linker", "runner"):
-                if isinstance(table.get(key), str):
-                    table[key] = _absolute(table[key], base)
-    if "include" in document:
-        document["include"] = [str(own_home / path) for path in _includes(document, str(own_home))]
-    return document, left_out
-
-
-def _absolute(path: str, base: Path) -> str:
-    return str(base / path) if "/" in path else path  # a bare name is looked for in PATH
-
-
-def to_toml(document: Mapping[str, Any]) -> str:
-    """Write a TOML document: tables in brackets, everything else inline."""
-    lines: list[str] = []
-    _write_table(document, (), lines)
-    return "\n".join(lines) + "\n"
-
-
-def _write_table(table: Mapping[str, Any], name: tuple[str, ...], lines: list[str]) -> None:
-    if name:
-        lines.append(f"[{'.'.join(quoted(part) for part in name)}]")
-    lines += [f"{quoted(key)} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            _write_table(value, (*name, key), lines)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return quoted(value)
-    if isinstance(value, list):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{quoted(key)} = {_value(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return repr(value)
-
-
-def quoted(text: str) -> str:
-    """A TOML string."""
-    escaped = "".join(
-        {"\\": "\\\\", '"': '\\"'}.get(char) or (char if char.isprintable() else f"\\U{ord(char):08x}") for char in text
-    )
-    return f'"{escaped}"'

@@ -1,0 +1,106 @@
+"""`carnet mirror serve`: a mirror over HTTP, which signs again what would expire and takes submissions."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from carnet_cli.commands.registry.mirror_checks import DIRECTORY
+from carnet_cli.config import home
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+
+if TYPE_CHECKING:
+    from carnet_cli.commands.registry.online_signer import OnlineSettings
+    from carnet_mirror.intake import Receipt
+
+
+@click.command()
+@DIRECTORY
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8790, show_default=True, help="0 lets the system choose one."
+)
+@click.option("--url", help="The base URL that clients use, when a proxy or TLS stands before this server.")
+@click.option(
+    "--access-log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that gets a line for each request; without it they go to stderr.",
+)
+@click.option("--read-only", is_flag=True, help="Sign nothing: no key is opened, and metadata expires in its time.")
+@passphrase_options
+@output.message_format
+def serve(  # noqa: PLR0913  -- one parameter for each flag
+    *,
+    directory: Path,
+    host: str,
+    port: int,
+    url: str | None,
+    access_log: Path | None,
+    read_only: bool,
+    passphrase: PassphraseSource,
+    message_format: output.MessageFormat,
+) -> None:
+    """Serve a mirror over HTTP until it is interrupted.
+
+    While it serves, metadata is signed again before it expires. Syncing into the same directory meanwhile is fine:
+    a publish becomes visible all at once.
+
+    \b
+    Example:
+      carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
+    """
+    from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
+    from carnet_mirror.schedule import keep_fresh
+    from carnet_mirror.state.store import Store
+    from carnet_mirror.upkeep import is_due
+    from carnet_mirror.web.serve import Address
+    from carnet_mirror.web.serve import serve as run
+    from carnet_mirror.web.submissions import Submissions
+
+    def ready(base: str) -> None:
+        if message_format == "json":
+            output.emit_json({"event": "listening", "url": base})
+        else:
+            output.echo(f"listening on {base}")
+        sys.stdout.flush()
+
+    address = Address(host, port, url)
+    if read_only:
+        run(directory, address, access_log=access_log, ready=ready, around=lambda app: Submissions(app, None))
+        return
+    with Store.open(directory) as store:
+        settings = OnlineSettings.of(store)
+        with signer_beside(directory, settings, passphrase):
+            upkeep = partial(
+                keep_fresh, lambda: is_due(store, now=home.now()), partial(_upkeep, directory, settings), _complain
+            )
+            taking = partial(Submissions, take=partial(_take, directory, settings))
+            run(directory, address, access_log=access_log, ready=ready, background=upkeep, around=taking)
+
+
+def _upkeep(directory: Path, settings: OnlineSettings) -> None:
+    from carnet_cli.commands.registry.online_signer import online
+    from carnet_mirror.state.store import Store
+    from carnet_mirror.upkeep import sign_again
+
+    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
+        sign_again(store, signer, now=home.now())
+
+
+def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
+    """Judge one submission, in whichever thread the server runs it."""
+    from carnet_cli.commands.registry.online_signer import online
+    from carnet_mirror.intake import accept
+    from carnet_mirror.state.store import Store
+
+    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
+        return accept(store, signer, body, now=home.now())
+
+
+def _complain(text: str) -> None:
+    output.warn(text, hint="it is tried again in a minute")

@@ -1,1 +1,0 @@
-"""The gate in front of cargo."""

@@ -1,0 +1,49 @@
+"""What the gate tells, on stderr: stdout is cargo's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from carnet.errors import CarnetError
+from carnet_cli.report.admission import warn_of
+from carnet_cli.terminal import output
+
+if TYPE_CHECKING:
+    from carnet_verifier.admit import Admission
+    from carnet_verifier.policy.policy import Verdict
+
+
+class TerminalReporter:
+    """A `carnet_gate.reporter.Reporter` for people."""
+
+    def warn(self, text: str) -> None:
+        """See there."""
+        output.warn(text)
+
+    def remarks(self, verdict: Verdict) -> None:
+        """See there."""
+        warn_of(verdict)
+
+    def refused(self, error: CarnetError) -> None:
+        """See there."""
+        output.report(error)
+
+    def admitted(self, admissions: Sequence[Admission], url: str) -> None:
+        """How many crates at which level, aligned with cargo's own messages."""
+        levels: dict[str, int] = {}
+        for admission in admissions:
+            levels[str(admission.level)] = levels.get(str(admission.level), 0) + 1
+        counted = ", ".join(f"{count} {level}" for level, count in levels.items()) or "none needed"
+        total = len(admissions)
+        output.note(f"    Admitted {total} crate{'' if total == 1 else 's'} ({counted}) from {url}")
+
+    def cargo_said(self, text: str) -> None:
+        """As cargo wrote it, colours and all."""
+        sys.stderr.write(text)
+
+    def counting(self, label: str, length: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A progress bar, where there is a terminal."""
+        return output.counting(label, length)

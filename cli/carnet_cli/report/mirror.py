@@ -1,0 +1,211 @@
+"""What a mirror did and how it stands, as `carnet mirror` shows it: published, synced, status, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carnet.errors import VerificationError
+from carnet_cli.report import as_json
+from carnet_cli.terminal import output
+
+if TYPE_CHECKING:
+    from carnet_mirror.fsck.fsck import FsckReport
+    from carnet_mirror.schedule import Expiry
+    from carnet_mirror.sync.sync import SyncReport
+    from carnet_signer.metadata.publish import Published
+
+
+# --- published ---
+
+
+@dataclass(frozen=True)
+class PublishReport:
+    """What a publish did.
+
+    Attributes:
+        published: The versions that clients see now.
+        directory: The mirror.
+        headline: What it was for, in words.
+    """
+
+    published: Published
+    directory: Path
+    headline: str
+
+
+def published_as_text(report: PublishReport) -> None:
+    """For people: one line; warnings on stderr."""
+    published = report.published
+    _warn(published)
+    until = f"{published.expires:%Y-%m-%d %H:%M} UTC"
+    versions = f"snapshot {published.snapshot}, timestamp {published.timestamp}"
+    output.echo(f"{report.headline}: {versions}, fresh until {until}")
+
+
+def published_as_json(report: PublishReport) -> Iterator[Any]:
+    """For machines; warnings are for people, on stderr."""
+    _warn(report.published)
+    yield {"directory": str(report.directory)} | _published(report.published)
+
+
+def _warn(published: Published) -> None:
+    for warning in published.warnings:
+        output.warn(warning)
+
+
+def _published(published: Published) -> dict[str, Any]:
+    return {
+        "snapshot": published.snapshot,
+        "timestamp": published.timestamp,
+        "expires": as_json.time(published.expires),
+        "roles": dict(published.roles),
+        "bytes-written": published.bytes_written,
+    }
+
+
+# --- synced ---
+
+
+@dataclass(frozen=True)
+class SyncedReport:
+    """What a sync did.
+
+    Attributes:
+        sync: What was taken, left and refused.
+        crates: How many crates the mirror has now.
+        versions: And how many versions.
+    """
+
+    sync: SyncReport
+    crates: int
+    versions: int
+
+
+def synced_as_text(report: SyncedReport) -> None:
+    """For people: two lines; findings and refusals on stderr."""
+    sync = report.sync
+    _tell_findings(sync)
+    words = [f"{len(sync.added)} added", f"{len(sync.updated)} updated", f"{sync.unchanged} unchanged"]
+    words += [f"{len(sync.refused)} refused"] if sync.refused else []
+    output.echo(f"{', '.join(words)}; the mirror has {report.versions} versions of {report.crates} crates")
+    if sync.published is None:
+        output.echo("nothing had changed: nothing was published")
+    else:
+        output.echo(f"published snapshot {sync.published.snapshot}, timestamp {sync.published.timestamp}")
+
+
+def synced_as_json(report: SyncedReport) -> Iterator[Any]:
+    """For machines; findings and refusals stand on stderr as well."""
+    sync = report.sync
+    _tell_findings(sync)
+    yield {
+        "added": [str(crate) for crate in sync.added],
+        "updated": [str(crate) for crate in sync.updated],
+        "unchanged": sync.unchanged,
+        "refused": [{"crate": str(one.crate), "reason": one.reason} for one in sync.refused],
+        "findings": [{"crate": str(one.crate), "text": one.text} for one in sync.findings],
+        "published": None if sync.published is None else _published(sync.published),
+    }
+
+
+def _tell_findings(sync: SyncReport) -> None:
+    for finding in sync.findings:
+        output.warn(f"{finding.crate}: {finding.text}")
+    for refused in sync.refused:
+        output.report(VerificationError(f"{refused.crate}: {refused.reason}"))
+
+
+# --- status ---
+
+
+@dataclass(frozen=True)
+class StatusReport:
+    """What a mirror has published and when it ends.
+
+    Attributes:
+        directory: The mirror.
+        crates: How many crates it has.
+        versions: And how many versions.
+        roles: When each role ends.
+        now: When it was looked at.
+    """
+
+    directory: Path
+    crates: int
+    versions: int
+    roles: tuple[Expiry, ...]
+    now: datetime
+
+    @property
+    def expired(self) -> bool:
+        """Whether clients refuse what is published."""
+        return any(one.expires <= self.now for one in self.roles)
+
+
+def status_as_text(report: StatusReport) -> None:
+    """For people: a line for each role; what is to be done on stderr."""
+    output.echo(f"{report.crates} crates, {report.versions} versions")
+    for one in report.roles:
+        who = "online" if one.online else "offline"
+        note = one.warning(report.now)
+        when = f"{one.expires:%Y-%m-%d %H:%M} UTC"
+        output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
+    _tell_what_ends(report)
+
+
+def status_as_json(report: StatusReport) -> Iterator[Any]:
+    """For machines; what is to be done stands on stderr as well."""
+    yield {
+        "directory": str(report.directory),
+        "crates": report.crates,
+        "versions": report.versions,
+        "roles": [
+            {
+                "role": one.role,
+                "version": one.version,
+                "expires": as_json.time(one.expires),
+                "online": one.online,
+                "warning": one.warning(report.now) or None,
+            }
+            for one in report.roles
+        ],
+    }
+    _tell_what_ends(report)
+
+
+def _tell_what_ends(report: StatusReport) -> None:
+    for one in report.roles:
+        warning = one.warning(report.now)
+        if warning and not one.online:
+            output.warn(f"{one.role} {warning}", hint="its holders sign the next version: `carnet root --help`")
+        elif warning:
+            output.warn(f"{one.role} has expired", hint="`carnet mirror refresh` signs it again")
+
+
+# --- checked ---
+
+
+def checked_as_text(report: FsckReport) -> None:
+    """For people: every problem and a sum on stdout, notes on stderr."""
+    for note in report.notes:
+        output.note(f"note: {note}")
+    for problem in report.problems:
+        output.echo(output.plain(f"{problem.where}: {problem.what}"))
+    count = len(report.problems)
+    found = f"{count or 'no'} problem{'s' if count > 1 else ''}"
+    output.echo(f"checked {report.files} files, {report.roles} roles, {report.versions} versions: {found}")
+
+
+def checked_as_json(report: FsckReport) -> Iterator[Any]:
+    """For machines."""
+    yield {
+        "files": report.files,
+        "roles": report.roles,
+        "versions": report.versions,
+        "problems": [{"where": one.where, "what": one.what} for one in report.problems],
+        "notes": report.notes,
+    }

@@ -1,0 +1,145 @@
+"""A layout and the steps that were signed under it, as `carnet layout` and `carnet record` show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carnet.errors import LayoutRefused
+from carnet_cli.terminal import output
+
+if TYPE_CHECKING:
+    from carnet.intoto.duties import Terms
+    from carnet.intoto.values import Layout
+    from carnet_signer.steps.record import Recorded
+
+
+# --- a layout ---
+
+
+@dataclass(frozen=True)
+class LayoutReport:
+    """Which steps, by whom, how many, under which rules.
+
+    Attributes:
+        layout: The in-toto layout.
+        terms: What its owners ask beside it.
+    """
+
+    layout: Layout
+    terms: Terms
+
+    def people(self, keyids: tuple[str, ...]) -> list[str]:
+        """Who holds these keys; whoever has two is one person."""
+        people = self.terms.people
+        names = (people.get(keyid) or f"key {keyid[:12]}..." for keyid in keyids if keyid in self.layout.keys)
+        return list(dict.fromkeys(names))
+
+
+def layout_as_text(report: LayoutReport) -> None:
+    """For people: a table."""
+    layout, terms = report.layout, report.terms
+    output.echo(output.plain(f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"))
+    for step in layout.steps:
+        people = report.people(step.keyids)
+        output.echo(output.plain(f"\n{step.name:10} {step.threshold} of {len(people)}: {', '.join(people)}"))
+        for kind, rules in (("takes", step.materials), ("makes", step.products)):
+            output.echo(output.plain(f"  {kind}    {'; '.join(map(str, rules))}"))
+    pairs = ", ".join(sorted("/".join(sorted(pair)) for pair in terms.separate))
+    output.echo(output.plain(f"\nleast level {terms.least_level}; never one person for both of {pairs}"))
+    for path in sorted(terms.generated):
+        output.echo(output.plain(f"generated while packaging: {path}"))
+
+
+def layout_as_json(report: LayoutReport) -> Iterator[Any]:
+    """For machines."""
+    layout = report.layout
+    yield {
+        "expires": layout.expires.isoformat(),
+        "readme": layout.readme,
+        "steps": [
+            {
+                "name": step.name,
+                "threshold": step.threshold,
+                "people": report.people(step.keyids),
+                "materials": [str(rule) for rule in step.materials],
+                "products": [str(rule) for rule in step.products],
+            }
+            for step in layout.steps
+        ],
+        "terms": report.terms.to_custom(),
+    }
+
+
+# --- what makes it unsafe ---
+
+
+@dataclass(frozen=True)
+class LintReport:
+    """What makes a layout unsafe.
+
+    Attributes:
+        file: The layout.
+        problems: In words.
+    """
+
+    file: Path
+    problems: tuple[str, ...]
+
+
+def lint_as_text(report: LintReport) -> None:
+    """For people, on stderr."""
+    for problem in report.problems:
+        output.report(LayoutRefused(problem))
+    if not report.problems:
+        output.note(f"{report.file}: nothing to object to")
+
+
+def lint_as_json(report: LintReport) -> Iterator[Any]:
+    """For machines; the same stands on stderr."""
+    yield {"file": str(report.file), "problems": list(report.problems)}
+    lint_as_text(report)
+
+
+# --- a step that was signed ---
+
+
+@dataclass(frozen=True)
+class SignedStepReport:
+    """A step that was carried out and signed.
+
+    Attributes:
+        recorded: What was done.
+        keyid: Whose key signed it.
+        folder: Where the links gather.
+        name: The link's file.
+    """
+
+    recorded: Recorded
+    keyid: str
+    folder: Path
+    name: str
+
+
+def step_as_text(report: SignedStepReport) -> None:
+    """For people."""
+    recorded, place = report.recorded, report.folder / report.name
+    output.echo(output.plain(f"signed step {recorded.link.name} of {recorded.crate}: {place}"))
+    for file in recorded.files:
+        output.echo(output.plain(f"made {report.folder / file}"))
+
+
+def step_as_json(report: SignedStepReport) -> Iterator[Any]:
+    """For machines."""
+    recorded = report.recorded
+    yield {
+        "crate": str(recorded.crate),
+        "step": recorded.link.name,
+        "keyid": report.keyid,
+        "link": str(report.folder / report.name),
+        "files": {file: str(report.folder / file) for file in recorded.files},
+        "return_value": recorded.link.return_value,
+        "sandbox": recorded.sandbox or None,
+    }

@@ -1,0 +1,91 @@
+"""What the gate decides by, and the decision about a whole lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from carnet.cargo.lockfile import Lockfile
+from carnet.errors import CarnetError, PolicyRefused, TransportError
+from carnet_gate.reporter import Reporter
+from carnet_verifier.admit import Admission, Wanted, admit_all
+from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.policy.foreign import foreign_verdicts
+from carnet_verifier.policy.policy import Policy, Verdict
+from carnet_verifier.tuf.repository import TrustedRepository
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What the gate decides by.
+
+    Attributes:
+        policy: What a crate must fulfil.
+        trust: The repository that is trusted, and what is remembered of it.
+        clock: The time, aware, UTC.
+    """
+
+    policy: Policy
+    trust: TrustDirectory
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A lock of which every package was let in; only `admit_lock` makes one.
+
+    Attributes:
+        admissions: The crates of crates-io.
+        foreign: What the policy allows from elsewhere: git, other registries.
+    """
+
+    admissions: tuple[Admission, ...]
+    foreign: tuple[Verdict, ...]
+
+
+def admit_lock(lock: Lockfile, repository: TrustedRepository, grounds: Grounds, reporter: Reporter) -> Admitted:
+    """Let every package of a lock in, or none.
+
+    Args:
+        lock: Cargo's.
+        repository: The verified view.
+        grounds: What is decided by.
+        reporter: Is told what the policy remarks, and each refusal where there are several.
+
+    Raises:
+        CarnetError: One or more were refused, or nothing could be decided.
+    """
+    wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
+    now, trust = grounds.clock(), grounds.trust
+    admissions: list[Admission] = []
+    errors: list[CarnetError] = []
+    with reporter.counting("admitting", len(wanted)) as count:
+        for outcome in admit_all(repository, wanted, grounds.policy, trust, now=now, cache=trust.index_files):
+            count(1)
+            if isinstance(outcome.result, Admission):
+                admissions.append(outcome.result)
+            else:
+                errors.append(outcome.result)
+    foreign = foreign_verdicts(lock, grounds.policy, now=now)
+    for verdict in foreign:
+        try:
+            verdict.require()
+        except PolicyRefused as error:
+            errors.append(error)
+    for verdict in [*(admission.verdict for admission in admissions), *foreign]:
+        reporter.remarks(verdict)
+    _refuse(errors, len(wanted) + len(foreign), reporter)
+    return Admitted(tuple(admissions), foreign)
+
+
+def _refuse(errors: Sequence[CarnetError], total: int, reporter: Reporter) -> None:
+    """Raise when there is an error; where there are several, tell each, and then how many there were."""
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    for error in errors:
+        reporter.refused(error)
+    kind = TransportError if any(isinstance(error, TransportError) for error in errors) else PolicyRefused
+    raise kind(f"{len(errors)} of {total} crates were not admitted; nothing was compiled")

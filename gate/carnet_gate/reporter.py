@@ -1,0 +1,33 @@
+"""The gate's own words for what it does: told to whoever runs it, while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from carnet.errors import CarnetError
+from carnet_verifier.admit import Admission
+from carnet_verifier.policy.policy import Verdict
+
+
+class Reporter(Protocol):
+    """Is told what the gate finds; what it does with that decides nothing."""
+
+    def warn(self, text: str) -> None:
+        """Something that a person should know and that stops nothing."""
+
+    def remarks(self, verdict: Verdict) -> None:
+        """What the policy says of a crate beside a denial."""
+
+    def refused(self, error: CarnetError) -> None:
+        """One of several crates that were not admitted; the error that ends the run says how many there were."""
+
+    def admitted(self, admissions: Sequence[Admission], url: str) -> None:
+        """Every package of the lock was let in; `url` is where the repository is."""
+
+    def cargo_said(self, text: str) -> None:
+        """What cargo wrote to its stderr when it could not work with the lock."""
+
+    def counting(self, label: str, length: int) -> AbstractContextManager[Callable[[int], None]]:
+        """A long piece of work of `length` units begins; the function says that so many more are done."""

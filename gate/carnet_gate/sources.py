@@ -1,0 +1,113 @@
+"""The sources that cargo compiles: admitted tarballs and what cargo unpacked of them, compared before and after."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from carnet.cargo.names import CrateId
+from carnet.errors import MetadataMismatch
+from carnet_gate.home import CargoHome
+from carnet_gate.project import Project
+from carnet_gate.reporter import Reporter
+from carnet_verifier.admit import Admission
+from carnet_verifier.cargo import localregistry
+from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned, Unfinished
+from carnet_verifier.cargo.tarballs import fetch_crates
+from carnet_verifier.tuf.view import View
+
+_AT_ONCE = 16  # tarballs in memory
+
+
+def keep(
+    registry: LocalRegistry, view: View, admissions: Sequence[Admission], reporter: Reporter
+) -> dict[CrateId, Kept]:
+    """Keep the tarballs of admitted crates at one path; those that are kept already are compared.
+
+    Args:
+        registry: Where; locked by the caller.
+        view: Where they come from.
+        admissions: Which.
+        reporter: Is told how far it is.
+
+    Returns:
+        What each unpacks to.
+
+    Raises:
+        Poisoned: What is kept was changed.
+        MetadataMismatch: The repository serves other bytes than were admitted.
+        TransportError: Nothing was decided.
+    """
+    kept: dict[CrateId, Kept] = {}
+    missing: list[Admission] = []
+    for admission in admissions:
+        found = registry.open(admission)
+        if found is None:
+            missing.append(admission)
+        else:
+            kept[admission.crate] = found
+    with reporter.counting("fetching", len(missing)) as count:
+        for start in range(0, len(missing), _AT_ONCE):
+            batch = missing[start : start + _AT_ONCE]
+            tarballs: list[tuple[Admission, bytes]] = []
+            fetched = fetch_crates(view.repository, view.fetcher, batch)
+            for admission, (data, crate) in zip(batch, fetched, strict=True):
+                tarballs.append((admission, data))
+                kept[crate.id] = Kept.of(crate)
+            registry.keep(tarballs)
+            count(len(batch))
+    registry.write_index(admissions)
+    return kept
+
+
+def unpack(
+    project: Project, home: CargoHome, kept: Mapping[CrateId, Kept], *, foreign: bool
+) -> subprocess.CompletedProcess[str] | None:
+    """Let cargo unpack what is missing, compare everything, and find out whether the lock is complete.
+
+    Args:
+        project: Whose lock.
+        home: Where cargo unpacks.
+        kept: What the tarballs of the lock unpack to.
+        foreign: Whether the lock has packages that cargo has to fetch from elsewhere.
+
+    Returns:
+        None, or what cargo said when it could not work with the lock as it is.
+
+    Raises:
+        Poisoned: What is unpacked is not what was admitted.
+        MetadataMismatch: This cargo unpacks elsewhere.
+    """
+    localregistry.remove_unfinished(home.path, kept)
+    net = ["--config", "net.offline=false"] if foreign else ["--offline"]
+    environment = home.environment(project)
+    if foreign:
+        environment["CARGO_NET_OFFLINE"] = "false"
+    done = project.cargo.ask("fetch", "--locked", *net, *home.flags, *project.arguments, environment=environment)
+    if done.returncode != 0:
+        return done
+    try:
+        localregistry.compare_sources(home.path, kept)
+    except Unfinished:
+        raise MetadataMismatch(
+            "cargo did not unpack the crates where the gate looks for them",
+            hint="this cargo keeps its sources elsewhere than cargo 1.95; please report it",
+        ) from None
+    localregistry.protect(home.path, kept)
+    return None
+
+
+def compare_again(home: Path, kept: Mapping[CrateId, Kept]) -> None:
+    """Compare what cargo compiled from, after it ran.
+
+    Raises:
+        Poisoned: It was changed meanwhile.
+    """
+    try:
+        localregistry.compare_sources(home, kept)
+    except (Poisoned, Unfinished) as error:
+        raise Poisoned(
+            f"{error} -- it was changed while cargo ran, so what was compiled is not sure to be what was admitted",
+            hint="a build script or macro may have written there; run `carnet trust clean` and `cargo clean`",
+        ) from None

@@ -1,0 +1,85 @@
+"""A mirror's life between two syncs: made from a finished ceremony, and signed again when something is due."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+
+from carnet.errors import CarnetError
+from carnet_mirror.schedule import bin_count, bins_each_run, timestamp_due
+from carnet_mirror.state.published import Published as View
+from carnet_mirror.state.store import Store
+from carnet_mirror.writing import writing
+from carnet_signer.metadata.publish import Change, OnlineSigner, Published, publish, refresh_due
+
+
+def make_mirror(
+    directory: Path,
+    roles: Mapping[str, bytes],
+    connect: Callable[[], AbstractContextManager[OnlineSigner]],
+    remember: Callable[[Store], None],
+    *,
+    now: datetime,
+) -> Published:
+    """Make a mirror and publish it, or leave nothing behind.
+
+    Args:
+        directory: Where; it must not exist, or be empty.
+        roles: The files of a finished ceremony, by role.
+        connect: Reaches the online signer; called once the directory is there.
+        remember: Is called with the mirror, inside a change, to keep its settings.
+        now: The time.
+
+    Raises:
+        CarnetError: It could not be made or published.
+    """
+    existed = directory.exists()
+    with Store.create(directory) as store:
+        try:
+            with connect() as signer, writing(store, signer, now=now):
+                remember(store)
+                return publish(store, signer, Change(roles=roles), now=now)
+        except CarnetError:
+            store.close()
+            _remove(directory, keep=existed)
+            raise
+
+
+def _remove(directory: Path, *, keep: bool) -> None:
+    """Take a half-made mirror away again; nothing else was in its directory."""
+    for path in directory.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not keep:
+        directory.rmdir()
+
+
+def sign_again(
+    store: Store, signer: OnlineSigner, *, now: datetime, roles: Mapping[str, bytes] | None = None
+) -> Published:
+    """Sign what would expire: the timestamp, and snapshot and index where they are due.
+
+    Args:
+        store: The mirror, opened for writing.
+        signer: Its online signer.
+        now: The time.
+        roles: Newer files of offline roles, published with it.
+
+    Raises:
+        CarnetError: Nothing was published, as `publish` and `carnet_mirror.writing.writing` say.
+    """
+    with writing(store, signer, now=now):
+        if roles:
+            return publish(store, signer, Change(roles=roles), now=now)
+        return refresh_due(store, signer, now=now, bins=bins_each_run(bin_count(store)))
+
+
+def is_due(store: Store, *, now: datetime) -> bool:
+    """Whether the timestamp is to be signed again; quick.
+
+    Raises:
+        StorageError: Nothing is published.
+    """
+    return timestamp_due(View(store).timestamp.expires, now)

@@ -1,0 +1,77 @@
+"""A mirror's HTTP as a maintainer sees it: handing in a submission, and what the answer means.
+
+It stands beside the server, `carnet_mirror.web.submissions`, because both speak one protocol (docs/formats.md,
+"A submission"). The verifier does not need it: nothing that a mirror answers here is believed, and what was published
+is seen by looking, as every client does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from carnet import strictjson
+from carnet.claims.submission import MEDIA_TYPE, URL_PATH
+from carnet.errors import CarnetError, FormatError, TransportError, VerificationError
+
+_MAX_ANSWER = 1024 * 1024
+_WITHIN = 600.0
+"""Seconds: the mirror checks everything, and publishes it, before it answers."""
+
+
+def submit(url: str, body: bytes) -> dict[str, Any]:
+    """Hand a submission to a mirror. Doing so twice is harmless.
+
+    Args:
+        url: The mirror's base URL.
+        body: From `carnet.claims.submission`.
+
+    Returns:
+        What the mirror answered: `detail` in words, and a `receipt`.
+
+    Raises:
+        VerificationError: The mirror refused it; nothing was changed.
+        TransportError: The mirror could not be reached, or could not decide.
+    """
+    import urllib3  # here: it costs tens of milliseconds, and preparing a submission needs none of it
+
+    target = f"{url.rstrip('/')}/{URL_PATH}"
+    timeout = urllib3.Timeout(connect=15.0, total=_WITHIN)
+    with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
+        try:
+            response = pool.request(
+                "POST",
+                target,
+                body=body,
+                headers={"content-type": MEDIA_TYPE, "accept": "application/json"},
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            data = response.read(_MAX_ANSWER + 1)
+            status = response.status
+            response.release_conn()
+        except urllib3.exceptions.HTTPError as error:
+            raise TransportError(
+                f"the mirror at {url} cannot be reached: {str(error)[:200]}",
+                hint="nothing is known about what became of it; submitting again is safe",
+            ) from None
+    try:
+        answer = strictjson.parse_object(data, "the mirror's answer", max_bytes=_MAX_ANSWER)
+    except FormatError:
+        answer = {}
+    if status == 200 and answer.get("ok") is True:
+        return dict(answer)
+    raise _refusal(status, answer, url)
+
+
+def _refusal(status: int, answer: Any, url: str) -> CarnetError:
+    match answer:
+        case {"errors": [{"detail": str(detail), **more}, *_]}:
+            hint = more.get("hint")
+        case _:
+            detail, hint = f"it answered with status {status}", None
+    text = f"the mirror at {url} did not take it: {detail[:500]}"
+    hint = hint[:500] if isinstance(hint, str) else ""
+    if status in (400, 409, 413, 422):
+        return VerificationError(text, hint=hint)
+    return TransportError(text, hint=hint or "submitting again is safe", status=status)

@@ -1,0 +1,42 @@
+"""A signed layout on the disk: `layout.json`, and what its owners ask beside it in `layout.terms.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from carnet import strictjson
+from carnet.durable import read_named_file, write_file
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.duties import Terms
+
+MAX_FILE = 160 * 1024 * 1024
+_MAX_TERMS = 1024 * 1024
+
+
+def terms_path(layout: Path) -> Path:
+    """Where the terms of a layout are: `layout.json` has them in `layout.terms.json`."""
+    return layout.with_name(f"{layout.name.removesuffix('.json')}.terms.json")
+
+
+def read_signed_layout(path: Path) -> tuple[bytes, Terms]:
+    """A signed layout's bytes, and the terms beside it.
+
+    Raises:
+        ConfigError: One of the two files is not there.
+        FormatError: The terms do not parse.
+    """
+    data = read_named_file(path, "layout", max_bytes=MAX_FILE)
+    beside = terms_path(path)
+    text = read_named_file(beside, "terms file", max_bytes=MAX_FILE)
+    custom = strictjson.parse_object(text, str(beside), max_bytes=_MAX_TERMS)
+    return data, Terms.from_custom(custom)
+
+
+def write_signed_layout(path: Path, signed: Envelope, terms: Terms) -> None:
+    """Write a signed layout; its terms first, because one without the other is of no use.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    write_file(terms_path(path), strictjson.encode(terms.to_custom()) + b"\n")
+    write_file(path, signed.to_bytes())

@@ -1,0 +1,88 @@
+"""The folder in which the links of a release gather: finding the tag's link in it, and reading all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from carnet.cargo.names import CrateId
+from carnet.durable import read_named_file
+from carnet.errors import ConfigError
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.steps import TAG, TagRecord
+from carnet.intoto.values import Link
+
+MAX_LINK = 160 * 1024 * 1024
+_MAX_LINKS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """What a maintainer tagged, as their link says; its signature is checked when the release is.
+
+    Attributes:
+        link: The tag's link.
+        crate: The release that it is about.
+        record: What it says of the source.
+        place: The file.
+    """
+
+    link: Link
+    crate: CrateId
+    record: TagRecord
+    place: Path
+
+
+def read_tag(place: Path) -> Tagged:
+    """Read the link of a tag.
+
+    Raises:
+        ConfigError: There is none, or it is the link of another step.
+        FormatError: It does not parse.
+    """
+    link = Link.from_payload(_read(place).payload)
+    if link.name != TAG:
+        raise ConfigError(f"{place} is the link of the step {link.name}, not of a tag")
+    prefix = next(iter(link.products), "").partition("/")[0]
+    crate = CrateId.of(*_split(prefix))
+    return Tagged(link, crate, TagRecord.from_link(link, crate), place)
+
+
+def find_tag(folder: Path) -> Path:
+    """The one tag's link in a folder of links.
+
+    Raises:
+        ConfigError: There is none, or more than one.
+    """
+    found = sorted(folder.glob("*.tag.*.link")) if folder.is_dir() else []
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ConfigError(f"there is no tag's link in {folder}", hint="a maintainer runs `carnet record tag` first")
+    raise ConfigError(f"there are {len(found)} tag links in {folder}", hint="say which one with --tag FILE")
+
+
+def read_links(folder: Path) -> list[Envelope]:
+    """Every link in a folder.
+
+    Raises:
+        ConfigError: There is no such folder, or no link in it.
+        FormatError: One does not parse.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}", hint="`carnet record` writes the links into one")
+    places = sorted(folder.rglob("*.link"))[:_MAX_LINKS]
+    if not places:
+        raise ConfigError(f"there is no link in {folder}", hint="their names end in .link")
+    return [_read(place) for place in places]
+
+
+def _read(place: Path) -> Envelope:
+    return Envelope.from_bytes(read_named_file(place, "link", max_bytes=MAX_LINK), str(place))
+
+
+def _split(prefix: str) -> tuple[str, str]:
+    """`<name>-<version>` in two: a name has no dots, so the version starts after the last `-` before the first one."""
+    head, dot, rest = prefix.partition(".")
+    name, _, major = head.rpartition("-")
+    return name, f"{major}{dot}{rest}"

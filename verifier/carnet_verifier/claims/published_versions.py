@@ -1,0 +1,65 @@
+"""The versions of a crate that its registry has published, as a new claim adopts them: every tarball is compared.
+
+The signed index has their digests, and only the tarballs themselves have their lengths, which owners sign as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from carnet.cargo.crate import CrateLimits
+from carnet.cargo.index_line import IndexFile
+from carnet.cargo.names import CrateName
+from carnet.digests import sha256_hex
+from carnet.errors import MetadataMismatch
+from carnet.progress import Progress
+from carnet.tuf import paths
+
+if TYPE_CHECKING:
+    from carnet_verifier.tuf.view import View
+
+
+@dataclass(frozen=True)
+class PublishedVersions:
+    """What a registry has published of a crate; only `read_published_versions` makes one.
+
+    Attributes:
+        index: The crate's verified index file.
+        lengths: Bytes of each tarball, by its sha256.
+    """
+
+    index: IndexFile
+    lengths: Mapping[str, int]
+
+
+def read_published_versions(view: View, name: CrateName, progress: Progress) -> PublishedVersions | None:
+    """Read every version of a crate, and compare every tarball with the signed index.
+
+    Args:
+        view: A verified view of the registry.
+        name: The crate.
+        progress: Is told how far it is, one unit for each version.
+
+    Returns:
+        The versions; None when the registry signed that it has no such crate.
+
+    Raises:
+        MetadataMismatch: A tarball is not the one in the signed index.
+        TransportError: Nothing was decided.
+    """
+    path = paths.index_path(name)
+    target = view.repository.find_targets([path])[path]
+    if target is None:
+        return None
+    index = IndexFile.from_bytes(view.repository.download(target), name)
+    lengths: dict[str, int] = {}
+    with progress("adopting", len(index.lines)) as count:
+        for line in index.lines:
+            data = view.fetcher.get(paths.download_path(line.id), max_bytes=CrateLimits().compressed)
+            if sha256_hex(data) != line.cksum:
+                raise MetadataMismatch(f"the mirror's tarball of {line.id} is not the one in its signed index")
+            lengths[line.cksum] = len(data)
+            count(1)
+    return PublishedVersions(index, lengths)
