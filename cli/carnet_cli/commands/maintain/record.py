@@ -283,7 +283,6 @@ def _package(
     *,
     rebuild: bool,
 ) -> None:
-    from carnet.cargo.crate import read_crate
     from carnet.intoto.steps import TagRecord
     from carnet_signer.steps.packaging import find_toolchain
     from carnet_signer.steps.record import record_package, record_rebuild
@@ -296,7 +295,7 @@ def _package(
         make = record_rebuild if rebuild else record_package
         recorded = make(options.source, link, crate, toolchain, index=url)
     # A repository can make cargo pack what no commit has, such as a readme from the packager's own home.
-    for text in unpack(read_crate(recorded.files[f"{crate.stem}.crate"], crate), record):
+    for text in unpack(recorded.tarball, record) if recorded.tarball is not None else ():
         output.note(f"note: {text}")
     _sign(recorded, options)
 
@@ -307,12 +306,11 @@ def _package(
 def _tag(options: _Options, tag_file: Path | None) -> tuple[Link, CrateId]:
     """The tag's link, and the release that it is about."""
     from carnet.cargo.names import CrateId
-    from carnet.intoto.dsse import Envelope
     from carnet.intoto.steps import TAG, TagRecord
-    from carnet.intoto.values import Link
+    from carnet_signer.steps.record import SignedLink
 
     place = tag_file or _only_tag(options.links)
-    link = Link.from_payload(Envelope.from_bytes(proposal_folders.read(place, "link"), str(place)).payload)
+    link = SignedLink.from_bytes(proposal_folders.read(place, "link"), str(place)).link
     if link.name != TAG:
         raise ConfigError(f"{place} is the link of the step {link.name}, not of a tag")
     prefix = next(iter(link.products), "").partition("/")[0]
@@ -365,13 +363,13 @@ def _sign(recorded: Recorded, options: _Options) -> None:
     """Open the key, sign, and write everything into the folder of links."""
     from carnet import durable
     from carnet_signer.keys.keyring import load_signer
-    from carnet_signer.steps.record import sign_link
+    from carnet_signer.steps.record import record_step
 
     signer = load_signer(options.key, options.passphrase.ask, insecure_example_keys=options.insecure_example_keys)
-    envelope = sign_link(recorded.link, signer)
+    signed = record_step(recorded, signer)
     name = f"{recorded.crate.stem}.{recorded.link.name}.{signer.public_key.keyid[:16]}.link"
     durable.make_folder(options.links)
-    durable.write_files(options.links, {name: envelope.to_bytes(), **recorded.files})
+    durable.write_files(options.links, {name: signed.to_bytes(), **recorded.files})
     facts = {
         "crate": str(recorded.crate),
         "step": recorded.link.name,

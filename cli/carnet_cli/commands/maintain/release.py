@@ -15,10 +15,10 @@ from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.intoto.dsse import Envelope
     from carnet_cli.commands.maintain.proposal_folders import Looking
     from carnet_signer.proposals.ownership import Published
-    from carnet_signer.proposals.proposal import Proposal
+    from carnet_signer.proposals.release import Release
+    from carnet_signer.steps.record import SignedLink
 
 _MAX_LINKS = 1000
 
@@ -78,8 +78,9 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
             proposal_folders.read(layout, "layout") if layout is not None else _layout_in_force(look, published, name)
         )
         bundle = release.gather(published, name, file, [] if links is None else _read_links(links))
-        proposal = release.assemble(published, name, data, bundle, now=now)
-        _check_steps(look, published, proposal, data)
+        assembled = release.assemble_release(published, name, data, bundle)
+        _check_steps(look, published, assembled)
+        proposal = release.propose(published, assembled, now=now)
     proposal_folders.made(proposal, folder, "release")
 
 
@@ -203,20 +204,20 @@ def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yank
     proposal_folders.made(proposal, folder, "release")
 
 
-def _read_links(folder: Path) -> list[Envelope]:
+def _read_links(folder: Path) -> list[SignedLink]:
     """Every link in a folder.
 
     Raises:
         ConfigError: There is no such folder, or no link in it.
     """
-    from carnet.intoto.dsse import Envelope
+    from carnet_signer.steps.record import SignedLink
 
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet record` writes the links into one")
     places = sorted(folder.rglob("*.link"))[:_MAX_LINKS]
     if not places:
         raise ConfigError(f"there is no link in {folder}", hint="their names end in .link")
-    return [Envelope.from_bytes(proposal_folders.read(place, "link"), str(place)) for place in places]
+    return [SignedLink.from_bytes(proposal_folders.read(place, "link"), str(place)) for place in places]
 
 
 def _layout_in_force(look: Looking, published: Published, name: CrateName) -> bytes | None:
@@ -228,25 +229,19 @@ def _layout_in_force(look: Looking, published: Published, name: CrateName) -> by
     return None if in_force is None else look.repository.download(look.repository.find_target(in_force.path))
 
 
-def _check_steps(look: Looking, published: Published, proposal: Proposal, tarball: bytes) -> None:
+def _check_steps(look: Looking, published: Published, release: Release) -> None:
     """The provenance check of the verifier, before anybody signs."""
-    from carnet.cargo.crate import read_crate
     from carnet.claims.releases import Demands
-    from carnet.intoto.bundle import Bundle
-    from carnet.tuf import paths
     from carnet_verifier.claims.signed_releases import layout_version
     from carnet_verifier.provenance.provenance import OwnedLayout, check_provenance
 
-    crate = read_crate(tarball)
-    data = proposal.targets.get(paths.bundle_path(crate.id))
-    if data is None or published.owner is None:
+    if release.evidence is None or published.owner is None:
         return
-    in_force = Demands.of(proposal.crate, published.owner.signed).in_force
+    in_force = Demands.of(release.crate.id.name, published.owner.signed).in_force
     if in_force is None:
         return
-    bundle = Bundle.from_bytes(data)
-    owned = OwnedLayout(bundle.layout, in_force.terms, layout_version(in_force))
-    provenance = check_provenance(crate, [owned], bundle, accepted_at=look.repository.now)
+    owned = OwnedLayout(release.evidence.layout, in_force.terms, layout_version(in_force))
+    provenance = check_provenance(release.crate, [owned], release.evidence, accepted_at=look.repository.now)
     output.note(f"the steps were carried out: level {provenance.level}")
     for finding in provenance.findings:
         output.warn(f"{finding.where}: {finding.text}")
