@@ -10,13 +10,10 @@ from carnet import strictjson
 from carnet.errors import FormatError
 from carnet.intoto.dsse import Envelope, decode_base64
 from carnet.intoto.values import STEP_NAME
-from carnet.strictjson import JsonObject
 
 MAX_BUNDLE = 64 * 1024 * 1024
 MAX_LINKS = 256
 """In a whole bundle; a release has about a dozen."""
-
-_STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +79,3 @@ class Bundle:
             }
         )
         return document + b"\n"
-
-
-def statement(subject: str, sha256: str, predicate_type: str, predicate: JsonObject) -> bytes:
-    """The payload of an in-toto Statement (v1) about one file."""
-    return strictjson.encode(
-        {
-            "_type": _STATEMENT_TYPE,
-            "subject": [{"name": subject, "digest": {"sha256": sha256}}],
-            "predicateType": predicate_type,
-            "predicate": predicate,
-        }
-    )

@@ -22,7 +22,7 @@ from datetime import datetime
 
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
-from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.cargo.names import CrateName, Version
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Digest, Releases, SignedRelease
 from carnet.digests import sha256_hex
@@ -163,12 +163,6 @@ def yank(
     for version in versions:
         releases = releases.with_yank(version, yanked=yanked)
     return _proposal(published, name, releases, {}, {}, now)
-
-
-def new_line(proposal: Proposal, crate: CrateId) -> IndexLine | None:
-    """The index line of a version that the proposal brings."""
-    data = proposal.lines.get(crate.stem)
-    return None if data is None else IndexLine.from_bytes(data)
 
 
 def _read_tarball(name: CrateName, tarball: bytes) -> CrateFile:

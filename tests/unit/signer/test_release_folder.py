@@ -56,8 +56,8 @@ def test_an_honest_release_is_put_together(world: World) -> None:
     proposal = release.propose(published, assembled, now=world.now)
     review.lint(proposal, now=world.now)
     assert list(proposal.drafts) == [ROLE], "the owners and the registry are not asked"
-    line = release.new_line(proposal, NEXT.crate.id)
-    assert line is not None
+    assert list(proposal.lines) == [NEXT.crate.id.stem]
+    line = IndexLine.from_bytes(proposal.lines[NEXT.crate.id.stem])
     assert line.identity() == line_from_crate(NEXT.crate, pubtime=None).identity()
     text = str(review.describe(proposal, now=world.now))
     assert "new: demo-lib@0.2.0" in text

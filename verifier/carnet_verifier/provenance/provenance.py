@@ -25,13 +25,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from urllib.parse import quote
 
 from carnet.cargo.crate import CrateFile
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MissingLink, ProvenanceError, RuleViolation
-from carnet.intoto.bundle import Bundle, statement
+from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms, assign, is_optional
 from carnet.intoto.layout_lint import check_layout, substitute
@@ -121,34 +120,6 @@ class Provenance:
     steps: tuple[StepEvidence, ...]
     tag: TagRecord
     findings: tuple[Finding, ...]
-
-    def summary(self, *, verifier: str, now: datetime) -> bytes:
-        """A SLSA Verification Summary about the tarball, as the payload of an envelope that somebody may sign.
-
-        Args:
-            verifier: A URI that names who verified.
-            now: When.
-        """
-        owner = f"owner.{self.crate.name.canonical}"
-        return statement(
-            f"{self.crate.stem}.crate",
-            self.sha256,
-            "https://slsa.dev/verification_summary/v1",
-            {
-                "verifier": {"id": verifier},
-                "timeVerified": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "resourceUri": f"pkg:cargo/{self.crate.name}@{quote(str(self.crate.version))}",
-                "policy": {"uri": f"{owner}@{self.role_version}", "digest": {"sha256": self.layout_sha256}},
-                "inputAttestations": [
-                    {"uri": f"link:{step.name}", "digest": {"sha256": link}}
-                    for step in self.steps
-                    for link in step.links
-                ],
-                "verificationResult": "PASSED",
-                "verifiedLevels": [f"CARNET_{self.level.upper()}"],
-                "slsaVersion": "1.0",
-            },
-        )
 
 
 _provenance = maker(Provenance)
