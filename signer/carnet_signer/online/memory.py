@@ -167,7 +167,8 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise SigningError(
             f"another online signer uses the memory {path.parent}",
-            hint="one repository has one online signer: stop the other one, or connect to it with `--signer-socket`",
+            hint="one repository has one online signer: stop the other one; a mirror that is made with "
+            "`carnet mirror init --online-socket` asks one that runs by itself",
         ) from None
     return descriptor
 
