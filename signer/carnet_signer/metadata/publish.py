@@ -87,7 +87,7 @@ def publish(publication: Publication, online: OnlineSigner, change: Change, *, n
         SigningError: The online signer refused.
         StorageError: The disk failed; the old state stands, or the new one without a promise. Run it again.
     """
-    current = read_current(publication, online.named_snapshot(), change.roles.get(paths.ROOT))
+    current = read_current(publication, online.named_snapshot(), change.roles.get(paths.ROOT))  # 1
     return _publish(current, online, change, now, due=())
 
 
@@ -103,17 +103,17 @@ def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime
     Raises:
         MetadataError: As `publish`, and so on.
     """
-    current = read_current(publication, online.named_snapshot())
+    current = read_current(publication, online.named_snapshot())  # 1
     return _publish(current, online, Change(), now, due=_due_bins(current, now)[:bins])
 
 
 def _publish(current: Current, online: OnlineSigner, change: Change, now: datetime, due: Collection[str]) -> Published:
-    accepted = add_release(current, change, now)
-    bins = roll_bins(accepted, online, change.index_files, now, due)
-    snapshot = roll_snapshot(accepted, online, bins, now)
-    stored = store(accepted, bins, snapshot)
-    timestamp = roll_timestamp(accepted, online, snapshot, now)
-    return reveal(accepted, stored, snapshot, timestamp, now)
+    accepted = add_release(current, change, now)  # 2
+    bins = roll_bins(accepted, online, change.index_files, now, due)  # 3
+    snapshot = roll_snapshot(accepted, online, bins, now)  # 4
+    stored = store(accepted, bins, snapshot)  # 5
+    timestamp = roll_timestamp(accepted, online, snapshot, now)  # 6
+    return reveal(accepted, stored, snapshot, timestamp, now)  # 7
 
 
 @dataclass(frozen=True)
