@@ -61,3 +61,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark, reason in (("cargo", _no_cargo), ("network", _no_registry)):
         if item.get_closest_marker(mark) is not None and reason():
             pytest.skip(reason())
+
+
+@pytest.fixture(params=("bwrap", "unshare"))
+def sandbox_kind(request: pytest.FixtureRequest) -> str:
+    """Each sandbox that `record test` knows; skips where it does not work, in its own words."""
+    from carnet_signer.steps import sandbox
+
+    if sandbox.why_not(request.param):
+        pytest.skip(sandbox.why_not(request.param))
+    return str(request.param)

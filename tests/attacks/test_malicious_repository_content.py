@@ -415,25 +415,26 @@ def test_a_failed_test_is_recorded_as_failed(tmp_path: Path, toolchain: Toolchai
         scratch.mkdir()
         recorded = record_test(repository, tagged.link, tagged.crate, command, environment, scratch=scratch)
         assert recorded.link.return_value == status
-        assert (scratch / "Cargo.lock").exists()
+        assert (scratch / "source/Cargo.lock").exists()
     with pytest.raises(ConfigError, match="no program"):
         sandbox.run(["there-is-no-such-program"], tmp_path, environment, kind="none")
 
 
-@pytest.mark.parametrize("kind", ["none", "best"])
-def test_nothing_that_a_test_started_is_alive_when_a_key_is_opened(tmp_path: Path, kind: str) -> None:
+@pytest.mark.root
+@pytest.mark.parametrize("sandbox_kind", ["none", *sandbox.SANDBOXES], indirect=True)
+def test_nothing_that_a_test_started_is_alive_when_a_key_is_opened(tmp_path: Path, sandbox_kind: sandbox.Kind) -> None:
     mark = tmp_path / "late"
     script = f"(sleep 1; touch {mark}) & echo started"
-    chosen = sandbox.available() if kind == "best" else "none"
-    outcome = sandbox.run(["sh", "-c", script], tmp_path, {"PATH": os.environ["PATH"]}, kind=chosen)
+    outcome = sandbox.run(["sh", "-c", script], tmp_path, {"PATH": os.environ["PATH"]}, kind=sandbox_kind)
     assert (outcome.status, outcome.output) == (0, "started\n")
     time.sleep(1.3)
     assert not mark.exists()
 
 
-def test_a_test_sees_neither_the_environment_nor_the_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if sandbox.available() == "none":
-        pytest.skip("neither bwrap nor unshare works here: there is no sandbox to look into")
+@pytest.mark.root
+def test_a_test_sees_neither_the_environment_nor_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox_kind: sandbox.Kind
+) -> None:
     monkeypatch.setenv("CARNET_PASSPHRASE", "secret")
     keys = tmp_path / "keys"
     keys.mkdir()
@@ -443,21 +444,20 @@ def test_a_test_sees_neither_the_environment_nor_the_keys(tmp_path: Path, monkey
     look = [sys.executable, "-c", f"import os; print(sorted(os.environ), os.listdir({str(keys)!r}))"]
     seen = sandbox.run(look, work, {"PATH": os.environ["PATH"]}, kind="none").output
     assert "release.key" in seen  # the control: without a sandbox it is in plain sight
-    hidden = sandbox.run(look, work, {"PATH": os.environ["PATH"]}, hide=[keys])
+    hidden = sandbox.run(look, work, {"PATH": os.environ["PATH"]}, hide=[keys], kind=sandbox_kind)
     assert hidden.status == 0, hidden.output
     assert "release.key" not in hidden.output
     assert "CARNET_PASSPHRASE" not in hidden.output
 
 
-def test_a_test_does_not_lift_what_hides_the_keys(tmp_path: Path) -> None:
+@pytest.mark.root
+def test_a_test_does_not_lift_what_hides_the_keys(tmp_path: Path, sandbox_kind: sandbox.Kind) -> None:
     """What is mounted over the keys is mounted by a namespace that the command must have no say in."""
-    if sandbox.available() == "none":
-        pytest.skip("neither bwrap nor unshare works here: there is no sandbox to look into")
     keys, work = tmp_path / "keys", tmp_path / "work"
     keys.mkdir()
     work.mkdir()
     (keys / "release.key").write_text("PRIVATE")
     lift = ["sh", "-c", f"umount {keys} 2>/dev/null; umount -l {keys} 2>/dev/null; echo ran > here; ls {keys}"]
-    outcome = sandbox.run(lift, work, {"PATH": os.environ["PATH"]}, hide=[keys])
+    outcome = sandbox.run(lift, work, {"PATH": os.environ["PATH"]}, hide=[keys], kind=sandbox_kind)
     assert (outcome.status, outcome.output) == (0, "")
     assert (work / "here").read_text() == "ran\n"

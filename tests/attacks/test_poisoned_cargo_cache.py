@@ -31,21 +31,28 @@ def unprotect(tree: Path) -> None:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+def opened_source_of(box: GateBox, stem: str) -> Path:
+    """The gate left it read-only; whoever runs as the user who owns it takes that away first, as root need not."""
+    tree = source_of(box, stem)
+    unprotect(tree)
+    return tree
+
+
 def change_a_source(box: GateBox) -> None:
-    (source_of(box, "leaf-1.0.0") / "src/lib.rs").write_text(EVIL)
+    (opened_source_of(box, "leaf-1.0.0") / "src/lib.rs").write_text(EVIL)
 
 
 def add_a_build_script(box: GateBox) -> None:
-    (source_of(box, "leaf-1.0.0") / "build.rs").write_text('fn main() { std::fs::write("/tmp/x", "x").ok(); }\n')
+    (opened_source_of(box, "leaf-1.0.0") / "build.rs").write_text('fn main() { std::fs::write("/tmp/x", "x").ok(); }\n')
 
 
 def change_a_manifest(box: GateBox) -> None:
-    with (source_of(box, "branch-0.2.0") / "Cargo.toml").open("a") as file:
+    with (opened_source_of(box, "branch-0.2.0") / "Cargo.toml").open("a") as file:
         file.write('[lib]\npath = "/tmp/evil.rs"\n')
 
 
 def link_a_source(box: GateBox) -> None:
-    tree = source_of(box, "leaf-1.0.0")
+    tree = opened_source_of(box, "leaf-1.0.0")
     evil = box.machine.path / "evil.rs"
     evil.write_text(EVIL)
     (tree / "src/lib.rs").unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -11,6 +12,7 @@ from subprocess import CompletedProcess
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.cargo import Machine
+from tests.support.machines.container import container
 from tests.support.registries.signed import SignedRegistry
 from tests.support.worlds.ceremony import PASSPHRASE
 from tests.support.worlds.release import DID, WHO, git, key, make_repository
@@ -131,6 +133,51 @@ def test_a_failed_test_is_recorded_and_says_so(team: Team, tmp_path: Path) -> No
     assert "the moon is \\x1b[1mmissing" in done.stderr, "what failed is shown, and nothing that a terminal obeys"
     link = Link.from_payload(Envelope.from_bytes(next(team.links.glob("*.test.*")).read_bytes()).payload)
     assert link.return_value == 1
+
+
+@pytest.mark.cargo
+@pytest.mark.root
+def test_where_no_sandbox_can_be_had_the_test_runs_and_the_reason_is_told(team: Team, tmp_path: Path) -> None:
+    source = make_repository(tmp_path / "demo-lib", LIBRARY)
+    good(team.record("tag", "alice", source=source))
+    with_ci = ["--source", str(source), "-o", str(team.links), "--key", team.key("ci"), *team.secret]
+    carnet = [str(Path(sys.executable).parent / "carnet"), "record", "test", *with_ci]
+    done = team.machine.run(*container([*carnet, "--", "cargo", "test", "--offline", "--quiet"]))
+    good(done)
+    assert "cargo ended with exit status 0 (no sandbox)\n" in done.stderr
+    assert "warning: the tests ran without a sandbox: bwrap " in done.stderr
+    assert "; unshare does not work: " in done.stderr
+    assert "hint: install bubblewrap where user namespaces are allowed" in done.stderr
+    link = Link.from_payload(Envelope.from_bytes(next(team.links.glob("*.test.*")).read_bytes()).payload)
+    assert link.byproducts["sandbox"] == "none"
+
+
+@pytest.mark.cargo
+@pytest.mark.root
+@pytest.mark.parametrize("key_lies", ["beside", "above"])
+def test_a_member_of_a_workspace_is_tested_with_its_doctests(
+    team: Team, tmp_path: Path, sandbox_kind: str, key_lies: str
+) -> None:
+    """cargo writes to the workspace's own target folder, rustdoc to /tmp; keys may lie above the temporary folder."""
+    files = {
+        "Cargo.toml": b'[workspace]\nmembers = ["lib"]\nresolver = "2"\n',
+        "lib/Cargo.toml": MANIFEST.encode(),
+        "lib/src/lib.rs": b"//! ```\n//! assert_eq!(demo_lib::two(), 2);\n//! ```\npub fn two() -> u8 { 2 }\n",
+    }
+    source = make_repository(tmp_path / "demo-lib", files)
+    good(team.record("tag", "alice", "--package-dir", "lib", source=source))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for other in {"bwrap", "unshare"} - {sandbox_kind}:
+        (tools / other).write_text("#!/bin/sh\nexit 1\n")
+        (tools / other).chmod(0o755)
+    team.machine.environment["PATH"] = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    if key_lies == "above":
+        team.machine.environment["TMPDIR"] = str(team.keys / "tmp")
+        (team.keys / "tmp").mkdir()
+    done = team.record("test", "ci", "--", "cargo", "test", "--offline", source=source)
+    good(done)
+    assert f"cargo ended with exit status 0 (sandbox: {sandbox_kind})" in done.stderr
 
 
 @pytest.mark.cargo

@@ -173,8 +173,8 @@ def record_test(
         tag: The `tag` link.
         crate: Of which release.
         command: What to run, in the package's folder; no shell.
-        environment: All that the command gets.
-        scratch: An empty folder for the source.
+        environment: All that the command gets, beside a HOME of its own.
+        scratch: An empty folder, which the command may write to: the source comes into it, and that HOME.
         hide: Folders that the command must not see, such as where keys lie.
 
     Raises:
@@ -184,13 +184,16 @@ def record_test(
     """
     strictjson.encode(list(command), "the test command")  # before it runs, which may take an hour
     record, tree = _same_source(repository, tag, crate)
-    export(tree, scratch)
-    place = scratch / record.path_in_vcs
+    source, home = scratch / "source", scratch / "home"
+    for folder in (source, home):
+        folder.mkdir()
+    export(tree, source)
     root = next((Path(path).parent for path in record.manifests), Path(record.path_in_vcs))
-    lock = scratch / root / "Cargo.lock"
+    lock = source / root / "Cargo.lock"
     if not lock.exists():
         lock.write_text(record.lock, encoding="utf-8")
-    outcome = sandbox.run(command, place, environment, hide=hide)
+    given = {"HOME": str(home), **environment}
+    outcome = sandbox.run(command, source / record.path_in_vcs, given, scratch=scratch, hide=hide)
     said: JsonObject = {
         "crate": str(crate),
         "commit": record.commit,

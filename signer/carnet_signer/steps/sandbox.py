@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,17 +16,43 @@ from typing import Literal
 from carnet.errors import ConfigError, SigningError
 
 Kind = Literal["bwrap", "unshare", "none"]
+SANDBOXES: tuple[Kind, ...] = ("bwrap", "unshare")
 
 MAX_OUTPUT = 64 * 1024
 
-# Hides folders behind empty ones inside the new mount namespace, then runs the command. It does not become the command:
-# the first process of a namespace survives signals that end any other, and a crash would pass for a success.
-# The command gets a namespace below that one, in which what hides the folders is locked: it cannot be unmounted.
-_HIDE = (
-    "ip link set lo up 2>/dev/null; "
-    'while [ "$1" != -- ]; do mount -t tmpfs -o ro,size=4k tmpfs "$1" || exit 126; shift; done; shift; '
-    'unshare --user --map-root-user --mount -- "$@"; exit $?'
-)
+_TMP = Path("/tmp")  # noqa: S108  -- not to write to: the command gets an empty one in its place
+
+# Lays out what the command sees, inside the new mount namespace, then runs it. It does not become the command: the
+# first process of a namespace survives signals that end any other, and a crash would pass for a success. The command
+# gets a namespace below that one, in which what hides the folders is locked: it cannot be unmounted. What is to be
+# seen below a folder that is emptied waits in the stage meanwhile; as the working folder it is found even when covered.
+_LAY_OUT = """
+ip link set lo up 2>/dev/null
+lay() { mount "$@" || exit 126; }
+cd "$1" && shift || exit 126
+number=0
+for word; do
+    case $word in
+        --) break ;;
+        empty=*) ;;
+        *) number=$((number + 1)); mkdir $number && lay --rbind "${word#*=}" $number ;;
+    esac
+done
+number=0
+while [ "$1" != -- ]; do
+    path=${1#*=}
+    mkdir -p "$path" || exit 126
+    case $1 in
+        empty=*) lay -t tmpfs -o mode=1777 tmpfs "$path" ;;
+        *) number=$((number + 1)); lay --no-canonicalize --move $number "$path" ;;
+    esac
+    shift
+done
+shift
+cd "$1" && shift || exit 126
+unshare --user --map-root-user --mount -- "$@"
+exit $?
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +70,34 @@ class Outcome:
     sandbox: Kind
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A folder as the command finds it: emptied, in sight, or in sight and its own to write to.
+
+    Where nothing can be held read-only (unshare), `see` and `write` are the same.
+    """
+
+    use: Literal["empty", "see", "write"]
+    path: Path
+
+
 def available() -> Kind:
     """The best sandbox that works here."""
-    for kind in ("bwrap", "unshare"):
-        if shutil.which(kind) is None:
-            continue
-        trial = _wrap(kind, ["true"], Path("/tmp"), ())  # noqa: S108  -- only a place that exists
-        if subprocess.run(trial, capture_output=True, check=False, cwd="/").returncode == 0:
-            return kind
-    return "none"
+    return next((kind for kind in SANDBOXES if not why_not(kind)), "none")
+
+
+def why_not(kind: Kind) -> str:
+    """The reason why a sandbox does not work here, in its own words; empty when it works."""
+    if kind == "none":
+        return ""
+    if shutil.which(kind) is None:
+        return f"{kind} is not installed"
+    with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
+        place = Path(folder).resolve()
+        trial = _wrap(kind, ["true"], place, place, [_Place("empty", _TMP.resolve()), _Place("write", place)])
+        done = subprocess.run(trial, capture_output=True, check=False, cwd=place)
+    said = done.stderr.decode(errors="replace").partition("\n")[0].removeprefix(f"{kind}: ")
+    return "" if done.returncode == 0 else f"{kind} does not work: {said or f'exit status {done.returncode}'}"
 
 
 def run(
@@ -60,31 +105,38 @@ def run(
     folder: Path,
     environment: Mapping[str, str],
     *,
+    scratch: Path | None = None,
     hide: Sequence[Path] = (),
     kind: Kind | None = None,
     timeout: int = 3600,
 ) -> Outcome:
     """Run a command and everything it starts, to its end.
 
+    In a sandbox it has a `/tmp` of its own, in which nothing of the real one is seen but `scratch` and the folders that
+    the command and its environment name.
+
     Args:
         command: A program and its arguments; no shell.
-        folder: Where it runs, and what it may write to.
+        folder: Where it runs.
         environment: All that it gets.
+        scratch: What it may write to, with `folder` in it; `folder` when None.
         hide: Folders that it must not see, such as where keys lie.
         kind: The sandbox; the best available when None.
         timeout: Seconds.
 
     Raises:
-        ConfigError: There is no such program.
+        ConfigError: There is no such program, or a folder to hide holds everything.
         SigningError: It did not end in time.
     """
     chosen = available() if kind is None else kind
-    hidden = tuple(path.resolve() for path in hide if path.is_dir())
+    program = _find(command[0], folder, environment)
     # A file and not a pipe: what the command leaves running must not be able to hold the reader.
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory(prefix="carnet-") as stage:
+        hidden = [path.resolve() for path in hide if path.is_dir()]
+        view = _view((scratch or folder).resolve(), hidden, _named(program, environment))
         try:
             process = subprocess.Popen(
-                _wrap(chosen, list(command), folder, hidden),
+                _wrap(chosen, [*command], folder.resolve(), Path(stage), view),
                 cwd=folder,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -92,8 +144,8 @@ def run(
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except FileNotFoundError:
-            raise ConfigError(f"there is no program {command[0]!a}") from None
+        except OSError as problem:
+            raise ConfigError(f"{command[0]!a} cannot be run: {problem.strerror}") from None
         try:
             process.wait(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -106,6 +158,46 @@ def run(
     return Outcome(status, said, chosen)
 
 
+def _find(program: str, folder: Path, environment: Mapping[str, str]) -> Path:
+    """The program that the command will be: looked for here, since a sandbox would report its absence as a failure."""
+    named = str(folder / program) if os.sep in program else program  # relative to where it runs, not to us
+    found = shutil.which(named, path=environment.get("PATH", os.defpath))
+    if found is None:
+        raise ConfigError(f"there is no program {program!a}", hint="give one on PATH, or its path from the package")
+    return Path(found)
+
+
+def _named(program: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """The folders that the command and its environment name; of a `bin` the one it lies in, for the `lib` beside it."""
+    words = (word for value in environment.values() for word in value.split(os.pathsep))
+    for path in (program.parent, *map(Path, words)):
+        if path.is_absolute() and path.is_dir():
+            yield path.parent if path.name == "bin" else path
+
+
+def _view(scratch: Path, hidden: Sequence[Path], named: Iterator[Path]) -> list[_Place]:
+    """What of the machine the command finds otherwise than it is, each folder before what lies in it."""
+    if Path("/") in hidden:
+        raise ConfigError(
+            "the folder to hide is the root folder, which holds everything",
+            hint="move the key into a folder of its own",
+        )
+    tmp = _TMP.resolve()
+    seen = {path.resolve() for path in named}
+    laid = (scratch, *hidden)
+    places = [
+        *([_Place("empty", tmp)] if tmp.is_dir() else []),
+        *(
+            _Place("see", path)
+            for path in sorted(seen)
+            if tmp in path.parents and not any(map(path.is_relative_to, laid))
+        ),
+        _Place("write", scratch),
+        *(_Place("empty", path) for path in hidden),
+    ]
+    return sorted(places, key=lambda place: len(place.path.parts))  # stable: hiding comes last of what is equal
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End what the command left running: nothing of it may be alive when a key is opened."""
     with contextlib.suppress(ProcessLookupError):
@@ -113,17 +205,27 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _wrap(kind: Kind | str, command: list[str], folder: Path, hidden: Sequence[Path]) -> list[str]:
+def _wrap(kind: Kind, command: list[str], folder: Path, stage: Path, view: Sequence[_Place]) -> list[str]:
+    """The command line that runs a command in a sandbox."""
+    if kind == "none":
+        return command
+    tool = shutil.which(kind) or kind  # ours, not one on the command's PATH
     if kind == "bwrap":
-        hiding = [word for path in hidden for word in ("--tmpfs", str(path))]
-        return [
-            *("bwrap", "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
-            *("--unshare-net", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
-            *("--bind", str(folder), str(folder), *hiding, "--chdir", str(folder), "--", *command),
+        options = {"empty": ("--tmpfs",), "see": ("--ro-bind",), "write": ("--bind",)}
+        views = [
+            word
+            for place in view
+            for word in (*options[place.use], *([str(place.path)] * (1 if place.use == "empty" else 2)))
         ]
-    if kind == "unshare":
         return [
-            *("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--mount", "--mount-proc"),
-            *("--kill-child", "sh", "-c", _HIDE, "sh", *map(str, hidden), "--", *command),
+            *(tool, "--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
+            # Dropped by name: started by root, bubblewrap leaves root's capabilities to the command.
+            *("--unshare-net", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+            *(*views, "--chdir", str(folder), "--", *command),
         ]
-    return command
+    return [
+        *(tool, "--user", "--map-root-user", "--net", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child"),
+        *("sh", "-c", _LAY_OUT, "sh", str(stage)),
+        *(f"{place.use}={place.path}" for place in view),
+        *("--", str(folder), *command),
+    ]

@@ -122,40 +122,35 @@ def test(options: Options, tag_file: Path | None, cargo_home: Path | None, run: 
     Example:
       carnet record test --key ci -- cargo test --locked
     """
+    from carnet_signer.keys.uri import key_file
+    from carnet_signer.steps import sandbox
     from carnet_signer.steps.record import record_test
 
     tagged = _tag(options, tag_file)
-    with tempfile.TemporaryDirectory(prefix="carnet-") as scratch:
-        root = Path(scratch).resolve()
-        for name in ("source", "home"):
-            (root / name).mkdir()
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(root / "home"),
-            "CARGO_HOME": str((cargo_home or root / "home" / "cargo").resolve()),
-            "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
-            "LC_ALL": "C.UTF-8",
-        }
-        hide = [Path(options.key).resolve().parent]
-        recorded = record_test(
-            options.source,
-            tagged.link,
-            tagged.crate,
-            run,
-            environment,
-            scratch=root / "source",
-            hide=[h for h in hide if h.is_dir()],
-        )
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
+        "LC_ALL": "C.UTF-8",
+    }
+    if cargo_home is not None:
+        environment["CARGO_HOME"] = str(cargo_home.resolve())
+    file = key_file(options.key)
+    hide = [] if file is None else [file.resolve().parent]
+    with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
+        scratch = Path(folder).resolve()
+        recorded = record_test(options.source, tagged.link, tagged.crate, run, environment, scratch=scratch, hide=hide)
     status = recorded.link.return_value or 0
     if status:
         output.note(str(recorded.link.byproducts["output"]).rstrip())
     output.note(f"{run[0]} ended with exit status {status} ({_SANDBOXES[recorded.sandbox]})")
     if recorded.sandbox == "none":
-        output.warn("the tests ran without a sandbox", "install bubblewrap, so that they see neither keys nor network")
+        reasons = "; ".join(sandbox.why_not(kind) for kind in sandbox.SANDBOXES)
+        output.warn(f"the tests ran without a sandbox: {reasons}", _WHY_A_SANDBOX)
     _sign(recorded, options)
     return 1 if status else 0
 
 
+_WHY_A_SANDBOX = "install bubblewrap where user namespaces are allowed, so that tests see neither keys nor network"
 _SANDBOXES = {"bwrap": "sandbox: bwrap", "unshare": "sandbox: unshare", "none": "no sandbox"}
 
 
