@@ -13,8 +13,12 @@ import pytest
 
 PROJECT = Path(__file__).parents[3]
 ROOMS = ("core", "evidence", "signer", "verifier", "gate", "mirror", "cli", "layouts")
-EXTRAS = {"granian": "mirror/carnet_mirror/web/serve.py"}
-"""Import name of what an extra brings -> the one module that imports it, and says so when it is not there."""
+EXTRAS = {
+    "granian": {"mirror/carnet_mirror/web/serve.py"},
+    "pkcs11": {"signer/carnet_signer/keys/pkcs11_token.py", "signer/carnet_signer/keys/pkcs11.py"},
+    "securesystemslib": {"signer/carnet_signer/keys/pkcs11.py"},
+}
+"""Import name of what an extra brings -> the modules that import it; the first one asked says so when it is missing."""
 _WITHOUT = "import sys; sys.modules['{0}'] = None; from carnet_cli.start import main; main()"
 
 
@@ -31,15 +35,17 @@ def test_serving_without_a_web_server_is_an_error_with_a_way_out(tmp_path: Path,
 def test_whatever_else_is_imported_comes_with_a_plain_install() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     plain = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in project["dependencies"]}
-    extra = {re.split(r"[^\w-]", line)[0] for line in project["optional-dependencies"]["mirror"]}
+    groups = project["optional-dependencies"]
+    extra = {re.split(r"[^\w-]", line)[0].removeprefix("python-") for line in (*groups["mirror"], *groups["hsm"])}
     assert extra == set(EXTRAS)
+    assert set(groups) == {"mirror", "hsm", "dev"}
     odd = {}
     for room in ROOMS:
         for module in (PROJECT / room).rglob("*.py"):
             place = str(module.relative_to(PROJECT))
             for name in imported(module):
                 ours = name in sys.stdlib_module_names or name.split("_")[0] == "carnet"
-                if not ours and name not in plain and EXTRAS.get(name) != place:
+                if not ours and name not in plain and place not in EXTRAS.get(name, ()):
                     odd[place] = name
     assert odd == {}
 
