@@ -122,7 +122,7 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
             )
         files = {}
         if versions:
-            files[paths.index_path(signed.releases.name)] = store.put_crate(signed.releases.name, versions)
+            files[paths.index_path(signed.releases.name)] = store.crates.stage(signed.releases.name, versions)
         change = Change(index_files=files, roles=submission.roles, targets=offered, about=submission.crate)
         published = publish(store, online, change, now=now)  # 7.
         return replace(_receipt(submission, changes, snapshot=published.snapshot), takeover=claim.takeover)
@@ -206,12 +206,12 @@ def _adopted(store: Store, submission: Submission) -> dict[str, bytes]:
     found = {}
     for release in Releases.of(submission.crate, parse_role(data, Targets, what=crate).signed):
         path = paths.crate_path(release.id)
-        stored = store.version(release.id)
+        stored = store.crates.version(release.id)
         if path in submission.targets or stored is None or stored.line.cksum != release.tarball.sha256:
             continue
-        file = store.file(stored.path)
-        if file is not None and store.file(_place(path, release.tarball.sha256)) is None:
-            found[path] = store.read_file(file)
+        file = store.files.published(stored.path)
+        if file is not None and store.files.published(_place(path, release.tarball.sha256)) is None:
+            found[path] = store.files.read(file)
     return found
 
 
@@ -242,7 +242,7 @@ def _check_release(
 
 
 def _adopted_line(store: Store, release: SignedRelease) -> IndexLine:
-    stored = store.version(release.id)
+    stored = store.crates.version(release.id)
     if stored is None or stored.id != release.id:
         raise VerificationError(
             f"{release.id} is neither here nor in the submission", hint="submit the folder with its targets/"
@@ -274,7 +274,7 @@ def _check_standing(view: TrustedRepository, signed: Signed, changes: Difference
 def _versions(
     store: Store, releases: Releases, lines: Mapping[CrateId, IndexLine], submission: Submission, now: datetime
 ) -> list[StoredVersion]:
-    known = {version.id: version for version in store.versions(releases.name)}
+    known = {version.id: version for version in store.crates.versions(releases.name)}
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     for release in releases:
         stored = known.get(release.id)

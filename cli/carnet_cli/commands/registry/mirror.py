@@ -214,7 +214,7 @@ def sync(
     with Store.open(directory, write=True) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
             report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=counting)
-        crates, versions = store.count()
+        crates, versions = store.crates.count()
     for finding in report.findings:
         output.warn(f"{finding.crate}: {finding.text}")
     for refused in report.refused:

@@ -44,7 +44,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
 
     now = home.now()
     with Store.open(directory) as store:
-        crates, versions = store.count()
+        crates, versions = store.crates.count()
         roles = expiries(store)
     if message_format == "json":
         listed = [_expiry(one, now) for one in roles]
