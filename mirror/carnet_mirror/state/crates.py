@@ -13,6 +13,7 @@ from carnet_mirror.state.records import RawVersion, StoredVersion, stored_versio
 from carnet_mirror.state.sqlite import Database
 
 _SELECT_VERSIONS = "SELECT line, length, path, upstream, pubtime_source, first_seen FROM versions WHERE canonical = ?"
+_SELECT_NUMBERS = "SELECT version FROM versions WHERE canonical = ?"
 _PUT_VERSION = """
 INSERT OR REPLACE INTO staged_versions
     (canonical, version, checksum, length, path, line, upstream, pubtime_source, first_seen, digest)
@@ -108,9 +109,11 @@ class Crates:
         spelling = self.spelling(name)
         if spelling is not None and spelling != str(name):
             raise VerificationError(f"{name} is this mirror's {spelling} in another spelling")
-        gone = {version.id for version in self.versions(name)} - {version.id for version in versions}
+        listed = {str(row[0]) for row in self._database.rows(_SELECT_NUMBERS, name.canonical)}
+        gone = listed - {str(version.id.version) for version in versions}
         if gone:
-            raise VerificationError(f"{min(gone)} would disappear from the index")
+            first = min(CrateId.of(spelling or str(name), number) for number in gone)
+            raise VerificationError(f"{first} would disappear from the index")
         data = index_file(name, versions)
         self._database.execute(_PUT_CRATE, name.canonical, str(name), sha256_hex(data))
         for version in versions:
