@@ -1,6 +1,7 @@
 """Submissions: what maintainers hand in is published only if the verifier would admit it.
 
-    1. take the body apart; what has no place in a submission for one crate is refused       -> Submission
+    1. take the body apart and parse it, once; what has no place in a submission for one crate
+       is refused                                                                             -> ParsedSubmission
     2. is it published already? then say so again; was someone faster? then say what to do
     3. the verifier's view of what is published, with the submitted roles on top: exact delegations, versions,
        expiries, thresholds                                                                   (TUF 5.6)
@@ -20,17 +21,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from carnet.cargo.crate import read_crate
+from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
 from carnet.cargo.names import CrateId
 from carnet.claims.releases import Differences, Releases, SignedRelease
-from carnet.claims.submission import Submission
+from carnet.claims.submission import ParsedSubmission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
 from carnet.intoto.duties import LEVELS
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_owners_kept, check_version
-from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Targets
 from carnet.tuf.tree import roles_of
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
@@ -95,14 +94,15 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         StorageError: The disk failed.
         SigningError: The online signer refused.
     """
-    submission = Submission.from_bytes(body)  # 1.
+    submission = ParsedSubmission.from_bytes(body)  # 1.
     with writing(store, online, now=now):
         current = _current(store, now)
         if _already(current, submission):  # 2.
             return _receipt(submission, Differences((), (), (), (), ()), snapshot=None)
         _check_versions(current, submission)
         _check_shard(current, submission)
-        offered = {**submission.targets, **_adopted(store, submission)}
+        standing = {version.id: version for version in store.crates.versions(submission.crate)}
+        offered = {**submission.targets, **_adopted(store, standing, submission)}
         view = preview(current, submission.roles, offered)  # 3.
         claim = view.claim(submission.crate)
         if claim is None:
@@ -110,9 +110,11 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         signed = read_signed(claim)
         changes = Differences.between(_releases(current, submission), signed.releases)  # 4.
         _check_changes(changes)
-        lines = {release.id: _check_release(view, signed, release, submission, store, now) for release in changes.added}
+        lines = {
+            release.id: _check_release(view, signed, release, submission, standing, now) for release in changes.added
+        }
         _check_standing(view, signed, changes, submission)  # 5.
-        versions = _versions(store, signed.releases, lines, submission, now)  # 6.
+        versions = _versions(standing, signed.releases, lines, now)  # 6.
         index = IndexFile(signed.releases.name, tuple(version.line for version in versions))
         refused = [judged for judged in judge_index(signed, index) if judged.refusal is not None]
         if refused:
@@ -122,8 +124,8 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
             )
         files = {}
         if versions:
-            files[paths.index_path(signed.releases.name)] = store.put_crate(signed.releases.name, versions)
-        change = Change(index_files=files, roles=submission.roles, targets=offered, about=submission.crate)
+            files[paths.index_path(signed.releases.name)] = store.crates.stage(signed.releases.name, versions)
+        change = Change(index_files=files, parsed=submission.roles, targets=offered, about=submission.crate)
         published = publish(store, online, change, now=now)  # 7.
         return replace(_receipt(submission, changes, snapshot=published.snapshot), takeover=claim.takeover)
 
@@ -138,43 +140,41 @@ def _current(store: Store, now: datetime) -> TrustedRepository:
 # --- 2. already published, or no longer the next version ---
 
 
-def _already(current: TrustedRepository, submission: Submission) -> bool:
+def _already(current: TrustedRepository, submission: ParsedSubmission) -> bool:
     """Whether every role is published as submitted; signatures may differ, what was signed may not."""
     shard, _, _ = roles_of(submission.crate)
     claimed = _claimed(current, submission)
-    for role, data in submission.roles.items():
+    for role, submitted in submission.roles.items():
         if role != shard and not claimed:
             return False
-        submitted = parse_role(data, Targets, what=role)
         if current.version(role) != submitted.signed.version or current.role(role).message != submitted.message:
             return False
     return bool(submission.roles)
 
 
-def _claimed(current: TrustedRepository, submission: Submission) -> bool:
+def _claimed(current: TrustedRepository, submission: ParsedSubmission) -> bool:
     return current.claim(submission.crate) is not None
 
 
-def _check_versions(current: TrustedRepository, submission: Submission) -> None:
+def _check_versions(current: TrustedRepository, submission: ParsedSubmission) -> None:
     if not submission.roles:
         raise VerificationError("the submission holds no role", hint="`carnet release submit` makes one")
-    for role, data in submission.roles.items():
-        check_version(role, parse_role(data, Targets, what=role).signed.version, current.version(role) or 0)
+    for role, submitted in submission.roles.items():
+        check_version(role, submitted.signed.version, current.version(role) or 0)
 
 
-def _check_shard(current: TrustedRepository, submission: Submission) -> None:
+def _check_shard(current: TrustedRepository, submission: ParsedSubmission) -> None:
     """What is submitted for one crate changes no other one's owners, whoever signed it."""
     shard, _, _ = roles_of(submission.crate)
-    data = submission.roles.get(shard)
-    if data is not None:
-        after = parse_role(data, Targets, what=shard).signed
-        check_owners_kept(shard, current.role(shard).signed, after, about=submission.crate)
+    submitted = submission.roles.get(shard)
+    if submitted is not None:
+        check_owners_kept(shard, current.role(shard).signed, submitted.signed, about=submission.crate)
 
 
 # --- 4. what may change ---
 
 
-def _releases(current: TrustedRepository, submission: Submission) -> Releases:
+def _releases(current: TrustedRepository, submission: ParsedSubmission) -> Releases:
     if current.version(paths.crate_role(submission.crate)) is None or not _claimed(current, submission):
         return Releases(submission.crate, {})
     _, _, crate = roles_of(submission.crate)
@@ -197,21 +197,21 @@ def _check_changes(changes: Differences) -> None:
 # --- 5. each version ---
 
 
-def _adopted(store: Store, submission: Submission) -> dict[str, bytes]:
+def _adopted(store: Store, standing: Mapping[CrateId, StoredVersion], submission: ParsedSubmission) -> dict[str, bytes]:
     """Tarballs that the roles name and that the mirror has already, from before the crate was claimed."""
     _, _, crate = roles_of(submission.crate)
-    data = submission.roles.get(crate)
-    if data is None:
+    submitted = submission.roles.get(crate)
+    if submitted is None:
         return {}
     found = {}
-    for release in Releases.of(submission.crate, parse_role(data, Targets, what=crate).signed):
+    for release in Releases.of(submission.crate, submitted.signed):
         path = paths.crate_path(release.id)
-        stored = store.version(release.id)
+        stored = standing.get(release.id)
         if path in submission.targets or stored is None or stored.line.cksum != release.tarball.sha256:
             continue
-        file = store.file(stored.path)
-        if file is not None and store.file(_place(path, release.tarball.sha256)) is None:
-            found[path] = store.read_file(file)
+        file = store.files.published(stored.path)
+        if file is not None and store.files.published(_place(path, release.tarball.sha256)) is None:
+            found[path] = store.files.read(file)
     return found
 
 
@@ -219,39 +219,46 @@ def _check_release(
     view: TrustedRepository,
     signed: Signed,
     release: SignedRelease,
-    submission: Submission,
-    store: Store,
+    submission: ParsedSubmission,
+    standing: Mapping[CrateId, StoredVersion],
     now: datetime,
 ) -> IndexLine:
+    crate = None
     tarball = submission.targets.get(paths.crate_path(release.id))
     if tarball is None:
-        line = _adopted_line(store, release)
+        line = _adopted_line(standing, release)
     else:
-        data = submission.lines.get(release.id.stem)
-        if data is None:
+        submitted = submission.lines.get(release.id.stem)
+        if submitted is None:
             raise VerificationError(f"the submission lacks the index line of {release.id}")
-        line = IndexLine.from_bytes(data)
+        line = submitted
         crate = read_crate(tarball, release.id, strict=True)
         differences = compare_line(line, crate)
         if differences:
             raise ArchiveRefused(f"the index line of {release.id} is not the manifest's: {differences[0]}")
     if line.id != release.id or line.identity() != release.index or line.cksum != release.tarball.sha256:
         raise MetadataMismatch(f"the index line of {release.id} is not the one that its maintainers signed")
-    _check_level(view, signed, release, now)
+    _check_level(view, signed, release, now, crate)
     return line
 
 
-def _adopted_line(store: Store, release: SignedRelease) -> IndexLine:
-    stored = store.version(release.id)
-    if stored is None or stored.id != release.id:
+def _adopted_line(standing: Mapping[CrateId, StoredVersion], release: SignedRelease) -> IndexLine:
+    stored = standing.get(release.id)
+    if stored is None:
         raise VerificationError(
             f"{release.id} is neither here nor in the submission", hint="submit the folder with its targets/"
         )
     return stored.line
 
 
-def _check_level(view: TrustedRepository, signed: Signed, release: SignedRelease, accepted_at: datetime | None) -> None:
-    found = establish(view, signed, release, accepted_at=accepted_at)
+def _check_level(
+    view: TrustedRepository,
+    signed: Signed,
+    release: SignedRelease,
+    accepted_at: datetime | None = None,
+    crate: CrateFile | None = None,
+) -> None:
+    found = establish(view, signed, release, accepted_at=accepted_at, crate=crate)
     if LEVELS.index(found.level) < LEVELS.index(found.least_level):
         raise PolicyRefused(
             f"{release.id} is at level {found.level}, its owners ask for {found.least_level}",
@@ -259,22 +266,24 @@ def _check_level(view: TrustedRepository, signed: Signed, release: SignedRelease
         )
 
 
-def _check_standing(view: TrustedRepository, signed: Signed, changes: Differences, submission: Submission) -> None:
+def _check_standing(
+    view: TrustedRepository, signed: Signed, changes: Differences, submission: ParsedSubmission
+) -> None:
     """Versions that stand must go on being admitted when the owners change what they ask, or evidence changes."""
     again = set(changes.evidence)
     if paths.owner_role(submission.crate) in submission.roles:
         again |= set(signed.releases) - set(changes.added)
     for release in sorted(again, key=lambda release: release.id.version):
-        _check_level(view, signed, release, None)
+        _check_level(view, signed, release)
 
 
 # --- 6. the index file ---
 
 
 def _versions(
-    store: Store, releases: Releases, lines: Mapping[CrateId, IndexLine], submission: Submission, now: datetime
+    standing: Mapping[CrateId, StoredVersion], releases: Releases, lines: Mapping[CrateId, IndexLine], now: datetime
 ) -> list[StoredVersion]:
-    known = {version.id: version for version in store.versions(releases.name)}
+    known = dict(standing)
     moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     for release in releases:
         stored = known.get(release.id)
@@ -293,14 +302,14 @@ def _place(path: str, sha256: str) -> str:
 # --- 7. published ---
 
 
-def _give_up(store: Store, online: OnlineSigner, submission: Submission, now: datetime) -> Receipt:
+def _give_up(store: Store, online: OnlineSigner, submission: ParsedSubmission, now: datetime) -> Receipt:
     # The view on top holds no role that nobody delegates to: this can only be the shard.
-    published = publish(store, online, Change(roles=submission.roles, about=submission.crate), now=now)
+    published = publish(store, online, Change(parsed=submission.roles, about=submission.crate), now=now)
     return _receipt(submission, Differences((), (), (), (), ()), snapshot=published.snapshot)
 
 
-def _receipt(submission: Submission, changes: Differences, *, snapshot: int | None) -> Receipt:
-    versions = {role: parse_role(data, Targets, what=role).signed.version for role, data in submission.roles.items()}
+def _receipt(submission: ParsedSubmission, changes: Differences, *, snapshot: int | None) -> Receipt:
+    versions = {role: submitted.signed.version for role, submitted in submission.roles.items()}
     return Receipt(
         str(submission.crate),
         tuple(str(release.id.version) for release in changes.added),

@@ -14,7 +14,7 @@ from carnet_signer.metadata.publish import Change, OnlineSigner, publish
 def writing(store: Store, online: OnlineSigner, *, now: datetime, wait: float = 10.0) -> Iterator[None]:
     """Be the only writer of a mirror; publish inside.
 
-    What an interrupted publish has staged is completed when a timestamp was signed for it: the online signer goes back
+    What an interrupted publish has sealed is completed when a timestamp was signed for it: the online signer goes back
     for nobody. Otherwise it is dropped, as nobody can have seen it.
 
     Args:
@@ -29,9 +29,9 @@ def writing(store: Store, online: OnlineSigner, *, now: datetime, wait: float = 
         MetadataError: What is published is not what was signed.
     """
     with store.change(wait=wait):
-        staged = store.staged_snapshot()
-        if staged is not None and staged == online.named_snapshot():
+        sealed = store.sealed()
+        if sealed is not None and sealed == online.named_snapshot():
             publish(store, online, Change(), now=now)
-        elif staged is not None:
-            store.drop_staged()
+        elif sealed is not None:
+            store.drop()
         yield

@@ -55,7 +55,7 @@ def client_reads(mirror: MirrorDirectory, name: str) -> bytes:
 
 def published_file(mirror: MirrorDirectory, path: str) -> Path:
     with mirror.open() as store:
-        return next(mirror.path / file.path for file in store.files() if path in file.path)
+        return next(mirror.path / file.path for file in store.files.all_published() if path in file.path)
 
 
 def flip(path: Path, position: int = -10) -> None:
@@ -150,7 +150,7 @@ def test_an_inserted_crate_is_found(mirror: MirrorDirectory) -> None:
 def replace_index(mirror: MirrorDirectory) -> None:
     """A whole, consistent forgery: another line for `good`, in file, rows and pointer. Only signatures are missing."""
     with mirror.open() as store:
-        (version,) = store.versions(CrateName("good"))
+        (version,) = store.crates.versions(CrateName("good"))
         old = store.published_index("index/go/od/good")
     assert old is not None
     data = IndexFile(CrateName("good"), (version.line.with_(yanked=True),)).to_bytes()
@@ -260,7 +260,7 @@ def test_a_file_that_nobody_published_is_noted_and_not_served(mirror: MirrorDire
     assert report.problems == []
     assert "9.snapshot.json" in report.notes[0]
     with mirror.open() as store:
-        assert store.file("metadata/9.snapshot.json") is None
+        assert store.files.published("metadata/9.snapshot.json") is None
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_a_claim_without_versions_is_not_filled_from_upstream(tmp_path: Path) ->
     world = World.make(tmp_path)
     world.claim()
     assert sync_from_upstream(world, EVIL).refused
-    assert world.store.versions(NAME) == []
+    assert world.store.crates.versions(NAME) == []
 
 
 def test_a_submission_without_signatures(world: World) -> None:

@@ -20,6 +20,7 @@ from tests.support.worlds.online import OracleSigner
 
 from carnet.cargo.names import CrateId
 from carnet_mirror.fsck.fsck import fsck
+from carnet_mirror.state.sqlite import Database
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.sync import SyncReport, sync
 from carnet_mirror.writing import writing
@@ -54,7 +55,7 @@ class Killer:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("write", "fsync", "rename"):
                 patch.setattr(os, name, self.around(getattr(os, name)))
-            patch.setattr(Store, "_execute", self.around(Store._execute))
+            patch.setattr(Database, "execute", self.around(Database.execute))
             yield
 
 
@@ -109,7 +110,7 @@ def in_child(work: Callable[[], None]) -> tuple[int, bool]:
 
 def crates(path: Path) -> set[str]:
     with Store.open(path) as store:
-        return {name.text for name in store.crate_names()}
+        return {name.text for name in store.crates.names()}
 
 
 def check(path: Path) -> None:
@@ -170,7 +171,7 @@ def test_what_was_acknowledged_is_there(template: tuple[Path, Ceremony], tmp_pat
     os.waitpid(child, 0)
     assert crates(path) == {"first", "second"}
     with Store.open(path) as store:
-        assert store.version(CrateId.of("second", "0.1.0")) is not None
+        assert store.crates.version(CrateId.of("second", "0.1.0")) is not None
     check(path)
 
 

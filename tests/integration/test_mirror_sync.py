@@ -73,7 +73,7 @@ def test_every_locked_crate_comes_through(
     assert report.refused == ()
     assert names(report.added) == names(tuple(package.id for package in read_lockfile(lock).packages))
     with mirror.open() as store:
-        kept = {str(one.id): one for name in store.crate_names() for one in store.versions(name)}
+        kept = {str(one.id): one for name in store.crates.names() for one in store.crates.versions(name)}
     assert kept["gone@0.3.0"].line.yanked
     assert kept["both@1.0.0"].line.pubtime == "2020-02-02T02:02:02Z"
     assert kept["both@1.0.0"].pubtime_is_upstreams

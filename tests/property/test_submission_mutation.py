@@ -50,11 +50,11 @@ def test_one_changed_byte_publishes_nothing_else(worlds: list[World], place: flo
     # Most bytes are the tarball's and the bundle's: half of the tries go to what comes before them.
     at = int(place * (len(data) if region == "any" else min(len(data), 6000)))
     data[at] ^= change
-    before = world.store.versions(NAME)
+    before = world.store.crates.versions(NAME)
     try:
         accept(world.store, world.online, bytes(data), now=world.now)
     except CarnetError:
-        assert world.store.versions(NAME) == before
+        assert world.store.crates.versions(NAME) == before
         return
     admission = world.admit("1.0.0")
     assert admission.sha256 == RELEASE.crate.sha256

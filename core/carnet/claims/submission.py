@@ -16,10 +16,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from carnet import strictjson
+from carnet.cargo.index_line import IndexLine
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import FormatError
 from carnet.strictjson import Json
 from carnet.tuf import paths
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Envelope, Targets
 from carnet.tuf.tree import roles_of
 
 MAX_SUBMISSION = 160 * 1024 * 1024
@@ -106,6 +109,40 @@ class Submission:
         if offset != len(body):
             raise FormatError("a submission is cut off, or has bytes to spare")
         return cls(CrateName(crate), groups["roles"], groups["targets"], groups["lines"])
+
+
+@dataclass(frozen=True)
+class ParsedSubmission:
+    """A submission whose roles and index lines are well-formed, each parsed once; nothing in it is trusted yet.
+
+    Targets are bytes still: a tarball is unpacked, and evidence read, only once the roles that name it are verified.
+
+    Attributes:
+        crate: The crate that all of it is about.
+        roles: Role name to its file: out of the crate's shard, its owner role and its crate role.
+        targets: Target path to bytes, below the crate's own folders.
+        lines: Index lines of new versions, by `<name>-<version>`.
+    """
+
+    crate: CrateName
+    roles: Mapping[str, Envelope[Targets]]
+    targets: Mapping[str, bytes]
+    lines: Mapping[str, IndexLine]
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> ParsedSubmission:
+        """Take a body apart, and parse what is in it.
+
+        Raises:
+            FormatError: See `Submission.from_bytes`; or a role or an index line does not parse.
+        """
+        submission = Submission.from_bytes(body)
+        return cls(
+            submission.crate,
+            {role: parse_role(data, Targets, what=role) for role, data in submission.roles.items()},
+            submission.targets,
+            {stem: IndexLine.from_bytes(data) for stem, data in submission.lines.items()},
+        )
 
 
 def crate_of_stem(name: CrateName, stem: str) -> CrateId:

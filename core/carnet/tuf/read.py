@@ -81,7 +81,22 @@ def parse_role(
         role = cast(RoleT, _read(role_type, signed, profile))
     except FormatError as error:
         raise FormatError(f"{what}: {error}", hint=error.hint) from None
-    return Envelope(data, signed, signatures, role)
+    return Envelope(data, signed, signatures, role, profile)
+
+
+def check_read_as(envelope: Envelope[Targets], what: str, *, profile: Profile = Profile.PRODUCT) -> Envelope[Targets]:
+    """Demand that a file which was parsed elsewhere would be read here, and read the same.
+
+    Parsing once must not let a file in that was read with another profile, or that is larger than what is read here.
+
+    Raises:
+        FormatError: It was, or it is.
+    """
+    if envelope.profile is not profile:
+        raise FormatError(f"{what} was read with the {envelope.profile.name.lower()} profile")
+    if len(envelope.raw) > Targets.MAX_BYTES:
+        raise FormatError(f"{what} is larger than {Targets.MAX_BYTES} bytes")
+    return envelope
 
 
 def check_role_name(name: str, profile: Profile) -> str:

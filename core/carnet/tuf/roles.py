@@ -17,7 +17,7 @@ from carnet.digests import sha256_hex, sha256_raw
 from carnet.errors import FormatError, ThresholdNotMet
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
-from carnet.tuf.keys import PublicKey, Signature
+from carnet.tuf.keys import Profile, PublicKey, Signature
 from carnet.value import field, value
 
 _HEX = frozenset("0123456789abcdef")
@@ -301,12 +301,14 @@ class Envelope(Generic[RoleT_co]):
         body: Its `signed` part, as strictly parsed.
         signatures: One for each key id.
         signed: The role.
+        profile: Which keys and names it was read with (see `carnet.tuf.read.check_read_as`).
     """
 
     raw: bytes = field(repr=False)
     body: JsonObject = field(repr=False, compare=False)
     signatures: tuple[Signature, ...]
     signed: RoleT_co
+    profile: Profile
 
     @cached_property
     def message(self) -> bytes:

@@ -127,21 +127,21 @@ def _check(store: Store, report: FsckReport, now: datetime, progress: Progress, 
 
 
 def _check_files(store: Store, report: FsckReport, progress: Progress) -> dict[str, StoredFile]:
-    files = {file.path: file for file in store.files()}
+    files = {file.path: file for file in store.files.all_published()}
     with progress("checking files", len(files)) as count:
         for file in files.values():
             report.files += 1
             count(1)
             try:
-                data = store.read_file(file)
+                data = store.files.read(file)
             except StorageError as error:
                 report.add(file.path, error)
                 continue
             if len(data) != file.length or sha256_hex(data) != file.sha256:
                 report.add(file.path, "its bytes are not the ones that were published")
-    if store.staged_snapshot() is not None:
+    if store.sealed() is not None:
         report.notes.append("a publish was interrupted: the next sync or refresh completes it or drops it")
-    left_over = sorted(store.found_on_disk() - set(files))
+    left_over = sorted(store.files.found_on_disk() - set(files))
     if left_over:
         report.notes.append(
             f"{len(left_over)} files are left over from an interrupted publish and not served, such as {left_over[0]}"
@@ -158,7 +158,7 @@ def _check_claims(store: Store, report: FsckReport, repository: TrustedRepositor
         place = place_of(role)
         if place.crate is None or place.kind is not Kind.OWNER:
             continue
-        name = CrateName(store.spelling(place.crate) or place.crate.text)
+        name = CrateName(store.crates.spelling(place.crate) or place.crate.text)
         try:
             claim = repository.claim(name)
             target = repository.find_targets([index_path(name)])[index_path(name)]
@@ -291,9 +291,9 @@ def _check_crates(
         path: target for role, one in roles.targets.items() if is_bin(role) for path, target in one.targets.items()
     }
     versions: dict[str, list[RawVersion]] = {}
-    for row in store.raw_versions():
+    for row in store.crates.raw_versions():
         versions.setdefault(row.canonical, []).append(row)
-    crates = store.raw_crates()
+    crates = store.crates.raw_crates()
     with progress("checking crates", len(crates)) as count:
         for canonical, text, index_sha256 in crates:
             count(1)

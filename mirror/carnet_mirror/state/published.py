@@ -44,7 +44,7 @@ class Published:
     def root_versions(self) -> list[int]:
         """Every root's version, counting from 1 without a gap."""
         versions: list[int] = []
-        while self._store.file(METADATA_PREFIX + metadata_name(ROOT, len(versions) + 1)) is not None:
+        while self._store.files.published(METADATA_PREFIX + metadata_name(ROOT, len(versions) + 1)) is not None:
             versions.append(len(versions) + 1)
         if not versions:
             raise StorageError("this mirror has no root", hint="`carnet mirror init` publishes one")

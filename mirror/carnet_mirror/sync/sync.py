@@ -26,9 +26,10 @@ from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
 from carnet.progress import Progress
 from carnet.tuf.paths import index_path
+from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import Published as View
 from carnet_mirror.state.records import StoredVersion
-from carnet_mirror.state.store import Store, blob_path
+from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.packages import Fetched, Upstream, wanted_lines
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, Published, publish
@@ -160,7 +161,7 @@ def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[
         if package.id.name.canonical not in claimed:
             wanted.append(package)
             continue
-        stored = store.version(package.id)
+        stored = store.crates.version(package.id)
         if stored is None:
             refused.append(Refused(package.id, _CLAIMED))
         elif package.checksum not in (None, stored.line.cksum):
@@ -242,7 +243,7 @@ class _Merge:
     def _take(self, crate: CrateId, item: _Examined) -> None:
         if crate.name.canonical in self._claimed:
             raise VerificationError(_CLAIMED)
-        spelling = self._store.spelling(crate.name) or str(self.names.get(crate.name.canonical, crate.name))
+        spelling = self._store.crates.spelling(crate.name) or str(self.names.get(crate.name.canonical, crate.name))
         if spelling != str(crate.name):
             raise VerificationError(f"this mirror has the crate as {spelling}, which is another spelling of its name")
         versions = self._versions(crate.name)
@@ -280,7 +281,7 @@ class _Merge:
     def _versions(self, name: CrateName) -> dict[str, StoredVersion]:
         if name.canonical not in self._crates:
             self.names[name.canonical] = name
-            self._crates[name.canonical] = {str(one.id.version): one for one in self._store.versions(name)}
+            self._crates[name.canonical] = {str(one.id.version): one for one in self._store.crates.versions(name)}
         return self._crates[name.canonical]
 
     def _new(self, item: _Examined) -> StoredVersion:
@@ -323,10 +324,10 @@ def _publish(store: Store, online: OnlineSigner, merge: _Merge, now: datetime, p
     if not changed:
         return None
     with progress("publishing", len(changed) + 1) as count:
-        store.add_tarballs(_read_again(merge.tarballs))
+        store.stage_tarballs(_read_again(merge.tarballs))
         index_files: dict[str, bytes] = {}
         for name, versions in changed:
-            index_files[index_path(name)] = store.put_crate(name, versions)
+            index_files[index_path(name)] = store.crates.stage(name, versions)
             count(1)
         published = publish(store, online, Change(index_files=index_files), now=now)
         count(1)

@@ -94,7 +94,7 @@ class Mirror:
             file = self._store.published_index(path)
             return _not_found() if file is None else self._send(headers, file, "text/plain; charset=utf-8", _REVALIDATE)
         if path.startswith((METADATA_PREFIX, TARGETS_PREFIX)):
-            file = self._store.file(path)
+            file = self._store.files.published(path)
             return _not_found() if file is None else self._send(headers, file, _media_type(path), _FOREVER)
         return _not_found()
 
@@ -105,10 +105,10 @@ class Mirror:
             crate = CrateId.of(name, version)
         except FormatError:
             return _not_found()
-        stored = self._store.version(crate)
+        stored = self._store.crates.version(crate)
         if slash != "/" or last != "download" or stored is None or stored.id != crate:
             return _not_found(f"this mirror does not have {crate}\n")
-        file = self._store.file(stored.path)
+        file = self._store.files.published(stored.path)
         return _not_found() if file is None else self._send(headers, file, "application/gzip", _FOREVER)
 
     def _changing(self, headers: Headers, body: bytes, media_type: str) -> Response:
@@ -119,9 +119,9 @@ class Mirror:
         if _matches(headers.get("if-none-match"), file.sha256):
             return Response(status_code=304, headers=_caching(file.sha256, cache))
         if media_type == "application/gzip" and file.length >= _STREAM_FROM:
-            path = self._store.place(file)
+            path = self._store.files.place(file)
             return FileResponse(path, media_type=media_type, headers=_caching(file.sha256, cache))
-        return self._entity(headers, self._store.read_file(file), file.sha256, media_type, cache)
+        return self._entity(headers, self._store.files.read(file), file.sha256, media_type, cache)
 
     def _entity(self, headers: Headers, body: bytes, sha256: str, media_type: str, cache: str) -> Response:
         if _matches(headers.get("if-none-match"), sha256):

@@ -476,4 +476,4 @@ def as_targets(envelope: Envelope[Signed]) -> Targets:
 
 def as_root_file(envelope: Envelope[Signed]) -> Envelope[Root]:
     """The same file, as one whose content is known to be a root."""
-    return Envelope(envelope.raw, envelope.body, envelope.signatures, as_root(envelope))
+    return Envelope(envelope.raw, envelope.body, envelope.signatures, as_root(envelope), envelope.profile)

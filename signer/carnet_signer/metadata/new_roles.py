@@ -13,10 +13,10 @@ from datetime import datetime
 
 from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
-from carnet.errors import MetadataMismatch
+from carnet.errors import FormatError, MetadataMismatch
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_owners_kept, check_role, check_root, check_unexpired
-from carnet.tuf.read import parse_role
+from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, SuccinctRoles, Targets
 from carnet.tuf.tree import Kind, Place, parent_of, place_of
 from carnet_signer.metadata.published_state import (
@@ -36,6 +36,7 @@ class Change:
             published ones are skipped.
         roles: Role name to the signed file of its next version: `root`, `targets`, `claims`, `claims-0a`, `index`,
             `owner.serde`, `crate.serde`. A file that is published already is skipped.
+        parsed: Role name to more of these files, parsed already: targets roles, none that is in `roles` too.
         targets: Target path to bytes that the new roles name: layouts, tarballs, bundles. Those that are published
             already may be left out.
         about: The crate whose owners may change; None when nobody's may.
@@ -43,8 +44,14 @@ class Change:
 
     index_files: Mapping[str, bytes] = field(default_factory=dict)
     roles: Mapping[str, bytes] = field(default_factory=dict)
+    parsed: Mapping[str, Envelope[Targets]] = field(default_factory=dict)
     targets: Mapping[str, bytes] = field(default_factory=dict)
     about: CrateName | None = None
+
+    def __post_init__(self) -> None:
+        twice = self.parsed.keys() & {*self.roles, paths.ROOT}
+        if twice:
+            raise FormatError(f"{min(twice)} is given twice, or is no targets role")
 
 
 @dataclass(frozen=True)
@@ -98,8 +105,8 @@ def add_release(current: Current, change: Change, now: datetime) -> Accepted:
         )
     new: dict[str, Envelope[Targets]] = {}
     accepted = Accepted(current, new_root, new, files := {})
-    for role in sorted(change.roles, key=lambda role: _place(role).depth):
-        envelope = _next_role(accepted, role, change.roles[role], change.about, now) if role != paths.ROOT else None
+    for role in sorted((*change.roles, *change.parsed), key=lambda role: _place(role).depth):
+        envelope = _next_role(accepted, role, change, now) if role != paths.ROOT else None
         if envelope is not None:
             new[role] = envelope
             files[metadata_path(role, envelope.signed.version)] = envelope.raw
@@ -127,17 +134,18 @@ def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[
     return envelope
 
 
-def _next_role(
-    accepted: Accepted, role: str, data: bytes, about: CrateName | None, now: datetime
-) -> Envelope[Targets] | None:
-    envelope = parse_role(data, Targets, what=role)
+def _next_role(accepted: Accepted, role: str, change: Change, now: datetime) -> Envelope[Targets] | None:
+    if role in change.parsed:
+        envelope = check_read_as(change.parsed[role], role)
+    else:
+        envelope = parse_role(change.roles[role], Targets, what=role)
     published = accepted.current.role(role)
     if published is not None and published.message == envelope.message:
         return None
     before = None if published is None else published.signed
     check_role(role, before, envelope.signed, now=now)
     if place_of(role).kind is Kind.SHARD:
-        check_owners_kept(role, before, envelope.signed, about=about)
+        check_owners_kept(role, before, envelope.signed, about=change.about)
     _signers(accepted, role).check(envelope, role, "5.6.3")
     return envelope
 

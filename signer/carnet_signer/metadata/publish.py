@@ -4,9 +4,9 @@
 2. `add_release`: new files of offline roles, each checked against its delegator as a client will (TUF 5.3.4, 5.6.3);
 3. `roll_bins`: the hash bins whose index files changed, and no other;
 4. `roll_snapshot`: one consistent view (TUF 4.4); names never leave it;
-5. `store`: everything that the timestamp will name is on the disk before the timestamp is signed;
+5. `seal`: everything that the timestamp will name is durable, as one, before the timestamp is signed;
 6. `roll_timestamp`: the pointer to it (TUF 4.6);
-7. `reveal`: the timestamp is written, and clients see the new state.
+7. `reveal`: clients see the timestamp, and with it the new state.
 
 A crash at any point leaves the old state or the new one. Once a timestamp was signed, the next run completes its state
 even if it was never written. What was signed for a state that was given up keeps its version number for ever: the next
@@ -30,7 +30,8 @@ from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, Signed, TargetFile
 from carnet.tuf.structure import bin_field
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.new_roles import Accepted, Change, add_release
-from carnet_signer.metadata.published_state import Current, Publication, metadata_path, read_current, target_path
+from carnet_signer.metadata.publication import Publication
+from carnet_signer.metadata.published_state import Current, metadata_path, read_current, target_path
 
 __all__ = ["Change", "OnlineSigner", "Publication", "Published", "publish", "refresh_due"]
 
@@ -111,9 +112,9 @@ def _publish(current: Current, online: OnlineSigner, change: Change, now: dateti
     accepted = add_release(current, change, now)  # 2
     bins = roll_bins(accepted, online, change.index_files, now, due)  # 3
     snapshot = roll_snapshot(accepted, online, bins, now)  # 4
-    stored = store(accepted, bins, snapshot)  # 5
+    sealed = seal(accepted, bins, snapshot)  # 5
     timestamp = roll_timestamp(accepted, online, snapshot, now)  # 6
-    return reveal(accepted, stored, snapshot, timestamp, now)  # 7
+    return reveal(accepted, sealed, snapshot, timestamp, now)  # 7
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ class RolledBins:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What was written for the timestamp to name: versions by role, and bytes over all files."""
+class Sealed:
+    """What is durable for the timestamp to name: versions by role, and bytes over all files."""
 
     versions: Mapping[str, int]
     size: int
@@ -219,42 +220,43 @@ def roll_timestamp(accepted: Accepted, online: OnlineSigner, snapshot: Rolled, n
     return _sign(online, {paths.TIMESTAMP: payload}, accepted.root.roles[paths.TIMESTAMP])[0]
 
 
-def store(accepted: Accepted, bins: RolledBins, snapshot: Rolled) -> Stored:
-    """Write everything but the root and the timestamp, each file after those that it names."""
+def seal(accepted: Accepted, bins: RolledBins, snapshot: Rolled) -> Sealed:
+    """Stage everything but the root and the timestamp, each file after those that it names; seal it with the snapshot.
+
+    An unchanged snapshot was sealed already, and names nothing that is new.
+    """
     publication = accepted.current.publication
-    publication.write_all(bins.index_files)
+    publication.stage(bins.index_files)
     named = dict(accepted.files) | {metadata_path(bin_.role, bin_.version): bin_.data for bin_ in bins.bins}
-    publication.write_all(named)
+    publication.stage(named)
     versions = {rolled.role: rolled.version for rolled in bins.bins}
     versions |= {role: envelope.signed.version for role, envelope in accepted.new.items()}
     size = sum(map(len, bins.index_files.values())) + sum(map(len, named.values()))
     if snapshot.fresh:
-        publication.write(metadata_path(paths.SNAPSHOT, snapshot.version), snapshot.data)
+        publication.seal(snapshot.version, snapshot.data)
         versions[paths.SNAPSHOT] = snapshot.version
         size += len(snapshot.data)
-    return Stored(versions, size)
+    return Sealed(versions, size)
 
 
-def reveal(accepted: Accepted, stored: Stored, snapshot: Rolled, timestamp: Rolled, now: datetime) -> Published:
-    """Write the timestamp, and the new root when there is one.
+def reveal(accepted: Accepted, sealed: Sealed, snapshot: Rolled, timestamp: Rolled, now: datetime) -> Published:
+    """Let clients see the timestamp, and the new root when there is one.
 
-    A new root is visible at once, because clients ask for it first, and comes last. Where its predecessor's keys accept
-    the new timestamp, snapshot and targets as well, every client sees one valid state throughout. Where they do not
-    (keys were lost, not handed over), clients are refused until it is there.
+    Where the predecessor of a new root accepts the new timestamp, snapshot and targets as well, every client sees one
+    valid state throughout. Where it does not (keys were lost, not handed over), a client that has asked for the root
+    just before is refused until it asks again.
     """
     warnings = []
-    files = [(metadata_path(paths.TIMESTAMP, None), timestamp.data)]
-    versions = dict(stored.versions) | {paths.TIMESTAMP: timestamp.version}
+    versions = dict(sealed.versions) | {paths.TIMESTAMP: timestamp.version}
+    size = sealed.size + len(timestamp.data)
+    new_root: tuple[int, bytes] | None = None
     if accepted.new_root is not None:
-        version = accepted.new_root.signed.version
-        first = accepted.current.timestamp is None
-        files.insert(0 if first else 1, (metadata_path(paths.ROOT, version), accepted.new_root.raw))
-        versions[paths.ROOT] = version
-        if not first and not _valid_under_old_root(accepted, snapshot, timestamp):
+        new_root = (accepted.new_root.signed.version, accepted.new_root.raw)
+        versions[paths.ROOT] = accepted.new_root.signed.version
+        size += len(accepted.new_root.raw)
+        if accepted.current.timestamp is not None and not _valid_under_old_root(accepted, snapshot, timestamp):
             warnings.append("the root before does not accept the new keys: clients were refused for a moment")
-    for path, data in files:
-        accepted.current.publication.write(path, data)
-    size = stored.size + sum(len(data) for _, data in files)
+    accepted.current.publication.reveal(timestamp.data, new_root)
     expires = now + role_files.TIMESTAMP_LIFE
     return Published(snapshot.version, timestamp.version, expires, versions, size, tuple(warnings))
 

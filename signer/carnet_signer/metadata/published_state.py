@@ -6,9 +6,8 @@ before anything is taken from it: otherwise an edited bin would be signed anew b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch, ThresholdNotMet
@@ -16,23 +15,7 @@ from carnet.tuf import paths
 from carnet.tuf.next_version import check_root
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
-
-
-class Publication(Protocol):
-    """Where a repository's files are kept; the mirror's store, or a plain folder.
-
-    Paths are those below the repository's base URL: `metadata/timestamp.json`, `metadata/3.index-0a.json`,
-    `targets/index/se/rd/<sha256>.serde`. One process at a time may publish: the caller holds the lock.
-    """
-
-    def read(self, path: str) -> bytes | None:
-        """The file's content, or None when there is none."""
-
-    def write(self, path: str, data: bytes) -> None:
-        """Create or replace a file: atomic, and durable when this returns."""
-
-    def write_all(self, files: Mapping[str, bytes]) -> None:
-        """Several files, in any order among them: each atomic, all durable when this returns."""
+from carnet_signer.metadata.publication import Publication
 
 
 def metadata_path(role: str, version: int | None) -> str:

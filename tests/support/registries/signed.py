@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
 from tests.support.worlds.ceremony import Ceremony, DirectOnlineSigner, make_ceremony
+from tests.support.worlds.publication import MemoryPublication
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
@@ -24,22 +24,6 @@ from carnet.tuf import paths
 from carnet_signer.metadata.publish import Change, publish
 
 PUBTIME = "2026-01-01T00:00:00Z"
-
-
-@dataclass
-class MemoryPublication:
-    """Files in memory; implements `carnet_signer.metadata.publish.Publication`."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    def read(self, path: str) -> bytes | None:
-        return self.files.get(path)
-
-    def write(self, path: str, data: bytes) -> None:
-        self.files[path] = data
-
-    def write_all(self, files: Mapping[str, bytes]) -> None:
-        self.files.update(files)
 
 
 @functools.cache

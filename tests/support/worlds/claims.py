@@ -29,8 +29,9 @@ from carnet.intoto.bundle import Bundle
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet_mirror.intake import Receipt, accept
+from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.records import StoredVersion
-from carnet_mirror.state.store import Store, blob_path
+from carnet_mirror.state.store import Store
 from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.metadata.role_files import at
 from carnet_signer.proposals import ownership, release
@@ -140,12 +141,14 @@ class World:
         for data in tarballs:
             crate = read_crate(data)
             line = line_from_crate(crate, pubtime=stamp)
-            found.setdefault(crate.id.name, self.store.versions(crate.id.name)).append(
+            found.setdefault(crate.id.name, self.store.crates.versions(crate.id.name)).append(
                 StoredVersion(line, crate.length, blob_path(crate.sha256), "test", False, stamp)
             )
         with self.store.change():
-            self.store.add_tarballs(tarballs)
-            files = {paths.index_path(name): self.store.put_crate(name, versions) for name, versions in found.items()}
+            self.store.stage_tarballs(tarballs)
+            files = {
+                paths.index_path(name): self.store.crates.stage(name, versions) for name, versions in found.items()
+            }
             publish(self.store, self.online, Change(index_files=files), now=self.now)
 
     def publish_index(self, edit: Callable[[IndexFile], Iterable[IndexLine]], name: CrateName = NAME) -> None:
@@ -182,7 +185,7 @@ class World:
         view = self.fresh()
         target = view.find_targets([paths.index_path(name)])[paths.index_path(name)]
         index = None if target is None else IndexFile.from_bytes(view.download(target), name)
-        lengths = {version.line.cksum: version.length for version in self.store.versions(name)}
+        lengths = {version.line.cksum: version.length for version in self.store.crates.versions(name)}
         return ownership.new_claim(
             self.published(name),
             Request("claim", name, at(self.now), ("alice is the author",), takeover),

@@ -55,8 +55,8 @@ def state(world: World) -> object:
     """Everything that a submission could change."""
     return (
         world.store.read(f"{paths.METADATA_PREFIX}timestamp.json"),
-        [(version.id, version.line.to_bytes()) for version in world.store.versions(NAME)],
-        world.store.files(),
+        [(version.id, version.line.to_bytes()) for version in world.store.crates.versions(NAME)],
+        world.store.files.all_published(),
     )
 
 

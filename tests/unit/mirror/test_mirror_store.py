@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,17 +30,18 @@ def mirror(tmp_path: Path) -> MirrorDirectory:
     return make_mirror(tmp_path / "mirror", [honest_crate("Foo-bar", "1.0.0")])
 
 
-def fail_after(store: Store, path: str, data: bytes) -> None:
-    """A change that writes one file and then meets an error."""
+@contextmanager
+def failing(store: Store) -> Iterator[None]:
+    """A change that meets an error at its end."""
     with suppress(ZeroDivisionError), store.change():
-        store.write(path, data)
+        yield
         raise ZeroDivisionError
 
 
 def test_commits_survive_a_power_cut(store: Store) -> None:
     with Store.open(store.directory, write=True) as opened:
-        assert opened._row("PRAGMA journal_mode") == ("wal",)
-        assert opened._row("PRAGMA synchronous") == (2,)
+        assert opened._database.row("PRAGMA journal_mode") == ("wal",)
+        assert opened._database.row("PRAGMA synchronous") == (2,)
 
 
 def test_a_database_that_is_not_durable_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,48 +97,58 @@ def test_one_writer_at_a_time(store: Store) -> None:
 
 def test_nothing_is_written_outside_of_a_change(store: Store) -> None:
     with pytest.raises(StorageError, match="outside of a change"):
-        store.write("metadata/1.root.json", b"{}")
+        store.stage({"metadata/1.root.json": b"{}"})
+    with pytest.raises(StorageError, match="outside of a change"):
+        store.stage_tarballs([b"tarball"])
+    with pytest.raises(StorageError, match="outside of a change"):
+        store.seal(1, b"{}")
+    with pytest.raises(StorageError, match="outside of a change"):
+        store.reveal(b"{}")
+    assert (store.sealed(), store.read("metadata/timestamp.json"), store.files.found_on_disk()) == (None, None, set())
     with store.change():
-        store.write("metadata/1.root.json", b"{}")
+        store.stage({"metadata/1.root.json": b"{}"})
     assert store.read("metadata/1.root.json") == b"{}"
 
 
 def test_what_is_published_does_not_change(store: Store) -> None:
     with store.change():
-        store.write("metadata/1.root.json", b"{}")
-        store.write("metadata/1.root.json", b"{}")
+        store.stage({"metadata/1.root.json": b"{}"})
+        store.stage({"metadata/1.root.json": b"{}"})
         with pytest.raises(StorageError, match="published already, with other bytes"):
-            store.write("metadata/1.root.json", b"{ }")
+            store.stage({"metadata/1.root.json": b"{ }"})
 
 
 def test_a_publish_is_seen_with_its_timestamp_and_not_before(store: Store) -> None:
     sha256 = hashlib.sha256(b"index").hexdigest()
     with Store.open(store.directory) as reader, store.change():
-        store.write("metadata/1.root.json", b"root")
-        store.write(f"targets/index/se/rd/{sha256}.serde", b"index")
-        store.write("metadata/1.snapshot.json", b"snapshot")
-        assert reader.files() == []
-        assert reader.file("metadata/1.root.json") is None
-        store.write("metadata/timestamp.json", b"timestamp")
-        assert len(reader.files()) == 3
+        store.stage({f"targets/index/se/rd/{sha256}.serde": b"index"})
+        store.seal(1, b"snapshot")
+        assert reader.files.all_published() == []
+        assert reader.files.published("metadata/1.root.json") is None
+        assert reader.read("metadata/timestamp.json") is None
+        store.reveal(b"timestamp", (1, b"root"))
+        assert reader.read("metadata/1.root.json") == b"root"
+        assert len(reader.files.all_published()) == 3
         assert reader.read("metadata/timestamp.json") == b"timestamp"
 
 
 def test_what_fails_before_the_snapshot_leaves_nothing(store: Store) -> None:
-    fail_after(store, "metadata/1.root.json", b"root")
+    with failing(store):
+        store.stage({"metadata/1.root.json": b"root"})
     assert store.read("metadata/1.root.json") is None
     with store.change():
-        store.write("metadata/1.root.json", b"another root")
+        store.stage({"metadata/1.root.json": b"another root"})
     assert store.read("metadata/1.root.json") == b"another root"
 
 
 def test_what_fails_after_the_snapshot_is_staged_and_can_be_dropped(store: Store) -> None:
-    fail_after(store, "metadata/1.snapshot.json", b"snapshot")
-    assert store.staged_snapshot() == (1, hashlib.sha256(b"snapshot").hexdigest())
-    assert store.file("metadata/1.snapshot.json") is None
+    with failing(store):
+        store.seal(1, b"snapshot")
+    assert store.sealed() == (1, hashlib.sha256(b"snapshot").hexdigest())
+    assert store.files.published("metadata/1.snapshot.json") is None
     with store.change():
-        store.drop_staged()
-    assert store.staged_snapshot() is None
+        store.drop()
+    assert store.sealed() is None
     assert store.read("metadata/1.snapshot.json") is None
 
 
@@ -158,14 +169,14 @@ def test_what_fails_after_the_snapshot_is_staged_and_can_be_dropped(store: Store
 )
 def test_only_a_repositorys_paths_are_written(store: Store, path: str) -> None:
     with store.change(), pytest.raises(FormatError):
-        store.write(path, b"data")
+        store.stage({path: b"data"})
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "metadata/../../secret", "targets//x", "mirror.db", "x"])
 def test_a_row_that_leads_out_of_the_directory_is_not_followed(store: Store, path: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     with pytest.raises(StorageError, match="the database names the file"):
-        store.place(StoredFile(path, "0" * 64, 6))
+        store.files.place(StoredFile(path, "0" * 64, 6))
 
 
 def test_cargo_gets_the_index_under_the_one_spelling(mirror: MirrorDirectory) -> None:
@@ -173,8 +184,8 @@ def test_cargo_gets_the_index_under_the_one_spelling(mirror: MirrorDirectory) ->
         assert store.published_index("index/fo/o-/foo-bar") is not None
         for path in ("index/fo/o_/foo_bar", "index/Fo/o-/Foo-bar", "index/fo/o-/Foo-bar", "index/3/f/foo", "index/x"):
             assert store.published_index(path) is None
-        assert store.spelling(CrateName("foo_bar")) == "Foo-bar"
-        version = store.version(CrateId.of("foo_bar", "1.0.0"))
+        assert store.crates.spelling(CrateName("foo_bar")) == "Foo-bar"
+        version = store.crates.version(CrateId.of("foo_bar", "1.0.0"))
         assert version is not None
         assert str(version.id) == "Foo-bar@1.0.0"
 
@@ -182,7 +193,7 @@ def test_cargo_gets_the_index_under_the_one_spelling(mirror: MirrorDirectory) ->
 def test_no_version_disappears(mirror: MirrorDirectory) -> None:
     name = CrateName("Foo-bar")
     with mirror.open(write=True) as store, store.change(), pytest.raises(Exception, match=r"1\.0\.0 would disappear"):
-        store.put_crate(name, [])
+        store.crates.stage(name, [])
 
 
 def test_layout_is_stated_once() -> None:

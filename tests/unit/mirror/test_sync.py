@@ -39,7 +39,7 @@ def line(tarball: bytes, **changes: Any) -> bytes:
 
 def versions(mirror: MirrorDirectory) -> dict[str, Any]:
     with mirror.open() as store:
-        return {str(one.id): one for name in store.crate_names() for one in store.versions(name)}
+        return {str(one.id): one for name in store.crates.names() for one in store.crates.versions(name)}
 
 
 def run(mirror: MirrorDirectory, upstream: Tarballs, packages: list[LockedPackage] | None = None) -> SyncReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from tests.support.worlds.simulator import NOW, Simulator, Who, keys
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts
 from carnet.errors import FormatError, MetadataMismatch, RollbackDetected, ThresholdNotMet, TransportError
+from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Targets
 from carnet_verifier.claims.owners import Claim, Handover
 from carnet_verifier.memory.trust import TrustDirectory
-from carnet_verifier.tuf.refresh import preview, read_repository, refresh
+from carnet_verifier.tuf.refresh import TrustedRepository, read_repository, refresh
+from carnet_verifier.tuf.refresh import preview as preview_parsed
 
 OWNER = "owner.serde"
 
@@ -292,6 +295,13 @@ def test_a_tombstone_that_expired_hides_nothing(sim: Simulator, serde: CrateName
 
 
 # --- what a mirror looks at before it publishes ---
+
+
+def preview(
+    current: TrustedRepository, roles: Mapping[str, bytes], targets: Mapping[str, bytes] | None = None
+) -> TrustedRepository:
+    """What clients would see with these role files on top."""
+    return preview_parsed(current, {role: parse_role(data, Targets) for role, data in roles.items()}, targets)
 
 
 def submitted(sim: Simulator, *roles: str) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ In three steps, each on what the one before returned:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,20 @@ class Signed:
     claim: Claim
     releases: Releases
     demands: Demands
+    _layouts: dict[tuple[str, bytes], OwnedLayout] = field(default_factory=dict, repr=False, compare=False)
+
+    def layout(self, listed: OwnedLayoutFile, data: bytes) -> OwnedLayout:
+        """One of the owners' layouts, the same value for every release that was made under it: it is parsed once.
+
+        Raises:
+            FormatError: Its path is not one of a layout.
+        """
+        from carnet_verifier.provenance.provenance import OwnedLayout
+
+        known = self._layouts.get((listed.path, data))
+        if known is None:
+            known = self._layouts[listed.path, data] = OwnedLayout(data, listed.terms, layout_version(listed))
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +192,7 @@ def establish(
     *,
     accepted_at: datetime | None = None,
     late: Sequence[Envelope] = (),
+    crate: CrateFile | None = None,
 ) -> Established:
     """3. See whether the owners' layout was carried out for a version that was signed.
 
@@ -190,6 +205,7 @@ def establish(
         release: What `attest` returned.
         accepted_at: The time, when a mirror is accepting the release: the layout's expiry counts then.
         late: Rebuilders' links that arrived after the release.
+        crate: The tarball, when the caller has read it already (`carnet.cargo.crate.read_crate`).
 
     Raises:
         VerificationError: The tarball breaks a rule, or the evidence does not hold.
@@ -210,17 +226,16 @@ def establish(
     )
     _same(crate_target, release.tarball.sha256)
     _same(bundle_target, release.bundle.sha256)
-    tarball, bundle, *files = repository.download_many([crate_target, bundle_target, *layout_targets])
-    crate = read_crate(tarball, release.id)
-    owned = [_owned(layout, data) for layout, data in zip(layouts, files, strict=True)]
+    if crate is None:
+        tarball, bundle, *files = repository.download_many([crate_target, bundle_target, *layout_targets])
+        crate = read_crate(tarball, release.id)
+    else:
+        bundle, *files = repository.download_many([bundle_target, *layout_targets])
+    if (crate.id, crate.sha256, crate.length) != (release.id, release.tarball.sha256, crate_target.length):
+        raise MetadataMismatch(f"the tarball of {release.id} is not the one that its maintainers signed")
+    owned = [signed.layout(layout, data) for layout, data in zip(layouts, files, strict=True)]
     provenance = check_provenance(crate, owned, Bundle.from_bytes(bundle), accepted_at=accepted_at, late=late)
     return Established(release, provenance.level, least, adopted, provenance, crate)
-
-
-def _owned(layout: OwnedLayoutFile, data: bytes) -> OwnedLayout:
-    from carnet_verifier.provenance.provenance import OwnedLayout
-
-    return OwnedLayout(data, layout.terms, layout_version(layout))
 
 
 def layout_version(layout: OwnedLayoutFile) -> int:

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 from carnet.cargo.crate import CrateFile
 from carnet.cargo.names import CrateId
@@ -45,7 +46,7 @@ MAX_COMBINATIONS = 256
 """How many ways of combining disagreeing quorums are tried; an honest release has one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OwnedLayout:
     """A layout as the owners signed it: a target of `owner.<name>` and that target's `custom`.
 
@@ -58,6 +59,15 @@ class OwnedLayout:
     data: bytes
     terms: Terms
     role_version: int
+
+    @cached_property
+    def layout(self) -> Layout:
+        """What the file says, parsed when it is asked for first.
+
+        Raises:
+            FormatError: It is not a layout.
+        """
+        return Layout.from_envelope(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +161,7 @@ def check_provenance(
     """
     # 1. the layout
     owned = _owned(layouts, bundle)
-    layout = Layout.from_envelope(owned.data)
+    layout = owned.layout
     check_layout(layout, owned.terms)
     if accepted_at is not None and accepted_at >= layout.expires:
         raise LayoutRefused(

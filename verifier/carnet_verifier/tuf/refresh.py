@@ -28,8 +28,7 @@ from carnet.errors import (
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.next_version import check_version
-from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Delegations, MetaFile, RoleKeys, Root, Snapshot, Targets, Timestamp
+from carnet.tuf.roles import Delegations, Envelope, MetaFile, RoleKeys, Root, Snapshot, Targets, Timestamp
 from carnet_verifier.memory.lookup_memory import Answers
 from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
 from carnet_verifier.memory.trust import TrustDirectory
@@ -151,7 +150,7 @@ def _check_clock(last: datetime | None, now: datetime) -> None:
 
 
 def preview(
-    current: TrustedRepository, roles: Mapping[str, bytes], targets: Mapping[str, bytes] | None = None
+    current: TrustedRepository, roles: Mapping[str, Envelope[Targets]], targets: Mapping[str, bytes] | None = None
 ) -> TrustedRepository:
     """The current view with submitted files laid on top: what clients would see once they are published.
 
@@ -162,19 +161,18 @@ def preview(
 
     Args:
         current: The view to lay them on; it stays as it is.
-        roles: Role name to file, targets roles only.
+        roles: Role name to file, parsed; targets roles only.
         targets: Target path to bytes that `download` is to find, beside those that are published.
 
     Raises:
         MetadataError: A submitted role is not what may follow, or fails a check.
-        FormatError: A submitted role does not parse.
+        FormatError: A submitted role was parsed with another profile.
         TransportError: A role of the current view could not be fetched.
     """
     meta = dict(current.trusted.snapshot.signed.meta)
-    for role, data in roles.items():
-        signed = parse_role(data, Targets, what=f"role {role[:80]}").signed
-        check_version(role, signed.version, current.version(role) or 0)
-        meta[role] = MetaFile(signed.version, len(data), {"sha256": sha256_hex(data)})
+    for role, parsed in roles.items():
+        check_version(role, parsed.signed.version, current.version(role) or 0)
+        meta[role] = MetaFile(parsed.signed.version, len(parsed.raw), {"sha256": sha256_hex(parsed.raw)})
     proposed = current.laid_on_top(meta, roles, targets or {}, _CurrentOwners(current))
     for role in roles:
         before = current.role(role).signed.delegations if current.version(role) is not None else None

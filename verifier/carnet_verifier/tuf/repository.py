@@ -396,7 +396,7 @@ class TrustedRepository:
     def laid_on_top(
         self,
         meta: Mapping[str, MetaFile],
-        roles: Mapping[str, bytes],
+        roles: Mapping[str, Envelope[Targets]],
         targets: Mapping[str, bytes],
         memory: OwnerMemory,
     ) -> TrustedRepository:
@@ -404,14 +404,15 @@ class TrustedRepository:
 
         Raises:
             MetadataError: A role fails a check that does not depend on its delegator.
-            FormatError: A role does not parse.
+            FormatError: A role was parsed with another profile.
         """
         store = MemoryStore()
         store.cache(self._tree.files())
         proposed = TrustedRepository(self._trusted.with_meta(meta), store, self._fetcher, memory)
         proposed._laid_on_top.update(targets)
-        for name, data in roles.items():
-            proposed._tree.accept(name, data, meta[name])
+        proposed._tree.share(self._tree)
+        for name, parsed in roles.items():
+            proposed._tree.accept_parsed(name, parsed, meta[name])
         return proposed
 
 

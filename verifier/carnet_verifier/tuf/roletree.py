@@ -201,6 +201,21 @@ class RoleTree:
         self._roles[name] = envelope
         return envelope
 
+    def accept_parsed(self, name: str, parsed: Envelope[Targets], meta: MetaFile) -> Envelope[Targets]:
+        """Take a role in that was parsed already, after the same checks.
+
+        Raises:
+            MetadataError: As `accept`.
+            FormatError: It was parsed with another profile.
+        """
+        self._files[parsed.raw] = (meta, self._trusted.check_parsed(name, parsed, meta))
+        return self.accept(name, parsed.raw, meta)
+
+    def share(self, other: RoleTree) -> None:
+        """Take over what another tree with the same clock and profile has read: it is not parsed again."""
+        if (other._trusted.now, other._trusted.profile) == (self._trusted.now, self._trusted.profile):
+            self._files |= other._files
+
     def _forget(self, name: str) -> None:
         """Another file is to take a role's place: what delegators were satisfied with does not go for that one."""
         if self._roles.pop(name, None) is not None:

@@ -32,7 +32,7 @@ from carnet.errors import (
 )
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
-from carnet.tuf.read import parse_role
+from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
 
 _ALGORITHMS = ("sha256", "sha384", "sha512")
@@ -236,15 +236,31 @@ class TrustedRoles:
             MetadataMismatch: Not the length, hash or version that the snapshot names.
             ExpiredMetadata: Its time is over.
         """
-        what = f"role {role[:80]}" if role != paths.TARGETS else role
+        what = _called(role)
         check_promise(data, meta, what, "5.6.2")
         new = parse_role(data, Targets, profile=self.profile, what=what)
+        self._check_version_and_time(new, meta, what)
+        return new
+
+    def check_parsed(self, role: str, envelope: Envelope[Targets], meta: MetaFile) -> Envelope[Targets]:
+        """The same checks as `read_targets`, for a file that was parsed already.
+
+        Raises:
+            FormatError: It was parsed with another profile, or is larger than what is read of a targets role.
+            MetadataMismatch: As there.
+            ExpiredMetadata: As there.
+        """
+        what = _called(role)
+        check_promise(envelope.raw, meta, what, "5.6.2")
+        self._check_version_and_time(check_read_as(envelope, what, profile=self.profile), meta, what)
+        return envelope
+
+    def _check_version_and_time(self, new: Envelope[Targets], meta: MetaFile, what: str) -> None:
         if new.signed.version != meta.version:
             raise MetadataMismatch(
                 f"{what} has version {new.signed.version}, and the snapshot names {meta.version} (TUF 5.6.4)"
             )
         self._check_fresh(new.signed, what, "5.6.5")
-        return new
 
     def check_targets(self, role: str, envelope: Envelope[Targets], delegator: Targets | None) -> None:
         """Check the signatures by the keys that its delegator names (TUF 5.6.3).
@@ -354,6 +370,10 @@ def _check_no_rollback(old: Snapshot, new: Snapshot) -> None:
                 f"the snapshot lists version {after.version} of the role {role[:80]!a};"
                 f" version {before.version} was seen before (TUF 5.5.5)"
             )
+
+
+def _called(role: str) -> str:
+    return f"role {role[:80]}" if role != paths.TARGETS else role
 
 
 def _present(envelope: Envelope[RoleT] | None, role: str) -> Envelope[RoleT]:

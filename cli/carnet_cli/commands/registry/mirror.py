@@ -188,7 +188,7 @@ def sync(
     with Store.open(directory, write=True) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
             report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=output.counting)
-        crates, versions = store.count()
+        crates, versions = store.crates.count()
     output.show(SyncedReport(report, crates, versions), message_format, synced_as_text, synced_as_json)
     return 1 if report.refused else 0
 

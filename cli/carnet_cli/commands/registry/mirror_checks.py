@@ -30,7 +30,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
 
     now = home.now()
     with Store.open(directory) as store:
-        crates, versions = store.count()
+        crates, versions = store.crates.count()
         report = StatusReport(directory, crates, versions, tuple(expiries(store)), now)
     output.show(report, message_format, status_as_text, status_as_json)
     return 1 if report.expired else 0

@@ -1,0 +1,172 @@
+"""The mirror's database in SQLite, opened so that an acknowledged commit survives a power cut.
+
+SQLite under power cuts loses acknowledged commits in every mode but WAL with `synchronous=FULL`; both are asserted each
+time the database is opened for writing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from carnet.errors import ConfigError, StorageError
+from carnet_mirror.state import schema
+
+
+class Database:
+    """One connection. Reads see the newest commit, or all one state inside `frozen`; writes stand inside `change`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    def create(cls, path: Path) -> Database:
+        """Make an empty database.
+
+        Raises:
+            StorageError: The disk or SQLite failed.
+        """
+        with failures(path), ExitStack() as opened:
+            connection = opened.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+            _demand_durability(connection, path)
+            connection.executescript(f"BEGIN;{schema.tables()}PRAGMA user_version={schema.VERSION};COMMIT;")
+            opened.pop_all()  # it stays open when all went well
+            return cls(path, connection)
+
+    @classmethod
+    def open(cls, path: Path, *, write: bool) -> Database:
+        """Open the database of a mirror.
+
+        Args:
+            path: The file.
+            write: Whether this connection may change it.
+
+        Raises:
+            ConfigError: There is none, or it has another layout.
+            StorageError: It is damaged, or is not kept durably.
+        """
+        if not path.is_file():
+            raise ConfigError(f"{path.parent} holds no mirror", hint="`carnet mirror init` makes one")
+        with failures(path), ExitStack() as opened:
+            # A reader opens the file for writing too: SQLite shares the write-ahead log's index through it.
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+            opened.enter_context(closing(connection))
+            if write:
+                _demand_durability(connection, path)
+            else:
+                connection.execute("PRAGMA query_only=ON")
+            connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA trusted_schema=OFF")
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found != schema.VERSION:
+                raise ConfigError(f"{path} has layout {found}, this carnet reads layout {schema.VERSION}")
+            opened.pop_all()
+            return cls(path, connection)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    # --- statements; each raises StorageError when SQLite fails ---
+
+    def row(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+        """The first row that a query gives, or None."""
+        with failures(self.path):
+            row: tuple[Any, ...] | None = self._connection.execute(sql, values).fetchone()
+            return row
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """All rows that a query gives."""
+        with failures(self.path):
+            return self._connection.execute(sql, values).fetchall()
+
+    def execute(self, sql: str, *values: object) -> None:
+        """Do a statement that gives no rows."""
+        with failures(self.path):
+            self._connection.execute(sql, values)
+
+    def execute_all(self, statements: Iterable[str]) -> None:
+        """Do several statements, in order."""
+        for statement in statements:
+            self.execute(statement)
+
+    # --- transactions ---
+
+    @contextmanager
+    def change(self) -> Iterator[None]:
+        """Write inside the block: committed at its end and by `commit`. What is not when an error leaves it is undone.
+
+        Raises:
+            StorageError: SQLite failed.
+        """
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+            # All is durable. Emptying the log is for the database file to be whole by itself.
+            self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+
+    def commit(self) -> None:
+        """Make what was written so far durable, and others see it; inside `change`, which goes on.
+
+        Raises:
+            StorageError: SQLite failed.
+        """
+        self.execute("COMMIT")
+        self.execute("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Read one state throughout, whatever is committed meanwhile."""
+        self.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+
+    def integrity(self) -> list[str]:
+        """What SQLite finds wrong with the database file; empty when it is sound."""
+        try:
+            rows = self._connection.execute("PRAGMA integrity_check").fetchall()
+            rows += [
+                (f"row of {row[0]} without its crate",) for row in self._connection.execute("PRAGMA foreign_key_check")
+            ]
+        except sqlite3.Error as error:
+            return [str(error)]
+        return [str(row[0]) for row in rows if row[0] != "ok"]
+
+
+@contextmanager
+def failures(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into one line.
+
+    Raises:
+        StorageError: In place of any error of SQLite.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"the mirror's database {path} failed: {str(error).splitlines()[0]}",
+            hint="nothing of this change was published; `carnet mirror fsck` checks what is there",
+        ) from None
+
+
+def _demand_durability(connection: sqlite3.Connection, path: Path) -> None:
+    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    connection.execute("PRAGMA synchronous=FULL")
+    level = connection.execute("PRAGMA synchronous").fetchone()[0]
+    if (mode, level) != ("wal", 2):
+        connection.close()
+        raise StorageError(
+            f"{path} cannot be kept durably: journal mode {mode}, synchronous {level}",
+            hint="a mirror needs a local file system where SQLite can use a write-ahead log",
+        )
