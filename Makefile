@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench clean
+.PHONY: demo test check lint types imports bench dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -33,6 +33,12 @@ check: lint types imports test
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/bench_verify.py
+
+# The same commit gives the same bytes: times in the archives are the commit's.
+dist: .venv/ready
+	@rm -rf dist
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build -d dist > /dev/null
+	@cd dist && { command -v sha256sum > /dev/null && sha256sum carnet-* || shasum -a 256 carnet-*; } | tee SHA256SUMS
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -213,7 +213,8 @@ class Forger:
         """Make a release out of something forged, sign it with both stolen release keys, and hand it in."""
         if bundle is None:
             bundle = Bundle((self.stage.folder / "layout.json").read_bytes(), {**self._honest, **(links or {})})
-        proposal = release.assemble(self._published, ID.name, tarball or self._tarball, bundle, now=datetime.now(UTC))
+        assembled = release.assemble_release(self._published, ID.name, tarball or self._tarball, bundle)
+        proposal = release.propose(self._published, assembled, now=datetime.now(UTC))
         for key in ("rita", "sven"):
             proposal, _ = proposal.sign(self._key(key))
         folder = f"forged-{re.sub('[^a-z]+', '-', name)}"

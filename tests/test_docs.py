@@ -111,3 +111,56 @@ def test_every_module_is_described_in_the_architecture_by_its_own_first_line() -
 @pytest.mark.parametrize("module", sorted(PROJECT.glob("tests/**/*.py")), ids=lambda path: path.name)
 def test_every_file_of_tests_opens_with_what_it_holds(module: Path) -> None:
     assert ast.get_docstring(ast.parse(module.read_text())), module
+
+
+def in_backticks() -> list[tuple[str, str]]:
+    """Every word that a document sets in backticks, and where; the tables of modules have a test of their own."""
+    found = []
+    for document in [*DOCS, PROJECT / "keys-example/README.md"]:
+        for line in re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE).splitlines():
+            if re.match(r"\| `\w+\.py` \| ", line) is None:
+                found += [(str(document.relative_to(PROJECT)), word) for word in re.findall(r"`([^`\s]+)`", line)]
+    return found
+
+
+def test_every_path_that_a_document_names_is_there() -> None:
+    """A path in the repository is written from its top: by its first folder, or by its ending, it is seen."""
+    tops = {path.name for path in PROJECT.iterdir() if path.is_dir() and not path.name.startswith(".")} - {
+        "dist",
+        "target",
+    }
+    named = [
+        (document, word)
+        for document, word in in_backticks()
+        if re.fullmatch(r"[\w.*-]+(/[\w.*-]+)*/?", word)
+        and ((word.partition("/")[0] in tops and "/" in word) or word.endswith((".py", ".md")))
+    ]
+    assert len(named) > 40
+    assert [(document, word) for document, word in named if not list(PROJECT.glob(word.rstrip("/")))] == []
+
+
+def test_every_module_and_name_that_a_document_spells_with_dots_is_there() -> None:
+    spelled = [(document, word) for document, word in in_backticks() if re.fullmatch(r"carnet(_\w+)?(\.\w+)+", word)]
+    assert len(spelled) > 10
+    files = {"carnet.toml", "carnet.adopted"}
+    assert [(document, word) for document, word in spelled if word not in files and not is_there(word)] == []
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a dotted name is a module of ours, or a name in one."""
+    room, *parts = dotted.split(".")
+    folder = next((PROJECT / one for one in ROOMS if one.endswith(f"/{room}")), PROJECT / "nowhere")
+    for depth, part in enumerate(parts):
+        if (folder / part).is_dir():
+            folder /= part
+            continue
+        module = folder / f"{part}.py"
+        rest = parts[depth + 1 :]
+        return module.exists() and (not rest or rest[0] in defined(module))
+    return folder.is_dir()
+
+
+def defined(module: Path) -> set[str]:
+    return {
+        node.name for node in ast.parse(module.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }

@@ -21,7 +21,7 @@ from carnet.intoto.duties import assign
 from carnet.intoto.steps import ArtifactNames, tree_digest
 from carnet.intoto.values import Layout, Link, Rule
 from carnet_signer.steps.record import sign_link
-from carnet_verifier.provenance.artifact_rules import StepArtifacts, evaluate
+from carnet_verifier.provenance.artifact_rules import StepArtifacts, check_rules
 from carnet_verifier.provenance.provenance import check_provenance
 
 # --- rule evaluation against in-toto's own ---
@@ -68,7 +68,7 @@ def _in_toto_says(rules: list[Rule], kind: str, links: dict[str, StepArtifacts])
 
 def _we_say(rules: list[Rule], kind: str, links: dict[str, StepArtifacts]) -> bool:
     try:
-        evaluate(rules, kind, links["mine"], {name: links[name] for name in links if name != "none"})
+        check_rules(rules, kind, links["mine"], {name: links[name] for name in links if name != "none"})
     except RuleViolation:
         return False
     return True

@@ -19,6 +19,7 @@ from carnet.cargo.names import CrateId
 from carnet.cargo.tarball import Member, members
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, FormatError
+from carnet.made import made_by, maker
 
 MIB = 1024 * 1024
 MAX_DEPTH = 100
@@ -62,6 +63,7 @@ class CrateEntry:
     data: bytes = field(repr=False)
 
 
+@made_by("read_crate")
 @dataclass(frozen=True)
 class CrateFile:
     """A `.crate` whose every byte has its place. Only `read_crate` makes one.
@@ -90,6 +92,9 @@ class CrateFile:
     @cached_property
     def _by_path(self) -> dict[str, CrateEntry]:
         return {entry.path: entry for entry in self.entries}
+
+
+_crate_file = maker(CrateFile)
 
 
 def read_crate(
@@ -128,7 +133,7 @@ def read_crate(
     big = f"the archive has {len(data)} bytes, more than the usual {limits.usual}"
     warnings = [big, *names] if len(data) > limits.usual else names
     sha256 = sha256_hex(data)
-    return CrateFile(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]))
+    return _crate_file(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]))
 
 
 # 1. gzip

@@ -85,11 +85,6 @@ class Version:
     def __str__(self) -> str:
         return self.text
 
-    @property
-    def prerelease(self) -> str:
-        """What stands between `-` and `+`; empty for a release."""
-        return self._parts()[3] or ""
-
     def __lt__(self, other: Version) -> bool:
         return self._key() < other._key()
 

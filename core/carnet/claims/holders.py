@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from carnet import strictjson
 from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
 from carnet.tuf.keys import PublicKey, is_keyid
@@ -143,9 +142,3 @@ def _people(value: Mapping[Any, Any]) -> dict[str, str]:
     if not all(isinstance(name, str) for name in value.values()) or not all(is_keyid(key) for key in value):
         raise FormatError("people is not an object from key ids to owner ids")
     return dict(value)
-
-
-def canonical_owners(owners: Holders) -> bytes:
-    """One spelling for equal owners, to compare and to show."""
-    keys: JsonObject = {key.keyid: key.to_object() for key in owners.signers.keys}
-    return strictjson.canonical({"keys": keys, "threshold": owners.signers.threshold})

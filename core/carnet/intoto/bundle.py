@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from carnet import strictjson
 from carnet.errors import FormatError
 from carnet.intoto.dsse import Envelope, decode_base64
-from carnet.intoto.values import STEP_NAME, Link
-from carnet.strictjson import JsonObject
+from carnet.intoto.values import STEP_NAME
 
 MAX_BUNDLE = 64 * 1024 * 1024
 MAX_LINKS = 256
 """In a whole bundle; a release has about a dozen."""
-
-_STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,10 @@ class Bundle:
     layout: bytes
     links: Mapping[str, tuple[Envelope, ...]]
     statements: tuple[Envelope, ...] = ()
+
+    def __post_init__(self) -> None:
+        if sum(map(len, self.links.values())) > MAX_LINKS or len(self.statements) > MAX_LINKS:
+            raise FormatError(f"a bundle has more than {MAX_LINKS} links or statements")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Bundle:
@@ -58,8 +59,6 @@ class Bundle:
             if STEP_NAME.match(step) is None or not isinstance(envelopes, list):
                 raise FormatError(f"a bundle lists links by step; {step[:64]!a} is not one")
             read[step] = tuple(Envelope.from_object(item, f"a link of step {step}") for item in envelopes)
-        if sum(map(len, read.values())) > MAX_LINKS or len(statements) > MAX_LINKS:
-            raise FormatError(f"a bundle has more than {MAX_LINKS} links or statements")
         return cls(
             decode_base64(layout, "the layout of a bundle"),
             read,
@@ -80,24 +79,3 @@ class Bundle:
             }
         )
         return document + b"\n"
-
-    def with_link(self, envelope: Envelope) -> Bundle:
-        """The same bundle with one more link, filed under the step that it names.
-
-        Raises:
-            FormatError: Its payload is not a link.
-        """
-        step = Link.from_payload(envelope.payload).name
-        return replace(self, links={**self.links, step: (*self.links.get(step, ()), envelope)})
-
-
-def statement(subject: str, sha256: str, predicate_type: str, predicate: JsonObject) -> bytes:
-    """The payload of an in-toto Statement (v1) about one file."""
-    return strictjson.encode(
-        {
-            "_type": _STATEMENT_TYPE,
-            "subject": [{"name": subject, "digest": {"sha256": sha256}}],
-            "predicateType": predicate_type,
-            "predicate": predicate,
-        }
-    )

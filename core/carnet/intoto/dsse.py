@@ -1,4 +1,4 @@
-"""The DSSE envelope that links, layouts, statements and summaries are signed in (DSSE protocol, version 1)."""
+"""The DSSE envelope that links, layouts and statements are signed in (DSSE protocol, version 1)."""
 
 from __future__ import annotations
 

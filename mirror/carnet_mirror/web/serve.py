@@ -21,6 +21,17 @@ from carnet.errors import ConfigError, StorageError
 from carnet_mirror.state.store import Store
 from carnet_mirror.web.files import Mirror, RequestLog, open_log
 
+try:  # before a key is asked for or a port is taken: whoever only builds has no web server
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
+    from granian.server.embed import Server
+except ImportError:
+    raise ConfigError(
+        "the web server granian is not installed: carnet was installed without what a mirror needs",
+        hint="install it with the extra `mirror`: in a checkout `pip install '.[mirror]'`, "
+        "of a wheel `pip install './carnet-VERSION-py3-none-any.whl[mirror]'`",
+    ) from None
+
 _HEADERS_WITHIN = 10_000
 """Milliseconds for a request's headers to arrive."""
 _HEADERS_MAX = 64 * 1024
@@ -114,10 +125,6 @@ def claim(address: Address) -> AbstractContextManager[socket.socket]:
 async def _run(
     app: ASGIApp, host: str, port: int, ready: Callable[[], None], background: Callable[[], Awaitable[None]] | None
 ) -> None:
-    from granian.constants import HTTPModes, Interfaces
-    from granian.http import HTTP1Settings
-    from granian.server.embed import Server
-
     server = Server(
         app,
         address=host,

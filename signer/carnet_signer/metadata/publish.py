@@ -32,7 +32,7 @@ from carnet_signer.metadata import role_files
 from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.published_state import Current, Publication, metadata_path, read_current, target_path
 
-__all__ = ["Change", "OnlineSigner", "Publication", "Published", "expiries", "publish", "refresh_due"]
+__all__ = ["Change", "OnlineSigner", "Publication", "Published", "publish", "refresh_due"]
 
 
 class OnlineSigner(Protocol):
@@ -87,7 +87,7 @@ def publish(publication: Publication, online: OnlineSigner, change: Change, *, n
         SigningError: The online signer refused.
         StorageError: The disk failed; the old state stands, or the new one without a promise. Run it again.
     """
-    current = read_current(publication, online.named_snapshot(), change.roles.get(paths.ROOT))
+    current = read_current(publication, online.named_snapshot(), change.roles.get(paths.ROOT))  # 1
     return _publish(current, online, change, now, due=())
 
 
@@ -103,17 +103,17 @@ def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime
     Raises:
         MetadataError: As `publish`, and so on.
     """
-    current = read_current(publication, online.named_snapshot())
+    current = read_current(publication, online.named_snapshot())  # 1
     return _publish(current, online, Change(), now, due=_due_bins(current, now)[:bins])
 
 
 def _publish(current: Current, online: OnlineSigner, change: Change, now: datetime, due: Collection[str]) -> Published:
-    accepted = add_release(current, change, now)
-    bins = roll_bins(accepted, online, change.index_files, now, due)
-    snapshot = roll_snapshot(accepted, online, bins, now)
-    stored = store(accepted, bins, snapshot)
-    timestamp = roll_timestamp(accepted, online, snapshot, now)
-    return reveal(accepted, stored, snapshot, timestamp, now)
+    accepted = add_release(current, change, now)  # 2
+    bins = roll_bins(accepted, online, change.index_files, now, due)  # 3
+    snapshot = roll_snapshot(accepted, online, bins, now)  # 4
+    stored = store(accepted, bins, snapshot)  # 5
+    timestamp = roll_timestamp(accepted, online, snapshot, now)  # 6
+    return reveal(accepted, stored, snapshot, timestamp, now)  # 7
 
 
 @dataclass(frozen=True)
@@ -257,27 +257,6 @@ def reveal(accepted: Accepted, stored: Stored, snapshot: Rolled, timestamp: Roll
     size = stored.size + sum(len(data) for _, data in files)
     expires = now + role_files.TIMESTAMP_LIFE
     return Published(snapshot.version, timestamp.version, expires, versions, size, tuple(warnings))
-
-
-def expiries(publication: Publication) -> dict[str, datetime]:
-    """When each offline role, the snapshot and the timestamp end: for `status` and metrics; bins are left out.
-
-    Raises:
-        MetadataError: What is published is not what was signed.
-        FormatError: A file does not parse.
-    """
-    current = read_current(publication)
-    found = {}
-    if current.roots:
-        found[paths.ROOT] = current.roots[-1].signed.expires
-    if current.timestamp is not None and current.snapshot is not None:
-        found[paths.TIMESTAMP] = current.timestamp.signed.expires
-        found[paths.SNAPSHOT] = current.snapshot.signed.expires
-        for role, meta in current.snapshot.signed.meta.items():
-            envelope = current.role(role) if meta.hashes else None
-            if envelope is not None:
-                found[role] = envelope.signed.expires
-    return found
 
 
 def _check_index_path(path: str) -> str:

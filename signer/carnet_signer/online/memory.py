@@ -159,7 +159,8 @@ class Memory:
 def _lock(path: Path) -> int:
     busy = SigningError(
         f"another online signer uses the memory {path.parent}",
-        hint="one repository has one online signer: stop the other one, or connect to it with `--signer-socket`",
+        hint="one repository has one online signer: stop the other one; a mirror that is made with "
+        "`carnet mirror init --online-socket` asks one that runs by itself",
     )
     return take(path, timeout=0, busy=busy)
 

@@ -1,111 +1,80 @@
 """A release: from a tarball and the links of its steps to the next version of `crate.<name>`.
 
-The plan of `assemble`:
+The plan:
 
-    1. the tarball is read strictly                                                         -> CrateFile
-    2. its evidence: the owners' layout and the links, in one bundle                         -> Bundle
-    3. what cargo will resolve with, built from the manifest inside                          -> IndexLine
-    4. the version takes its place among those that are signed already                       -> Releases
-    5. all of it as the next version of the crate's role, for the release keys to sign       -> Proposal
+    1. `gather`: the owners' layout and the signed links of the steps, in one bundle         -> Bundle
+       `assemble_release`:
+    2. the tarball is read strictly                                                          -> CrateFile
+    3. what cargo will resolve with is built from the manifest inside                        -> IndexLine
+    4. the version takes its place among those that are signed already                       -> Releases, in a Release
+    5. `propose`: the next version of the crate's role, for the release keys to sign         -> Proposal
 
 `carnet_signer.proposals.proposal` then passes from one release holder to the next; what the mirror gets is its
-`submission`. The mirror and every client check all of it again.
+`submission`, which ends in `carnet_signer.metadata.new_roles.add_release`. The mirror and every client check all of it
+again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
-from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.cargo.names import CrateName, Version
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Digest, Releases, SignedRelease
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError
 from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
+from carnet.made import made_by, maker
 from carnet.tuf import paths
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.ownership import Published
 from carnet_signer.proposals.proposal import Proposal, Request, draft
+from carnet_signer.steps.record import SignedLink
 
 
-def assemble(
-    published: Published,
-    name: CrateName,
-    tarball: bytes,
-    evidence: Bundle | None,
-    *,
-    now: datetime,
-) -> Proposal:
-    """Make a release ready to be signed.
+@made_by("assemble_release")
+@dataclass(frozen=True)
+class Release:
+    """A version with everything that stands behind it, ready to be proposed.
 
-    Args:
-        published: The verified current roles.
-        name: The crate, as its claim is called.
-        tarball: The `.crate`.
-        evidence: From `gather`; None for a crate whose owners ask for no steps.
-        now: The time.
-
-    Raises:
-        ConfigError: The crate is unclaimed, or another one.
-        FormatError: The version was released already.
-        ArchiveRefused: The tarball breaks a rule.
+    Attributes:
+        crate: Its tarball, as it was read.
+        tarball: The same, as bytes.
+        line: What cargo will resolve with.
+        evidence: The layout and the links; None for a crate whose owners ask for no steps.
+        releases: All versions of the crate, this one among them.
     """
-    # 1. the tarball
-    crate = read_tarball(name, tarball)
-    # 2. its evidence
-    bundle = None if evidence is None else evidence.to_bytes()
-    # 3. the index line
-    line = line_from_crate(crate, pubtime=None)
-    # 4. among the versions
-    facts, releases = _signed(published, name)
-    release = SignedRelease(
-        crate.id,
-        Digest(crate.length, crate.sha256),
-        line.identity(),
-        False,
-        facts.registry,
-        None if bundle is None else Digest(len(bundle), sha256_hex(bundle)),
-    )
-    following = releases.with_release(release)
-    # 5. the next version of the role
-    targets = {paths.crate_path(crate.id): tarball}
-    if bundle is not None:
-        targets[paths.bundle_path(crate.id)] = bundle
-    return _proposal(published, crate.id.name, following, targets, {crate.id.stem: line.to_bytes()}, now)
+
+    crate: CrateFile
+    tarball: bytes = field(repr=False)
+    line: IndexLine
+    evidence: Bundle | None
+    releases: Releases
 
 
-def read_tarball(name: CrateName, tarball: bytes) -> CrateFile:
-    """1. Read a tarball that must be of one crate.
-
-    Raises:
-        ConfigError: It is of another crate.
-        ArchiveRefused: It breaks a rule.
-    """
-    crate = read_crate(tarball, strict=True)
-    if crate.id.name.canonical != name.canonical:
-        raise ConfigError(f"the tarball is {crate.id}, not a version of {name}")
-    return crate
+_release = maker(Release)
 
 
-def gather(published: Published, name: CrateName, layout: bytes | None, links: Iterable[Envelope]) -> Bundle | None:
-    """2. Put the layout in force and the links of the steps into one bundle.
+def gather(published: Published, name: CrateName, layout: bytes | None, links: Iterable[SignedLink]) -> Bundle | None:
+    """1. Put the layout in force and the links of the steps into one bundle.
 
     Args:
         published: The verified current roles.
         name: The crate.
         layout: The layout file that the owners put in force.
-        links: Of every step.
+        links: Of every step, from `record_step` or read from their files.
 
     Returns:
         The bundle; None when the owners ask for no steps and there are no links.
 
     Raises:
         ConfigError: The layout is not the one in force, or the owners ask for steps and there are no links.
-        FormatError: A link does not parse.
+        FormatError: There are more links than a bundle may have.
     """
     if published.owner is None:
         raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
@@ -128,10 +97,57 @@ def gather(published: Published, name: CrateName, layout: bytes | None, links: I
             f"the owners of {name} ask for the steps of a layout, and there are no links",
             hint="record the steps with `carnet record`, then name the folder with --bundle-from",
         )
-    bundle = Bundle(layout, {})
-    for link in links:
-        bundle = bundle.with_link(link)
-    return bundle
+    by_step: dict[str, tuple[Envelope, ...]] = {}
+    for signed in links:
+        by_step[signed.link.name] = (*by_step.get(signed.link.name, ()), signed.envelope)
+    return Bundle(layout, by_step)
+
+
+def assemble_release(published: Published, name: CrateName, tarball: bytes, evidence: Bundle | None) -> Release:
+    """Put a release together.
+
+    Args:
+        published: The verified current roles.
+        name: The crate, as its claim is called.
+        tarball: The `.crate`.
+        evidence: From `gather`; None for a crate whose owners ask for no steps.
+
+    Raises:
+        ConfigError: The crate is unclaimed, or another one.
+        FormatError: The version was released already.
+        ArchiveRefused: The tarball breaks a rule.
+    """
+    # 2. the tarball
+    crate = _read_tarball(name, tarball)
+    # 3. the index line
+    line = line_from_crate(crate, pubtime=None)
+    # 4. among the versions
+    facts, releases = _signed(published, name)
+    bundle = None if evidence is None else evidence.to_bytes()
+    listed = SignedRelease(
+        crate.id,
+        Digest(crate.length, crate.sha256),
+        line.identity(),
+        False,
+        facts.registry,
+        None if bundle is None else Digest(len(bundle), sha256_hex(bundle)),
+    )
+    return _release(crate, tarball, line, evidence, releases.with_release(listed))
+
+
+def propose(published: Published, release: Release, *, now: datetime) -> Proposal:
+    """5. Make a release ready to be signed by the release keys.
+
+    Args:
+        published: The verified current roles, from which it was assembled.
+        release: From `assemble_release`.
+        now: The time.
+    """
+    crate = release.crate.id
+    targets = {paths.crate_path(crate): release.tarball}
+    if release.evidence is not None:
+        targets[paths.bundle_path(crate)] = release.evidence.to_bytes()
+    return _proposal(published, crate.name, release.releases, targets, {crate.stem: release.line.to_bytes()}, now)
 
 
 def yank(
@@ -149,10 +165,17 @@ def yank(
     return _proposal(published, name, releases, {}, {}, now)
 
 
-def new_line(proposal: Proposal, crate: CrateId) -> IndexLine | None:
-    """The index line of a version that the proposal brings."""
-    data = proposal.lines.get(crate.stem)
-    return None if data is None else IndexLine.from_bytes(data)
+def _read_tarball(name: CrateName, tarball: bytes) -> CrateFile:
+    """Read a tarball that must be of one crate.
+
+    Raises:
+        ConfigError: It is of another crate.
+        ArchiveRefused: It breaks a rule.
+    """
+    crate = read_crate(tarball, strict=True)
+    if crate.id.name.canonical != name.canonical:
+        raise ConfigError(f"the tarball is {crate.id}, not a version of {name}")
+    return crate
 
 
 def _signed(published: Published, name: CrateName) -> tuple[ClaimFacts, Releases]:

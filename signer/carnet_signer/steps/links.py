@@ -8,9 +8,9 @@ from pathlib import Path
 from carnet.cargo.names import CrateId
 from carnet.durable import read_named_file
 from carnet.errors import ConfigError
-from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import TAG, TagRecord
 from carnet.intoto.values import Link
+from carnet_signer.steps.record import SignedLink
 
 MAX_LINK = 160 * 1024 * 1024
 _MAX_LINKS = 1000
@@ -40,7 +40,7 @@ def read_tag(place: Path) -> Tagged:
         ConfigError: There is none, or it is the link of another step.
         FormatError: It does not parse.
     """
-    link = Link.from_payload(_read(place).payload)
+    link = _read(place).link
     if link.name != TAG:
         raise ConfigError(f"{place} is the link of the step {link.name}, not of a tag")
     prefix = next(iter(link.products), "").partition("/")[0]
@@ -62,7 +62,7 @@ def find_tag(folder: Path) -> Path:
     raise ConfigError(f"there are {len(found)} tag links in {folder}", hint="say which one with --tag FILE")
 
 
-def read_links(folder: Path) -> list[Envelope]:
+def read_links(folder: Path) -> list[SignedLink]:
     """Every link in a folder.
 
     Raises:
@@ -77,8 +77,8 @@ def read_links(folder: Path) -> list[Envelope]:
     return [_read(place) for place in places]
 
 
-def _read(place: Path) -> Envelope:
-    return Envelope.from_bytes(read_named_file(place, "link", max_bytes=MAX_LINK), str(place))
+def _read(place: Path) -> SignedLink:
+    return SignedLink.from_bytes(read_named_file(place, "link", max_bytes=MAX_LINK), str(place))
 
 
 def _split(prefix: str) -> tuple[str, str]:

@@ -1,7 +1,10 @@
 """Record the steps of a release, and sign what was recorded.
 
-Recording and signing are two calls on purpose: a key is opened only after everything that was run has ended. Artifacts
-are hashed here, from git's blobs and from what cargo made; in-toto's own recorder skips files such as `evil.link.rs`.
+    record_tag, record_review, record_test, record_package, record_rebuild    carry out one step     -> Recorded
+    record_step                                                               signs what came of it  -> SignedLink
+
+These are two calls on purpose: a key is opened only after everything that was run has ended. Artifacts are hashed here,
+from git's blobs and from what cargo made; in-toto's own recorder skips files such as `evil.link.rs`.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carnet import strictjson
+from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import SigningError
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord
 from carnet.intoto.values import Link
+from carnet.made import made_by, maker
 from carnet.strictjson import JsonObject
 from carnet_signer.keys.signer import Signer
 from carnet_signer.steps import sandbox
@@ -24,6 +29,7 @@ from carnet_signer.steps.gitsource import SourceTree, read_commit
 from carnet_signer.steps.packaging import Toolchain, export, open_workspace
 
 
+@made_by("what carries out a step, such as record_tag,")
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A step that was carried out and is not signed yet.
@@ -33,12 +39,66 @@ class Recorded:
         link: What to sign.
         files: What it made, by file name: the tarball, the test report.
         sandbox: What a command ran in; empty when nothing of the crate's was run.
+        tarball: The tarball that it made, as the reader of archives has it; None for a step that makes none.
     """
 
     crate: CrateId
     link: Link
     files: Mapping[str, bytes] = field(default_factory=dict)
     sandbox: str = ""
+    tarball: CrateFile | None = None
+
+
+@made_by("record_step, or the reader of a link's file,")
+@dataclass(frozen=True, slots=True)
+class SignedLink:
+    """What somebody recorded of a step, and signed.
+
+    Attributes:
+        link: What it says, read once from the bytes that were signed.
+        envelope: Those bytes, and the signatures; they are verified with the whole release, by whoever relies on it.
+    """
+
+    link: Link
+    envelope: Envelope
+
+    @classmethod
+    def from_envelope(cls, envelope: Envelope) -> SignedLink:
+        """Read what an envelope holds.
+
+        Raises:
+            FormatError: It holds no link.
+        """
+        return _signed_link(Link.from_payload(envelope.payload), envelope)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, what: str = "a link") -> SignedLink:
+        """Read a link's file.
+
+        Raises:
+            FormatError: Not an envelope, or not of a link.
+        """
+        return cls.from_envelope(Envelope.from_bytes(data, what))
+
+    def to_bytes(self) -> bytes:
+        """As a file."""
+        return self.envelope.to_bytes()
+
+
+_recorded, _signed_link = maker(Recorded), maker(SignedLink)
+
+
+def record_step(recorded: Recorded, signer: Signer) -> SignedLink:
+    """Sign what a step came to, once it was carried out.
+
+    Args:
+        recorded: From `record_tag`, `record_review`, `record_test`, `record_package` or `record_rebuild`.
+        signer: The key of whoever carried it out, opened after that.
+
+    Raises:
+        FormatError: The link holds what no file can say, such as a word of the command that is not UTF-8.
+    """
+    return _signed_link(recorded.link, sign_link(recorded.link, signer))
 
 
 def sign_link(link: Link, signer: Signer) -> Envelope:
@@ -82,7 +142,7 @@ def record_tag(
         )
     link = record.link(crate)
     TagRecord.from_link(link, crate)  # what a verifier will do; better to hear of it now
-    return Recorded(crate, link)
+    return _recorded(crate, link)
 
 
 def record_review(repository: Path, tag: Link, crate: CrateId) -> Recorded:
@@ -93,7 +153,7 @@ def record_review(repository: Path, tag: Link, crate: CrateId) -> Recorded:
         RuleViolation: The tag does not add up.
     """
     _same_source(repository, tag, crate)
-    return Recorded(crate, Link(REVIEW, tag.products, {}, {"return-value": 0}, ("carnet", "record", "review")))
+    return _recorded(crate, Link(REVIEW, tag.products, {}, {"return-value": 0}, ("carnet", "record", "review")))
 
 
 def record_test(
@@ -146,7 +206,7 @@ def record_test(
     }
     products = {ArtifactNames(crate).test_report: sha256_hex(report)}
     link = Link(TEST, tag.products, products, byproducts, tuple(command))
-    return Recorded(crate, link, {"test-report.json": report}, outcome.sandbox)
+    return _recorded(crate, link, {"test-report.json": report}, outcome.sandbox)
 
 
 def record_package(
@@ -156,6 +216,7 @@ def record_package(
 
     Raises:
         SigningError: The repository holds something else, the toolchain is another, or cargo failed.
+        ArchiveRefused: What cargo made is a tarball that no build would take.
     """
     record, _ = _same_source(repository, tag, crate)
     if toolchain.version != record.toolchain:
@@ -172,10 +233,11 @@ def record_package(
                 f"cargo lists other files than the tag: {', '.join(odd[:3])}", hint="the tag's listing was not cargo's"
             )
         tarball = workspace.package(crate)
+    file = read_crate(tarball, crate)
     names = ArtifactNames(crate)
     command = ("cargo", "package", "--no-verify", "--locked")
     link = Link(step, tag.products, {names.tarball: sha256_hex(tarball)}, {"return-value": 0}, command)
-    return Recorded(crate, link, {names.tarball: tarball})
+    return _recorded(crate, link, {names.tarball: tarball}, tarball=file)
 
 
 def record_rebuild(

@@ -202,7 +202,8 @@ class World:
         self, version: str = "1.0.0", *, tarball: bytes | None = None, bundle: Bundle | None = None
     ) -> Proposal:
         data = honest_crate(str(NAME), version) if tarball is None else tarball
-        return release.assemble(self.published(), NAME, data, bundle, now=self.now)
+        published = self.published()
+        return release.propose(published, release.assemble_release(published, NAME, data, bundle), now=self.now)
 
     def release(self, version: str = "1.0.0", *, by: Sequence[str] = ("rita", "sven"), **options: object) -> Receipt:
         proposal = self.release_proposal(version, **options)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Snapshot, Targets, Timestamp
 from carnet_signer.metadata import role_files
-from carnet_signer.metadata.publish import Change, expiries, publish, refresh_due
+from carnet_signer.metadata.publish import Change, publish, refresh_due
 from carnet_signer.metadata.published_state import read_current
 
 SERDE = {"index/se/rd/serde": b'{"name":"serde"}\n'}
@@ -418,12 +418,3 @@ def test_old_bins_are_signed_again_a_few_at_a_time_the_oldest_first() -> None:
     assert len(done) == len(set(done)) == 16
     assert done[-1] == young
     assert not any(role.startswith("index-") for role in refresh_due(publication, online, now=later, bins=5).roles)
-
-
-def test_expiries_name_every_role_but_the_bins() -> None:
-    publication, _ = published()
-    found = expiries(publication)
-    assert set(found) == {*ceremony().files, paths.TIMESTAMP, paths.SNAPSHOT}
-    assert found[paths.TIMESTAMP] == NOW + role_files.TIMESTAMP_LIFE
-    assert found[paths.ROOT] == NOW + role_files.ROOT_LIFE
-    assert expiries(MemoryPublication()) == {}

@@ -18,11 +18,11 @@ from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.claims.releases import Releases
 from carnet.errors import CarnetError, ConfigError, FormatError, ThresholdNotMet
-from carnet.intoto.dsse import Envelope
 from carnet.tuf import paths
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership, release, review
 from carnet_signer.proposals.proposal import Proposal, draft
+from carnet_signer.steps.record import SignedLink
 
 HONEST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
 NEXT = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))
@@ -44,18 +44,20 @@ def without_layout(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
-def links(of: HonestRelease) -> list[Envelope]:
-    return [envelope for found in of.bundle().links.values() for envelope in found]
+def links(of: HonestRelease) -> list[SignedLink]:
+    return [SignedLink.from_envelope(envelope) for found in of.bundle().links.values() for envelope in found]
 
 
 def test_an_honest_release_is_put_together(world: World) -> None:
     published = world.published()
     bundle = release.gather(published, NAME, NEXT.layout_file, links(NEXT))
-    proposal = release.assemble(published, NAME, NEXT.tarball, bundle, now=world.now)
+    assembled = release.assemble_release(published, NAME, NEXT.tarball, bundle)
+    assert (assembled.crate, assembled.evidence) == (NEXT.crate, bundle)
+    proposal = release.propose(published, assembled, now=world.now)
     review.lint(proposal, now=world.now)
     assert list(proposal.drafts) == [ROLE], "the owners and the registry are not asked"
-    line = release.new_line(proposal, NEXT.crate.id)
-    assert line is not None
+    assert list(proposal.lines) == [NEXT.crate.id.stem]
+    line = IndexLine.from_bytes(proposal.lines[NEXT.crate.id.stem])
     assert line.identity() == line_from_crate(NEXT.crate, pubtime=None).identity()
     text = str(review.describe(proposal, now=world.now))
     assert "new: demo-lib@0.2.0" in text
@@ -75,10 +77,12 @@ def test_what_is_missing_is_said(world: World, without_layout: World) -> None:
         lambda: release.gather(published, NAME, NEXT.layout_file + b" ", links(NEXT)),
         lambda: release.gather(bare, NAME, None, links(NEXT)),
         lambda: release.gather(bare, NAME, NEXT.layout_file, []),
-        lambda: release.assemble(published, NAME, honest_crate("other", "1.0.0"), None, now=world.now),
+        lambda: release.assemble_release(published, NAME, honest_crate("other", "1.0.0"), None),
     ):
         assert isinstance(refusal(call), ConfigError)
     assert release.gather(bare, NAME, None, []) is None
+    error = refusal(lambda: release.gather(published, NAME, NEXT.layout_file, links(NEXT) * 99))
+    assert isinstance(error, FormatError), "what no client reads is not put together"
 
 
 def test_an_unclaimed_crate_is_not_released(world: World) -> None:
@@ -86,7 +90,7 @@ def test_an_unclaimed_crate_is_not_released(world: World) -> None:
     published = world.published(other)
     for call in (
         lambda: release.gather(published, other, None, []),
-        lambda: release.assemble(published, other, honest_crate("other", "1.0.0"), None, now=world.now),
+        lambda: release.assemble_release(published, other, honest_crate("other", "1.0.0"), None),
         lambda: release.yank(published, other, [Version("1.0.0")], yanked=True, now=world.now),
     ):
         assert isinstance(refusal(call), ConfigError)
@@ -170,6 +174,25 @@ def test_a_release_that_yanks_others_is_an_alarm_to_those_who_sign(tmp_path: Pat
 def test_the_tarball_is_read_strictly(world: World) -> None:
     for data in (b"", NEXT.tarball[:-9], NEXT.tarball + b"x"):
         published = world.published()
-        error = refusal(partial(release.assemble, published, NAME, data, None, now=world.now))
+        error = refusal(partial(release.assemble_release, published, NAME, data, None))
         assert isinstance(error, CarnetError)
     assert read_crate(NEXT.tarball).id == NEXT.crate.id
+
+
+def test_a_release_comes_out_of_its_assembly_alone(world: World) -> None:
+    published = world.published()
+    assembled = release.assemble_release(published, NAME, NEXT.tarball, NEXT.bundle())
+    with pytest.raises(TypeError, match="only assemble_release makes a Release"):
+        release.Release(NEXT.crate, NEXT.tarball, assembled.line, None, assembled.releases)
+    with pytest.raises(TypeError, match="only assemble_release makes a Release"):
+        replace(assembled, evidence=None)
+
+
+def test_a_signed_link_is_recorded_or_read_and_says_what_was_signed() -> None:
+    signed = links(NEXT)[0]
+    assert SignedLink.from_bytes(signed.to_bytes()) == signed
+    assert signed.envelope.payload == signed.link.to_payload()
+    with pytest.raises(TypeError, match="only record_step"):
+        replace(signed, link=replace(signed.link, products={}))
+    with pytest.raises(FormatError, match="needs name, materials"):
+        SignedLink.from_envelope(replace(signed.envelope, payload=b"{}"))

@@ -36,13 +36,13 @@ def layout_in_force(repository: TrustedRepository, name: CrateName, owner: Targe
     return None if in_force is None else repository.download(repository.find_target(in_force.path))
 
 
-def check_steps(crate: CrateFile, owner: Targets, bundle: bytes, *, accepted_at: datetime) -> Provenance | None:
+def check_steps(crate: CrateFile, owner: Targets, evidence: Bundle, *, accepted_at: datetime) -> Provenance | None:
     """See that the owners' layout was carried out for a tarball that nobody has signed yet.
 
     Args:
         crate: The tarball.
         owner: The crate's verified owner role.
-        bundle: The evidence of its steps.
+        evidence: The layout and the links of its steps.
         accepted_at: The time: the layout must not have expired.
 
     Returns:
@@ -50,11 +50,9 @@ def check_steps(crate: CrateFile, owner: Targets, bundle: bytes, *, accepted_at:
 
     Raises:
         ProvenanceError: The evidence does not hold.
-        FormatError: It does not parse.
     """
     in_force = Demands.of(crate.id.name, owner).in_force
     if in_force is None:
         return None
-    evidence = Bundle.from_bytes(bundle)
     layout = OwnedLayout(evidence.layout, in_force.terms, layout_version(in_force))
     return check_provenance(crate, [layout], evidence, accepted_at=accepted_at)

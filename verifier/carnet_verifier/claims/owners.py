@@ -60,7 +60,6 @@ class Claim:
         crate_delegation: The release keys and threshold, as the owners list them.
         facts: Which person holds which key, and the registry.
         handover: How these owners follow the ones seen before.
-        previous: The owners seen before, if any: with a takeover, the ones that did not agree.
     """
 
     name: CrateName
@@ -70,7 +69,6 @@ class Claim:
     crate_delegation: DelegatedRole
     facts: ClaimFacts
     handover: Handover
-    previous: SeenOwners | None = None
 
     @property
     def takeover(self) -> bool:

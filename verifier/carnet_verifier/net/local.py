@@ -1,9 +1,8 @@
-"""Fetchers without a network: a folder, or a store's read function."""
+"""A fetcher without a network: over a store's read function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from urllib.parse import unquote
 
 from carnet.errors import FormatError, TransportError
@@ -45,19 +44,3 @@ class ReadFetcher:
             except TransportError as error:
                 answers.append(error)
         return answers
-
-
-class DirectoryFetcher(ReadFetcher):
-    """Fetches from a folder that holds `metadata/` and `targets/`."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(self._read_file)
-        self._folder = folder
-
-    def _read_file(self, path: str) -> bytes | None:
-        try:
-            return (self._folder / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-        except OSError as error:
-            raise TransportError(f"{self._folder / path}: {(error.strerror or 'cannot be read').lower()}") from error

@@ -32,7 +32,7 @@ class StepArtifacts:
         return self.materials if kind == "materials" else self.products
 
 
-def evaluate(rules: Sequence[Rule], kind: str, step: StepArtifacts, others: Mapping[str, StepArtifacts]) -> None:
+def check_rules(rules: Sequence[Rule], kind: str, step: StepArtifacts, others: Mapping[str, StepArtifacts]) -> None:
     """Apply one rule list of one step, like a firewall: each rule takes what it accepts off a queue.
 
     Args:

@@ -25,20 +25,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from urllib.parse import quote
 
 from carnet.cargo.crate import CrateFile
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MissingLink, ProvenanceError, RuleViolation
-from carnet.intoto.bundle import Bundle, statement
+from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms, assign, is_optional
 from carnet.intoto.layout_lint import check_layout, substitute
 from carnet.intoto.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord
 from carnet.intoto.values import Layout, Link, Rule, Step
+from carnet.made import made_by, maker
 from carnet.tuf.keys import PublicKey, signers
-from carnet_verifier.provenance.artifact_rules import StepArtifacts, evaluate
+from carnet_verifier.provenance.artifact_rules import StepArtifacts, check_rules
 from carnet_verifier.provenance.unpack import unpack
 
 MAX_COMBINATIONS = 256
@@ -92,6 +92,7 @@ class StepEvidence:
     links: tuple[str, ...]
 
 
+@made_by("check_provenance")
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """The evidence that a release went through its steps; only `check_provenance` makes one.
@@ -120,33 +121,8 @@ class Provenance:
     tag: TagRecord
     findings: tuple[Finding, ...]
 
-    def summary(self, *, verifier: str, now: datetime) -> bytes:
-        """A SLSA Verification Summary about the tarball, as the payload of an envelope that somebody may sign.
 
-        Args:
-            verifier: A URI that names who verified.
-            now: When.
-        """
-        owner = f"owner.{self.crate.name.canonical}"
-        return statement(
-            f"{self.crate.stem}.crate",
-            self.sha256,
-            "https://slsa.dev/verification_summary/v1",
-            {
-                "verifier": {"id": verifier},
-                "timeVerified": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "resourceUri": f"pkg:cargo/{self.crate.name}@{quote(str(self.crate.version))}",
-                "policy": {"uri": f"{owner}@{self.role_version}", "digest": {"sha256": self.layout_sha256}},
-                "inputAttestations": [
-                    {"uri": f"link:{step.name}", "digest": {"sha256": link}}
-                    for step in self.steps
-                    for link in step.links
-                ],
-                "verificationResult": "PASSED",
-                "verifiedLevels": [f"CARNET_{self.level.upper()}"],
-                "slsaVersion": "1.0",
-            },
-        )
+_provenance = maker(Provenance)
 
 
 def check_provenance(
@@ -182,14 +158,14 @@ def check_provenance(
             f"the layout expired on {layout.expires:%Y-%m-%d}", hint="the owners sign a new one: `carnet layout sign`"
         )
     # 2. the links
-    check = _Check(crate, layout, owned.terms)
+    check = _Check(crate, layout, owned)
     check.read_links(bundle)
     check.read_late(late)
     # 3. to 5.
     found = check.carry_out()
     if found is None:
         raise check.refusal()
-    return replace(found, layout_sha256=sha256_hex(owned.data), role_version=owned.role_version)
+    return found
 
 
 def _owned(layouts: Sequence[OwnedLayout], bundle: Bundle) -> OwnedLayout:
@@ -231,7 +207,7 @@ class _Group:
 class _Check:
     crate: CrateFile
     layout: Layout
-    terms: Terms
+    owned: OwnedLayout
     vouched: dict[str, list[_Vouched]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     problems: dict[str, list[CarnetError]] = field(default_factory=dict)
@@ -264,7 +240,7 @@ class _Check:
 
     def _admit(self, step: Step, envelope: Envelope, link: Link) -> None:
         signed_by = signers([self.layout.keys[keyid] for keyid in step.keyids], envelope.signatures, envelope.message)
-        who = ", ".join(self.terms.person(key) for key in signed_by)
+        who = ", ".join(self.owned.terms.person(key) for key in signed_by)
         if not signed_by:
             claimed = ", ".join(f"{item.keyid[:12]}..." for item in envelope.signatures) or "nobody"
             self._problem(
@@ -278,7 +254,7 @@ class _Check:
         else:
             sha256 = sha256_hex(envelope.payload)
             self.vouched.setdefault(step.name, []).extend(
-                _Vouched(link, key, self.terms.person(key), sha256) for key in signed_by
+                _Vouched(link, key, self.owned.terms.person(key), sha256) for key in signed_by
             )
 
     def _problem(self, step: Step, error: CarnetError) -> None:
@@ -339,7 +315,7 @@ class _Check:
         mine = group.artifacts
         others = {name: other.artifacts for name, other in chosen.items()}
         for kind, rules in (("materials", step.materials), ("products", step.products)):
-            evaluate([_filled(rule, self.crate.id) for rule in rules], kind, mine, others)
+            check_rules([_filled(rule, self.crate.id) for rule in rules], kind, mine, others)
         if step.name == TAG:  # 3a, and 5: what was tagged is one tag's word, so it is judged with that tag
             record = TagRecord.from_link(group.links[0].link, self.crate.id)
             self.findings = [finding for finding in self.findings if finding.where != "unpack"]
@@ -362,7 +338,7 @@ class _Check:
     def _unpack(self, record: TagRecord) -> tuple[str, ...]:
         """5. A tag may well be honest where the tarball is not: say which of the two is looked at."""
         try:
-            return tuple(unpack(self.crate, record, self.terms.generated))
+            return tuple(unpack(self.crate, record, self.owned.terms.generated))
         except CarnetError as error:
             raise RuleViolation(f"the tarball is not what was tagged: {error}", hint=error.hint) from None
 
@@ -373,10 +349,10 @@ class _Check:
             return None
         needs = {step.name: step.threshold for step in self.layout.steps if step.name in chosen}
         who = {name: group.people for name, group in chosen.items()}
-        counted = assign(needs, who, self.terms.separate)
+        counted = assign(needs, who, self.owned.terms.separate)
         if counted is None and REBUILD in needs:
             del needs[REBUILD]
-            counted = assign(needs, who, self.terms.separate)
+            counted = assign(needs, who, self.owned.terms.separate)
         if counted is None:
             self._overlaps(who)
             return None
@@ -385,14 +361,14 @@ class _Check:
             for step in self.layout.steps
             if step.name in counted
         )
-        return Provenance(
+        return _provenance(
             self.crate.id,
             self.crate.sha256,
             "reproduced" if REBUILD in counted else "provenance",
             self.layout,
-            "",
-            0,
-            self.terms,
+            sha256_hex(self.owned.data),
+            self.owned.role_version,
+            self.owned.terms,
             evidence,
             tag,
             (*self.findings, *self._dissent(chosen, counted), *(Finding(TAG, note) for note in tag.notes)),
@@ -402,7 +378,7 @@ class _Check:
         for number, later in enumerate(self.layout.steps):
             for earlier in self.layout.steps[:number]:
                 both = who.get(earlier.name, frozenset()) & who.get(later.name, frozenset())
-                if both and frozenset((earlier.name, later.name)) in self.terms.separate:
+                if both and frozenset((earlier.name, later.name)) in self.owned.terms.separate:
                     text = f"{', '.join(sorted(both))} did {earlier.name} as well, and these duties are kept apart"
                     hint = f"another person must carry out {later.name}"
                     self._problem(later, RuleViolation(text, hint=hint))

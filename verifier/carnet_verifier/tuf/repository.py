@@ -391,7 +391,7 @@ class TrustedRepository:
                 raise
 
         handover = follow(role, before, self._tree.file(role), claim.owner_delegation.signers, earlier)
-        return replace(claim, handover=handover, previous=before)
+        return replace(claim, handover=handover)
 
     def laid_on_top(
         self,

@@ -214,7 +214,6 @@ def _package(
     *,
     rebuild: bool,
 ) -> None:
-    from carnet.cargo.crate import read_crate
     from carnet_signer.steps.packaging import find_toolchain
     from carnet_signer.steps.record import record_package, record_rebuild
     from carnet_verifier.provenance.unpack import unpack
@@ -226,7 +225,7 @@ def _package(
         make = record_rebuild if rebuild else record_package
         recorded = make(options.source, tagged.link, crate, toolchain, index=url)
     # A repository can make cargo pack what no commit has, such as a readme from the packager's own home.
-    for text in unpack(read_crate(recorded.files[f"{crate.stem}.crate"], crate), tagged.record):
+    for text in unpack(recorded.tarball, tagged.record) if recorded.tarball is not None else ():
         output.note(f"note: {text}")
     _sign(recorded, options)
 
@@ -246,12 +245,12 @@ def _tag(options: Options, tag_file: Path | None) -> Tagged:
 def _sign(recorded: Recorded, options: Options) -> None:
     """Open the key, sign, and write everything into the folder of links."""
     from carnet import durable
-    from carnet_signer.steps.record import sign_link
+    from carnet_signer.steps.record import record_step
 
     signer = open_key(options.key, options.passphrase, insecure_example_keys=options.insecure_example_keys)
-    envelope = sign_link(recorded.link, signer)
+    signed = record_step(recorded, signer)
     name = f"{recorded.crate.stem}.{recorded.link.name}.{signer.public_key.keyid[:16]}.link"
     durable.make_folder(options.links)
-    durable.write_files(options.links, {name: envelope.to_bytes(), **recorded.files})
+    durable.write_files(options.links, {name: signed.to_bytes(), **recorded.files})
     report = SignedStepReport(recorded, signer.public_key.keyid, options.links, name)
     output.show(report, options.message_format, step_as_text, step_as_json)

@@ -63,15 +63,13 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
       carnet release assemble target/package/serde-1.0.220.crate -o release --bundle-from links
     """
     from carnet.cargo.crate import read_crate
-    from carnet.tuf import paths
     from carnet_signer.proposals import release
     from carnet_signer.proposals.ownership import read_published
     from carnet_signer.steps.links import read_links
     from carnet_verifier.claims.new_release import check_steps, layout_in_force
 
     data = proposal_folders.read(tarball, "tarball")
-    crate = read_crate(data)
-    name = crate.id.name
+    name = read_crate(data).id.name
     now = home.now()
     with proposal_folders.looking(repository) as view:
         published = read_published(view.repository, name)
@@ -81,11 +79,11 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
         else:
             file = None if owner is None else layout_in_force(view.repository, name, owner)
         bundle = release.gather(published, name, file, [] if links is None else read_links(links))
-        proposal = release.assemble(published, name, data, bundle, now=now)
+        assembled = release.assemble_release(published, name, data, bundle)
         # What the mirror and every client will check is checked here, before anybody signs.
         if owner is not None and bundle is not None:
-            evidence = proposal.targets[paths.bundle_path(crate.id)]
-            _tell(check_steps(crate, owner, evidence, accepted_at=view.repository.now))
+            _tell(check_steps(assembled.crate, owner, bundle, accepted_at=view.repository.now))
+        proposal = release.propose(published, assembled, now=now)
     proposal_folders.made(proposal, folder, "release")
 
 
