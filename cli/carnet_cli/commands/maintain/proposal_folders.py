@@ -130,8 +130,8 @@ def sign_folder(
     output.note(words_as_text(review.describe(proposal, now=home.now())).rstrip())
     signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed, quorums = proposal.sign(signer)
-    if not yes and not _confirmed([f"{quorum.role} ({quorum.who})" for quorum in quorums]):
-        raise SigningError("nothing was signed", hint="answer y, or give --yes")
+    if not yes:
+        _require_consent([f"{quorum.role} ({quorum.who})" for quorum in quorums])
     save_signatures(signed, folder)
     for quorum in quorums:
         name = next(quorum.name(one) for one in quorum.signers.keys if one.material == signer.public_key.material)
@@ -139,10 +139,11 @@ def sign_folder(
     say_status(signed, folder, group)
 
 
-def _confirmed(what: Sequence[str]) -> bool:
+def _require_consent(what: Sequence[str]) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise SigningError("there is nobody to ask whether to sign", hint="give --yes when you have read `review`")
-    return click.confirm(f"sign {', '.join(what)}?", err=True)
+    if not click.confirm(f"sign {', '.join(what)}?", err=True):
+        raise SigningError("nothing was signed", hint="answer y, or give --yes")
 
 
 def merge_folders(folder: Path, others: Sequence[Path], group: str) -> None:

@@ -123,8 +123,8 @@ def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphr
         return
     _show(found, wanted)
     output.note(f"you are about to sign these {len(wanted)} files as {found.name(signer.public_key)}")
-    if not yes and not _confirmed():
-        raise SigningError("nothing was signed", hint="answer y, or give --yes")
+    if not yes:
+        _require_consent()
     durable.write_files(folder, ceremony.sign(found, wanted, signer))
     output.note(f"signed {len(wanted)} files")
     say_next(folder, ceremony_folder.read(folder))
@@ -264,11 +264,13 @@ def _read_holders(files: tuple[Path, ...], insecure_example_keys: bool) -> tuple
     return found
 
 
-def _confirmed() -> bool:
+def _require_consent() -> None:
     try:
-        return click.confirm("sign them?", err=True)
+        agreed = click.confirm("sign them?", err=True)
     except click.Abort:
-        return False
+        agreed = False
+    if not agreed:
+        raise SigningError("nothing was signed", hint="answer y, or give --yes")
 
 
 def _show(found: Ceremony, wanted: list[str] | tuple[str, ...]) -> None:
