@@ -83,6 +83,7 @@ class StepEvidence:
         people: Who counts, at least that many.
         keyids: The keys they signed with.
         links: sha256 of each link's payload.
+        envelopes: For each of `keyids`, the envelope that counted: for whoever judges the same links again.
     """
 
     name: str
@@ -90,6 +91,7 @@ class StepEvidence:
     people: tuple[str, ...]
     keyids: tuple[str, ...]
     links: tuple[str, ...]
+    envelopes: tuple[Envelope, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Provenance:
         sha256: Of its tarball.
         level: `provenance`, or `reproduced` when independent rebuilders got the same bytes.
         layout: What was carried out.
+        layout_file: The layout file that it stands in.
         layout_sha256: Of the layout file.
         role_version: The version of the owner role that the layout was taken from.
         terms: What the owners demand beside the layout.
@@ -113,6 +116,7 @@ class Provenance:
     sha256: str
     level: str
     layout: Layout
+    layout_file: bytes = field(repr=False)
     layout_sha256: str
     role_version: int
     terms: Terms
@@ -189,7 +193,7 @@ def check_provenance(
     found = check.carry_out()
     if found is None:
         raise check.refusal()
-    return replace(found, layout_sha256=sha256_hex(owned.data), role_version=owned.role_version)
+    return replace(found, layout_file=owned.data, layout_sha256=sha256_hex(owned.data), role_version=owned.role_version)
 
 
 def _owned(layouts: Sequence[OwnedLayout], bundle: Bundle) -> OwnedLayout:
@@ -207,6 +211,7 @@ class _Vouched:
     """One link that one person validly signed."""
 
     link: Link
+    envelope: Envelope
     key: PublicKey
     person: str
     sha256: str
@@ -278,7 +283,7 @@ class _Check:
         else:
             sha256 = sha256_hex(envelope.payload)
             self.vouched.setdefault(step.name, []).extend(
-                _Vouched(link, key, self.terms.person(key), sha256) for key in signed_by
+                _Vouched(link, envelope, key, self.terms.person(key), sha256) for key in signed_by
             )
 
     def _problem(self, step: Step, error: CarnetError) -> None:
@@ -390,6 +395,7 @@ class _Check:
             self.crate.sha256,
             "reproduced" if REBUILD in counted else "provenance",
             self.layout,
+            b"",
             "",
             0,
             self.terms,
@@ -415,6 +421,7 @@ class _Check:
             people,
             tuple(item.key.keyid for item in counted),
             tuple(dict.fromkeys(item.sha256 for item in counted)),
+            tuple(item.envelope for item in counted),
         )
 
     def _dissent(self, chosen: Mapping[str, _Group], counted: Mapping[str, object]) -> Iterator[Finding]:
