@@ -30,8 +30,8 @@ from carnet_mirror.state.published import Published as View
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store, blob_path
 from carnet_mirror.upstream.packages import Fetched, Upstream, wanted_lines
-from carnet_mirror.writing import writing
-from carnet_signer.metadata.publish import Change, OnlineSigner, Published, publish
+from carnet_mirror.writing import publish, writing
+from carnet_signer.metadata.publish import Change, OnlineSigner, Published
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Given a label and a length, counts the units of a long piece of work."""

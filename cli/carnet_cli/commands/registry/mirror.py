@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carnet.errors import CarnetError, ConfigError, VerificationError
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY, counting, fsck, status
+from carnet_cli.commands.registry.mirror_checks import (
+    DIRECTORY,
+    counting,
+    fsck,
+    status,
+    warn_without_second_opinion,
+)
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -29,6 +35,10 @@ if TYPE_CHECKING:
 
 
 _MAX_LOCKFILE = 64_000_000
+_SECOND_OPINION = "--second-opinion/--insecure-no-second-opinion"
+_SECOND_OPINION_HELP = (
+    "Whether python-tuf and in-toto must agree with carnet before anything new is signed; the mirror remembers it."
+)
 
 
 @click.group()
@@ -69,6 +79,7 @@ def command() -> None:
     help="Where the signer remembers what it signed.  [default: beside the key]",
 )
 @click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
+@click.option(_SECOND_OPINION, default=True, show_default=True, help=_SECOND_OPINION_HELP)
 @passphrase_options
 @output.message_format
 def init(  # noqa: PLR0913  -- one parameter for each flag
@@ -79,6 +90,7 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     online_socket: Path | None,
     memory: Path | None,
     insecure_example_keys: bool,
+    second_opinion: bool,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> None:
@@ -93,9 +105,9 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.state.store import Store
-    from carnet_mirror.writing import writing
+    from carnet_mirror.writing import publish, set_second_opinion, writing
     from carnet_signer.ceremony import folder as ceremony_folder
-    from carnet_signer.metadata.publish import Change, publish
+    from carnet_signer.metadata.publish import Change
 
     if (online_key is None) == (online_socket is None):
         raise ConfigError(
@@ -108,12 +120,14 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
         insecure_example_keys,
     )
     files = ceremony_folder.finished(ceremony)
+    warn_without_second_opinion(second_opinion)
     existed = directory.exists()
     now = home.now()
     with Store.create(directory) as store:
         try:
             with online(directory, settings, passphrase) as signer, writing(store, signer, now=now):
                 settings.remember(store)
+                set_second_opinion(store, wanted=second_opinion)
                 published = publish(store, signer, Change(roles=files), now=now)
         except CarnetError:
             store.close()
@@ -259,12 +273,14 @@ def _sync_result(report: SyncReport) -> dict[str, Any]:
     help="The online key that the ceremony's new root names: this time both sign, from then on it alone. Its "
     "passphrase is that of the key before.",
 )
+@click.option(_SECOND_OPINION, default=None, help=f"{_SECOND_OPINION_HELP}  [default: as it remembers]")
 @passphrase_options
 @output.message_format
 def refresh(
     directory: Path,
     ceremony: Path | None,
     next_online_key: Path | None,
+    second_opinion: bool | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> None:
@@ -280,10 +296,15 @@ def refresh(
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.state.store import Store
+    from carnet_mirror.writing import set_second_opinion, wants_second_opinion
     from carnet_signer.ceremony import folder as ceremony_folder
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
     with Store.open(directory, write=True) as store:
+        if second_opinion is not None:
+            with store.change():
+                set_second_opinion(store, wanted=second_opinion)
+        warn_without_second_opinion(wants_second_opinion(store))
         settings = replace(OnlineSettings.of(store), next_key=next_online_key and next_online_key.absolute())
         with online(directory, settings, passphrase) as signer:
             published = _sign_again(store, signer, files)
@@ -296,8 +317,8 @@ def refresh(
 def _sign_again(store: Store, signer: OnlineSigner, files: Mapping[str, bytes]) -> Published:
     from carnet_mirror.intake import check_claims_kept
     from carnet_mirror.schedule import bin_count, bins_each_run
-    from carnet_mirror.writing import writing
-    from carnet_signer.metadata.publish import Change, publish, refresh_due
+    from carnet_mirror.writing import publish, writing
+    from carnet_signer.metadata.publish import Change, refresh_due
 
     now = home.now()
     with writing(store, signer, now=now):
@@ -351,6 +372,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_mirror.web.serve import Address
     from carnet_mirror.web.serve import serve as run
     from carnet_mirror.web.submissions import Submissions
+    from carnet_mirror.writing import wants_second_opinion
 
     def ready(base: str) -> None:
         if message_format == "json":
@@ -365,6 +387,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
         return
     with Store.open(directory) as store:
         settings = OnlineSettings.of(store)
+        warn_without_second_opinion(wants_second_opinion(store))
         with signer_beside(directory, settings, passphrase):
             upkeep = partial(keep_fresh, partial(_due, store), partial(_upkeep, directory, settings), _complain)
             taking = partial(Submissions, take=partial(_take, directory, settings))

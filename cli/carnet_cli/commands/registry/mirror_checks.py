@@ -41,14 +41,24 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
     """
     from carnet_mirror.schedule import expiries
     from carnet_mirror.state.store import Store
+    from carnet_mirror.writing import wants_second_opinion
 
     now = home.now()
     with Store.open(directory) as store:
         crates, versions = store.count()
         roles = expiries(store)
+        second_opinion = wants_second_opinion(store)
     if message_format == "json":
         listed = [_expiry(one, now) for one in roles]
-        output.emit_json({"directory": str(directory), "crates": crates, "versions": versions, "roles": listed})
+        output.emit_json(
+            {
+                "directory": str(directory),
+                "crates": crates,
+                "versions": versions,
+                "second-opinion": second_opinion,
+                "roles": listed,
+            }
+        )
     else:
         output.echo(f"{crates} crates, {versions} versions")
         for one in roles:
@@ -56,6 +66,8 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
             note = one.warning(now)
             when = one.expires.strftime("%Y-%m-%d %H:%M UTC")
             output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
+        output.echo(f"second opinion: {'on' if second_opinion else 'OFF'}")
+    warn_without_second_opinion(second_opinion)
     for one in roles:
         if one.warning(now) and not one.online:
             output.warn(
@@ -76,10 +88,24 @@ def _expiry(one: Expiry, now: datetime) -> dict[str, Any]:
     }
 
 
+def warn_without_second_opinion(wanted: bool) -> None:
+    """Say what a mirror goes without, each time somebody looks at it or starts it."""
+    if not wanted:
+        output.warn(
+            "the second opinion is off: what this mirror publishes is judged by carnet alone",
+            hint="`carnet mirror refresh DIR --second-opinion` switches it on again",
+        )
+
+
 @click.command()
 @DIRECTORY
+@click.option(
+    "--second-opinion",
+    is_flag=True,
+    help="Let python-tuf and in-toto judge all of it as well, and python-tuf's client fetch every target.",
+)
 @output.message_format
-def fsck(directory: Path, message_format: output.MessageFormat) -> int:
+def fsck(directory: Path, second_opinion: bool, message_format: output.MessageFormat) -> int:
     """Check every signature, file and row of a mirror; repair nothing.
 
     It looks at the mirror as a client does, from the first root on, and then compares database, files and signed
@@ -89,13 +115,15 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
     \b
     Example:
       carnet mirror fsck /srv/carnet
+      carnet mirror fsck /srv/carnet --second-opinion
     """
     from carnet_cli.commands.registry.online_signer import signed_last
     from carnet_mirror.fsck.fsck import fsck as check
     from carnet_mirror.state.store import Store
 
     with Store.open(directory) as store:
-        report = check(store, now=home.now(), progress=counting, signed=signed_last(directory, store))
+        signed = signed_last(directory, store)
+        report = check(store, now=home.now(), progress=counting, signed=signed, second_opinion=second_opinion)
     if message_format == "json":
         output.emit_json(_fsck_result(report))
     else:
