@@ -21,6 +21,7 @@
           RuleViolation       an artifact rule, or a rule of ours about links, was broken
           LayoutRefused       the layout itself is unsafe, or was out of date at acceptance
         PolicyRefused         verified, and below what the policy asks for
+      OpinionsDiffer          two implementations disagree; nothing was decided   exit 3
 
 Exit status 0 means allowed or done, and nothing else does. The command line maps errors to exit statuses once, in
 ``carnet_cli.terminal.exits``. Bytes that others wrote never surface as ``ValueError``, ``KeyError`` or a traceback.
@@ -141,3 +142,33 @@ class LayoutRefused(ProvenanceError):  # noqa: N818
 
 class PolicyRefused(VerificationError):  # noqa: N818
     """Verified, and below what the policy asks for."""
+
+
+class OpinionsDiffer(CarnetError):  # noqa: N818
+    """Two independent implementations read or judge one file differently, so neither is believed.
+
+    Args:
+        file: The file, as it is named below the repository's base URL.
+        field: What of it they disagree about.
+        ours: What carnet says.
+        theirs: What the other one says.
+        library: The other one.
+
+    Attributes:
+        file: As given.
+        field: As given.
+        ours: As given.
+        theirs: As given.
+    """
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, file: str, field: str, *, ours: str, theirs: str, library: str) -> None:
+        super().__init__(
+            f"{file}: {field}: carnet says {ours}; {library} says {theirs}",
+            hint="one of the two has a bug, or somebody looks for one: publish nothing of it, keep the file, report it",
+        )
+        self.file = file
+        self.field = field
+        self.ours = ours
+        self.theirs = theirs

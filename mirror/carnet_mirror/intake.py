@@ -9,7 +9,7 @@
     5. each new version: the tarball by the strict reader, the index line against the manifest and against what was
        signed, the owners' layout carried out and not expired                                 (in-toto 5.2, 5.3)
     6. the index file, with exactly the lines that were signed: judged as a client will
-    7. published: durable, and in the snapshot that clients see next
+    7. published, once python-tuf and in-toto agree: durable, and in the snapshot that clients see next
 
 All of it happens under the mirror's lock and in one transaction, so that two submissions cannot both be the next
 version, and one that is refused changes nothing. No password is asked for: the signatures are the credential.
@@ -33,9 +33,9 @@ from carnet.tuf.next_version import check_owners_kept, check_version
 from carnet.tuf.tree import roles_of
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
-from carnet_mirror.writing import writing
-from carnet_signer.metadata.publish import Change, OnlineSigner, publish
-from carnet_verifier.claims.signed_releases import Signed, establish, judge_index, read_signed
+from carnet_mirror.writing import publish, writing
+from carnet_signer.metadata.publish import Change, OnlineSigner
+from carnet_verifier.claims.signed_releases import Established, Signed, establish, judge_index, read_signed
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import preview, read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
@@ -93,6 +93,7 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         VerificationError: A client would not admit it, or somebody else published the same version first.
         StorageError: The disk failed.
         SigningError: The online signer refused.
+        OpinionsDiffer: python-tuf or in-toto judges it otherwise.
     """
     submission = ParsedSubmission.from_bytes(body)  # 1.
     with writing(store, online, now=now):
@@ -110,10 +111,12 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         signed = read_signed(claim)
         changes = Differences.between(_releases(current, submission), signed.releases)  # 4.
         _check_changes(changes)
-        lines = {
+        added = {
             release.id: _check_release(view, signed, release, submission, standing, now) for release in changes.added
         }
-        _check_standing(view, signed, changes, submission)  # 5.
+        again = _check_standing(view, signed, changes, submission)  # 5.
+        evidence = [*(established for _, established in added.values()), *again]
+        lines = {crate: line for crate, (line, _) in added.items()}
         versions = _versions(standing, signed.releases, lines, now)  # 6.
         index = IndexFile(signed.releases.name, tuple(version.line for version in versions))
         refused = [judged for judged in judge_index(signed, index) if judged.refusal is not None]
@@ -126,7 +129,7 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         if versions:
             files[paths.index_path(signed.releases.name)] = store.crates.stage(signed.releases.name, versions)
         change = Change(index_files=files, parsed=submission.roles, targets=offered, about=submission.crate)
-        published = publish(store, online, change, now=now)  # 7.
+        published = publish(store, online, change, now=now, evidence=evidence)  # 7.
         return replace(_receipt(submission, changes, snapshot=published.snapshot), takeover=claim.takeover)
 
 
@@ -222,7 +225,7 @@ def _check_release(
     submission: ParsedSubmission,
     standing: Mapping[CrateId, StoredVersion],
     now: datetime,
-) -> IndexLine:
+) -> tuple[IndexLine, Established]:
     crate = None
     tarball = submission.targets.get(paths.crate_path(release.id))
     if tarball is None:
@@ -238,8 +241,7 @@ def _check_release(
             raise ArchiveRefused(f"the index line of {release.id} is not the manifest's: {differences[0]}")
     if line.id != release.id or line.identity() != release.index or line.cksum != release.tarball.sha256:
         raise MetadataMismatch(f"the index line of {release.id} is not the one that its maintainers signed")
-    _check_level(view, signed, release, now, crate)
-    return line
+    return line, _check_level(view, signed, release, now, crate)
 
 
 def _adopted_line(standing: Mapping[CrateId, StoredVersion], release: SignedRelease) -> IndexLine:
@@ -257,24 +259,25 @@ def _check_level(
     release: SignedRelease,
     accepted_at: datetime | None = None,
     crate: CrateFile | None = None,
-) -> None:
+) -> Established:
     found = establish(view, signed, release, accepted_at=accepted_at, crate=crate)
     if LEVELS.index(found.level) < LEVELS.index(found.least_level):
         raise PolicyRefused(
             f"{release.id} is at level {found.level}, its owners ask for {found.least_level}",
             hint="carry out the steps of the owners' layout, then `carnet release assemble --bundle-from`",
         )
+    return found
 
 
 def _check_standing(
     view: TrustedRepository, signed: Signed, changes: Differences, submission: ParsedSubmission
-) -> None:
+) -> list[Established]:
     """Versions that stand must go on being admitted when the owners change what they ask, or evidence changes."""
     again = set(changes.evidence)
     if paths.owner_role(submission.crate) in submission.roles:
         again |= set(signed.releases) - set(changes.added)
-    for release in sorted(again, key=lambda release: release.id.version):
-        _check_level(view, signed, release)
+    ordered = sorted(again, key=lambda release: release.id.version)
+    return [_check_level(view, signed, release) for release in ordered]
 
 
 # --- 6. the index file ---

@@ -12,8 +12,8 @@ from carnet.errors import CarnetError
 from carnet_mirror.schedule import bin_count, bins_each_run, timestamp_due
 from carnet_mirror.state.published import Published as View
 from carnet_mirror.state.store import Store
-from carnet_mirror.writing import writing
-from carnet_signer.metadata.publish import Change, OnlineSigner, Published, publish, refresh_due
+from carnet_mirror.writing import publish, writing
+from carnet_signer.metadata.publish import Change, OnlineSigner, Published, refresh_due
 
 
 def make_mirror(

@@ -1,13 +1,19 @@
-"""The way into a mirror's state: one writer, who first finishes what a crash interrupted."""
+"""The way into a mirror's state: one writer, who finishes what a crash left, and publishes what two opinions take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from carnet_mirror.second_opinion.opinion import judge
 from carnet_mirror.state.store import Store
-from carnet_signer.metadata.publish import Change, OnlineSigner, publish
+from carnet_signer.metadata import publish as metadata
+from carnet_signer.metadata.new_roles import Accepted
+from carnet_signer.metadata.publish import Change, OnlineSigner, Published
+from carnet_verifier.claims.signed_releases import Established
+
+_SECOND_OPINION, _OFF = "second-opinion", "off"
 
 
 @contextmanager
@@ -35,3 +41,39 @@ def writing(store: Store, online: OnlineSigner, *, now: datetime, wait: float = 
         elif sealed is not None:
             store.drop()
         yield
+
+
+def publish(
+    store: Store, online: OnlineSigner, change: Change, *, now: datetime, evidence: Sequence[Established] = ()
+) -> Published:
+    """Publish a change: what is new in its offline roles and evidence needs a second opinion, unless that is off.
+
+    Everything that a mirror publishes comes through here; only what it signs again by itself does not.
+
+    Args:
+        store: The mirror, inside `writing`.
+        online: Its online signer.
+        change: What is new.
+        now: The time.
+        evidence: What was established for each release that is new, or that is judged anew.
+
+    Raises:
+        OpinionsDiffer: python-tuf or in-toto judges it otherwise; nothing was signed.
+        CarnetError: As `carnet_signer.metadata.publish.publish`.
+    """
+
+    def second_opinion(accepted: Accepted) -> None:
+        judge(accepted, evidence, now=now)
+
+    wanted = second_opinion if wants_second_opinion(store) else None
+    return metadata.publish(store, online, change, now=now, second_opinion=wanted)
+
+
+def wants_second_opinion(store: Store) -> bool:
+    """Whether a mirror publishes only what two implementations take; it does unless somebody has switched that off."""
+    return store.setting(_SECOND_OPINION) != _OFF
+
+
+def set_second_opinion(store: Store, *, wanted: bool) -> None:
+    """Let a mirror remember whether it asks for a second opinion, inside a change."""
+    store.put_setting(_SECOND_OPINION, "on" if wanted else _OFF)

@@ -359,3 +359,36 @@ def test_another_online_key_takes_over(site: Site, registry: SparseRegistry) -> 
     site.carnet("fsck", "mirror")
     status = json.loads(site.carnet("status", "mirror", "--message-format", "json").stdout)
     assert next(role["version"] for role in status["roles"] if role["role"] == "root") == 2
+
+
+# --- the second opinion ---
+
+_OFF = "the second opinion is off"
+
+
+def test_the_second_opinion_is_on_and_an_ugly_flag_switches_it_off(site: Site) -> None:
+    shown = site.carnet("status", "mirror")
+    assert "second opinion: on" in shown.stdout
+    assert _OFF not in shown.stderr
+    assert _OFF in site.carnet("refresh", "mirror", "--insecure-no-second-opinion", *site.secret).stderr
+    assert _OFF in site.carnet("refresh", "mirror", *site.secret).stderr, "it is remembered"
+    shown = site.carnet("status", "mirror")
+    assert "second opinion: OFF" in shown.stdout
+    assert _OFF in shown.stderr
+    assert json.loads(site.carnet("status", "mirror", "--message-format", "json").stdout)["second-opinion"] is False
+    with site.serving(*site.secret):
+        pass
+    assert _OFF not in site.carnet("refresh", "mirror", "--second-opinion", *site.secret).stderr
+    assert json.loads(site.carnet("status", "mirror", "--message-format", "json").stdout)["second-opinion"] is True
+
+
+def test_a_mirror_made_without_it_says_so(site: Site) -> None:
+    shutil.rmtree(site.mirror)
+    (site.folder / "online.memory").rename(site.folder / "before.memory")
+    assert _OFF in site.init("--insecure-no-second-opinion").stderr
+    assert "second opinion: OFF" in site.carnet("status", "mirror").stdout
+
+
+def test_fsck_with_a_second_opinion(site: Site, registry: SparseRegistry) -> None:
+    sync(site, registry, "one-0.1.0")
+    assert "1 versions: no problem" in site.carnet("fsck", "mirror", "--second-opinion").stdout

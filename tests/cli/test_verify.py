@@ -13,11 +13,19 @@ from typing import Any
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.cargo import Machine
+from tests.support.registries.mirror_process import MirrorDirectory, serving
 from tests.support.registries.signed import SignedRegistry
+from tests.support.worlds.ceremony import make_ceremony
+from tests.support.worlds.claims import World
+from tests.support.worlds.release import synthetic
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.names import CrateName
 from carnet.tuf import paths
+from carnet_mirror.state.store import Store
+from carnet_mirror.writing import publish, writing
+from carnet_signer.metadata.new_roles import Change
+from carnet_signer.proposals import ownership
 
 LEAF = honest_crate("leaf", "1.0.0")
 BRANCH = honest_crate("branch", "0.2.0", extra='[dependencies]\nleaf = "1"\n')
@@ -387,3 +395,41 @@ def test_the_lowest_level_is_not_remembered(machine: Machine) -> None:
     assert machine.carnet("verify", "leaf@1.0.0").returncode == 0
     (seen,) = machine.carnet_home.glob("trust/*/seen.json")
     assert set(json.loads(seen.read_bytes())) == {"refreshed"}
+
+
+# --- python-tuf, in-toto and securesystemslib are the mirror's and the signer's ---
+
+_WITHOUT = "import sys; sys.modules.update(dict.fromkeys(('tuf', 'in_toto', 'securesystemslib')))"
+
+
+def test_nothing_of_the_three_libraries_is_needed_to_verify(machine: Machine, registry: SignedRegistry) -> None:
+    write_lock(machine, locked(LEAF, BRANCH))
+    python = (sys.executable, "-c")
+    done = machine.run(*python, f"{_WITHOUT}; from carnet_cli.start import main; main()", "verify")
+    assert done.returncode == 0, done.stderr
+    assert "2 crates: 2 allowed, 0 refused" in done.stdout
+    for name in ("tuf.api.metadata", "in_toto.verifylib", "securesystemslib.signer"):
+        blocked = machine.run(*python, f"{_WITHOUT}; import {name}")
+        assert "ModuleNotFoundError" in blocked.stderr, "the block is no block"
+
+
+def test_nor_where_a_crate_is_claimed_and_has_evidence(tmp_path: Path) -> None:
+    """Claims, thresholds, links and rules: from a mirror that took the release with both libraries' agreement."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    ceremony = make_ceremony(bit_length=1, now=now)
+    online, release = ceremony.signer(), synthetic().with_layout(expires=now + timedelta(days=300))
+    (tmp_path / "machine").mkdir()
+    with Store.create(tmp_path / "mirror") as store:
+        with writing(store, online, now=now):
+            publish(store, online, Change(roles=ceremony.files), now=now)
+        world = World(tmp_path, ceremony, online, store, now)
+        world.claim(layout=ownership.NewLayout(release.layout_file, release.terms))
+        world.release(tarball=release.tarball, bundle=release.bundle())
+    machine = Machine(tmp_path / "machine")
+    with serving(MirrorDirectory(tmp_path / "mirror", ceremony, online, now)) as mirror:
+        machine.trust(mirror.root, mirror.url)
+        write_lock(machine, locked(release.tarball))
+        script = f"{_WITHOUT}; from carnet_cli.start import main; main()"
+        done = machine.run(sys.executable, "-c", script, "verify")
+    assert done.returncode == 0, done.stderr
+    assert "demo-lib@0.1.0  reproduced" in done.stdout

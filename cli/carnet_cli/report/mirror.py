@@ -132,6 +132,7 @@ class StatusReport:
         versions: And how many versions.
         roles: When each role ends.
         now: When it was looked at.
+        second_opinion: Whether it publishes only what python-tuf and in-toto take as well.
     """
 
     directory: Path
@@ -139,6 +140,7 @@ class StatusReport:
     versions: int
     roles: tuple[Expiry, ...]
     now: datetime
+    second_opinion: bool
 
     @property
     def expired(self) -> bool:
@@ -154,6 +156,7 @@ def status_as_text(report: StatusReport) -> None:
         note = one.warning(report.now)
         when = f"{one.expires:%Y-%m-%d %H:%M} UTC"
         output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
+    output.echo(f"second opinion: {'on' if report.second_opinion else 'OFF'}")
     _tell_what_ends(report)
 
 
@@ -163,6 +166,7 @@ def status_as_json(report: StatusReport) -> Iterator[Any]:
         "directory": str(report.directory),
         "crates": report.crates,
         "versions": report.versions,
+        "second-opinion": report.second_opinion,
         "roles": [
             {
                 "role": one.role,

@@ -6,7 +6,9 @@
 4. every role of the snapshot: its version, and signatures of those whom its delegator names;
 5. nothing newer was ever published than what the timestamp names;
 6. every crate: index file made from the state = index file on the disk = index file that is signed, and every tarball;
-7. every target that claimed crates list, and that their index lines are the ones their maintainers signed.
+7. every target that claimed crates list, and that their index lines are the ones their maintainers signed;
+8. when it is asked for: what python-tuf and in-toto make of every role and of all evidence, and python-tuf's client of
+   every target.
 
 Nothing is repaired: what is damaged has to be looked at by a person first.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -41,6 +43,7 @@ from carnet.tuf.tree import Kind, is_bin, parent_of, place_of
 from carnet_mirror.state.published import Published
 from carnet_mirror.state.records import RawVersion, StoredFile
 from carnet_mirror.state.store import Store
+from carnet_verifier.claims.owners import Claim
 from carnet_verifier.claims.signed_releases import judge_index, read_signed
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import read_repository
@@ -87,7 +90,14 @@ class FsckReport:
             self.problems.append(problem)
 
 
-def fsck(store: Store, *, now: datetime, progress: Progress, signed: Mapping[str, int] | None = None) -> FsckReport:
+def fsck(
+    store: Store,
+    *,
+    now: datetime,
+    progress: Progress,
+    signed: Mapping[str, int] | None = None,
+    second_opinion: bool = False,
+) -> FsckReport:
     """Check everything; see the module.
 
     Args:
@@ -95,32 +105,38 @@ def fsck(store: Store, *, now: datetime, progress: Progress, signed: Mapping[str
         now: The time.
         progress: Makes the progress bars.
         signed: The highest version that the online signer remembers for each of its roles, when it can be asked.
+        second_opinion: Whether python-tuf and in-toto judge everything as well.
     """
     report = FsckReport()
     try:
         with store.frozen():
-            _check(store, report, now, progress, signed or {})
+            view = _check(store, report, now, progress, signed or {})
+            if second_opinion and view is not None:
+                _check_opinions(store, report, *view, now, progress)
     except CarnetError as error:
         # A damaged database, or a file without which nothing more can be said.
         report.add("mirror", error)
     return report
 
 
-def _check(store: Store, report: FsckReport, now: datetime, progress: Progress, signed: Mapping[str, int]) -> None:
+def _check(
+    store: Store, report: FsckReport, now: datetime, progress: Progress, signed: Mapping[str, int]
+) -> tuple[TrustedRepository, _Roles] | None:
     for text in store.integrity():
         report.add("database", text)
     if report.problems:
         report.notes.append("the rest was not looked at: a damaged database says anything")
-        return
+        return None
     files = _check_files(store, report, progress)
     repository = _check_view(store, report, now)
     if repository is None:
-        return
+        return None
     roles = _check_roles(store, report, progress)
     _check_newest(report, roles, files, signed)
     _check_crates(store, report, roles, files, progress)
     _check_targets(report, roles, files)
     _check_claims(store, report, repository, roles)
+    return repository, roles
 
 
 # --- 2. files ---
@@ -347,3 +363,33 @@ def _check_targets(report: FsckReport, roles: _Roles, files: Mapping[str, Stored
                 report.add(path, f"is listed by {role} and not published")
             elif stored.length != target.length or stored.sha256 != target.sha256:
                 report.add(path, f"is not what {role} lists")
+
+
+# --- 8. the second opinion ---
+
+
+def _check_opinions(
+    store: Store, report: FsckReport, repository: TrustedRepository, roles: _Roles, now: datetime, progress: Progress
+) -> None:
+    # 130 ms, and few runs ask for it.
+    from carnet_mirror.second_opinion.published import judge_published_evidence, judge_published_roles
+    from carnet_mirror.second_opinion.stock_client import fetch_everything
+
+    judge_published_roles(store, roles.targets, report.add, progress)
+    judge_published_evidence(repository, list(_claims(report, repository, roles)), report.add, progress)
+    if Published(store).timestamp.expired(now):
+        report.notes.append("python-tuf's client was not asked: what is published has expired")
+    else:
+        fetch_everything(store, roles.targets, report.add, progress)
+
+
+def _claims(report: FsckReport, repository: TrustedRepository, roles: _Roles) -> Iterator[Claim]:
+    for role in roles.targets:
+        if role.startswith("owner."):
+            try:
+                claim = repository.claim(CrateName(role.partition(".")[2]))
+            except CarnetError as error:
+                report.add(role, error)
+                continue
+            if claim is not None:
+                yield claim

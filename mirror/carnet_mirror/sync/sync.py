@@ -31,8 +31,8 @@ from carnet_mirror.state.published import Published as View
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.packages import Fetched, Upstream, wanted_lines
-from carnet_mirror.writing import writing
-from carnet_signer.metadata.publish import Change, OnlineSigner, Published, publish
+from carnet_mirror.writing import publish, writing
+from carnet_signer.metadata.publish import Change, OnlineSigner, Published
 
 _CLAIMED = "this crate is claimed here: its versions come from its maintainers, not from upstream"
 

@@ -23,6 +23,7 @@ from carnet.claims.submission import MAX_SUBMISSION, URL_PATH
 from carnet.errors import (
     CarnetError,
     FormatError,
+    OpinionsDiffer,
     RollbackDetected,
     SigningError,
     StorageError,
@@ -177,6 +178,10 @@ def _error(error: CarnetError) -> Response:
         status = 400
     elif isinstance(error, VerificationError):
         status = 422
+    elif isinstance(error, OpinionsDiffer):
+        # Whoever submitted it may be the one who found it: both are told, and only the operator can look further.
+        print(f"alarm: a submission was not published: {error}", file=sys.stderr, flush=True)
+        status = 500
     else:
         # What failed here is the operator's to know and to mend.
         print(f"error: a submission was not decided: {error}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 1. `read_current`: what is published now, its signatures checked again (an insider with the disk adds nothing);
 2. `add_release`: new files of offline roles, each checked against its delegator as a client will (TUF 5.3.4, 5.6.3);
+   who publishes may have them judged a second time, before anything is signed for them;
 3. `roll_bins`: the hash bins whose index files changed, and no other;
 4. `roll_snapshot`: one consistent view (TUF 4.4); names never leave it;
 5. `seal`: everything that the timestamp will name is durable, as one, before the timestamp is signed;
@@ -15,7 +16,7 @@ run goes past it, because the online signer signs no second content for one numb
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -77,19 +78,38 @@ class Published:
     warnings: tuple[str, ...] = ()
 
 
-def publish(publication: Publication, online: OnlineSigner, change: Change, *, now: datetime) -> Published:
+SecondOpinion = Callable[[Accepted], None]
+"""Raises when somebody else's judgement of the accepted files is another one."""
+
+
+def publish(
+    publication: Publication,
+    online: OnlineSigner,
+    change: Change,
+    *,
+    now: datetime,
+    second_opinion: SecondOpinion | None = None,
+) -> Published:
     """Publish a change; with an empty one, sign the timestamp again.
 
     The first publish brings root, targets, claims, its shards and index in `change.roles`.
 
+    Args:
+        publication: Where the repository's files are kept.
+        online: Signs what the online keys sign.
+        change: What is new.
+        now: The time.
+        second_opinion: Asked about what was accepted before the online signer signs anything.
+
     Raises:
         MetadataError: A new role file is not what its delegator demands, or what is published is not what was signed.
         FormatError: A new role file does not parse.
+        OpinionsDiffer: The second opinion is another one; nothing was signed.
         SigningError: The online signer refused.
         StorageError: The disk failed; the old state stands, or the new one without a promise. Run it again.
     """
     current = read_current(publication, online.named_snapshot(), change.roles.get(paths.ROOT))  # 1
-    return _publish(current, online, change, now, due=())
+    return _publish(current, online, change, now, due=(), second_opinion=second_opinion)
 
 
 def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime, bins: int = 16) -> Published:
@@ -108,8 +128,17 @@ def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime
     return _publish(current, online, Change(), now, due=_due_bins(current, now)[:bins])
 
 
-def _publish(current: Current, online: OnlineSigner, change: Change, now: datetime, due: Collection[str]) -> Published:
+def _publish(
+    current: Current,
+    online: OnlineSigner,
+    change: Change,
+    now: datetime,
+    due: Collection[str],
+    second_opinion: SecondOpinion | None = None,
+) -> Published:
     accepted = add_release(current, change, now)  # 2
+    if second_opinion is not None:
+        second_opinion(accepted)
     bins = roll_bins(accepted, online, change.index_files, now, due)  # 3
     snapshot = roll_snapshot(accepted, online, bins, now)  # 4
     sealed = seal(accepted, bins, snapshot)  # 5

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
+from tests.support.worlds.altered import altered
 from tests.support.worlds.claims import NAME, World, body, facts, person, sign
 from tests.support.worlds.release import synthetic
 
 from carnet import strictjson
 from carnet.cargo import crate as crate_file
-from carnet.cargo.crate import CrateFile
 from carnet.cargo.names import CrateId
 from carnet.claims.submission import Submission
 from carnet.digests import sha256_hex
@@ -150,14 +149,6 @@ def test_a_file_that_is_larger_than_what_is_read_here_is_refused(world: World, m
     monkeypatch.setattr(Targets, "MAX_BYTES", len(role.raw) - 1)
     with pytest.raises(FormatError, match="is larger than"):
         check_read_as(role, shard)
-
-
-def altered(crate: CrateFile, **fields: object) -> CrateFile:
-    """What the reader of archives would never have made: its constructor is closed to everybody else."""
-    other = copy(crate)
-    for name, value in fields.items():
-        object.__setattr__(other, name, value)
-    return other
 
 
 def test_another_tarball_than_the_signed_one_is_no_evidence(world: World) -> None:

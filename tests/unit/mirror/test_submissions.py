@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from carnet.claims.submission import URL_PATH
-from carnet.errors import FormatError, PolicyRefused, RollbackDetected, StorageError
+from carnet.errors import FormatError, OpinionsDiffer, PolicyRefused, RollbackDetected, StorageError
 from carnet_mirror.intake import Receipt
 from carnet_mirror.web.submissions import Bounds, Submissions
 
@@ -107,6 +107,21 @@ def test_what_failed_here_is_not_told_to_strangers(capsys: pytest.CaptureFixture
     assert status == 503
     assert "secret" not in json.dumps(answer)
     assert "disk on fire" in capsys.readouterr().err
+
+
+def test_a_disagreement_alarms_the_operator_and_is_told_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is about what was submitted, not about the mirror: whoever submitted it can look at the file."""
+    error = OpinionsDiffer("metadata/2.crate.demo.json", "signatures", ours="fine", theirs="0/2 keys", library="a test")
+    status, answer = ask(Submissions(behind, taking(error)))
+    assert status == 500
+    assert (
+        answer["errors"][0]["detail"]
+        == "metadata/2.crate.demo.json: signatures: carnet says fine; a test says 0/2 keys"
+    )
+    assert "keep the file" in answer["errors"][0]["hint"]
+    said = capsys.readouterr().err
+    assert said.startswith("alarm: a submission was not published: metadata/2.crate.demo.json")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

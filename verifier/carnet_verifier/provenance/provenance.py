@@ -93,6 +93,8 @@ class StepEvidence:
         people: Who counts, at least that many.
         keyids: The keys they signed with.
         links: sha256 of each link's payload.
+        envelopes: For each of `keyids`, the envelope that counted: for whoever judges the same links again.
+        read: For each of `keyids`, the link that was read from it.
     """
 
     name: str
@@ -100,6 +102,8 @@ class StepEvidence:
     people: tuple[str, ...]
     keyids: tuple[str, ...]
     links: tuple[str, ...]
+    envelopes: tuple[Envelope, ...] = field(repr=False)
+    read: tuple[Link, ...] = field(repr=False)
 
 
 @made_by("check_provenance")
@@ -112,6 +116,7 @@ class Provenance:
         sha256: Of its tarball.
         level: `provenance`, or `reproduced` when independent rebuilders got the same bytes.
         layout: What was carried out.
+        layout_file: The layout file that it stands in.
         layout_sha256: Of the layout file.
         role_version: The version of the owner role that the layout was taken from.
         terms: What the owners demand beside the layout.
@@ -124,6 +129,7 @@ class Provenance:
     sha256: str
     level: str
     layout: Layout
+    layout_file: bytes = field(repr=False)
     layout_sha256: str
     role_version: int
     terms: Terms
@@ -193,6 +199,7 @@ class _Vouched:
     """One link that one person validly signed."""
 
     link: Link
+    envelope: Envelope
     key: PublicKey
     person: str
     sha256: str
@@ -264,7 +271,7 @@ class _Check:
         else:
             sha256 = sha256_hex(envelope.payload)
             self.vouched.setdefault(step.name, []).extend(
-                _Vouched(link, key, self.owned.terms.person(key), sha256) for key in signed_by
+                _Vouched(link, envelope, key, self.owned.terms.person(key), sha256) for key in signed_by
             )
 
     def _problem(self, step: Step, error: CarnetError) -> None:
@@ -376,6 +383,7 @@ class _Check:
             self.crate.sha256,
             "reproduced" if REBUILD in counted else "provenance",
             self.layout,
+            self.owned.data,
             sha256_hex(self.owned.data),
             self.owned.role_version,
             self.owned.terms,
@@ -401,6 +409,8 @@ class _Check:
             people,
             tuple(item.key.keyid for item in counted),
             tuple(dict.fromkeys(item.sha256 for item in counted)),
+            tuple(item.envelope for item in counted),
+            tuple(item.link for item in counted),
         )
 
     def _dissent(self, chosen: Mapping[str, _Group], counted: Mapping[str, object]) -> Iterator[Finding]:

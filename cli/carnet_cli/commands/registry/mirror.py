@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY, fsck, status
+from carnet_cli.commands.registry.mirror_checks import DIRECTORY, fsck, status, warn_without_second_opinion
 from carnet_cli.commands.registry.mirror_serve import serve
 from carnet_cli.config import home
 from carnet_cli.report.mirror import (
@@ -26,10 +26,15 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
+    from carnet_mirror.state.store import Store
     from carnet_signer.metadata.publish import Published
 
 
 _MAX_LOCKFILE = 64_000_000
+_SECOND_OPINION = "--second-opinion/--insecure-no-second-opinion"
+_SECOND_OPINION_HELP = (
+    "Whether python-tuf and in-toto must agree with carnet before anything new is signed; the mirror remembers it."
+)
 
 
 @click.group()
@@ -70,6 +75,7 @@ def command() -> None:
     help="Where the signer remembers what it signed.  [default: beside the key file]",
 )
 @click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
+@click.option(_SECOND_OPINION, default=True, show_default=True, help=_SECOND_OPINION_HELP)
 @passphrase_options
 @output.message_format
 def init(  # noqa: PLR0913  -- one parameter for each flag
@@ -80,6 +86,7 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     online_socket: Path | None,
     memory: Path | None,
     insecure_example_keys: bool,
+    second_opinion: bool,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> None:
@@ -94,6 +101,7 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.upkeep import make_mirror
+    from carnet_mirror.writing import set_second_opinion
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.keys.uri import anchored
 
@@ -108,13 +116,13 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
         insecure_example_keys,
     )
     files = ceremony_folder.finished(ceremony)
-    published = make_mirror(
-        directory,
-        files,
-        lambda: online(directory, settings, passphrase),
-        settings.remember,
-        now=home.now(),
-    )
+    warn_without_second_opinion(second_opinion)
+
+    def remember(store: Store) -> None:
+        settings.remember(store)
+        set_second_opinion(store, wanted=second_opinion)
+
+    published = make_mirror(directory, files, lambda: online(directory, settings, passphrase), remember, now=home.now())
     _show_published(published, directory, f"the mirror in {directory} is ready", message_format)
 
 
@@ -220,12 +228,14 @@ def _read_lockfile(path: Path) -> Lockfile:
     help="The online key that the ceremony's new root names: this time both sign, from then on it alone. Its "
     "passphrase is that of the key before.",
 )
+@click.option(_SECOND_OPINION, default=None, help=f"{_SECOND_OPINION_HELP}  [default: as it remembers]")
 @passphrase_options
 @output.message_format
 def refresh(
     directory: Path,
     ceremony: Path | None,
     next_online_key: str | None,
+    second_opinion: bool | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> None:
@@ -242,11 +252,16 @@ def refresh(
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import sign_again
+    from carnet_mirror.writing import set_second_opinion, wants_second_opinion
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.keys.uri import anchored
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
     with Store.open(directory, write=True) as store:
+        if second_opinion is not None:
+            with store.change():
+                set_second_opinion(store, wanted=second_opinion)
+        warn_without_second_opinion(wants_second_opinion(store))
         settings = replace(OnlineSettings.of(store), next_key=next_online_key and anchored(next_online_key))
         with online(directory, settings, passphrase) as signer:
             published = sign_again(store, signer, now=home.now(), roles=files)

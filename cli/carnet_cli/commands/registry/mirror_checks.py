@@ -27,19 +27,37 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
     """
     from carnet_mirror.schedule import expiries
     from carnet_mirror.state.store import Store
+    from carnet_mirror.writing import wants_second_opinion
 
     now = home.now()
     with Store.open(directory) as store:
         crates, versions = store.crates.count()
-        report = StatusReport(directory, crates, versions, tuple(expiries(store)), now)
+        report = StatusReport(
+            directory, crates, versions, tuple(expiries(store)), now, second_opinion=wants_second_opinion(store)
+        )
     output.show(report, message_format, status_as_text, status_as_json)
+    warn_without_second_opinion(report.second_opinion)
     return 1 if report.expired else 0
+
+
+def warn_without_second_opinion(wanted: bool) -> None:
+    """Say what a mirror goes without, each time somebody looks at it or starts it."""
+    if not wanted:
+        output.warn(
+            "the second opinion is off: what this mirror publishes is judged by carnet alone",
+            hint="`carnet mirror refresh DIR --second-opinion` switches it on again",
+        )
 
 
 @click.command()
 @DIRECTORY
+@click.option(
+    "--second-opinion",
+    is_flag=True,
+    help="Let python-tuf and in-toto judge all of it as well, and python-tuf's client fetch every target.",
+)
 @output.message_format
-def fsck(directory: Path, message_format: output.MessageFormat) -> int:
+def fsck(directory: Path, second_opinion: bool, message_format: output.MessageFormat) -> int:
     """Check every signature, file and row of a mirror; repair nothing.
 
     It looks at the mirror as a client does, from the first root on, and then compares database, files and signed
@@ -49,12 +67,14 @@ def fsck(directory: Path, message_format: output.MessageFormat) -> int:
     \b
     Example:
       carnet mirror fsck /srv/carnet
+      carnet mirror fsck /srv/carnet --second-opinion
     """
     from carnet_cli.commands.registry.online_signer import signed_last
     from carnet_mirror.fsck.fsck import fsck as check
     from carnet_mirror.state.store import Store
 
     with Store.open(directory) as store:
-        report = check(store, now=home.now(), progress=output.counting, signed=signed_last(directory, store))
+        signed = signed_last(directory, store)
+        report = check(store, now=home.now(), progress=output.counting, signed=signed, second_opinion=second_opinion)
     output.show(report, message_format, checked_as_text, checked_as_json)
     return 1 if report.problems else 0

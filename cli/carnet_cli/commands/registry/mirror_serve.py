@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY
+from carnet_cli.commands.registry.mirror_checks import DIRECTORY, warn_without_second_opinion
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -61,6 +61,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_mirror.web.serve import Address
     from carnet_mirror.web.serve import serve as run
     from carnet_mirror.web.submissions import Submissions
+    from carnet_mirror.writing import wants_second_opinion
 
     def ready(base: str) -> None:
         if message_format == "json":
@@ -75,6 +76,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
         return
     with Store.open(directory) as store:
         settings = OnlineSettings.of(store)
+        warn_without_second_opinion(wants_second_opinion(store))
         with signer_beside(directory, settings, passphrase):
             upkeep = partial(
                 keep_fresh, lambda: is_due(store, now=home.now()), partial(_upkeep, directory, settings), _complain
