@@ -37,6 +37,7 @@ from carnet.intoto.duties import Terms, assign, is_optional
 from carnet.intoto.layout_lint import check_layout, substitute
 from carnet.intoto.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord
 from carnet.intoto.values import Layout, Link, Rule, Step
+from carnet.level import Level
 from carnet.made import made_by, maker
 from carnet.tuf.keys import PublicKey, signers
 from carnet_verifier.provenance.artifact_rules import StepArtifacts, check_rules
@@ -122,7 +123,7 @@ class Provenance:
 
     crate: CrateId
     sha256: str
-    level: str
+    level: Level
     layout: Layout
     layout_sha256: str
     role_version: int
@@ -374,7 +375,7 @@ class _Check:
         return _provenance(
             self.crate.id,
             self.crate.sha256,
-            "reproduced" if REBUILD in counted else "provenance",
+            Level.REPRODUCED if REBUILD in counted else Level.PROVENANCE,
             self.layout,
             sha256_hex(self.owned.data),
             self.owned.role_version,
