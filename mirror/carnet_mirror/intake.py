@@ -27,7 +27,6 @@ from carnet.cargo.names import CrateId
 from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.claims.submission import ParsedSubmission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
-from carnet.intoto.duties import LEVELS
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_owners_kept, check_version
 from carnet.tuf.tree import roles_of
@@ -35,7 +34,8 @@ from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner
-from carnet_verifier.claims.signed_releases import Established, Signed, establish, judge_index, read_signed
+from carnet_verifier.claims.established import Established, establish
+from carnet_verifier.claims.signed_releases import Signed, judge_index, read_signed
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import preview, read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
@@ -261,7 +261,7 @@ def _check_level(
     crate: CrateFile | None = None,
 ) -> Established:
     found = establish(view, signed, release, accepted_at=accepted_at, crate=crate)
-    if LEVELS.index(found.level) < LEVELS.index(found.least_level):
+    if found.level < found.least_level:
         raise PolicyRefused(
             f"{release.id} is at level {found.level}, its owners ask for {found.least_level}",
             hint="carry out the steps of the owners' layout, then `carnet release assemble --bundle-from`",

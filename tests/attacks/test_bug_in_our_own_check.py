@@ -24,6 +24,7 @@ from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, OpinionsDiffer
 from carnet.intoto.steps import ArtifactNames
 from carnet.intoto.values import Layout, Link, Rule, Step
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleKeys
 from carnet_mirror.second_opinion.in_toto_steps import judge_release
@@ -31,7 +32,7 @@ from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import draft
 from carnet_signer.steps.record import sign_link
-from carnet_verifier.claims import signed_releases
+from carnet_verifier.claims import established
 from carnet_verifier.provenance import provenance as ours
 from carnet_verifier.provenance.provenance import Provenance
 
@@ -166,7 +167,7 @@ def test_people_that_are_not_counted(world: World, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as hole:
         hole.setattr(ours, "check_layout", no_check)
         hole.setattr(Layout, "from_envelope", staticmethod(lax))
-        hole.setattr(ours, "check_provenance", lambda *a, **k: judged(check(*a, **k)))
+        hole.setattr("carnet_verifier.provenance.carried_out.check_provenance", lambda *a, **k: judged(check(*a, **k)))
         with nothing_is_signed(world, "thresholds: .*review.*requires at least '2' links"):
             submit(world, alone)
     submit(world)
@@ -193,7 +194,7 @@ def _ids(signatures: Any) -> set[str]:
 
 def test_evidence_that_was_dropped_on_the_way(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The level is there and the evidence is not: it cannot be judged, so it is not published."""
-    establish = signed_releases.establish
+    establish = established.establish
 
     def forgetful(*arguments: Any, **options: Any) -> Any:
         return replace(establish(*arguments, **options), provenance=None)
@@ -292,7 +293,7 @@ def test_a_step_that_leans_on_rebuilds_which_do_not_count() -> None:
     terms = replace(sound.terms, separate=sound.terms.separate | apart)
     leaning = replace(sound, terms=terms).signed_by("rebuild", "ci", "packager")
     found = leaning.check()
-    assert found.level == "provenance"
+    assert found.level is Level.PROVENANCE
     assert "rebuild" not in {step.name for step in found.steps}
     with pytest.raises(OpinionsDiffer, match="rules: "):
         judge_release(found)

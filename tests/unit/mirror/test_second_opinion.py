@@ -22,6 +22,7 @@ from tests.support.worlds.release import HonestRelease, synthetic
 
 from carnet.cargo.names import CrateId
 from carnet.errors import OpinionsDiffer, ThresholdNotMet
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleKeys
 from carnet_mirror import writing
@@ -34,7 +35,7 @@ from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publish import publish
 from carnet_signer.metadata.published_state import read_current
 from carnet_signer.proposals import ownership
-from carnet_verifier.claims.signed_releases import Established
+from carnet_verifier.claims.established import Established
 
 FIRST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
 NEXT = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))
@@ -189,7 +190,7 @@ def test_a_release_whose_evidence_nobody_looked_at(tmp_path: Path) -> None:
     with pytest.raises(OpinionsDiffer, match="evidence: carnet says nothing was established about it"):
         opinion.judge(accepted, (), now=world.now)
     release = next(opinion._to_be_judged(accepted))
-    found = Established(release, "provenance", "provenance", False, FIRST.check(), FIRST.crate)
+    found = Established(release, Level.PROVENANCE, Level.PROVENANCE, FIRST.crate, FIRST.check())
     opinion.judge(accepted, (found,), now=world.now)
     other = replace(found, provenance=NEXT.check())
     with pytest.raises(OpinionsDiffer, match="tarball: carnet says"):

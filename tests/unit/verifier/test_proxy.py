@@ -18,8 +18,8 @@ from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId
 from carnet.errors import PolicyRefused, TransportError
 from carnet_verifier.cargo.proxy import MAX_TEXT, Gatekeeper, Registry, refusal
-from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.policy.policy import Ban, Pattern, Policy
+from carnet_verifier.policy.rules.young import LEAST_AGE
 from carnet_verifier.tuf.repository import TrustedRepository
 
 PLAIN = honest_crate("plain", "1.0.0")
@@ -35,8 +35,7 @@ def world(tmp_path: Path) -> World:
 
 
 def registry(world: World, policy: Policy | None = None, pinned: frozenset[CrateId] | None = None) -> Registry:
-    fetcher = ReadFetcher(world.store.read)
-    keeper = Gatekeeper(world.fresh, fetcher, policy or Policy(), None, lambda: world.now, pinned)
+    keeper = Gatekeeper(world.fresh, policy or Policy(), None, lambda: world.now, pinned)
     return Registry(keeper, "http://127.0.0.1:1")
 
 
@@ -108,7 +107,7 @@ def test_the_policy_hides_only_where_the_lock_is_known(world: World) -> None:
     assert versions(registry(world, policy, frozenset()).answer("GET", path).body) == ["1.0.0"]
     locked = frozenset((CrateId.of("plain", "1.1.0"),))
     assert versions(registry(world, policy, locked).answer("GET", path).body) == ["1.0.0", "1.1.0"]
-    young = Policy(least_age=timedelta(days=3))
+    young = Policy({LEAST_AGE: timedelta(days=3)})
     assert versions(registry(world, young, frozenset()).answer("GET", path).body) == []
 
 
@@ -158,7 +157,7 @@ def test_the_views_failure_is_never_served_as_an_old_view(world: World) -> None:
     def away() -> TrustedRepository:
         raise TransportError("the mirror is away")
 
-    keeper = Gatekeeper(away, ReadFetcher(world.store.read), Policy(), None, lambda: world.now)
+    keeper = Gatekeeper(away, Policy(), None, lambda: world.now)
     answer = Registry(keeper, "http://127.0.0.1:1").answer("GET", "/index/pl/ai/plain")
     assert answer.status == 502
     assert b"the mirror is away" in answer.body
