@@ -27,7 +27,6 @@ from carnet.cargo.names import CrateId
 from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.claims.submission import ParsedSubmission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
-from carnet.intoto.duties import LEVELS
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_owners_kept, check_version
 from carnet.tuf.tree import roles_of
@@ -261,7 +260,7 @@ def _check_level(
     crate: CrateFile | None = None,
 ) -> Established:
     found = establish(view, signed, release, accepted_at=accepted_at, crate=crate)
-    if LEVELS.index(found.level) < LEVELS.index(found.least_level):
+    if found.level < found.least_level:
         raise PolicyRefused(
             f"{release.id} is at level {found.level}, its owners ask for {found.least_level}",
             hint="carry out the steps of the owners' layout, then `carnet release assemble --bundle-from`",

@@ -24,6 +24,7 @@ from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, OpinionsDiffer
 from carnet.intoto.steps import ArtifactNames
 from carnet.intoto.values import Layout, Link, Rule, Step
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleKeys
 from carnet_mirror.second_opinion.in_toto_steps import judge_release
@@ -292,7 +293,7 @@ def test_a_step_that_leans_on_rebuilds_which_do_not_count() -> None:
     terms = replace(sound.terms, separate=sound.terms.separate | apart)
     leaning = replace(sound, terms=terms).signed_by("rebuild", "ci", "packager")
     found = leaning.check()
-    assert found.level == "provenance"
+    assert found.level is Level.PROVENANCE
     assert "rebuild" not in {step.name for step in found.steps}
     with pytest.raises(OpinionsDiffer, match="rules: "):
         judge_release(found)

@@ -20,6 +20,7 @@ from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import ArtifactNames
 from carnet.intoto.values import Layout, Link, Rule
+from carnet.level import Level
 from carnet.tuf.keys import PublicKey
 from carnet_signer.steps.record import sign_link
 from carnet_verifier.provenance.provenance import check_provenance
@@ -30,7 +31,7 @@ NAMES = ArtifactNames(CRATE)
 @pytest.fixture
 def honest() -> HonestRelease:
     release = synthetic()
-    assert release.check().level == "reproduced"  # the positive control of every test that starts from it
+    assert release.check().level is Level.REPRODUCED  # the positive control of every test that starts from it
     return release
 
 
@@ -107,7 +108,7 @@ def test_a_link_filed_under_another_step_does_not_count(honest: HonestRelease) -
     )
     release = honest.with_layout(steps=steps)
     test = Link("test", release.link("tag").products, {}, {"return-value": 0})
-    assert release.with_links("test", ("carol", test)).check().level == "reproduced"
+    assert release.with_links("test", ("carol", test)).check().level is Level.REPRODUCED
     review = Link("review", release.link("tag").products, {}, {"return-value": 0})
     with pytest.raises(RuleViolation, match="step test: the link by carol is for the step review"):
         release.with_links("test", ("carol", review)).check()
@@ -274,10 +275,10 @@ def test_require_after_match_is_refused(honest: HonestRelease) -> None:
 
 def test_an_expired_layout_accepts_no_new_release_and_keeps_the_old_ones(honest: HonestRelease) -> None:
     later = honest.layout.expires + timedelta(seconds=1)
-    assert honest.check(accepted_at=NOW).level == "reproduced"
+    assert honest.check(accepted_at=NOW).level is Level.REPRODUCED
     with pytest.raises(LayoutRefused, match="expired"):
         honest.check(accepted_at=later)
-    assert honest.check().level == "reproduced"  # it was accepted in time
+    assert honest.check().level is Level.REPRODUCED  # it was accepted in time
 
 
 def test_a_layout_that_the_owner_role_does_not_name_is_refused(honest: HonestRelease) -> None:
@@ -307,14 +308,14 @@ def test_a_dissenter_above_the_quorum_is_tolerated_and_reported(honest: HonestRe
     other = replace(honest.link("rebuild"), products={NAMES.tarball: sha256_hex(b"another tarball")})
     rebuilds = (*honest.links["rebuild"], ("rebuilder3", other))
     found = honest.with_links("rebuild", *rebuilds).check()
-    assert found.level == "reproduced"
+    assert found.level is Level.REPRODUCED
     assert any(finding.where == "rebuild" and "rebuilder3" in finding.text for finding in found.findings)
 
 
 def test_dissent_below_the_quorum_leaves_the_release_unreproduced(honest: HonestRelease) -> None:
     other = replace(honest.link("rebuild"), products={NAMES.tarball: sha256_hex(b"another tarball")})
     found = honest.with_links("rebuild", ("rebuilder1", honest.link("rebuild")), ("rebuilder3", other)).check()
-    assert found.level == "provenance"
+    assert found.level is Level.PROVENANCE
     assert any("1 of 2 people" in finding.text for finding in found.findings)
 
 
@@ -362,7 +363,7 @@ def test_an_rsa_key_has_no_place_in_a_layout(honest: HonestRelease) -> None:
 
 def test_a_link_of_another_version_does_not_fit(honest: HonestRelease) -> None:
     other = synthetic(crate=CrateId.of("demo-lib", "0.2.0"))
-    assert other.check().level == "reproduced"
+    assert other.check().level is Level.REPRODUCED
     for step in ("tag", "review", "package"):
         with pytest.raises(RuleViolation, match=f"step {step}: "):
             replace(honest, links={**honest.links, step: other.links[step]}).check()
@@ -389,7 +390,7 @@ def test_late_evidence_can_neither_block_nor_run(honest: HonestRelease, tmp_path
         signed_payload([], "rebuilder3"),
         sign_link(replace(honest.link("rebuild"), products={}), key("rebuilder3")),
     ]
-    assert honest.check(late=late).level == "reproduced"
+    assert honest.check(late=late).level is Level.REPRODUCED
     assert not (tmp_path / "ran").exists()
 
 

@@ -14,8 +14,9 @@ from tests.support.worlds.release import synthetic
 
 from carnet.cargo.names import CrateId
 from carnet.errors import PolicyRefused, ProvenanceError, ThresholdNotMet
+from carnet.level import Level
 from carnet_signer.proposals import ownership
-from carnet_verifier.policy.policy import Level, Policy
+from carnet_verifier.policy.policy import Policy
 
 OLD = synthetic(crate=CrateId.of(str(NAME), "1.0.0"))
 EVIL = synthetic(

@@ -24,6 +24,7 @@ from tests.support.worlds.release import from_repository, git, make_repository
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ConfigError, FormatError, RuleViolation, SigningError
 from carnet.intoto.steps import TagRecord
+from carnet.level import Level
 from carnet_signer.steps import gitsource, sandbox
 from carnet_signer.steps.gitsource import read_commit
 from carnet_signer.steps.packaging import Toolchain, export, find_toolchain
@@ -326,7 +327,7 @@ def test_nothing_of_the_source_runs_while_tagging_and_packaging(
         registry.add(honest_crate("leaf", "1.0.0"))
         release = from_repository(repository, toolchain, index=registry.url)
     assert not mark.exists()
-    assert release.check().level == "reproduced"
+    assert release.check().level is Level.REPRODUCED
     assert not mark.exists()
     # The control: the same cargo, started in the work tree, does run it.
     subprocess.run(
@@ -341,7 +342,7 @@ def test_nothing_of_the_source_runs_while_tagging_and_packaging(
 @pytest.mark.cargo
 def test_a_configuration_in_the_repository_is_not_even_read(tmp_path: Path, toolchain: Toolchain) -> None:
     repository = make_repository(tmp_path / "r", {**LIBRARY, ".cargo/config.toml": b"this is no toml"})
-    assert from_repository(repository, toolchain).check().level == "reproduced"
+    assert from_repository(repository, toolchain).check().level is Level.REPRODUCED
     plain = [str(toolchain.cargo), "package", "--list", "--offline"]
     done = subprocess.run(plain, cwd=repository, capture_output=True, text=True, check=False)
     assert "could not parse TOML" in done.stderr  # the control

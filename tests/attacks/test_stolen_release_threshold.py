@@ -18,11 +18,11 @@ from carnet.cargo.names import CrateId
 from carnet.claims.releases import Demands, Digest, Releases
 from carnet.errors import CarnetError, FormatError, LayoutRefused, MetadataError, PolicyRefused, ProvenanceError
 from carnet.intoto.bundle import Bundle
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal, draft
-from carnet_verifier.policy.policy import Level
 
 HONEST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
 NEXT = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))

@@ -15,6 +15,7 @@ from carnet.cargo.original import meaning, read_toml
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, RuleViolation
 from carnet.intoto.steps import TagRecord
+from carnet.level import Level
 from carnet_verifier.provenance.unpack import unpack
 
 
@@ -22,7 +23,7 @@ from carnet_verifier.provenance.unpack import unpack
 def honest() -> HonestRelease:
     release = synthetic()
     assert release.check().findings == ()
-    assert release.repackaged({}).check().level == "reproduced"  # packaging the same files again changes nothing
+    assert release.repackaged({}).check().level is Level.REPRODUCED  # packaging the same files again changes nothing
     return release
 
 

@@ -11,6 +11,7 @@ from carnet.digests import sha256_hex
 from carnet.errors import FormatError, LayoutRefused, MissingLink, RuleViolation
 from carnet.intoto.duties import Terms
 from carnet.intoto.steps import ArtifactNames
+from carnet.level import Level
 from carnet.tuf.keys import PublicKey
 from carnet_signer.steps.record import sign_link
 
@@ -20,7 +21,7 @@ NAMES = ArtifactNames(CRATE)
 @pytest.fixture
 def honest() -> HonestRelease:
     release = synthetic()
-    assert release.check().level == "reproduced"  # the positive control of every test that starts from it
+    assert release.check().level is Level.REPRODUCED  # the positive control of every test that starts from it
     return release
 
 
@@ -44,7 +45,7 @@ def test_tagger_and_reviewer_must_be_different_people(honest: HonestRelease) -> 
     with pytest.raises(RuleViolation, match="step review: alice did tag as well") as refused:
         honest.signed_by("review", "alice", "carol").check()
     assert refused.value.hint == "another person must carry out review", "the later duty is the one to give away"
-    assert honest.signed_by("review", "bob", "carol").check().level == "reproduced"
+    assert honest.signed_by("review", "bob", "carol").check().level is Level.REPRODUCED
 
 
 def test_tagger_and_packager_must_be_different_people_whatever_the_layout_says(honest: HonestRelease) -> None:
@@ -66,7 +67,7 @@ def test_two_keys_of_one_person_are_one_person(honest: HonestRelease) -> None:
     same = replace(honest, terms=replace(honest.terms, people=people))
     with pytest.raises(MissingLink, match="step review: 1 of 2"):
         same.check()
-    assert same.signed_by("review", "carol", "bob").check().level == "reproduced"
+    assert same.signed_by("review", "carol", "bob").check().level is Level.REPRODUCED
 
 
 def test_one_signature_twice_is_one_person(honest: HonestRelease) -> None:
@@ -101,13 +102,13 @@ def test_a_threshold_that_is_none_or_out_of_reach_is_refused(honest: HonestRelea
 
 def test_rebuilds_that_arrive_after_the_release_lift_its_level(honest: HonestRelease) -> None:
     released = honest.without("rebuild")
-    assert released.check().level == "provenance"
+    assert released.check().level is Level.PROVENANCE
     late = [sign_link(link, key(who)) for who, link in honest.links["rebuild"]]
-    assert released.check(late=late).level == "reproduced"
-    assert released.check(late=late[:1]).level == "provenance"
+    assert released.check(late=late).level is Level.REPRODUCED
+    assert released.check(late=late[:1]).level is Level.PROVENANCE
 
 
 def test_the_rebuilder_who_packaged_is_not_independent(honest: HonestRelease) -> None:
     people = dict(honest.terms.people)
     people[key("rebuilder2").public_key.keyid] = "packager"
-    assert replace(honest, terms=replace(honest.terms, people=people)).check().level == "provenance"
+    assert replace(honest, terms=replace(honest.terms, people=people)).check().level is Level.PROVENANCE

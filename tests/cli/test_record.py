@@ -22,6 +22,7 @@ from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms
 from carnet.intoto.values import Link
+from carnet.level import Level
 from carnet_verifier.provenance.provenance import OwnedLayout, Provenance, check_provenance
 
 LEAF = honest_crate("leaf", "1.0.0")
@@ -116,11 +117,11 @@ def test_a_release_through_all_its_steps(team: Team, tmp_path: Path) -> None:
     good(team.record("test", "ci", "--", "cargo", "test", "--offline", "--quiet", source=source))
     made = good(team.record("package", "packager", "--message-format", "json", source=source))
     tarball = Path(json.loads(made)["files"]["demo-lib-0.1.0.crate"])
-    assert team.check(layout, tarball).level == "provenance"
+    assert team.check(layout, tarball).level is Level.PROVENANCE
     for who in DID["rebuild"]:
         good(team.record("rebuild", who, source=source))
     found = team.check(layout, tarball)
-    assert found.level == "reproduced"
+    assert found.level is Level.REPRODUCED
     assert {step.name: step.people for step in found.steps} == dict(DID)
 
 

@@ -20,6 +20,7 @@ from tests.support.worlds.release import complete, from_repository, git, make_re
 
 from carnet.errors import RuleViolation, SigningError
 from carnet.intoto.steps import TagRecord
+from carnet.level import Level
 from carnet_signer.steps.packaging import Toolchain, find_toolchain
 from carnet_signer.steps.record import record_package, record_tag
 
@@ -194,7 +195,7 @@ def test_no_honest_repository_is_refused(shape: str, tmp_path: Path, toolchain: 
     repository = make_repository(tmp_path / "r", files, links=links)
     release = from_repository(repository, toolchain, folder=folder)
     found = release.check()
-    assert found.level == "reproduced"
+    assert found.level is Level.REPRODUCED
     assert found.findings == ()
     assert found.tag.path_in_vcs == folder
     # The positive control's other half: one byte more in any file of the package is found.
@@ -227,7 +228,7 @@ more = ["uno?/a", "one/b"]
             tmp_path / "r", {**LIB, "Cargo.toml": manifest.encode(), "build.rs": b"fn main() {}"}
         )
         release = from_repository(repository, toolchain, index=registry.url)
-        assert release.check().level == "reproduced"
+        assert release.check().level is Level.REPRODUCED
         assert release.check().findings == ()
         written = (release.crate.file("Cargo.toml") or b"").decode()
         with pytest.raises(RuleViolation, match="the tagged one: normal uno"):
@@ -265,7 +266,7 @@ one.workspace = true
             },
         )
         found = from_repository(repository, toolchain, folder="crates/member", index=registry.url).check()
-    assert found.level == "reproduced"
+    assert found.level is Level.REPRODUCED
     assert [finding.text for finding in found.findings] == [
         "sibling 0.1.0 is part of the workspace, and Cargo.lock takes it from the registry"
     ]
@@ -279,7 +280,7 @@ def test_attributes_that_came_after_the_file(tmp_path: Path, toolchain: Toolchai
     git(repository, "commit", "--quiet", "-m", "attributes")
     release = from_repository(repository, toolchain, revision="HEAD")
     assert release.crate.file("src/lib.rs") == b"pub fn one() -> u8 { 1 }\r\n"
-    assert release.check().level == "reproduced"
+    assert release.check().level is Level.REPRODUCED
 
 
 def test_a_lock_that_is_out_of_date_says_so(tmp_path: Path, toolchain: Toolchain) -> None:
@@ -296,7 +297,7 @@ def test_a_submodule_is_packaged_and_tagged(tmp_path: Path, toolchain: Toolchain
     git(repository, "commit", "--quiet", "-m", "vendor it")
     release = from_repository(repository, toolchain, revision="HEAD")
     assert release.crate.file("vendor/c/x.c") == b"int x;\n"
-    assert release.check().level == "reproduced"
+    assert release.check().level is Level.REPRODUCED
 
 
 def test_a_file_that_is_generated_while_packaging(tmp_path: Path, toolchain: Toolchain) -> None:
@@ -314,7 +315,7 @@ def test_a_file_that_is_generated_while_packaging(tmp_path: Path, toolchain: Too
         release.check()
     assert "`generated`" in caught.value.hint
     allowed = replace(release, terms=replace(release.terms, generated=frozenset(("src/generated.rs",))))
-    assert allowed.check().level == "reproduced"
+    assert allowed.check().level is Level.REPRODUCED
 
 
 def test_everybody_gets_the_same_bytes(tmp_path: Path, toolchain: Toolchain) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carnet.cargo.names import CrateId
-from carnet_verifier.policy.policy import Action, Ban, Demand, Excuse, Facts, Level, Pattern, Policy, Rule, evaluate
+from carnet.level import Level
+from carnet_verifier.policy.policy import Action, Ban, Demand, Excuse, Facts, Pattern, Policy, Rule, evaluate
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -26,6 +26,7 @@ from carnet.cargo.index_file import IndexFile, IndexLine
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet.value import value
 from carnet_verifier.outcomes import (
@@ -41,7 +42,7 @@ from carnet_verifier.outcomes import (
     Wanted,
 )
 from carnet_verifier.policy.mass_yank import mass_yank
-from carnet_verifier.policy.policy import Facts, Level, Policy, evaluate
+from carnet_verifier.policy.policy import Facts, Policy, evaluate
 from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def check_provenance(attributed: Attributed, repository: TrustedRepository) -> P
 
     found = establish(repository, attributed.signed, attributed.release)
     summary = () if found.provenance is None else _summary(found.provenance)
-    return Proven(attributed, Level.parse(found.level), Level.parse(found.least_level), summary, found)
+    return Proven(attributed, found.level, found.least_level, summary, found)
 
 
 def _summary(provenance: Provenance) -> tuple[str, ...]:

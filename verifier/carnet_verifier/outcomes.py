@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from carnet.cargo.names import CrateId, CrateName
+from carnet.level import Level
 from carnet.value import value
-from carnet_verifier.policy.policy import Level, Verdict
+from carnet_verifier.policy.policy import Verdict
 from carnet_verifier.tuf.repository import TrustedTarget
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from carnet.durable import read_file
 from carnet.errors import ConfigError, FormatError
+from carnet.level import Level
 from carnet.value import field, value
-from carnet_verifier.policy.policy import Action, Ban, Demand, Excuse, Level, Pattern, Policy, Rule
+from carnet_verifier.policy.policy import Action, Ban, Demand, Excuse, Pattern, Policy, Rule
 
 FILE_NAME = "carnet.toml"
 MAX_BYTES = 1_000_000

@@ -12,7 +12,8 @@ from typing import Any
 
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import FormatError
-from carnet.intoto.duties import LEVELS, Terms
+from carnet.intoto.duties import Terms
+from carnet.level import Level
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import is_keyid
@@ -266,14 +267,14 @@ class Demands:
         adopted = words.get("adopted", []) if isinstance(words, dict) else []
         return cls(layouts, _digests(adopted, f"{role}: adopted"))
 
-    def least_level(self, release: SignedRelease) -> str:
+    def least_level(self, release: SignedRelease) -> Level:
         """The level that the owners ask of one release."""
         sha256 = release.tarball.sha256
         if sha256 in self.adopted:
-            return "maintainer"
+            return Level.MAINTAINER
         replaced = [layout for layout in self.layouts if layout.releases is not None and sha256 in layout.releases]
         governing = replaced or [layout for layout in self.layouts if layout.releases is None]
-        return max((layout.terms.least_level for layout in governing), key=LEVELS.index, default="maintainer")
+        return max((layout.terms.least_level for layout in governing), default=Level.MAINTAINER)
 
 
 def _release(name: CrateName, path: str, target: TargetFile, listed: Mapping[str, TargetFile]) -> SignedRelease:

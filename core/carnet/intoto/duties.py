@@ -9,11 +9,9 @@ from typing import Any
 from carnet.errors import FormatError
 from carnet.intoto.steps import PACKAGE, REBUILD, TAG
 from carnet.intoto.values import STEP_NAME, check_artifact_path
+from carnet.level import Level
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf.keys import PublicKey, is_keyid
-
-LEVELS = ("registry", "maintainer", "provenance", "reproduced")
-"""Weakest first."""
 
 Duties = frozenset[frozenset[str]]
 """Pairs of steps."""
@@ -35,14 +33,12 @@ class Terms:
         generated: Files of the package that are made while packaging and so are in no commit.
     """
 
-    least_level: str = "provenance"
+    least_level: Level = Level.PROVENANCE
     separate: Duties = ALWAYS_SEPARATE
     people: Mapping[str, str] = field(default_factory=dict)
     generated: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        if self.least_level not in LEVELS:
-            raise FormatError(f"{self.least_level[:40]!a} is not a level", hint=f"levels are {', '.join(LEVELS)}")
         if not self.separate >= ALWAYS_SEPARATE:
             raise FormatError("the steps tag and package must be kept apart: that is what `provenance` means")
 
@@ -53,7 +49,7 @@ class Terms:
         Raises:
             FormatError: A field is of another type, or a name is not of its form.
         """
-        level = custom.get("least_level", "provenance")
+        level = custom.get("least_level", str(Level.PROVENANCE))
         separate = custom.get("separate_duties", [])
         people = custom.get("people", {})
         generated = custom.get("generated", [])
@@ -73,12 +69,12 @@ class Terms:
         if not all(isinstance(path, str) for path in generated):
             raise FormatError("generated must be a list of paths")
         files = frozenset(check_artifact_path(path) for path in generated)
-        return cls(level, frozenset(pairs), people, files)
+        return cls(Level.parse(level), frozenset(pairs), people, files)
 
     def to_custom(self) -> JsonObject:
         """The JSON form."""
         return {
-            "least_level": self.least_level,
+            "least_level": str(self.least_level),
             "separate_duties": [list[Json](sorted(pair)) for pair in sorted(map(sorted, self.separate))],
             "people": dict[str, Json](self.people),
             "generated": list[Json](sorted(self.generated)),

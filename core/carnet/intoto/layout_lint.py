@@ -15,6 +15,7 @@ from carnet.errors import FormatError, LayoutRefused
 from carnet.intoto.duties import Terms, assign, is_optional
 from carnet.intoto.steps import PACKAGE, REBUILD, TAG, ArtifactNames
 from carnet.intoto.values import Layout, Rule, Step, check_artifact_path
+from carnet.level import Level
 
 PREFIX = "{name}-{version}"
 """How a layout writes P; in-toto's own parameter syntax."""
@@ -73,7 +74,7 @@ def _whole(layout: Layout, terms: Terms) -> Iterator[str]:
     materials = [key.material for key in layout.keys.values()]
     if len(set(materials)) != len(materials):
         yield "one key is listed under two ids"
-    if terms.least_level == "reproduced" and layout.step(REBUILD) is None:
+    if terms.least_level is Level.REPRODUCED and layout.step(REBUILD) is None:
         yield "least level `reproduced` needs a step `rebuild`"
 
 

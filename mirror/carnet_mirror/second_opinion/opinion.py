@@ -11,6 +11,7 @@ from datetime import datetime
 
 from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.errors import OpinionsDiffer
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.tree import Kind, place_of
 from carnet_signer.metadata.new_roles import Accepted
@@ -51,7 +52,7 @@ def judge_evidence(found: Established) -> None:
     """
     file = paths.bundle_path(found.release.id)
     if found.provenance is None:
-        if found.level == "maintainer":
+        if found.level is Level.MAINTAINER:
             return  # nothing is said of any step
         ours = f"the level is {found.level}"
         raise OpinionsDiffer(file, "evidence", ours=ours, theirs="nothing: it got no evidence", library="in-toto")

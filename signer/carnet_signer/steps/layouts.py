@@ -15,6 +15,7 @@ from carnet.intoto.duties import Terms
 from carnet.intoto.layout_lint import PREFIX, check_layout
 from carnet.intoto.steps import TAG
 from carnet.intoto.values import Layout, Rule, Step
+from carnet.level import Level
 from carnet.tuf.keys import PublicKey
 from carnet_layouts import template
 from carnet_signer.keys.signer import Signer
@@ -125,7 +126,7 @@ def _compile(document: dict[str, Any], read_key: Callable[[str], bytes], now: da
     )
     terms = Terms.from_custom(
         {
-            "least_level": _typed(document, "least-level", str, "provenance"),
+            "least_level": _typed(document, "least-level", str, str(Level.PROVENANCE)),
             "separate_duties": _typed(document, "separate-duties", list, []),
             "people": {keyid: person for keyid, person in people.items() if keyid in used},
             "generated": _typed(document, "generated", list, []),

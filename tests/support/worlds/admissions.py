@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, line_from_crate
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet_verifier.admit import Admission, Attributed, Proven, Vouched, Wanted
-from carnet_verifier.policy.policy import Level, Verdict
+from carnet_verifier.policy.policy import Verdict
 from carnet_verifier.tuf.repository import TrustedTarget
 
 

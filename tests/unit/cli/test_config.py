@@ -9,8 +9,9 @@ import pytest
 
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
+from carnet.level import Level
 from carnet_cli.config import settings as config
-from carnet_verifier.policy.policy import Action, Level, Rule
+from carnet_verifier.policy.policy import Action, Rule
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 FULL = """

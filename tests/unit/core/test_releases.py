@@ -12,6 +12,7 @@ from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.claims.releases import Demands, Differences, Digest, Releases, SignedRelease
 from carnet.errors import FormatError
 from carnet.intoto.duties import Terms
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.roles import Targets
 from carnet_signer.metadata import role_files
@@ -132,7 +133,7 @@ def test_a_version_is_released_once() -> None:
 def _owner(listed: dict[int, Any], adopted: Any = None) -> Targets:
     targets: Any = {
         paths.layout_path(NAME, version): role_files.target(
-            1, "f" * 64, {**Terms(least_level=level).to_custom(), **more}
+            1, "f" * 64, {**Terms(least_level=Level.parse(level)).to_custom(), **more}
         )
         for version, (level, more) in listed.items()
     }
@@ -151,13 +152,13 @@ def test_what_the_owners_ask() -> None:
             ["3" * 64],
         ),
     )
-    assert demands.least_level(old) == "provenance"
-    assert demands.least_level(new) == "reproduced"
-    assert demands.least_level(loose) == "maintainer"
+    assert demands.least_level(old) is Level.PROVENANCE
+    assert demands.least_level(new) is Level.REPRODUCED
+    assert demands.least_level(loose) is Level.MAINTAINER
     assert demands.in_force is not None
     assert demands.in_force.path.endswith("/4.layout.json")
     assert [layout.vouches_for("2" * 64) for layout in demands.layouts] == [False, True]
-    assert Demands.of(NAME, _owner({})).least_level(old) == "maintainer"
+    assert Demands.of(NAME, _owner({})).least_level(old) is Level.MAINTAINER
 
 
 @pytest.mark.parametrize(

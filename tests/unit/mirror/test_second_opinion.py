@@ -22,6 +22,7 @@ from tests.support.worlds.release import HonestRelease, synthetic
 
 from carnet.cargo.names import CrateId
 from carnet.errors import OpinionsDiffer, ThresholdNotMet
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleKeys
 from carnet_mirror import writing
@@ -189,7 +190,7 @@ def test_a_release_whose_evidence_nobody_looked_at(tmp_path: Path) -> None:
     with pytest.raises(OpinionsDiffer, match="evidence: carnet says nothing was established about it"):
         opinion.judge(accepted, (), now=world.now)
     release = next(opinion._to_be_judged(accepted))
-    found = Established(release, "provenance", "provenance", False, FIRST.check(), FIRST.crate)
+    found = Established(release, Level.PROVENANCE, Level.PROVENANCE, False, FIRST.check(), FIRST.crate)
     opinion.judge(accepted, (found,), now=world.now)
     other = replace(found, provenance=NEXT.check())
     with pytest.raises(OpinionsDiffer, match="tarball: carnet says"):

@@ -9,9 +9,10 @@ from tests.support.crates.archives import honest_crate
 from tests.support.worlds.claims import NAME, World, with_dependency
 
 from carnet.cargo.names import CrateId, CrateName
+from carnet.level import Level
 from carnet_verifier.admit import Wanted
 from carnet_verifier.explain import Chain, State, explain
-from carnet_verifier.policy.policy import Level, Policy
+from carnet_verifier.policy.policy import Policy
 
 
 @pytest.fixture

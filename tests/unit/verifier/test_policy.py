@@ -8,13 +8,13 @@ import pytest
 
 from carnet.cargo.names import CrateId
 from carnet.errors import FormatError, PolicyRefused
+from carnet.level import Level
 from carnet_verifier.policy.policy import (
     Action,
     Ban,
     Demand,
     Excuse,
     Facts,
-    Level,
     Pattern,
     Policy,
     Rule,

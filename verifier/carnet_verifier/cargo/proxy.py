@@ -23,6 +23,7 @@ from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, NotFound, StorageError, TransportError
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet_verifier import admit as line
 from carnet_verifier.admit import Memory, Wanted
@@ -30,7 +31,7 @@ from carnet_verifier.cargo.tarballs import fetch_crate
 from carnet_verifier.claims.owners import Claim
 from carnet_verifier.claims.signed_releases import judge_index, read_signed
 from carnet_verifier.net.fetch import Fetcher
-from carnet_verifier.policy.policy import Facts, Level, Policy, Rule, evaluate
+from carnet_verifier.policy.policy import Facts, Policy, Rule, evaluate
 from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_TEXT = 512

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from carnet.cargo.index_file import IndexFile, IndexLine
 from carnet.errors import FormatError, MetadataMismatch, NotFound, VerificationError
+from carnet.level import Level
 from carnet.tuf import paths
 from carnet_verifier.claims.owners import Claim
 from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
@@ -93,8 +94,8 @@ class Established:
     """
 
     release: SignedRelease
-    level: str
-    least_level: str
+    level: Level
+    least_level: Level
     adopted: bool
     provenance: Provenance | None = None
     crate: CrateFile | None = None
@@ -220,7 +221,7 @@ def establish(
     least = signed.demands.least_level(release)
     layouts = [layout for layout in signed.demands.layouts if layout.vouches_for(release.tarball.sha256)]
     if release.bundle is None or not layouts:
-        return Established(release, "maintainer", least, adopted)
+        return Established(release, Level.MAINTAINER, least, adopted)
     crate_target, bundle_target, *layout_targets = _find(
         repository, [paths.crate_path(release.id), paths.bundle_path(release.id), *(layout.path for layout in layouts)]
     )

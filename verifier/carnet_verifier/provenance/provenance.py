@@ -37,6 +37,7 @@ from carnet.intoto.duties import Terms, assign, is_optional
 from carnet.intoto.layout_lint import check_layout, substitute
 from carnet.intoto.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord
 from carnet.intoto.values import Layout, Link, Rule, Step
+from carnet.level import Level
 from carnet.made import made_by, maker
 from carnet.tuf.keys import PublicKey, signers
 from carnet_verifier.provenance.artifact_rules import StepArtifacts, check_rules
@@ -127,7 +128,7 @@ class Provenance:
 
     crate: CrateId
     sha256: str
-    level: str
+    level: Level
     layout: Layout
     layout_file: bytes = field(repr=False)
     layout_sha256: str
@@ -381,7 +382,7 @@ class _Check:
         return _provenance(
             self.crate.id,
             self.crate.sha256,
-            "reproduced" if REBUILD in counted else "provenance",
+            Level.REPRODUCED if REBUILD in counted else Level.PROVENANCE,
             self.layout,
             self.owned.data,
             sha256_hex(self.owned.data),
