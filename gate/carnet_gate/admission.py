@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from carnet.cargo.lockfile import Lockfile
+from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, PolicyRefused, TransportError
 from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission, Wanted, admit_all
+from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.policy.foreign import foreign_verdicts
-from carnet_verifier.policy.policy import Policy, Verdict
+from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.tuf.repository import TrustedRepository
 
 
@@ -38,19 +41,25 @@ class Admitted:
     Attributes:
         admissions: The crates of crates-io.
         foreign: What the policy allows from elsewhere: git, other registries.
+        inspected: What those unpack to whose tarball had to be read to decide; they are kept already.
     """
 
     admissions: tuple[Admission, ...]
     foreign: tuple[Verdict, ...]
+    inspected: Mapping[CrateId, Kept]
 
 
-def admit_lock(lock: Lockfile, repository: TrustedRepository, grounds: Grounds, reporter: Reporter) -> Admitted:
+def admit_lock(
+    lock: Lockfile, repository: TrustedRepository, grounds: Grounds, registry: LocalRegistry, reporter: Reporter
+) -> Admitted:
     """Let every package of a lock in, or none.
 
     Args:
         lock: Cargo's.
         repository: The verified view.
         grounds: What is decided by.
+        registry: Where admitted tarballs are kept: one that is there is not fetched to be inspected, and one that was
+            fetched to be inspected is kept, so that it is read once.
         reporter: Is told what the policy remarks, and each refusal where there are several.
 
     Raises:
@@ -60,11 +69,18 @@ def admit_lock(lock: Lockfile, repository: TrustedRepository, grounds: Grounds, 
     now, trust = grounds.clock(), grounds.trust
     admissions: list[Admission] = []
     errors: list[CarnetError] = []
+    inspected: dict[CrateId, Kept] = {}
     with reporter.counting("admitting", len(wanted)) as count:
-        for outcome in admit_all(repository, wanted, grounds.policy, trust, now=now, cache=trust.index_files):
+        for outcome in admit_all(
+            repository, wanted, grounds.policy, trust, now=now, cache=trust.index_files, kept=registry
+        ):
             count(1)
             if isinstance(outcome.result, Admission):
                 admissions.append(outcome.result)
+                if outcome.tarball is not None:
+                    inspected[outcome.result.crate] = Kept.of(outcome.tarball.file)
+                    # Without the lock: a file that appears whole, and is the admitted one, disturbs no other gate.
+                    registry.keep([(outcome.result, outcome.tarball.data)])
             else:
                 errors.append(outcome.result)
     foreign = foreign_verdicts(lock, grounds.policy, now=now)
@@ -76,7 +92,7 @@ def admit_lock(lock: Lockfile, repository: TrustedRepository, grounds: Grounds, 
     for verdict in [*(admission.verdict for admission in admissions), *foreign]:
         reporter.remarks(verdict)
     _refuse(errors, len(wanted) + len(foreign), reporter)
-    return Admitted(tuple(admissions), foreign)
+    return Admitted(tuple(admissions), foreign, inspected)
 
 
 def _refuse(errors: Sequence[CarnetError], total: int, reporter: Reporter) -> None:

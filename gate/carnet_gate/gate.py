@@ -63,14 +63,14 @@ class Gate:
         invocation = self._project.invocation
         with open_view(self._grounds.trust, now=self._grounds.clock()) as view:
             admitted = self._admit(view, self._lock_or_resolve(view))  # 2, 3
-            registry = LocalRegistry(private_folder(self._folder) / "registry")
+            registry = self._registry()
             with registry.locked():
-                kept = keep(registry, view, admitted.admissions, self._reporter)  # 4
+                kept = keep(registry, view, admitted, self._reporter)  # 4
                 home = lasting_home(self._folder, registry.path, self._project, self._reporter)
                 problem = unpack(self._project, home, kept, foreign=bool(admitted.foreign))
                 if problem is not None and not invocation.locked and self._resolve(view) == 0:
                     admitted = self._admit(view, self._lock.read())
-                    kept = keep(registry, view, admitted.admissions, self._reporter)
+                    kept = keep(registry, view, admitted, self._reporter)
                     problem = unpack(self._project, home, kept, foreign=bool(admitted.foreign))
                 if problem is not None:
                     self._reporter.cargo_said(problem.stderr)
@@ -118,7 +118,10 @@ class Gate:
 
     def _admit(self, view: View, lock: Lockfile) -> Admitted:
         """3. Every package of the lock."""
-        return admit_lock(lock, view.repository, self._grounds, self._reporter)
+        return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter)
+
+    def _registry(self) -> LocalRegistry:
+        return LocalRegistry(private_folder(self._folder) / "registry")
 
     def _run(self, home: CargoHome) -> int:
         """5. cargo itself, on the lock that was admitted."""

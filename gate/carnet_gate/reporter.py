@@ -8,7 +8,7 @@ from typing import Protocol
 
 from carnet.errors import CarnetError
 from carnet_verifier.admit import Admission
-from carnet_verifier.policy.policy import Verdict
+from carnet_verifier.policy.verdict import Verdict
 
 
 class Reporter(Protocol):

@@ -39,9 +39,7 @@ def resolving(
     from carnet_verifier.cargo.proxy import Gatekeeper
 
     keep = frozenset(package.id for package in pinned.registry_packages) if pinned else frozenset()
-    keeper = Gatekeeper(
-        lambda: view.repository, view.fetcher, grounds.policy, grounds.trust, grounds.clock, pinned=keep
-    )
+    keeper = Gatekeeper(lambda: view.repository, grounds.policy, grounds.trust, grounds.clock, pinned=keep)
     with serve(keeper) as url, tempfile.TemporaryDirectory(prefix="carnet-") as folder:
         yield passing_home(Path(folder), url, project, reporter)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
 from carnet.errors import MetadataMismatch
+from carnet_gate.admission import Admitted
 from carnet_gate.home import CargoHome
 from carnet_gate.project import Project
 from carnet_gate.reporter import Reporter
@@ -20,15 +21,13 @@ from carnet_verifier.tuf.view import View
 _AT_ONCE = 16  # tarballs in memory
 
 
-def keep(
-    registry: LocalRegistry, view: View, admissions: Sequence[Admission], reporter: Reporter
-) -> dict[CrateId, Kept]:
+def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Reporter) -> dict[CrateId, Kept]:
     """Keep the tarballs of admitted crates at one path; those that are kept already are compared.
 
     Args:
         registry: Where; locked by the caller.
         view: Where they come from.
-        admissions: Which.
+        admitted: Which. Of those that were inspected, only the digest is compared: what they unpack to is known.
         reporter: Is told how far it is.
 
     Returns:
@@ -41,8 +40,10 @@ def keep(
     """
     kept: dict[CrateId, Kept] = {}
     missing: list[Admission] = []
-    for admission in admissions:
-        found = registry.open(admission)
+    for admission in admitted.admissions:
+        found = admitted.inspected.get(admission.crate)
+        if found is None or registry.read(admission.crate, admission.sha256) is None:
+            found = registry.open(admission)
         if found is None:
             missing.append(admission)
         else:
@@ -51,13 +52,13 @@ def keep(
         for start in range(0, len(missing), _AT_ONCE):
             batch = missing[start : start + _AT_ONCE]
             tarballs: list[tuple[Admission, bytes]] = []
-            fetched = fetch_crates(view.repository, view.fetcher, batch)
-            for admission, (data, crate) in zip(batch, fetched, strict=True):
-                tarballs.append((admission, data))
-                kept[crate.id] = Kept.of(crate)
+            fetched = fetch_crates(view.repository, [admission.attributed for admission in batch])
+            for admission, crate in zip(batch, fetched, strict=True):
+                tarballs.append((admission, crate.data))
+                kept[crate.id] = Kept.of(crate.file)
             registry.keep(tarballs)
             count(len(batch))
-    registry.write_index(admissions)
+    registry.write_index(admitted.admissions)
     return kept
 
 

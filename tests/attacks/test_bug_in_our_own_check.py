@@ -32,7 +32,7 @@ from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import draft
 from carnet_signer.steps.record import sign_link
-from carnet_verifier.claims import signed_releases
+from carnet_verifier.claims import established
 from carnet_verifier.provenance import provenance as ours
 from carnet_verifier.provenance.provenance import Provenance
 
@@ -194,7 +194,7 @@ def _ids(signatures: Any) -> set[str]:
 
 def test_evidence_that_was_dropped_on_the_way(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The level is there and the evidence is not: it cannot be judged, so it is not published."""
-    establish = signed_releases.establish
+    establish = established.establish
 
     def forgetful(*arguments: Any, **options: Any) -> Any:
         return replace(establish(*arguments, **options), provenance=None)

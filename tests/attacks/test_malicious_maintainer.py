@@ -17,6 +17,7 @@ from carnet.errors import PolicyRefused, ProvenanceError, ThresholdNotMet
 from carnet.level import Level
 from carnet_signer.proposals import ownership
 from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.rules.young import LEAST_AGE
 
 OLD = synthetic(crate=CrateId.of(str(NAME), "1.0.0"))
 EVIL = synthetic(
@@ -24,7 +25,7 @@ EVIL = synthetic(
     crate=CrateId.of(str(NAME), "1.0.0"),
 )
 NEW = synthetic(crate=CrateId.of(str(NAME), "1.0.1"))
-CAUTIOUS = Policy(least_age=timedelta(days=7))
+CAUTIOUS = Policy({LEAST_AGE: timedelta(days=7)})
 
 
 @pytest.fixture

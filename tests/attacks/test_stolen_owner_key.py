@@ -73,7 +73,7 @@ def test_new_owners_with_the_old_ones_consent_are_no_takeover(world: World) -> N
     receipt = world.submit(signed)
     assert not receipt.takeover
     admission = world.admit(client="old")
-    claim = admission.proven.attributed.claim
+    claim = admission.attributed.claim
     assert claim is not None
     assert claim.handover is Handover.HANDED_OVER
 
@@ -113,7 +113,7 @@ def test_a_chain_of_two_handovers_is_followed(world: World) -> None:
     world.submit(_holders(world, sign(one, map(person, ("alice", "bob", "dora", "emil")))))
     two = world.owner_proposal(ownership.OwnerChanges(owners=second))
     world.submit(_holders(world, sign(two, map(person, ("dora", "emil", "fred", "gwen")))))
-    claim = world.admit(client="old").proven.attributed.claim
+    claim = world.admit(client="old").attributed.claim
     assert claim is not None
     assert claim.handover is Handover.HANDED_OVER
     assert world.fresh().version(paths.owner_role(NAME)) == 3

@@ -1,19 +1,8 @@
-"""The straight line from a trusted repository to an admitted crate.
+"""The line for one crate and for many: from a trusted repository to admissions, in two phases.
 
-::
-
-    1. refresh            a pinned root to one consistent, verified view              (`carnet_verifier.tuf.refresh`)
-    2. find_target        the crate's index file is a signed target                   -> Listed
-    3. download           its bytes are the ones that were signed, and parse          -> Indexed
-    4. vouch              the wanted version has a line; the lock's checksum is its   -> Vouched
-    5. attribute          who owns the crate, and did they sign this very line        -> Attributed
-    6. check_provenance   was the owners' layout carried out                          -> Proven
-    7. evaluate           the policy has the last word                                -> Judged
-    8. admit              evidence, or the refusal                                    -> Admission
-
-Each step takes what the one before it returned, and nothing else makes these values: skipping a check fails type
-checking. A crate that nobody claimed stops being interesting after step 5: its level is `registry`, and its tarball is
-vouched for by the checksum in the signed index. Nothing here decides from what a mirror leaves out: absence is signed.
+The steps and their order stand in `carnet_verifier.line`. From metadata alone a crate is refused, let in, or found to
+need its tarball, because a rule or the owners ask for what only bytes tell. Then the tarball is fetched, becomes a
+`VerifiedCrate`, is inspected and judged here, and goes on to whoever needs it next: it is fetched and read once.
 """
 
 from __future__ import annotations
@@ -22,193 +11,53 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from carnet.cargo.index_file import IndexFile, IndexLine
-from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
-from carnet.errors import CarnetError, FormatError, MetadataMismatch, NotFound, TransportError, VerificationError
+from carnet.errors import CarnetError, FormatError, TransportError, VerificationError
 from carnet.level import Level
 from carnet.tuf import paths
-from carnet.value import value
+from carnet_verifier.line import (
+    admit,
+    attribute,
+    download,
+    fetch,
+    find_target,
+    inspect,
+    judge,
+    needed,
+    open_index,
+    parse_index,
+    unknown_crate,
+    verify,
+    vouch,
+)
 from carnet_verifier.outcomes import (
     Admission,
     Attributed,
-    Indexed,
     Judged,
+    KeptTarballs,
     ListCache,
-    Listed,
     Memory,
-    Proven,
-    Vouched,
+    Outcome,
+    VerifiedCrate,
     Wanted,
 )
-from carnet_verifier.policy.mass_yank import mass_yank
-from carnet_verifier.policy.policy import Facts, Policy, evaluate
+from carnet_verifier.policy.evaluate import in_force
+from carnet_verifier.policy.policy import Policy
 from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 if TYPE_CHECKING:
+    from carnet.cargo.crate import CrateFile
+    from carnet_verifier.cargo.tarballs import Fetched
     from carnet_verifier.claims.owners import Claim
-    from carnet_verifier.provenance.provenance import Provenance
 
-__all__ = [
-    "Admission",
-    "Attributed",
-    "Indexed",
-    "Judged",
-    "ListCache",
-    "Listed",
-    "Memory",
-    "Outcome",
-    "Proven",
-    "Vouched",
-    "Wanted",
-    "admit",
-    "admit_all",
-    "admit_one",
-    "attribute",
-    "check_provenance",
-    "download",
-    "find_target",
-    "judge",
-    "publication_time",
-    "read_index",
-    "vouch",
-]
+__all__ = ["Admission", "Memory", "Outcome", "Wanted", "admit_all", "admit_one", "admit_tarball"]
+
+AT_ONCE = 16
+"""Tarballs in memory, packed."""
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Found = TypeVar("_Found")
-
-
-# --- the steps ---
-
-
-def find_target(repository: TrustedRepository, wanted: Wanted) -> Listed:
-    """2. Look the crate's index file up in the signed index.
-
-    Raises:
-        NotFound: The registry signed that there is no such crate.
-        MetadataError: A role on the way failed a check.
-        TransportError: Nothing was decided.
-    """
-    try:
-        return Listed(wanted, repository.find_target(paths.index_path(wanted.id.name)))
-    except NotFound:
-        raise _unknown_crate(wanted) from None
-
-
-def download(repository: TrustedRepository, listed: Listed) -> Indexed:
-    """3. Fetch the index file, check it against its signed length and digest (TUF 5.7), and parse it.
-
-    Raises:
-        MetadataMismatch: Other bytes than were signed.
-        FormatError: Not an index file.
-        TransportError: Nothing was decided.
-    """
-    return _parse_index(listed, repository.download(listed.target))
-
-
-def vouch(indexed: Indexed) -> Vouched:
-    """4. Find the version's line; a checksum in the lock has to be the line's.
-
-    Raises:
-        NotFound: The signed index file has no such version.
-        MetadataMismatch: The lock pins other bytes.
-    """
-    wanted = indexed.wanted
-    line = indexed.index.line(wanted.id.version)
-    if line is None or line.id.name != wanted.id.name:
-        raise NotFound(
-            f"{wanted.id} is not in the signed index: {_nearby(indexed.index, wanted.id)}",
-            hint="ask the mirror's operator to sync it, or change the version",
-        )
-    if wanted.checksum is not None and wanted.checksum != line.cksum:
-        raise MetadataMismatch(
-            f"{wanted.id} has checksum {wanted.checksum} in the lock, {line.cksum} in the signed index",
-            hint="one of the two was tampered with, or the lock is from another registry; do not update it blindly",
-        )
-    return Vouched(wanted, indexed.target, indexed.index, line)
-
-
-def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) -> Attributed:
-    """5. Where the crate is claimed, demand that its maintainers signed this very line and tarball.
-
-    A missing line refuses the whole index file; a line that is extra or differs refuses this version only.
-
-    Args:
-        vouched: The registry's word.
-        claim: What `TrustedRepository.claim` said of the crate.
-        released: What `TrustedRepository.released` said of it.
-
-    Raises:
-        NotFound: The maintainers never signed this version.
-        MetadataMismatch: The registry's line or checksum is not what they signed, or it hides a version.
-    """
-    if claim is None:
-        return Attributed(vouched, None, None, released=released)
-    if claim.name.canonical != vouched.line.id.name.canonical:
-        raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
-    from carnet_verifier.claims.signed_releases import attest, check_complete, read_signed
-
-    signed = read_signed(claim)
-    check_complete(signed, vouched.index)
-    return Attributed(vouched, claim, attest(signed, vouched.line), signed)
-
-
-def check_provenance(attributed: Attributed, repository: TrustedRepository) -> Proven:
-    """6. See whether the owners' layout was carried out for this version (`carnet_verifier.provenance.provenance`).
-
-    A release without evidence is at level `maintainer`; step 7 compares that with what its owners ask. Evidence that is
-    there and does not hold is refused here.
-
-    Raises:
-        ProvenanceError: The evidence does not hold.
-        ArchiveRefused: The tarball breaks a rule, or is not what was tagged.
-        TransportError: Nothing was decided.
-    """
-    if attributed.signed is None or attributed.release is None:
-        return Proven(attributed, Level.REGISTRY)
-    from carnet_verifier.claims.signed_releases import establish
-
-    found = establish(repository, attributed.signed, attributed.release)
-    summary = () if found.provenance is None else _summary(found.provenance)
-    return Proven(attributed, found.level, found.least_level, summary, found)
-
-
-def _summary(provenance: Provenance) -> tuple[str, ...]:
-    steps = tuple(f"{step.name}: {', '.join(step.people)}" for step in provenance.steps)
-    return (*steps, *(f"{finding.where}: {finding.text}" for finding in provenance.findings))
-
-
-def judge(proven: Proven, policy: Policy, highest: Mapping[CrateName, int], *, now: datetime) -> Judged:
-    """7. Let the policy judge what was established, and what was seen before (`Memory.highest_levels`)."""
-    attributed = proven.attributed
-    line = attributed.vouched.line
-    seen = None if proven.exempt else highest.get(line.id.name)
-    published = publication_time(line)
-    facts = Facts(
-        crate=line.id,
-        level=proven.level,
-        owner_least_level=proven.owner_least_level,
-        highest_seen=None if seen is None else Level(seen),
-        takeover=attributed.claim is not None and attributed.claim.takeover,
-        released=attributed.released,
-        yanked=attributed.yanked_by,
-        published=published,
-        mass_yank=mass_yank(line, lambda: attributed.shown, published=published, now=now),
-    )
-    return Judged(proven, evaluate(facts, policy, now=now))
-
-
-def admit(judged: Judged) -> Admission:
-    """8. The evidence, when nothing denies it.
-
-    Raises:
-        PolicyRefused: A rule of the policy denies the crate.
-    """
-    judged.verdict.require()
-    attributed = judged.proven.attributed
-    line = attributed.vouched.line
-    effective = line.with_(yanked=attributed.yanked)
-    return Admission(line.id, judged.proven.level, line.cksum, effective, judged.verdict, judged.proven)
 
 
 # --- the whole line, for one crate and for many ---
@@ -217,40 +66,50 @@ def admit(judged: Judged) -> Admission:
 def admit_one(
     repository: TrustedRepository, wanted: Wanted, policy: Policy, memory: Memory | None, *, now: datetime
 ) -> Admission:
-    """Steps 2 to 8 for one crate; its level is remembered.
+    """Steps 2 to 9 for one crate; its level is remembered.
 
     Raises:
         CarnetError: Where it stopped.
     """
-    listed = find_target(repository, wanted)
-    indexed = download(repository, listed)
-    vouched = vouch(indexed)
-    name = wanted.id.name
-    attributed = attribute(vouched, repository.claim(name), released=repository.released(name))
-    proven = check_provenance(attributed, repository)
-    highest = {} if memory is None else memory.highest_levels([name])
-    admission = admit(judge(proven, policy, highest, now=now))
-    if memory is not None and admission.level > Level.REGISTRY:
-        memory.remember_levels({name: int(admission.level)})
+    one = _One(repository, policy, memory, now)
+    attributed = one.attribute(wanted)
+    admission, _ = one.decide(attributed, lambda: download(repository, attributed))
     return admission
 
 
-@value
-class Outcome:
-    """What became of one crate among many: an admission, or the error that stopped it."""
+def admit_tarball(
+    repository: TrustedRepository,
+    wanted: Wanted,
+    policy: Policy,
+    memory: Memory | None,
+    *,
+    now: datetime,
+    read: tuple[bytes, CrateFile] | None = None,
+) -> tuple[Admission, VerifiedCrate]:
+    """Steps 2 to 9 for one crate, and its tarball, which is fetched and read once.
 
-    wanted: Wanted
-    result: Admission | CarnetError
+    Args:
+        repository: The verified view.
+        wanted: The crate.
+        policy: The build's.
+        memory: What is remembered of each crate, or None.
+        now: The time of the check.
+        read: The tarball, when somebody has it, and what it holds.
 
-    @property
-    def admission(self) -> Admission | None:
-        """The admission, when it was admitted."""
-        return self.result if isinstance(self.result, Admission) else None
+    Raises:
+        CarnetError: Where it stopped. A crate that metadata alone refuses is not fetched.
+    """
+    one = _One(repository, policy, memory, now)
+    attributed = one.attribute(wanted)
 
-    @property
-    def error(self) -> CarnetError | None:
-        """Why it was not admitted."""
-        return self.result if isinstance(self.result, CarnetError) else None
+    def get() -> VerifiedCrate:
+        if read is None:
+            return download(repository, attributed)
+        data, file = read
+        return verify(attributed, fetch(repository, [attributed], _Given(data))[0], file)
+
+    admission, crate = one.decide(attributed, get)
+    return admission, get() if crate is None else crate
 
 
 def admit_all(
@@ -261,10 +120,21 @@ def admit_all(
     *,
     now: datetime,
     cache: ListCache | None = None,
+    kept: KeptTarballs | None = None,
 ) -> Iterator[Outcome]:
-    """Steps 2 to 8 for many crates, in order; what is needed is fetched concurrently first.
+    """Steps 2 to 9 for many crates, in order; what is needed is fetched concurrently first.
 
-    One crate's refusal does not stop the others. Levels are remembered once the last crate was judged.
+    One crate's refusal does not stop the others. Levels are remembered once the last crate was judged. Of the tarballs
+    that have to be read, `AT_ONCE` are in memory, and one is unpacked.
+
+    Args:
+        repository: The verified view.
+        wanted: The crates.
+        policy: The build's.
+        memory: What is remembered of each crate, or None.
+        now: The time of the check.
+        cache: Index files of earlier runs, or None.
+        kept: Tarballs of earlier runs, or None.
 
     Raises:
         TransportError: Nothing could be decided about some of them: the mirror cannot be reached.
@@ -272,62 +142,172 @@ def admit_all(
         StorageError: The memory is damaged.
     """
     targets, claims = _look_up(repository, wanted)
-    listed = {item: _listed(item, targets[paths.index_path(item.id.name)]) for item in wanted}
-    files = _download_all(repository, [item for item in listed.values() if isinstance(item, Listed)], cache)
+    files = _download_indexes(repository, targets.values(), cache)
     highest = {} if memory is None else memory.highest_levels(item.id.name for item in wanted)
     levels: dict[CrateName, int] = {}
-    for item in wanted:
+    judging = in_force(policy)
+    kinds = needed(judging)
+
+    def decide(attributed: Attributed, crate: VerifiedCrate | None) -> Judged:
+        evidence = inspect(attributed, kinds, now=now, crate=crate)
+        return judge(attributed, evidence, policy, highest, now=now, judging=judging)
+
+    def look(item: Wanted) -> Judged:
+        """The first phase: from metadata alone."""
         name = item.id.name
-        try:
-            target = _found(listed[item])
-            vouched = vouch(_parse_index(target, _found(files[target.target.path])))
-            attributed = attribute(vouched, _found(claims[name.canonical]), released=repository.released(name))
-            admission = admit(judge(check_provenance(attributed, repository), policy, highest, now=now))
-        except TransportError:
-            raise
-        except CarnetError as error:
-            yield Outcome(item, error)
-            continue
-        if admission.level > Level.REGISTRY:  # nothing is below it that a memory of it could refuse
-            levels[name] = max(int(admission.level), levels.get(name, 0))
-        yield Outcome(item, admission)
+        target = _found(targets[paths.index_path(name)])
+        if target is None:
+            raise unknown_crate(name)
+        vouched = vouch(parse_index(name, target, _found(files[target.path])), item)
+        attributed = attribute(vouched, _found(claims[name.canonical]), released=repository.released(name))
+        judged = decide(attributed, None)
+        judged.verdict.require()
+        return judged
+
+    for start in range(0, len(wanted), AT_ONCE):
+        some = wanted[start : start + AT_ONCE]
+        looked = [_tried(lambda item=item: look(item)) for item in some]  # type: ignore[misc]
+        waiting = [one.attributed for one in looked if isinstance(one, Judged) and one.waits_for_bytes]
+        fetched = _fetch_each(repository, waiting, kept) if waiting else {}
+        for item, judged in zip(some, looked, strict=True):
+            crate = None
+            try:
+                one = _found(judged)
+                if one.waits_for_bytes:
+                    attributed = one.attributed
+                    crate = verify(attributed, _found(fetched[attributed.crate]))
+                    one = decide(attributed, crate)
+                admission = admit(one)
+            except TransportError:
+                raise
+            except CarnetError as error:
+                yield Outcome(item, error)
+                continue
+            if admission.level > Level.REGISTRY:  # nothing is below it that a memory of it could refuse
+                levels[item.id.name] = max(int(admission.level), levels.get(item.id.name, 0))
+            yield Outcome(item, admission, crate)
     if memory is not None and levels:
         memory.remember_levels(levels)
+
+
+class _One:
+    """The line for a single crate."""
+
+    def __init__(self, repository: TrustedRepository, policy: Policy, memory: Memory | None, now: datetime) -> None:
+        self._repository, self._policy, self._memory, self._now = repository, policy, memory, now
+
+    def attribute(self, wanted: Wanted) -> Attributed:
+        """2. to 5."""
+        name = wanted.id.name
+        indexed = open_index(self._repository, name, find_target(self._repository, name))
+        vouched = vouch(indexed, wanted)
+        return attribute(vouched, self._repository.claim(name), released=self._repository.released(name))
+
+    def decide(
+        self, attributed: Attributed, get: Callable[[], VerifiedCrate]
+    ) -> tuple[Admission, VerifiedCrate | None]:
+        """6. to 9., in two phases; the tarball too, when it had to be read."""
+        name, crate = attributed.crate.name, None
+        highest = {} if self._memory is None else self._memory.highest_levels([name])
+        judged = self._judge(attributed, highest, None)
+        if judged.waits_for_bytes:
+            judged.verdict.require()
+            crate = get()
+            judged = self._judge(attributed, highest, crate)
+        admission = admit(judged)
+        if self._memory is not None and admission.level > Level.REGISTRY:
+            self._memory.remember_levels({name: int(admission.level)})
+        return admission, crate
+
+    def _judge(self, attributed: Attributed, highest: Mapping[CrateName, int], crate: VerifiedCrate | None) -> Judged:
+        judging = in_force(self._policy)
+        evidence = inspect(attributed, needed(judging), now=self._now, crate=crate)
+        return judge(attributed, evidence, self._policy, highest, now=self._now, judging=judging)
 
 
 # --- parts ---
 
 
-def read_index(data: bytes, name: CrateName) -> IndexFile:
-    """Parse a signed index file.
+class _Given:
+    """A tarball that somebody brought, in place of kept ones."""
 
-    Raises:
-        FormatError: The registry signed something that is not the crate's index file.
-    """
-    return IndexFile.from_bytes(data, name)
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, _: CrateId, __: str) -> bytes:
+        return self._data
 
 
-def publication_time(line: IndexLine) -> datetime | None:
-    """When the registry says that a version was published."""
-    if line.pubtime is None:
-        return None
+def _tried(call: Callable[[], _Found]) -> _Found | CarnetError:
+    """What a call returns, or its refusal; when nothing could be decided, that is raised."""
     try:
-        return datetime.fromisoformat(line.pubtime)  # of cargo's one form, which the line has checked
-    except ValueError:
-        raise FormatError(f"{line.id}: pubtime {line.pubtime[:40]!a} is not a time") from None
-
-
-def _unknown_crate(wanted: Wanted) -> NotFound:
-    return NotFound(
-        f"{wanted.id.name} is not in the signed index",
-        hint="the mirror does not carry this crate; ask its operator to sync it",
-    )
+        return call()
+    except TransportError:
+        raise
+    except CarnetError as error:
+        return error
 
 
 def _found(result: _Found | CarnetError) -> _Found:
     if isinstance(result, CarnetError):
         raise result
     return result
+
+
+# --- many at once; a refusal spoils nothing but the crate that it is about ---
+
+
+def _look_up(
+    repository: TrustedRepository, wanted: Iterable[Wanted]
+) -> tuple[Mapping[str, TrustedTarget | CarnetError | None], Mapping[str, Claim | CarnetError | None]]:
+    """Index targets by path, and claims by canonical name; None is the signed proof that there is none."""
+    names = {item.id.name.canonical: item.id.name for item in wanted}
+    wanted_paths = list(dict.fromkeys(paths.index_path(item.id.name) for item in wanted))
+    targets: Mapping[str, TrustedTarget | CarnetError | None]
+    claims: Mapping[CrateName, Claim | CarnetError | None]
+    try:
+        targets, claims = repository.look_up(wanted_paths, names.values())
+    except (VerificationError, FormatError):
+        targets = _one_by_one(wanted_paths, lambda path: repository.find_targets([path])[path])
+        claims = _one_by_one(names.values(), repository.claim)
+    return targets, {canonical: claims[name] for canonical, name in names.items()}
+
+
+def _download_indexes(
+    repository: TrustedRepository, listed: Iterable[TrustedTarget | CarnetError | None], cache: ListCache | None
+) -> dict[str, bytes | CarnetError]:
+    """Index files by path, from the cache where it has their bytes."""
+    targets = {target.path: target for target in listed if isinstance(target, TrustedTarget)}
+    files: dict[str, bytes | CarnetError] = {}
+    if cache is not None:
+        for path, target in targets.items():
+            data = cache.get(target.sha256)
+            if data is not None and len(data) == target.length and sha256_hex(data) == target.sha256:
+                files[path] = data
+
+    def together(missing: list[str]) -> dict[str, bytes]:
+        return dict(zip(missing, repository.download_many([targets[path] for path in missing]), strict=True))
+
+    fresh = _each((path for path in targets if path not in files), together, lambda path: together([path])[path])
+    if cache is not None and fresh:
+        cache.put({targets[path].sha256: data for path, data in fresh.items() if isinstance(data, bytes)})
+    return files | fresh
+
+
+def _fetch_each(
+    repository: TrustedRepository, wanted: Sequence[Attributed], kept: KeptTarballs | None
+) -> dict[CrateId, Fetched | CarnetError]:
+    """As `fetch`, by crate; what is refused is an error in its place.
+
+    Raises:
+        TransportError: Nothing was decided.
+    """
+    by_id = {item.crate: item for item in wanted}
+
+    def together(crates: list[CrateId]) -> dict[CrateId, Fetched]:
+        return dict(zip(crates, fetch(repository, [by_id[crate] for crate in crates], kept), strict=True))
+
+    return _each(by_id, together, lambda crate: together([crate])[crate])
 
 
 def _each(
@@ -349,63 +329,3 @@ def _one_by_one(keys: Iterable[_Key], alone: Callable[[_Key], _Found]) -> dict[_
         except (VerificationError, FormatError) as error:
             found[key] = error
     return found
-
-
-def _look_up(
-    repository: TrustedRepository, wanted: Iterable[Wanted]
-) -> tuple[Mapping[str, TrustedTarget | CarnetError | None], Mapping[str, Claim | CarnetError | None]]:
-    """Index targets by path, and claims by canonical name."""
-    names = {item.id.name.canonical: item.id.name for item in wanted}
-    wanted_paths = list(dict.fromkeys(paths.index_path(item.id.name) for item in wanted))
-    targets: Mapping[str, TrustedTarget | CarnetError | None]
-    claims: Mapping[CrateName, Claim | CarnetError | None]
-    try:
-        targets, claims = repository.look_up(wanted_paths, names.values())
-    except (VerificationError, FormatError):
-        targets = _one_by_one(wanted_paths, lambda path: repository.find_targets([path])[path])
-        claims = _one_by_one(names.values(), repository.claim)
-    return targets, {canonical: claims[name] for canonical, name in names.items()}
-
-
-def _listed(wanted: Wanted, target: TrustedTarget | CarnetError | None) -> Listed | CarnetError:
-    if isinstance(target, CarnetError):
-        return target
-    return _unknown_crate(wanted) if target is None else Listed(wanted, target)
-
-
-def _download_all(
-    repository: TrustedRepository, listed: Iterable[Listed], cache: ListCache | None
-) -> dict[str, bytes | CarnetError]:
-    targets = {item.target.path: item.target for item in listed}
-    files: dict[str, bytes | CarnetError] = {}
-    if cache is not None:
-        for path, target in targets.items():
-            data = cache.get(target.sha256)
-            if data is not None and len(data) == target.length and sha256_hex(data) == target.sha256:
-                files[path] = data
-
-    def together(missing: list[str]) -> dict[str, bytes]:
-        return dict(zip(missing, repository.download_many([targets[path] for path in missing]), strict=True))
-
-    fresh = _each((path for path in targets if path not in files), together, lambda path: together([path])[path])
-    if cache is not None and fresh:
-        cache.put({targets[path].sha256: data for path, data in fresh.items() if isinstance(data, bytes)})
-    return files | fresh
-
-
-def _parse_index(listed: Listed, data: bytes) -> Indexed:
-    return Indexed(listed.wanted, listed.target, read_index(data, listed.wanted.id.name))
-
-
-def _few(versions: Sequence[Version]) -> str:
-    if not versions:
-        return "no version at all"
-    newest = ", ".join(str(version) for version in versions[-3:])
-    return f"..., {newest}" if len(versions) > 3 else newest
-
-
-def _nearby(index: IndexFile, crate: CrateId) -> str:
-    spelled = [line.id.name for line in index.lines if line.id.name != crate.name]
-    if spelled:
-        return f"the crate is spelled {spelled[0]}"
-    return f"it lists {_few(sorted(line.id.version for line in index.lines))}"

@@ -1,6 +1,6 @@
 """The whole chain behind one crate, link by link, for people: what was checked, who signed it, where it stopped.
 
-It walks the steps of `carnet_verifier.admit` and decides nothing by itself: a crate is let in when that line says so.
+It walks the steps of `carnet_verifier.line` and decides nothing by itself: a crate is let in when that line says so.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ from typing import Any
 from carnet.errors import CarnetError, MetadataMismatch
 from carnet.tuf import keys, paths
 from carnet.tuf.roles import Envelope, RoleKeys, Targets
-from carnet_verifier import admit as line
-from carnet_verifier.admit import Admission, Attributed, Judged, Memory, Vouched, Wanted
+from carnet_evidence.kind import Evidence
 from carnet_verifier.claims.owners import Claim, Handover
+from carnet_verifier.line import admit, attribute, download, find_target, inspect, judge, needed, open_index, vouch
+from carnet_verifier.outcomes import Admission, Attributed, Memory, Vouched, Wanted
+from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.tuf.repository import TrustedRepository
+from carnet_verifier.policy.rules.level import LEAST_LEVEL
+from carnet_verifier.provenance.kind import PROVENANCE, level_of
+from carnet_verifier.provenance.provenance import Provenance
+from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 OPERATOR = "the mirror's operator"
 HOLDERS = "the holders of the mirror's offline keys"
@@ -142,16 +147,16 @@ class _Walk:
         name = bins.bin_of(path) if bins is not None else "index-?"
         self._role(5, name, bins.signers if bins is not None else None, OPERATOR)
 
-        def list_file() -> tuple[line.Listed, tuple[str, ...]]:
-            listed = line.find_target(self._repository, wanted)
-            return listed, (f"sha256 {listed.target.sha256}, {listed.target.length} bytes",)
+        def list_file() -> tuple[TrustedTarget, tuple[str, ...]]:
+            target = find_target(self._repository, wanted.id.name)
+            return target, (f"sha256 {target.sha256}, {target.length} bytes",)
 
-        listed: line.Listed | None = self._step(6, path, OPERATOR, list_file)
+        target: TrustedTarget | None = self._step(6, path, OPERATOR, list_file)
 
         def find_line() -> tuple[Vouched, tuple[str, ...]]:
-            if listed is None:
+            if target is None:
                 raise MetadataMismatch(f"{path} was not found")
-            vouched = line.vouch(line.download(self._repository, listed))
+            vouched = vouch(open_index(self._repository, wanted.id.name, target), wanted)
             found = vouched.line
             facts = [f"sha256 {found.cksum} of the tarball", f"published {found.pubtime or 'at an unknown time'}"]
             if wanted.checksum is not None:
@@ -187,7 +192,7 @@ class _Walk:
         def signed() -> tuple[Attributed, tuple[str, ...]]:
             if vouched is None:
                 raise MetadataMismatch(f"{wanted.id} has no index line")
-            attributed = line.attribute(vouched, claim, released=self._repository.released(name))
+            attributed = attribute(vouched, claim, released=self._repository.released(name))
             if attributed.release is None:
                 return attributed, ("unclaimed: the registry alone vouches for it",)
             facts = ["its maintainers signed this tarball and this index line"]
@@ -203,24 +208,30 @@ class _Walk:
     def verdict(
         self, attributed: Attributed | None, policy: Policy, memory: Memory | None, now: datetime
     ) -> Admission | None:
-        def prove() -> tuple[line.Proven, tuple[str, ...]]:
+        def prove() -> tuple[tuple[Attributed, Evidence], tuple[str, ...]]:
             if attributed is None:
                 raise MetadataMismatch("nobody's word for it was found")
-            proven = line.check_provenance(attributed, self._repository)
-            return proven, (f"level {proven.level}", *proven.summary)
+            kinds = needed(in_force(policy))
+            evidence = inspect(attributed, kinds, now=now)
+            if judge(attributed, evidence, policy, {}, now=now).waits_for_bytes:
+                crate = download(self._repository, attributed)
+                evidence = inspect(attributed, kinds, now=now, crate=crate)
+            provenance = evidence.of(PROVENANCE)
+            said = () if provenance is None else summary(provenance)
+            return (attributed, evidence), (f"level {level_of(attributed.release, evidence)}", *said)
 
-        proven: line.Proven | None = self._step(0, "release steps", MAINTAINERS, prove)
+        proven: tuple[Attributed, Evidence] | None = self._step(0, "release steps", MAINTAINERS, prove)
 
-        def judge() -> tuple[Admission, tuple[str, ...]]:
+        def decide() -> tuple[Admission, tuple[str, ...]]:
             if proven is None:
                 raise MetadataMismatch("no level was reached")
-            highest = {} if memory is None else memory.highest_levels([proven.attributed.vouched.line.id.name])
-            judged: Judged = line.judge(proven, policy, highest, now=now)
-            admission = line.admit(judged)
-            remarks = tuple(f"{finding.message} [{finding.rule.value}]" for finding in judged.verdict.findings)
-            return admission, (f"asks for {policy.least_level_of(admission.crate)} at least", *remarks)
+            highest = {} if memory is None else memory.highest_levels([proven[0].crate.name])
+            judged = judge(*proven, policy, highest, now=now)
+            admission = admit(judged)
+            remarks = tuple(f"{finding.message} [{finding.rule.name}]" for finding in judged.verdict.findings)
+            return admission, (f"asks for {policy.asks(LEAST_LEVEL, admission.crate)} at least", *remarks)
 
-        admission: Admission | None = self._step(0, "your policy", f"you, in carnet.toml, or {MAINTAINERS}", judge)
+        admission: Admission | None = self._step(0, "your policy", f"you, in carnet.toml, or {MAINTAINERS}", decide)
         return admission
 
     def _signers(self, delegator: str, role: str) -> RoleKeys | None:
@@ -228,6 +239,12 @@ class _Walk:
             return None
         delegations = self._repository.role(delegator).signed.delegations
         return None if delegations is None else delegations.signers_of(role)
+
+
+def summary(provenance: Provenance) -> tuple[str, ...]:
+    """Who carried out which step, and what a person may want to know, a short line each."""
+    steps = tuple(f"{step.name}: {', '.join(step.people)}" for step in provenance.steps)
+    return (*steps, *(f"{finding.where}: {finding.text}" for finding in provenance.findings))
 
 
 def role_facts(envelope: Envelope[Any], signers: RoleKeys) -> tuple[str, ...]:

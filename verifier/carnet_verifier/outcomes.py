@@ -1,4 +1,7 @@
-"""What each step of `carnet_verifier.admit` hands to the next one: evidence, made by that step and by nothing else."""
+"""What each step of `carnet_verifier.admit` hands to the next one: made by that step, and by nothing else.
+
+The constructors are closed (`carnet.made`): a step that was skipped leaves nothing that the next one could take.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,23 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from carnet.cargo.names import CrateId, CrateName
+from carnet.errors import CarnetError
 from carnet.level import Level
-from carnet.value import value
-from carnet_verifier.policy.policy import Verdict
+from carnet.made import made_by
+from carnet.value import field, value
+from carnet_evidence.kind import Evidence, Material
+from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.tuf.repository import TrustedTarget
 
 if TYPE_CHECKING:
     # What only claimed crates need is imported when there is one: start-up time counts.
+    from datetime import datetime
+
+    from carnet.cargo.crate import CrateFile
     from carnet.cargo.index_file import IndexFile, IndexLine
     from carnet.claims.releases import SignedRelease
     from carnet_verifier.claims.owners import Claim
-    from carnet_verifier.claims.signed_releases import Established, Signed
+    from carnet_verifier.claims.signed_releases import Signed
 
 
 @value
@@ -32,23 +41,16 @@ class Wanted:
     checksum: str | None = None
 
 
-@value
-class Listed:
-    """After step 2: the signed index lists the crate's file."""
-
-    wanted: Wanted
-    target: TrustedTarget
-
-
+@made_by("open_index")
 @value
 class Indexed:
-    """After step 3: the index file, as it was signed."""
+    """After step 3: a crate's index file, as it was signed."""
 
-    wanted: Wanted
     target: TrustedTarget
     index: IndexFile
 
 
+@made_by("vouch")
 @value
 class Vouched:
     """After step 4: the registry's word for one version, which is the one that the lock pins."""
@@ -59,6 +61,7 @@ class Vouched:
     line: IndexLine
 
 
+@made_by("attribute")
 @value
 class Attributed:
     """After step 5: whose word it is.
@@ -83,19 +86,19 @@ class Attributed:
         return self.vouched.line.id
 
     @property
+    def sha256(self) -> str:
+        """Of its tarball: the registry and, of a claimed crate, its maintainers say so."""
+        return self.vouched.line.cksum
+
+    @property
+    def line(self) -> IndexLine:
+        """Its index line, yanked as those say whose word it is."""
+        return self.vouched.line.with_(yanked=self.yanked)
+
+    @property
     def yanked(self) -> bool:
         """What cargo is told: of a claimed crate, what its maintainers say."""
         return self.vouched.line.yanked if self.release is None else self.release.yanked
-
-    @property
-    def shown(self) -> tuple[IndexLine, ...]:
-        """Every line of the crate that counts, yanked as those say whose word it is."""
-        if self.signed is None:
-            return self.vouched.index.lines
-        from carnet_verifier.claims.signed_releases import judge_index
-
-        judged = judge_index(self.signed, self.vouched.index)
-        return tuple(one.line for one in judged if one.refusal is None)
 
     @property
     def yanked_by(self) -> str | None:
@@ -106,42 +109,85 @@ class Attributed:
             return None
         return "the registry" if self.release is None else "the registry, and not by its maintainers"
 
-
-@value
-class Proven:
-    """After step 6: how much stands behind the version.
-
-    Attributes:
-        attributed: Whose word it is.
-        level: The level that was reached.
-        owner_least_level: The level that the owners ask of their releases, or None.
-        summary: What the provenance check established, in words; empty below level `provenance`.
-        established: The evidence itself; None when the crate is unclaimed.
-    """
-
-    attributed: Attributed
-    level: Level
-    owner_least_level: Level | None = None
-    summary: tuple[str, ...] = ()
-    established: Established | None = None
+    @property
+    def owner_least_level(self) -> Level | None:
+        """The level that the owners ask of this version, or None when nobody owns it."""
+        if self.signed is None or self.release is None:
+            return None
+        return self.signed.demands.least_level(self.release)
 
     @property
     def exempt(self) -> bool:
         """Whether the owners let this version stand without evidence: it is older than the layout, no downgrade."""
-        return self.established is not None and self.established.adopted
+        return self.signed is not None and self.sha256 in self.signed.demands.adopted
+
+    def shown(self) -> tuple[IndexLine, ...]:
+        """Every line of the crate that counts, yanked as those say whose word it is."""
+        if self.signed is None:
+            return self.vouched.index.lines
+        from carnet_verifier.claims.signed_releases import judge_index
+
+        judged = judge_index(self.signed, self.vouched.index)
+        return tuple(one.line for one in judged if one.refusal is None)
+
+    def material(self, now: datetime, crate: VerifiedCrate | None = None) -> Material:
+        """What evidence is gathered from.
+
+        Args:
+            now: The time of the check.
+            crate: The tarball, when it was fetched.
+
+        Raises:
+            MetadataMismatch: It is another version's.
+        """
+        demands = None if self.signed is None else self.signed.demands
+        if crate is None:
+            return Material(self.vouched.line, self.shown, now, self.release, demands, None, {})
+        return Material(self.vouched.line, self.shown, now, self.release, demands, crate.file, crate.beside)
 
 
+@made_by("download")
+@value(eq=False)
+class VerifiedCrate:
+    """After step 6: a tarball whose bytes are the ones that metadata vouches for, read once.
+
+    Attributes:
+        file: What it holds.
+        data: The `.crate`, byte for byte.
+        beside: The signed files that say how it came about, by target path: its bundle, the owners' layouts.
+    """
+
+    file: CrateFile
+    data: bytes = field(repr=False)
+    beside: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def id(self) -> CrateId:
+        """Which crate."""
+        return self.file.id
+
+
+@made_by("judge")
 @value
 class Judged:
-    """After step 7: what the policy says."""
+    """After step 8: what the policy says, and of what."""
 
-    proven: Proven
+    attributed: Attributed
+    evidence: Evidence
     verdict: Verdict
 
+    @property
+    def waits_for_bytes(self) -> bool:
+        """Whether nothing can be admitted before the tarball is looked at: for a rule, or for the level itself."""
+        return self.verdict.level is None or bool(self.verdict.waiting)
 
+
+@made_by("admit")
 @value
 class Admission:
-    """After step 8: a crate that may reach the compiler. Only `admit` makes one.
+    """After step 9: a crate that may reach the compiler.
+
+    It does not hold the tarball: a lock's worth of them, unpacked, would not fit into memory.
 
     Attributes:
         crate: Which one.
@@ -149,7 +195,8 @@ class Admission:
         sha256: Of its tarball.
         line: Its index line, with the yank state that counts.
         verdict: What the policy remarked.
-        proven: All the evidence.
+        attributed: Whose word it is.
+        evidence: What was found about it.
     """
 
     crate: CrateId
@@ -157,7 +204,34 @@ class Admission:
     sha256: str
     line: IndexLine
     verdict: Verdict
-    proven: Proven
+    attributed: Attributed
+    evidence: Evidence
+
+
+@value
+class Outcome:
+    """What became of one crate among many: an admission, or the error that stopped it.
+
+    Attributes:
+        wanted: What was asked for.
+        result: What became of it.
+        tarball: The tarball, when it had to be read to decide and the crate was admitted. Whoever needs it takes it
+            now, and keeps it in a form of which a lock's worth fits into memory.
+    """
+
+    wanted: Wanted
+    result: Admission | CarnetError
+    tarball: VerifiedCrate | None = None
+
+    @property
+    def admission(self) -> Admission | None:
+        """The admission, when it was admitted."""
+        return self.result if isinstance(self.result, Admission) else None
+
+    @property
+    def error(self) -> CarnetError | None:
+        """Why it was not admitted."""
+        return self.result if isinstance(self.result, CarnetError) else None
 
 
 class Memory(Protocol):
@@ -181,4 +255,16 @@ class ListCache(Protocol):
 
     def put(self, files: Mapping[str, bytes]) -> None:
         """Keep files by their digest."""
+        ...
+
+
+class KeptTarballs(Protocol):
+    """Tarballs kept from earlier runs; `carnet_verifier.cargo.localregistry.LocalRegistry` is one."""
+
+    def read(self, crate: CrateId, sha256: str) -> bytes | None:
+        """The bytes kept for a crate, or None when there are none.
+
+        Raises:
+            MetadataMismatch: What is kept has another digest: somebody wrote there.
+        """
         ...

@@ -2,6 +2,7 @@
 
 The file stands beside `Cargo.lock`; `docs/build-systems.md` shows every key. Precedence: flag, environment, file,
 default. A key that carnet does not know is an error, because a rule with a typing mistake would silently not be one.
+Which rules there are, and what may be asked with each, the rules say themselves (`carnet_verifier.policy.rules`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any, TypeVar
 
 from carnet.durable import read_file
 from carnet.errors import ConfigError, FormatError
-from carnet.level import Level
 from carnet.value import field, value
-from carnet_verifier.policy.policy import Action, Ban, Demand, Excuse, Pattern, Policy, Rule
+from carnet_verifier.policy import rules
+from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
+from carnet_verifier.policy.rule import Rule, Setting
+from carnet_verifier.policy.verdict import Action
 
 FILE_NAME = "carnet.toml"
 MAX_BYTES = 1_000_000
@@ -48,7 +51,7 @@ def load(
     now: datetime,
     file: Path | None = None,
     repository: str | None = None,
-    least_level: str | None = None,
+    asked: Mapping[str, str] | None = None,
 ) -> Settings:
     """Put together what holds for a command.
 
@@ -57,7 +60,7 @@ def load(
         now: The time of the command.
         file: The flag that names another file.
         repository: The flag of that name.
-        least_level: The flag of that name.
+        asked: The flags that the settings of rules have, by the setting's name.
 
     Raises:
         ConfigError: The file, the environment or a flag is wrong.
@@ -65,15 +68,30 @@ def load(
     named = file or _path_from_environment()
     settings = read(named or folder / FILE_NAME, now=now, required=named is not None)
     repository = repository or os.environ.get("CARNET_REPOSITORY") or settings.repository
-    level = least_level or os.environ.get("CARNET_LEAST_LEVEL")
-    if not level and repository == settings.repository:
+    said = _said_outside_files(asked or {})
+    if not said and repository == settings.repository:
         return settings
     from dataclasses import replace
 
-    policy = settings.policy
-    if level:
-        policy = replace(policy, least_level=_value(Level.parse, level, "the least level", "from flag or environment"))
+    policy = replace(settings.policy, settings={**settings.policy.settings, **said}) if said else settings.policy
     return replace(settings, repository=repository, policy=policy)
+
+
+def variable(setting: Setting[Any]) -> str:
+    """The environment variable of a setting: `CARNET_LEAST_LEVEL` of `least-level`."""
+    return f"CARNET_{setting.name.upper().replace('-', '_')}"
+
+
+def _said_outside_files(asked: Mapping[str, str]) -> dict[Setting[Any], Any]:
+    """What flags say, and where they say nothing, the environment."""
+    found: dict[Setting[Any], Any] = {}
+    for setting in rules.settings():
+        text = asked.get(setting.name) or os.environ.get(variable(setting))
+        if text:
+            where = f"from --{setting.name} or {variable(setting)}"
+            written = int(text) if setting.form is int and text.isascii() and text.isdecimal() else text
+            found[setting] = _setting(setting, written, where)
+    return found
 
 
 def read(path: Path, *, now: datetime, required: bool = False) -> Settings:
@@ -109,18 +127,16 @@ def _settings(document: Mapping[str, Any], path: Path, now: datetime) -> Setting
     if repository is not None and not isinstance(repository, str):
         raise ConfigError(f"{where}: repository is not a string")
     general = _table(document.get("policy", {}), "[policy]", where)
-    _only(general, {"least-level", "least-age-days"}, f"{where}: [policy]")
     excuses = tuple(_excuse(item, where, now) for item in _tables(document, "exception", where))
     policy = Policy(
-        least_level=_level(general.get("least-level", str(Level.REGISTRY)), f"{where}: [policy]"),
+        settings=_asked(general, f"{where}: [policy]"),
         demands=tuple(_demand(item, where) for item in _tables(document, "require", where)),
         rules=_rules(_table(document.get("rules", {}), "[rules]", where), where),
         bans=tuple(_ban(item, where) for item in _tables(document, "ban", where)),
         excuses=excuses,
-        least_age=_age(general.get("least-age-days", 0), where),
     )
     remarks = tuple(
-        f"{where}: the exception for {excuse.pattern} [{excuse.rule.value}] ended on {excuse.expires.date()}"
+        f"{where}: the exception for {excuse.pattern} [{excuse.rule.name}] ended on {excuse.expires.date()}"
         for excuse in excuses
         if excuse.expires <= now
     )
@@ -128,20 +144,24 @@ def _settings(document: Mapping[str, Any], path: Path, now: datetime) -> Setting
 
 
 def _rules(table: Mapping[str, Any], where: str) -> dict[Rule, Action]:
-    rules = {}
+    actions = {}
     for name, text in table.items():
         rule = _rule(name, f"{where}: [rules]")
         found = [action for action in Action if str(action) == text]
         if not found:
             raise ConfigError(f"{where}: [rules] {name} is {text!r}", hint="a rule is deny, warn or allow")
-        rules[rule] = found[0]
-    return rules
+        actions[rule] = found[0]
+    return actions
 
 
 def _demand(item: Mapping[str, Any], where: str) -> Demand:
     where = f"{where}: [[require]]"
-    _only(item, {"crates", "least-level"}, where)
-    return Demand(_pattern(item, where), _level(_needed(item, "least-level", where), where))
+    pattern = _pattern(item, where)
+    asked = _asked({key: said for key, said in item.items() if key != "crates"}, where)
+    if not asked:
+        names = " or ".join(f"`{setting.name}`" for setting in rules.settings())
+        raise ConfigError(f"{where} needs {names}", hint="say what is asked of these crates")
+    return Demand(pattern, asked)
 
 
 def _ban(item: Mapping[str, Any], where: str) -> Ban:
@@ -183,30 +203,27 @@ def _reason(item: Mapping[str, Any], where: str) -> str:
 
 
 def _rule(name: Any, where: str) -> Rule:
-    for rule in Rule:
-        if rule.value == name:
-            return rule
-    rules = ", ".join(rule.value for rule in Rule)
-    raise ConfigError(f"{where}: {str(name)[:40]!a} is not a rule", hint=f"the rules are {rules}")
+    return _value(rules.named, name, "rule", where)
 
 
-def _level(value: Any, where: str) -> Level:
-    return _value(Level.parse, value, "least-level", where)
+def _asked(table: Mapping[str, Any], where: str) -> dict[Setting[Any], Any]:
+    """What a table asks with the settings of rules; it has nothing but those."""
+    settings = {setting.name: setting for setting in rules.settings()}
+    _only(table, set(settings), where)
+    return {settings[name]: _setting(settings[name], said, where) for name, said in table.items()}
 
 
-def _age(value: Any, where: str) -> timedelta:
-    if type(value) is not int or not 0 <= value <= 3650:
-        raise ConfigError(f"{where}: [policy] least-age-days is not a number of days from 0 to 3650")
-    return timedelta(days=value)
+def _setting(setting: Setting[Any], said: Any, where: str) -> Any:
+    return _value(setting.read, said, setting.name, where, setting.form)
 
 
-def _value(read_as: Callable[[str], _T], value: Any, what: str, where: str) -> _T:
-    if not isinstance(value, str):
-        raise ConfigError(f"{where}: {what} is not a string")
+def _value(read_as: Callable[[Any], _T], value: Any, what: str, where: str, form: type = str) -> _T:
+    if type(value) is not form:
+        raise ConfigError(f"{where}: {what} is not a {'string' if form is str else 'whole number'}")
     try:
         return read_as(value)
     except FormatError as error:
-        raise ConfigError(f"{where}: {error}", hint=error.hint) from None
+        raise ConfigError(f"{where}: {what}: {error}", hint=error.hint) from None
 
 
 def _needed(item: Mapping[str, Any], key: str, where: str) -> Any:

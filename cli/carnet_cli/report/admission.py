@@ -16,7 +16,7 @@ from carnet_cli.terminal import output
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Admission, Outcome
-    from carnet_verifier.policy.policy import Verdict
+    from carnet_verifier.policy.verdict import Verdict
 
 
 @value
@@ -110,7 +110,7 @@ def warn_of(verdict: Verdict) -> None:
         if finding not in verdict.denials:
             excuse = finding.excuse
             because = f"; excused until {excuse.expires.date()}: {excuse.reason}" if excuse is not None else ""
-            output.warn(f"{finding.message} [{finding.rule.value}]{because}")
+            output.warn(f"{finding.message} [{finding.rule.name}]{because}")
 
 
 def _report_denials(verdict: Verdict) -> None:

@@ -11,7 +11,7 @@ from carnet.errors import CarnetError
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Admission, Outcome
-    from carnet_verifier.policy.policy import Verdict
+    from carnet_verifier.policy.verdict import Verdict
 
 _BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -31,7 +31,7 @@ def verdict_findings(verdict: Verdict) -> list[dict[str, Any]]:
     """What the policy remarked."""
     return [
         {
-            "rule": finding.rule.value,
+            "rule": finding.rule.name,
             "action": str(finding.action),
             "message": finding.message,
             "excused": None

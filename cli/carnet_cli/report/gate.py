@@ -13,7 +13,7 @@ from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet_verifier.admit import Admission
-    from carnet_verifier.policy.policy import Verdict
+    from carnet_verifier.policy.verdict import Verdict
 
 
 class TerminalReporter:

@@ -11,7 +11,10 @@ from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
 from carnet.level import Level
 from carnet_cli.config import settings as config
-from carnet_verifier.policy.policy import Action, Rule
+from carnet_verifier.policy.rules import downgrade, yanked
+from carnet_verifier.policy.rules.level import LEAST_LEVEL
+from carnet_verifier.policy.rules.young import LEAST_AGE
+from carnet_verifier.policy.verdict import Action
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 FULL = """
@@ -58,20 +61,20 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     settings = config.load(tmp_path, now=NOW)
     policy = settings.policy
     assert settings.repository == "https://mirror.example/"
-    assert policy.least_level is Level.MAINTAINER
-    assert policy.least_age.days == 7
-    assert policy.action(Rule.YANKED) is Action.DENY
-    assert policy.least_level_of(CrateId.of("acme-core", "1.0.0")) is Level.PROVENANCE
+    assert policy.settings[LEAST_LEVEL] is Level.MAINTAINER
+    assert policy.settings[LEAST_AGE].days == 7
+    assert policy.action(yanked.RULE) is Action.DENY
+    assert policy.asks(LEAST_LEVEL, CrateId.of("acme-core", "1.0.0")) is Level.PROVENANCE
     assert policy.bans[0].reason == "abandoned"
-    excuse = policy.excuse_for(Rule.DOWNGRADE, CrateId.of("foo", "1.2.3"), NOW)
+    excuse = policy.excuse_for(downgrade.RULE, CrateId.of("foo", "1.2.3"), NOW)
     assert excuse is not None
     assert excuse.expires == datetime(2026, 12, 31, tzinfo=UTC)
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     settings = config.load(tmp_path, now=NOW)
-    assert settings.policy.least_level is Level.REGISTRY
-    assert settings.policy.action(Rule.DOWNGRADE) is Action.DENY
+    assert settings.policy.asks(LEAST_LEVEL, CrateId.of("any", "1.0.0")) is Level.REGISTRY
+    assert settings.policy.action(downgrade.RULE) is Action.DENY
     assert settings.file is None
 
 
@@ -81,9 +84,9 @@ def test_flag_before_environment_before_file_before_default(tmp_path: Path, monk
     monkeypatch.setenv("CARNET_REPOSITORY", "environment")
     monkeypatch.setenv("CARNET_LEAST_LEVEL", "provenance")
     by_environment = config.load(tmp_path, now=NOW)
-    assert (by_environment.repository, by_environment.policy.least_level) == ("environment", Level.PROVENANCE)
-    by_flag = config.load(tmp_path, now=NOW, repository="flag", least_level="registry")
-    assert (by_flag.repository, by_flag.policy.least_level) == ("flag", Level.REGISTRY)
+    assert (by_environment.repository, by_environment.policy.settings[LEAST_LEVEL]) == ("environment", Level.PROVENANCE)
+    by_flag = config.load(tmp_path, now=NOW, repository="flag", asked={"least-level": "registry"})
+    assert (by_flag.repository, by_flag.policy.settings[LEAST_LEVEL]) == ("flag", Level.REGISTRY)
 
 
 def test_another_file_by_flag_or_environment_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +103,26 @@ def test_an_exception_whose_time_is_over_is_told(tmp_path: Path) -> None:
     write(tmp_path, FULL)
     late = config.load(tmp_path, now=datetime(2027, 1, 1, tzinfo=UTC))
     assert "the exception for foo@1.2.3 [downgrade] ended on 2026-12-31" in late.remarks[0]
+
+
+def test_every_setting_of_a_rule_has_a_flag_and_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "[policy]\nleast-age-days = 1")
+    monkeypatch.setenv("CARNET_LEAST_AGE_DAYS", "2")
+    assert config.load(tmp_path, now=NOW).policy.settings[LEAST_AGE].days == 2
+    assert config.load(tmp_path, now=NOW, asked={"least-age-days": "3"}).policy.settings[LEAST_AGE].days == 3
+    for wrong in ("a week", "-1", "3.5", "3651", "\u0663"):
+        with pytest.raises(ConfigError, match="from --least-age-days or CARNET_LEAST_AGE_DAYS: least-age-days"):
+            config.load(tmp_path, now=NOW, asked={"least-age-days": wrong})
+
+
+def test_more_may_be_asked_of_some_crates_with_any_setting(tmp_path: Path) -> None:
+    write(tmp_path, "[policy]\nleast-age-days = 3\n[[require]]\ncrates = 'acme-*'\nleast-age-days = 7")
+    policy = config.load(tmp_path, now=NOW).policy
+    assert policy.asks(LEAST_AGE, CrateId.of("acme-core", "1.0.0")).days == 7
+    assert policy.asks(LEAST_AGE, CrateId.of("other", "1.0.0")).days == 3
+    write(tmp_path, "[policy]\nleast-age-days = 30\n[[require]]\ncrates = 'acme-*'\nleast-age-days = 7")
+    loose = config.load(tmp_path, now=NOW).policy
+    assert loose.asks(LEAST_AGE, CrateId.of("acme-core", "1.0.0")).days == 30, "more, and never less"
 
 
 EXCEPTION = '[[exception]]\ncrates = "a"\nrule = "git"\nreason = "r"\nexpires = 2026-07-01\n'

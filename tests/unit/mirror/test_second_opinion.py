@@ -35,7 +35,7 @@ from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publish import publish
 from carnet_signer.metadata.published_state import read_current
 from carnet_signer.proposals import ownership
-from carnet_verifier.claims.signed_releases import Established
+from carnet_verifier.claims.established import Established
 
 FIRST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
 NEXT = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))
@@ -190,7 +190,7 @@ def test_a_release_whose_evidence_nobody_looked_at(tmp_path: Path) -> None:
     with pytest.raises(OpinionsDiffer, match="evidence: carnet says nothing was established about it"):
         opinion.judge(accepted, (), now=world.now)
     release = next(opinion._to_be_judged(accepted))
-    found = Established(release, Level.PROVENANCE, Level.PROVENANCE, False, FIRST.check(), FIRST.crate)
+    found = Established(release, Level.PROVENANCE, Level.PROVENANCE, FIRST.check(), FIRST.crate)
     opinion.judge(accepted, (found,), now=world.now)
     other = replace(found, provenance=NEXT.check())
     with pytest.raises(OpinionsDiffer, match="tarball: carnet says"):

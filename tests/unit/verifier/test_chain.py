@@ -13,6 +13,7 @@ from carnet.level import Level
 from carnet_verifier.admit import Wanted
 from carnet_verifier.explain import Chain, State, explain
 from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.rules.level import LEAST_LEVEL
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_the_chain_agrees_with_the_line(world: World) -> None:
         ("absent@1.0.0", None, Policy(), "index/ab/se/absent", "the mirror's operator"),
         ("plain@2.0.0", None, Policy(), "index line 2.0.0", "the mirror's operator"),
         ("plain@1.0.0", "00" * 32, Policy(), "index line 1.0.0", "the mirror's operator"),
-        ("plain@1.0.0", None, Policy(least_level=Level.MAINTAINER), "your policy", "you, in carnet.toml"),
+        ("plain@1.0.0", None, Policy({LEAST_LEVEL: Level.MAINTAINER}), "your policy", "you, in carnet.toml"),
     ],
 )
 def test_where_a_refused_crate_stops_and_who_can_mend_it(

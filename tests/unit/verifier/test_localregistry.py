@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +76,7 @@ def test_a_line_that_says_more_than_the_kept_manifest(registry: LocalRegistry) -
     registry.keep([(admission, DEMO)])
     assert registry.open(admission) is not None
     with pytest.raises(ArchiveRefused, match="evil"):
-        registry.open(replace(admission, line=with_dependency(admission.line)))
+        registry.open(admission_of(DEMO, with_dependency))
 
 
 # --- index ---

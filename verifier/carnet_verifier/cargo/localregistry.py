@@ -97,17 +97,45 @@ class LocalRegistry:
         return self.path / f"{crate.stem}.crate"
 
     def keep(self, tarballs: Iterable[tuple[Admission, bytes]]) -> None:
-        """Keep admitted tarballs.
+        """Keep admitted tarballs; one that is kept already is not written again.
 
         Raises:
             MetadataMismatch: Some bytes are not the admitted ones.
+            Poisoned: The file there is not the admitted tarball.
         """
         files = {}
         for admission, data in tarballs:
             if sha256_hex(data) != admission.sha256:
                 raise MetadataMismatch(f"the tarball of {admission.crate} is not the admitted one")
-            files[self.tarball(admission.crate).name] = data
+            if self.read(admission.crate, admission.sha256) is None:
+                files[self.tarball(admission.crate).name] = data
         write_files(self.path, files, mode=0o400)
+
+    def read(self, crate: CrateId, sha256: str) -> bytes | None:
+        """The kept tarball of a crate, compared with what it has to be; None when it is not kept yet.
+
+        Args:
+            crate: Which.
+            sha256: Of the tarball that metadata vouches for.
+
+        Raises:
+            Poisoned: The file there is another one.
+        """
+        path = self.tarball(crate)
+        try:
+            plain = stat.S_ISREG(path.lstat().st_mode)
+        except FileNotFoundError:
+            return None
+        if not plain:
+            raise _poisoned(f"the tarball of {crate} kept for cargo is not a plain file: {path}")
+        data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
+        digest = sha256_hex(data)
+        if digest != sha256:
+            raise _poisoned(
+                f"the tarball of {crate} in cargo's cache was changed after it was admitted: "
+                f"sha256 {digest}, admitted {sha256}"
+            )
+        return data
 
     def open(self, admission: Admission) -> Kept | None:
         """Read an admitted crate's tarball and compare it; None when it is not kept yet.
@@ -116,20 +144,9 @@ class LocalRegistry:
             Poisoned: The file there is not the admitted tarball.
             ArchiveRefused: The signed line does not say what its manifest says.
         """
-        path = self.tarball(admission.crate)
-        try:
-            plain = stat.S_ISREG(path.lstat().st_mode)
-        except FileNotFoundError:
+        data = self.read(admission.crate, admission.sha256)
+        if data is None:
             return None
-        if not plain:
-            raise _poisoned(f"the tarball of {admission.crate} kept for cargo is not a plain file: {path}")
-        data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
-        digest = sha256_hex(data)
-        if digest != admission.sha256:
-            raise _poisoned(
-                f"the tarball of {admission.crate} in cargo's cache was changed after it was admitted: "
-                f"sha256 {digest}, admitted {admission.sha256}"
-            )
         crate = read_crate(data, admission.crate)
         compare_line(admission.line, crate)  # it was kept under another line, perhaps
         return Kept.of(crate)

@@ -13,25 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from carnet import strictjson
-from carnet.cargo.index_line import IndexFile, IndexLine
+from carnet.cargo.index_file import IndexLine
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
-from carnet.errors import CarnetError, FormatError, NotFound, StorageError, TransportError
-from carnet.level import Level
+from carnet.errors import CarnetError, FormatError, NotFound, StorageError, TransportError, VerificationError
 from carnet.tuf import paths
-from carnet_verifier import admit as line
-from carnet_verifier.admit import Memory, Wanted
-from carnet_verifier.cargo.tarballs import fetch_crate
-from carnet_verifier.claims.owners import Claim
-from carnet_verifier.claims.signed_releases import judge_index, read_signed
-from carnet_verifier.net.fetch import Fetcher
-from carnet_verifier.policy.policy import Facts, Policy, Rule, evaluate
+from carnet_verifier.admit import admit_tarball
+from carnet_verifier.line import attribute_all, find_target, inspect, judge, needed, open_index
+from carnet_verifier.outcomes import Attributed, Memory, Wanted
+from carnet_verifier.policy import rules
+from carnet_verifier.policy.evaluate import in_force
+from carnet_verifier.policy.policy import Policy
 from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_TEXT = 512
@@ -58,7 +56,6 @@ class Gatekeeper:
 
     Attributes:
         view: The newest verified view; called for each request, and free to return the one before.
-        fetcher: Where tarballs come from.
         policy: What a crate must fulfil.
         memory: What is remembered of each crate.
         clock: The time, aware, UTC.
@@ -67,7 +64,6 @@ class Gatekeeper:
     """
 
     view: Callable[[], TrustedRepository]
-    fetcher: Fetcher
     policy: Policy
     memory: Memory | None
     clock: Callable[[], datetime]
@@ -80,14 +76,11 @@ class Gatekeeper:
             NotFound: The registry signed that there is no such crate.
             CarnetError: It was not admitted, or nothing could be decided.
         """
-        repository = self.view()
-        target = repository.find_target(paths.index_path(name))
-        index = line.read_index(repository.download(target), name)
-        lines = cargo_lines(index.lines, repository.claim(name), self.pinned or frozenset())
-        if self.pinned is not None:
-            now, pinned = self.clock(), self.pinned
-            lines = [one for one in lines if one.id in pinned or not _hidden(one, self.policy, now)]
-        return b"".join(one.to_bytes() + b"\n" for one in lines)
+        repository, now = self.view(), self.clock()
+        indexed = open_index(repository, name, find_target(repository, name))
+        claim, released = repository.claim(name), repository.released(name)
+        lines = cargo_lines(attribute_all(indexed, claim, released=released), self.policy, self.pinned, now=now)
+        return b"".join(line.to_bytes() + b"\n" for line in lines)
 
     def tarball(self, crate: CrateId) -> bytes:
         """The tarball of a crate, once it was admitted.
@@ -95,32 +88,46 @@ class Gatekeeper:
         Raises:
             CarnetError: It was not admitted, or nothing could be decided.
         """
-        repository = self.view()
-        admission = line.admit_one(repository, Wanted(crate), self.policy, self.memory, now=self.clock())
-        data, _ = fetch_crate(repository, self.fetcher, admission)
-        return data
+        _, verified = admit_tarball(self.view(), Wanted(crate), self.policy, self.memory, now=self.clock())
+        return verified.data
 
 
 def cargo_lines(
-    lines: Iterable[IndexLine], claim: Claim | None, pinned: frozenset[CrateId] = frozenset()
-) -> list[IndexLine]:
-    """The lines that cargo may see: of a claimed crate, those that its maintainers signed, yanked as they say.
+    versions: Iterable[tuple[IndexLine, Attributed | VerificationError]],
+    policy: Policy,
+    pinned: frozenset[CrateId] | None = None,
+    *,
+    now: datetime,
+) -> Iterator[IndexLine]:
+    """The lines that cargo may see, yanked as those say whose word it is.
+
+    Of a claimed crate these are the lines that its maintainers signed. Where the lock is known, a version is left out
+    that metadata and a rule about single versions deny: cargo does better with another one. What denies the whole crate
+    hides nothing, because cargo would say that there is no such crate; its download says why it is refused.
+
+    Args:
+        versions: What `attribute_all` says of each version.
+        policy: What a crate must fulfil.
+        pinned: Versions that are shown whatever is said of them, because the lock has them; None when it is not known.
+        now: The time of the check.
 
     Raises:
         MetadataMismatch: The registry hides a version that the maintainers signed.
+        CarnetError: What a kind of evidence looked at does not hold.
     """
-    listed = tuple(lines)
-    if claim is None:
-        return list(listed)
-    judged = judge_index(read_signed(claim), IndexFile(claim.name, listed))
-    # One that is refused and pinned is shown all the same: its download says why it is refused.
-    return [one.line for one in judged if one.refusal is None or one.line.id in pinned]
-
-
-def _hidden(one: IndexLine, policy: Policy, now: datetime) -> bool:
-    """Whether cargo should not even consider a version for a new lock: banned, or too young."""
-    facts = Facts(one.id, Level.REPRODUCED, published=line.publication_time(one))
-    return any(finding.rule in (Rule.BANNED, Rule.YOUNG) for finding in evaluate(facts, policy, now=now).denials)
+    judging = in_force(policy, among=(rule for rule in rules.ALL if rule.of_version))
+    kinds = needed(judging)
+    for line, attributed in versions:
+        is_pinned = pinned is not None and line.id in pinned
+        if isinstance(attributed, VerificationError):
+            if is_pinned:
+                yield line
+        elif is_pinned or pinned is None:
+            yield attributed.line
+        else:
+            evidence = inspect(attributed, kinds, now=now)
+            if not judge(attributed, evidence, policy, {}, now=now, judging=judging).verdict.denials:
+                yield attributed.line
 
 
 class Registry:

@@ -1,67 +1,112 @@
-"""The tarballs of admitted crates: fetched, compared with what was admitted, and read as cargo will unpack them."""
+"""Tarballs that metadata vouches for: fetched, compared with their digest, and read as cargo will unpack them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from carnet.cargo.crate import CrateFile, CrateLimits, read_crate
 from carnet.cargo.index_line import compare_line
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
-from carnet.errors import MetadataMismatch, TransportError
+from carnet.errors import MetadataMismatch
+from carnet.made import maker
 from carnet.tuf import paths
-from carnet_verifier.net.fetch import Fetcher
-from carnet_verifier.outcomes import Admission
+from carnet.value import value
+from carnet_verifier.claims.signed_releases import find_signed
+from carnet_verifier.outcomes import Attributed, VerifiedCrate
+from carnet_verifier.provenance.kind import files_beside
 from carnet_verifier.tuf.repository import TrustedRepository
 
-
-def fetch_crate(repository: TrustedRepository, fetcher: Fetcher, admission: Admission) -> tuple[bytes, CrateFile]:
-    """Fetch the tarball of one admitted crate; see `fetch_crates`."""
-    return next(fetch_crates(repository, fetcher, [admission]))
+_verified = maker(VerifiedCrate)
 
 
-def fetch_crates(
-    repository: TrustedRepository, fetcher: Fetcher, admissions: Sequence[Admission]
-) -> Iterator[tuple[bytes, CrateFile]]:
-    """Fetch the tarballs of admitted crates, and see that what was checked is what cargo will unpack.
+@value(eq=False)
+class Fetched:
+    """The files of one version as they came; of the tarball nothing was checked yet.
 
-    Returns:
-        For each its bytes, and what they hold: one at a time, because a small tarball may unpack to half a gigabyte.
+    Attributes:
+        data: The tarball.
+        beside: The signed files that say how it came about, by target path, each with its signed digest.
+    """
+
+    data: bytes
+    beside: Mapping[str, bytes]
+
+
+def fetch_files(
+    repository: TrustedRepository, wanted: Sequence[Attributed], kept: Mapping[CrateId, bytes] | None = None
+) -> list[Fetched]:
+    """Fetch tarballs and the signed files beside them, all of them concurrently.
+
+    Args:
+        repository: The verified view.
+        wanted: Of which versions.
+        kept: Tarballs that are there already.
 
     Raises:
-        MetadataMismatch: Other bytes than were admitted.
+        NotFound: A signed file is not listed.
+        MetadataMismatch: Other bytes than were signed.
+        TransportError: Nothing was decided.
+    """
+    tarballs = dict(kept or {})
+    missing = {item.crate: item for item in wanted if item.crate not in tarballs}
+    beside = {item.crate: _beside(item) for item in wanted}
+    signed = {path: sha256 for files in beside.values() for path, sha256 in files.items()}
+    claimed = {paths.crate_path(crate): crate for crate, item in missing.items() if item.release is not None}
+    targets = find_signed(repository, signed | {path: missing[crate].sha256 for path, crate in claimed.items()})
+    answers = repository.download_many(targets, large=True)
+    found = dict(zip((target.path for target in targets), answers, strict=True))
+    tarballs |= {crate: found[path] for path, crate in claimed.items()}
+    unlisted = [crate for crate, item in missing.items() if item.release is None]
+    places = [paths.download_path(crate) for crate in unlisted]
+    most = CrateLimits().compressed
+    tarballs |= zip(unlisted, repository.download_unlisted(places, max_bytes=most), strict=True)
+    return [Fetched(tarballs[item.crate], {path: found[path] for path in beside[item.crate]}) for item in wanted]
+
+
+def _beside(attributed: Attributed) -> dict[str, str]:
+    if attributed.signed is None or attributed.release is None:
+        return {}
+    return files_beside(attributed.signed.demands, attributed.release)
+
+
+def fetch_crates(repository: TrustedRepository, wanted: Sequence[Attributed]) -> Iterator[VerifiedCrate]:
+    """Fetch tarballs, and see that what was vouched for is what cargo will unpack.
+
+    Returns:
+        Each in its turn: one at a time is unpacked, because a small tarball may unpack to half a gigabyte.
+
+    Raises:
+        MetadataMismatch: Other bytes than metadata vouches for.
         ArchiveRefused: A rule of the archive format is broken, or the signed line does not say what the manifest says.
         TransportError: Nothing was decided.
     """
-    claimed = [admission for admission in admissions if admission.proven.attributed.release is not None]
-    others = [admission for admission in admissions if admission.proven.attributed.release is None]
-    targets = [repository.find_target(paths.crate_path(admission.crate)) for admission in claimed]
-    found: dict[CrateId, bytes] = {}
-    for admission, data in zip(claimed, repository.download_many(targets, large=True), strict=True):
-        found[admission.crate] = data
-    most = CrateLimits().compressed
-    answers = fetcher.get_many([(paths.download_path(admission.crate), most) for admission in others], large=True)
-    for admission, answer in zip(others, answers, strict=True):
-        if isinstance(answer, TransportError):
-            raise answer
-        found[admission.crate] = answer
-    for admission in admissions:
-        yield found[admission.crate], check_tarball(found[admission.crate], admission)
+    for item, fetched in zip(wanted, fetch_files(repository, wanted), strict=True):
+        yield verify_tarball(item, fetched.data, beside=fetched.beside)
 
 
-def check_tarball(data: bytes, admission: Admission) -> CrateFile:
-    """See that these bytes are the admitted tarball, and that they hold what the signed line says.
+def verify_tarball(
+    attributed: Attributed, data: bytes, *, beside: Mapping[str, bytes] | None = None, file: CrateFile | None = None
+) -> VerifiedCrate:
+    """See that these bytes are the tarball that metadata vouches for, and that they hold what the signed line says.
+
+    Args:
+        attributed: Whose word for which bytes.
+        data: The tarball.
+        beside: Signed files that came with it.
+        file: What the tarball holds, when somebody has read these very bytes already.
 
     Raises:
-        MetadataMismatch: Other bytes than were admitted.
-        ArchiveRefused: As `fetch_crate`.
+        MetadataMismatch: Other bytes than metadata vouches for.
+        ArchiveRefused: As `fetch_crates`.
     """
     digest = sha256_hex(data)
-    if digest != admission.sha256:
+    if digest != attributed.sha256:
         raise MetadataMismatch(
-            f"the tarball of {admission.crate} has sha256 {digest}, admitted was {admission.sha256}",
+            f"the tarball of {attributed.crate} has sha256 {digest}, admitted was {attributed.sha256}",
             hint="the bytes were changed on the way or at the mirror; nothing of them was used",
         )
-    crate = read_crate(data, admission.crate)
-    compare_line(admission.line, crate)
-    return crate
+    if file is None or file.sha256 != digest:
+        file = read_crate(data, attributed.crate)
+    compare_line(attributed.vouched.line, file)
+    return _verified(file, data, beside or {})

@@ -10,8 +10,8 @@ from carnet.cargo.names import CrateName
 from carnet.claims.releases import Demands
 from carnet.intoto.bundle import Bundle
 from carnet.tuf.roles import Targets
-from carnet_verifier.claims.signed_releases import layout_version
-from carnet_verifier.provenance.provenance import OwnedLayout, Provenance, check_provenance
+from carnet_verifier.provenance.carried_out import owned_layout
+from carnet_verifier.provenance.provenance import Provenance, check_provenance
 
 if TYPE_CHECKING:
     from carnet_verifier.tuf.repository import TrustedRepository
@@ -54,5 +54,5 @@ def check_steps(crate: CrateFile, owner: Targets, evidence: Bundle, *, accepted_
     in_force = Demands.of(crate.id.name, owner).in_force
     if in_force is None:
         return None
-    layout = OwnedLayout(evidence.layout, in_force.terms, layout_version(in_force))
+    layout = owned_layout(in_force, evidence.layout)
     return check_provenance(crate, [layout], evidence, accepted_at=accepted_at)

@@ -5,33 +5,29 @@ the maintainers signed its identity, refused for that version alone when they di
 signed is refused as a whole, because hiding a fix is as good as breaking it. The yank state is the maintainers'; what
 the registry says beside it is shown as the registry's.
 
-In three steps, each on what the one before returned:
+In two steps, the second on what the first returned:
 
     1. `read_signed`     the claim's roles, parsed                                        -> Signed
     2. `attest`          one line of the registry's against them                          -> SignedRelease
-    3. `establish`       the owners' layout, carried out or not                            -> Established
+
+Whether the owners' layout was carried out is a kind of evidence: `carnet_verifier.provenance.kind`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from carnet.cargo.index_file import IndexFile, IndexLine
-from carnet.errors import FormatError, MetadataMismatch, NotFound, VerificationError
-from carnet.level import Level
-from carnet.tuf import paths
+from carnet.errors import MetadataMismatch, NotFound, VerificationError
 from carnet_verifier.claims.owners import Claim
 from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 # Most locks hold no claimed crate at all: what reads claims and evidence is imported with the first one.
 if TYPE_CHECKING:
-    from carnet.cargo.crate import CrateFile
     from carnet.claims.releases import Demands, OwnedLayoutFile, Releases, SignedRelease
-    from carnet.intoto.dsse import Envelope
-    from carnet_verifier.provenance.provenance import OwnedLayout, Provenance
+    from carnet_verifier.provenance.provenance import OwnedLayout
 
 _TELL = "whoever holds the mirror's online keys changed it; tell its operator"
 
@@ -57,11 +53,11 @@ class Signed:
         Raises:
             FormatError: Its path is not one of a layout.
         """
-        from carnet_verifier.provenance.provenance import OwnedLayout
+        from carnet_verifier.provenance.carried_out import owned_layout
 
         known = self._layouts.get((listed.path, data))
         if known is None:
-            known = self._layouts[listed.path, data] = OwnedLayout(data, listed.terms, layout_version(listed))
+            known = self._layouts[listed.path, data] = owned_layout(listed, data)
         return known
 
 
@@ -78,27 +74,6 @@ class JudgedLine:
     line: IndexLine
     refusal: VerificationError | None = None
     note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Established:
-    """How much stands behind one version of a claimed crate.
-
-    Attributes:
-        release: What was signed.
-        level: `maintainer`, `provenance` or `reproduced`.
-        least_level: What the owners ask of it.
-        adopted: Whether it was published before the crate had a layout, and the owners let it stand.
-        provenance: The evidence, from level `provenance` on.
-        crate: The tarball, when it was read.
-    """
-
-    release: SignedRelease
-    level: Level
-    least_level: Level
-    adopted: bool
-    provenance: Provenance | None = None
-    crate: CrateFile | None = None
 
 
 def read_signed(claim: Claim) -> Signed:
@@ -186,83 +161,27 @@ def yank_note(release: SignedRelease, line: IndexLine) -> str | None:
     return None
 
 
-def establish(
-    repository: TrustedRepository,
-    signed: Signed,
-    release: SignedRelease,
-    *,
-    accepted_at: datetime | None = None,
-    late: Sequence[Envelope] = (),
-    crate: CrateFile | None = None,
-) -> Established:
-    """3. See whether the owners' layout was carried out for a version that was signed.
+def find_signed(repository: TrustedRepository, files: Mapping[str, str]) -> list[TrustedTarget]:
+    """Look up files that the claim's roles list.
 
-    A version without evidence is at level `maintainer`, whatever its owners ask: the policy compares. Evidence that is
-    there and does not hold is refused, not ignored.
+    The search for a path ends in the crate's own roles; anything else would be a hole in the tree of roles.
 
     Args:
-        repository: Where its files are.
-        signed: The claim that the release is of.
-        release: What `attest` returned.
-        accepted_at: The time, when a mirror is accepting the release: the layout's expiry counts then.
-        late: Rebuilders' links that arrived after the release.
-        crate: The tarball, when the caller has read it already (`carnet.cargo.crate.read_crate`).
+        repository: The verified view.
+        files: Target path to the sha256 that was signed.
 
     Raises:
-        VerificationError: The tarball breaks a rule, or the evidence does not hold.
-        FormatError: The bundle or layout does not parse.
-        TransportError: A file could not be fetched.
+        NotFound: Verified metadata lists no such target.
+        MetadataMismatch: It lists another digest than was signed.
+        TransportError: Nothing was decided.
     """
-    from carnet.cargo.crate import read_crate
-    from carnet.intoto.bundle import Bundle
-    from carnet_verifier.provenance.provenance import check_provenance
-
-    adopted = release.tarball.sha256 in signed.demands.adopted
-    least = signed.demands.least_level(release)
-    layouts = [layout for layout in signed.demands.layouts if layout.vouches_for(release.tarball.sha256)]
-    if release.bundle is None or not layouts:
-        return Established(release, Level.MAINTAINER, least, adopted)
-    crate_target, bundle_target, *layout_targets = _find(
-        repository, [paths.crate_path(release.id), paths.bundle_path(release.id), *(layout.path for layout in layouts)]
-    )
-    _same(crate_target, release.tarball.sha256)
-    _same(bundle_target, release.bundle.sha256)
-    if crate is None:
-        tarball, bundle, *files = repository.download_many([crate_target, bundle_target, *layout_targets])
-        crate = read_crate(tarball, release.id)
-    else:
-        bundle, *files = repository.download_many([bundle_target, *layout_targets])
-    if (crate.id, crate.sha256, crate.length) != (release.id, release.tarball.sha256, crate_target.length):
-        raise MetadataMismatch(f"the tarball of {release.id} is not the one that its maintainers signed")
-    owned = [signed.layout(layout, data) for layout, data in zip(layouts, files, strict=True)]
-    provenance = check_provenance(crate, owned, Bundle.from_bytes(bundle), accepted_at=accepted_at, late=late)
-    return Established(release, provenance.level, least, adopted, provenance, crate)
-
-
-def layout_version(layout: OwnedLayoutFile) -> int:
-    """The version of the owner role that brought a layout: the number in its path.
-
-    Raises:
-        FormatError: Its path is not one of a layout.
-    """
-    number = layout.path.rpartition("/")[2].removesuffix(".layout.json")
-    if not number.isascii() or not number.isdigit() or len(number) > 18:
-        raise FormatError(f"{layout.path[:120]!a} is not the path of a layout")
-    return int(number)
-
-
-def _find(repository: TrustedRepository, wanted: Sequence[str]) -> list[TrustedTarget]:
-    found: Mapping[str, TrustedTarget | None] = repository.find_targets(wanted)
+    found = repository.find_targets(files)
     targets = []
-    for path in wanted:
+    for path, sha256 in files.items():
         target = found[path]
         if target is None:
             raise NotFound(f"signed metadata lists no target {path[:120]!a}")
+        if target.sha256 != sha256:
+            raise MetadataMismatch(f"{target.role} lists {path[:120]} with another digest than was signed")
         targets.append(target)
     return targets
-
-
-def _same(target: TrustedTarget, sha256: str) -> None:
-    """The search for a path ends in the crate's own role; anything else would be a hole in the tree of roles."""
-    if target.sha256 != sha256:
-        raise MetadataMismatch(f"{target.role} lists {target.path[:120]} with another digest than was signed")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from carnet.cargo.lockfile import Lockfile, SourceKind
-from carnet_verifier.policy.policy import Policy, Rule, Verdict, evaluate_foreign
-
-_RULES = {SourceKind.GIT: Rule.GIT, SourceKind.REGISTRY: Rule.OTHER_REGISTRY}
+from carnet_verifier.policy.evaluate import evaluate
+from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.rule import Facts
+from carnet_verifier.policy.verdict import Verdict
 
 
 def foreign_verdicts(lock: Lockfile, policy: Policy, *, now: datetime) -> tuple[Verdict, ...]:
@@ -22,7 +23,7 @@ def foreign_verdicts(lock: Lockfile, policy: Policy, *, now: datetime) -> tuple[
         A verdict for each, in the order of the lock; `Verdict.require` raises where one is denied.
     """
     return tuple(
-        evaluate_foreign(package.id, _RULES[package.kind], package.source or "", policy, now=now)
+        evaluate(Facts(package.id, origin=package.kind, source=package.source or ""), policy, now=now)
         for package in lock.packages
-        if package.kind in _RULES
+        if package.kind in (SourceKind.GIT, SourceKind.REGISTRY)
     )

@@ -14,6 +14,7 @@ from carnet.errors import (
     NotFound,
     TransportError,
 )
+from carnet.made import made_by, maker
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
@@ -40,6 +41,7 @@ MAX_TARGET = 128 * 1024 * 1024
 """Bytes of one target in carnet's own repositories: a tarball may have as many, everything else has less."""
 
 
+@made_by("find_target")
 @value
 class TrustedTarget:
     """What verified metadata says of one target.
@@ -71,6 +73,9 @@ class TrustedTarget:
         if digest is None:
             raise MetadataMismatch(f"target {self.path[:120]} is listed without sha256")
         return digest
+
+
+_target = maker(TrustedTarget)
 
 
 class TrustedRepository:
@@ -214,7 +219,7 @@ class TrustedRepository:
         if kept is None:
             return None
         version = self._trusted.meta(kept.role).version
-        return TrustedTarget(path, kept.length, {"sha256": kept.sha256}, {}, kept.role, version)
+        return _target(path, kept.length, {"sha256": kept.sha256}, {}, kept.role, version)
 
     def _keep(self, key: str | CrateName, found: TrustedTarget | Claim | None, walked: Mapping[str, Targets]) -> None:
         """Keep what a walk found: a target that has nothing but a sha256, and that a name is nobody's."""
@@ -252,7 +257,7 @@ class TrustedRepository:
             visited.add(name)
             found = signed.targets.get(path)
             if found is not None:
-                return TrustedTarget(path, found.length, found.hashes, found.custom, name, signed.version)
+                return _target(path, found.length, found.hashes, found.custom, name, signed.version)
             children: list[tuple[str, str | None]] = []
             if signed.delegations is not None and signed.delegations.succinct is not None:
                 children.append((signed.delegations.succinct.bin_of(path), name))
@@ -307,6 +312,23 @@ class TrustedRepository:
                 data = answer
             check_target(data, target.path, target.length, target.hashes)
             found.append(data)
+        return found
+
+    def download_unlisted(self, paths: Sequence[str], *, max_bytes: int) -> list[bytes]:
+        """Fetch files that no role lists, concurrently: tarballs of unclaimed crates. Nothing about them is checked.
+
+        Args:
+            paths: Relative to the repository.
+            max_bytes: What one of them may have at most.
+
+        Raises:
+            TransportError: One could not be fetched.
+        """
+        found = []
+        for answer in self._fetcher.get_many([(path, max_bytes) for path in paths], large=True):
+            if isinstance(answer, TransportError):
+                raise answer
+            found.append(answer)
         return found
 
     def _target_url(self, target: TrustedTarget) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @output.message_format
 def command(
     crate: str,
-    least_level: str | None,
+    asked: Mapping[str, str],
     repository: str | None,
     config_file: Path | None,
     message_format: MessageFormat,
@@ -46,7 +47,7 @@ def command(
 
     crate_id = CrateId.parse(crate)
     now = home.now()
-    settings = config.load(Path.cwd(), now=now, file=config_file, repository=repository, least_level=least_level)
+    settings = config.load(Path.cwd(), now=now, file=config_file, repository=repository, asked=asked)
     trusted = home.choose(settings.repository)
     with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate_id, _pinned(crate_id))

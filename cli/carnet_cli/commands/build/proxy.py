@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from carnet_cli.terminal import output
 @click.command()
 @click.option("--port", default=8790, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @policy_options
-def command(port: int, least_level: str | None, repository: str | None, config_file: Path | None) -> int:
+def command(port: int, asked: Mapping[str, str], repository: str | None, config_file: Path | None) -> int:
     """Serve a cargo registry on loopback that has only what was verified.
 
     For tools that cannot be started through `cargo carnet`. cargo checks what it downloads from here, and never looks
@@ -36,10 +37,10 @@ def command(port: int, least_level: str | None, repository: str | None, config_f
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.tuf.view import open_renewed_view
 
-    settings = config.load(Path.cwd(), now=home.now(), file=config_file, repository=repository, least_level=least_level)
+    settings = config.load(Path.cwd(), now=home.now(), file=config_file, repository=repository, asked=asked)
     trusted = home.choose(settings.repository)
     with bind(port) as listener, open_renewed_view(trusted.directory, home.now) as view:
-        keeper = Gatekeeper(view, view.fetcher, settings.policy, trusted.directory, home.now)
+        keeper = Gatekeeper(view, settings.policy, trusted.directory, home.now)
         serving, url = server(keeper, listener)
         output.note(f"serving verified crates of {trusted.directory.url} at sparse+{url}/index/")
         serving.run(sockets=[listener])

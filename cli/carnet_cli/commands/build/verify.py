@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from carnet_cli.commands.build.verifying import LOCK, verify
+from carnet_cli.report.rules import rules_in_words
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
+from carnet_verifier.policy import rules
+
+_FORMS = {str: "TEXT", int: "INTEGER"}
 
 
 def policy_options(command: Any) -> Any:
-    """Decorate a command with the flags that come before environment and `carnet.toml`."""
+    """Decorate a command with the flags that come before environment and `carnet.toml`.
+
+    Each setting of a rule has one; they come to the command together, as `asked`: the setting's name to what was said.
+    """
+    settings = {setting.name.replace("-", "_"): setting for setting in rules.settings()}
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> Any:
+        said = {setting.name: options.pop(name) for name, setting in settings.items()}
+        return command(asked={name: text for name, text in said.items() if text is not None}, **options)
+
+    wrapped.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{rules_in_words()}\n"
+    described = wrapped
     for option in (
-        click.option("--least-level", help="The least level that every crate must reach."),
+        *(
+            click.option(f"--{setting.name}", metavar=_FORMS[setting.form], help=setting.about)
+            for setting in reversed(settings.values())
+        ),
         click.option("--repository", help="URL or fingerprint, when several repositories are trusted."),
         click.option(
             "--config",
@@ -24,8 +46,8 @@ def policy_options(command: Any) -> Any:
             help="Read this file instead of the carnet.toml beside the lock.",
         ),
     ):
-        command = option(command)
-    return command
+        described = option(described)
+    return described
 
 
 @click.command()
@@ -34,7 +56,7 @@ def policy_options(command: Any) -> Any:
 @output.message_format
 def command(
     target: str,
-    least_level: str | None,
+    asked: Mapping[str, str],
     repository: str | None,
     config_file: Path | None,
     message_format: MessageFormat,
@@ -52,7 +74,7 @@ def command(
     """
     return verify(
         target,
-        least_level=least_level,
+        asked=asked,
         repository=repository,
         config_file=config_file,
         message_format=message_format,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ MAX_LOCK = 64 * 1024 * 1024
 def verify(
     target: str = LOCK,
     *,
-    least_level: str | None = None,
+    asked: Mapping[str, str] | None = None,
     repository: str | None = None,
     config_file: Path | None = None,
     message_format: MessageFormat = "human",
@@ -31,7 +32,7 @@ def verify(
 
     Args:
         target: A lock file or the folder of one, a `.crate` file, or `NAME@VERSION`.
-        least_level: The flag of that name.
+        asked: The flags that the settings of rules have.
         repository: The flag of that name.
         config_file: The file to read instead of the `carnet.toml` beside the lock.
         message_format: How results are written.
@@ -47,7 +48,7 @@ def verify(
         path /= "Cargo.lock"
     is_crate_id = "@" in target and not path.exists()
     folder = Path.cwd() if is_crate_id or path.suffix == ".crate" else path.absolute().parent
-    settings = config.load(folder, now=home.now(), file=config_file, repository=repository, least_level=least_level)
+    settings = config.load(folder, now=home.now(), file=config_file, repository=repository, asked=asked)
     for remark in settings.remarks:
         output.warn(remark)
     if is_crate_id:
@@ -102,8 +103,7 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
 def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.crate import CrateLimits, read_crate
     from carnet.durable import read_file
-    from carnet_verifier.admit import Wanted, admit_one
-    from carnet_verifier.cargo.tarballs import check_tarball
+    from carnet_verifier.admit import Wanted, admit_tarball
     from carnet_verifier.tuf.view import open_view
 
     try:
@@ -114,8 +114,9 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     trusted, now = home.choose(settings.repository), home.now()
     with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate.id, crate.sha256)
-        admission = admit_one(view.repository, wanted, settings.policy, trusted.directory, now=now)
-        check_tarball(data, admission)
+        admission, _ = admit_tarball(
+            view.repository, wanted, settings.policy, trusted.directory, now=now, read=(data, crate)
+        )
     return _allowed(admission, message_format)
 
 

@@ -114,6 +114,6 @@ def crates_io(index: str | None, offline: bool, repository: str | None) -> Itera
     from carnet_verifier.policy.policy import Policy
 
     with proposal_folders.looking(repository) as view:
-        keeper = Gatekeeper(lambda: view.repository, view.fetcher, Policy(), None, home.now)
+        keeper = Gatekeeper(lambda: view.repository, Policy(), None, home.now)
         with serve(keeper) as url:
             yield f"sparse+{url}/index/"

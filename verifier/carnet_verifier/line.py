@@ -1,0 +1,350 @@
+"""The straight line from a trusted repository to an admitted crate.
+
+::
+
+    1. refresh        a pinned root to one consistent, verified view                  (`carnet_verifier.tuf.refresh`)
+
+    From metadata alone:
+    2. find_target    the crate's index file is a signed target                       -> TrustedTarget
+    3. open_index     its bytes are the ones that were signed, and parse              -> Indexed
+    4. vouch          the wanted version has a line; the lock's checksum is its       -> Vouched
+    5. attribute      who owns the crate, and did they sign this very line            -> Attributed
+
+    From bytes, where a rule or the owners ask for what only bytes tell:
+    6. download       the tarball has the digest that was vouched for, and reads      -> VerifiedCrate
+
+    7. inspect        what can be said of the version from what is there              -> Evidence
+    8. judge          the policy has the last word (`evaluate`)                       -> Verdict, Judged
+    9. admit          evidence, or the refusal                                        -> Admission
+
+Admission has two phases. Steps 7 and 8 first see metadata alone: what they deny is refused and never fetched. Where a
+rule waits for bytes, the tarball is fetched, and both steps are taken again with all there is. What was read once goes
+on as a `VerifiedCrate` to whoever needs the tarball next.
+
+Each step takes what the one before it returned, and nothing else makes these values: skipping a check fails type
+checking, and raises. A crate that nobody claimed has the level `registry`, and its tarball is vouched for by the
+checksum in the signed index. Nothing here decides from what a mirror leaves out: absence is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from carnet.cargo.index_file import IndexFile, IndexLine
+from carnet.cargo.lockfile import SourceKind
+from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.errors import (
+    MetadataMismatch,
+    NotFound,
+    PolicyRefused,
+    VerificationError,
+)
+from carnet.level import Level
+from carnet.made import maker
+from carnet.tuf import paths
+from carnet_evidence.kind import Evidence, Kind, gather
+from carnet_verifier.outcomes import (
+    Admission,
+    Attributed,
+    Indexed,
+    Judged,
+    KeptTarballs,
+    VerifiedCrate,
+    Vouched,
+    Wanted,
+)
+from carnet_verifier.policy.evaluate import evaluate
+from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.rule import Facts
+from carnet_verifier.provenance.kind import PROVENANCE, level_of
+from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
+
+if TYPE_CHECKING:
+    from carnet.cargo.crate import CrateFile
+    from carnet_verifier.cargo.tarballs import Fetched
+    from carnet_verifier.claims.owners import Claim
+    from carnet_verifier.policy.rule import Rule
+
+
+_indexed, _vouched, _attributed = maker(Indexed), maker(Vouched), maker(Attributed)
+_judged, _admission = maker(Judged), maker(Admission)
+
+
+# --- the steps: from metadata alone ---
+
+
+def find_target(repository: TrustedRepository, name: CrateName) -> TrustedTarget:
+    """2. Look the crate's index file up in the signed index.
+
+    Raises:
+        NotFound: The registry signed that there is no such crate.
+        MetadataError: A role on the way failed a check.
+        TransportError: Nothing was decided.
+    """
+    try:
+        return repository.find_target(paths.index_path(name))
+    except NotFound:
+        raise unknown_crate(name) from None
+
+
+def open_index(repository: TrustedRepository, name: CrateName, target: TrustedTarget) -> Indexed:
+    """3. Fetch the index file, check it against its signed length and digest (TUF 5.7), and parse it.
+
+    Raises:
+        MetadataMismatch: Other bytes than were signed, or the target is another crate's.
+        FormatError: The registry signed something that is not the crate's index file.
+        TransportError: Nothing was decided.
+    """
+    if target.path != paths.index_path(name):
+        raise MetadataMismatch(f"{target.path[:120]!a} was offered as the index file of {name}")
+    return parse_index(name, target, repository.download(target))
+
+
+def vouch(indexed: Indexed, wanted: Wanted) -> Vouched:
+    """4. Find the version's line; a checksum in the lock has to be the line's.
+
+    Raises:
+        NotFound: The signed index file has no such version.
+        MetadataMismatch: The lock pins other bytes.
+    """
+    line = indexed.index.line(wanted.id.version)
+    if line is None or line.id.name != wanted.id.name:
+        raise NotFound(
+            f"{wanted.id} is not in the signed index: {_nearby(indexed.index, wanted.id)}",
+            hint="ask the mirror's operator to sync it, or change the version",
+        )
+    if wanted.checksum is not None and wanted.checksum != line.cksum:
+        raise MetadataMismatch(
+            f"{wanted.id} has checksum {wanted.checksum} in the lock, {line.cksum} in the signed index",
+            hint="one of the two was tampered with, or the lock is from another registry; do not update it blindly",
+        )
+    return _vouched(wanted, indexed.target, indexed.index, line)
+
+
+def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) -> Attributed:
+    """5. Where the crate is claimed, demand that its maintainers signed this very line and tarball.
+
+    A missing line refuses the whole index file; a line that is extra or differs refuses this version only.
+
+    Args:
+        vouched: The registry's word.
+        claim: What `TrustedRepository.claim` said of the crate.
+        released: What `TrustedRepository.released` said of it; of a name that is claimed it says nothing.
+
+    Raises:
+        NotFound: The maintainers never signed this version.
+        MetadataMismatch: The registry's line or checksum is not what they signed, or it hides a version.
+    """
+    if claim is None:
+        return _attributed(vouched, None, None, released=released)
+    if claim.name.canonical != vouched.line.id.name.canonical:
+        raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
+    from carnet_verifier.claims.signed_releases import attest, check_complete, read_signed
+
+    signed = read_signed(claim)
+    check_complete(signed, vouched.index)
+    return _attributed(vouched, claim, attest(signed, vouched.line), signed)
+
+
+def attribute_all(
+    indexed: Indexed, claim: Claim | None, *, released: bool = False
+) -> Iterator[tuple[IndexLine, Attributed | VerificationError]]:
+    """4. and 5. for every version of a crate: its line, and whose word it is or why the version is not let in.
+
+    Args:
+        indexed: The crate's index file.
+        claim: What `TrustedRepository.claim` said of the crate.
+        released: What `TrustedRepository.released` said of it; of a name that is claimed it says nothing.
+
+    Raises:
+        MetadataMismatch: The registry hides a version: the whole file is refused.
+        FormatError: A line does not parse.
+    """
+    signed = None
+    if claim is not None:
+        from carnet_verifier.claims.signed_releases import attest, check_complete, read_signed
+
+        signed = read_signed(claim)
+        check_complete(signed, indexed.index)
+    for line in indexed.index.lines:
+        vouched = _vouched(Wanted(line.id), indexed.target, indexed.index, line)
+        try:
+            release = None if signed is None else attest(signed, line)
+        except VerificationError as error:
+            yield line, error
+        else:
+            yield line, _attributed(vouched, claim, release, signed, released=released and claim is None)
+
+
+# --- the steps: from bytes ---
+
+
+def download(repository: TrustedRepository, attributed: Attributed, kept: KeptTarballs | None = None) -> VerifiedCrate:
+    """6. Fetch the tarball and the signed files beside it, compare it with the digest that was vouched for, read it.
+
+    Args:
+        repository: The verified view.
+        attributed: Whose word for which bytes.
+        kept: Tarballs of earlier runs, or None.
+
+    Raises:
+        MetadataMismatch: Other bytes than metadata vouches for.
+        ArchiveRefused: A rule of the archive format is broken, or the signed line does not say what the manifest says.
+        TransportError: Nothing was decided.
+    """
+    return verify(attributed, fetch(repository, [attributed], kept)[0])
+
+
+def needed(judging: Iterable[Rule]) -> tuple[Kind[Any], ...]:
+    """The kinds of evidence that the owners (provenance) and these rules look at, each once."""
+    return tuple(dict.fromkeys((PROVENANCE, *(kind for rule in judging for kind in rule.needs))))
+
+
+def inspect(
+    attributed: Attributed, kinds: Iterable[Kind[Any]], *, now: datetime, crate: VerifiedCrate | None = None
+) -> Evidence:
+    """7. Gather what the owners and the rules in force ask for, as far as it can be had from what is there.
+
+    Args:
+        attributed: The version.
+        kinds: Which evidence: see `needed`.
+        now: The time of the check.
+        crate: The tarball; without it, kinds of evidence that read it are left out.
+
+    Raises:
+        ProvenanceError: The evidence that the owners' layout was carried out does not hold.
+        ArchiveRefused: The tarball is not what was tagged.
+        CarnetError: What another kind looked at does not hold.
+    """
+    return gather(kinds, attributed.material(now, crate))
+
+
+# --- the steps: the policy has the last word ---
+
+
+def judge(
+    attributed: Attributed,
+    evidence: Evidence,
+    policy: Policy,
+    highest: Mapping[CrateName, int],
+    *,
+    now: datetime,
+    judging: Sequence[Rule] | None = None,
+) -> Judged:
+    """8. Let the policy judge what was established, and what was seen before (`Memory.highest_levels`).
+
+    Args:
+        attributed: Whose word it is.
+        evidence: What was found about the same tarball.
+        policy: The build's.
+        highest: The highest level at which each crate was seen.
+        now: The time of the check.
+        judging: The rules in force, when somebody has asked already.
+
+    Raises:
+        MetadataMismatch: The evidence is about other bytes.
+    """
+    if evidence.sha256 != attributed.sha256:
+        raise MetadataMismatch(f"evidence about other bytes was offered for {attributed.crate}")
+    seen = None if attributed.exempt else highest.get(attributed.crate.name)
+    facts = Facts(
+        attributed.crate,
+        level_of(attributed.release, evidence),
+        attributed.owner_least_level,
+        None if seen is None else Level(seen),
+        attributed.claim is not None and attributed.claim.takeover,
+        attributed.released,
+        attributed.yanked_by,
+        evidence,
+        SourceKind.CRATES_IO,
+        "",
+    )
+    return _judged(attributed, evidence, evaluate(facts, policy, now=now, judging=judging))
+
+
+def admit(judged: Judged) -> Admission:
+    """9. The evidence, when nothing denies it and no rule is left that waits for the tarball.
+
+    Raises:
+        PolicyRefused: A rule of the policy denies the crate, or was never judged.
+    """
+    verdict, attributed = judged.verdict, judged.attributed
+    verdict.require()
+    if judged.waits_for_bytes or verdict.level is None:
+        unjudged = ", ".join(rule.name for rule in verdict.waiting) or "level"
+        raise PolicyRefused(f"{attributed.crate} was not judged by its tarball: {unjudged} had to wait for it")
+    return _admission(
+        attributed.crate,
+        verdict.level,
+        attributed.sha256,
+        attributed.line,
+        verdict,
+        attributed,
+        judged.evidence,
+    )
+
+
+# --- parts ---
+
+
+def unknown_crate(name: CrateName) -> NotFound:
+    """2. when the registry signed that there is no such crate."""
+    return NotFound(
+        f"{name} is not in the signed index",
+        hint="the mirror does not carry this crate; ask its operator to sync it",
+    )
+
+
+def parse_index(name: CrateName, target: TrustedTarget, data: bytes) -> Indexed:
+    """3. once the bytes are there, and are the ones that were signed.
+
+    Raises:
+        FormatError: The registry signed something that is not the crate's index file.
+    """
+    return _indexed(target, IndexFile.from_bytes(data, name))
+
+
+def _few(versions: Sequence[Version]) -> str:
+    if not versions:
+        return "no version at all"
+    newest = ", ".join(str(version) for version in versions[-3:])
+    return f"..., {newest}" if len(versions) > 3 else newest
+
+
+def _nearby(index: IndexFile, crate: CrateId) -> str:
+    spelled = [line.id.name for line in index.lines if line.id.name != crate.name]
+    if spelled:
+        return f"the crate is spelled {spelled[0]}"
+    return f"it lists {_few(sorted(line.id.version for line in index.lines))}"
+
+
+def fetch(repository: TrustedRepository, wanted: Sequence[Attributed], kept: KeptTarballs | None) -> Sequence[Fetched]:
+    """Tarballs, and the signed files beside them; see `carnet_verifier.cargo.tarballs.fetch_files`.
+
+    Args:
+        repository: The verified view.
+        wanted: Of which versions.
+        kept: Tarballs that need not be fetched, or None.
+
+    Raises:
+        MetadataMismatch: Other bytes than were signed, or a kept tarball was changed.
+        TransportError: Nothing was decided.
+    """
+    from carnet_verifier.cargo.tarballs import fetch_files  # reads archives: most runs never get here
+
+    held = {} if kept is None else {item.crate: kept.read(item.crate, item.sha256) for item in wanted}
+    return fetch_files(repository, wanted, {crate: data for crate, data in held.items() if data is not None})
+
+
+def verify(attributed: Attributed, fetched: Fetched, file: CrateFile | None = None) -> VerifiedCrate:
+    """6. once the bytes are there; see `carnet_verifier.cargo.tarballs.verify_tarball`.
+
+    Raises:
+        MetadataMismatch: Other bytes than metadata vouches for.
+        ArchiveRefused: As `download`.
+    """
+    from carnet_verifier.cargo.tarballs import verify_tarball  # as above
+
+    return verify_tarball(attributed, fetched.data, beside=fetched.beside, file=file)

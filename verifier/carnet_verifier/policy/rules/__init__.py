@@ -1,0 +1,81 @@
+"""The rules, one in each file of this folder: a new one is a new file, and nothing else has to know of it.
+
+A file says what stands for it: `RULE = Rule(...)`. Configuration, the proxy, help texts, documents and results iterate
+over `ALL`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from carnet.errors import FormatError
+from carnet_verifier.policy.rule import Rule, Setting
+
+if TYPE_CHECKING:
+    from importlib.machinery import SourceFileLoader
+
+_SPEC: Any = __spec__
+_LOADER: Any = _SPEC.loader
+
+
+def _modules() -> Iterator[ModuleType]:
+    for folder in __path__:
+        try:
+            files = os.listdir(folder)  # noqa: PTH208  -- names are all
+        except NotADirectoryError:  # we are in an archive, of which the import system knows more
+            from importlib import import_module
+            from pkgutil import iter_modules
+
+            yield from (import_module(f"{__name__}.{found.name}") for found in iter_modules([folder]))
+            continue
+        for file in files:
+            if file.endswith(".py") and not file.startswith("_"):
+                yield _load(f"{__name__}.{file[:-3]}", f"{folder}/{file}")
+
+
+def _load(name: str, path: str) -> ModuleType:
+    """Import a module whose file is known, as this one was: to look for it takes as long as to load it.
+
+    Every look at a lock imports every rule, so that it counts.
+    """
+    if name not in sys.modules:
+        module = sys.modules[name] = ModuleType(name)
+        loader: SourceFileLoader = type(_LOADER)(name, path)
+        module.__spec__ = type(_SPEC)(name, loader, origin=path)
+        module.__file__, module.__loader__, module.__package__ = path, loader, __name__
+        loader.exec_module(module)
+    setattr(sys.modules[__name__], name.rpartition(".")[2], sys.modules[name])
+    return sys.modules[name]
+
+
+def _rule(module: ModuleType) -> Rule:
+    rule = module.RULE
+    name = module.__name__.rpartition(".")[2].replace("_", "-")
+    if not isinstance(rule, Rule) or rule.name != name:
+        raise TypeError(f"{module.__name__} has to say `RULE = Rule({name!r}, ...)`")
+    return rule
+
+
+ALL: tuple[Rule, ...] = tuple(sorted(map(_rule, _modules()), key=lambda rule: rule.name))
+"""Every rule, by name."""
+
+
+def named(name: str) -> Rule:
+    """Find a rule by its name.
+
+    Raises:
+        FormatError: There is no such rule.
+    """
+    for rule in ALL:
+        if rule.name == name:
+            return rule
+    raise FormatError(f"{name[:40]!a} is not a rule", hint=f"the rules are {', '.join(rule.name for rule in ALL)}")
+
+
+def settings() -> tuple[Setting[object], ...]:
+    """What policies may ask, of every rule."""
+    return tuple(setting for rule in ALL for setting in rule.settings)

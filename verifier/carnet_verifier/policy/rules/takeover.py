@@ -1,0 +1,21 @@
+"""`takeover`: the registry replaced a crate's owners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.rule import Facts, Rule
+from carnet_verifier.policy.verdict import Action, Breach
+
+
+def _judge(facts: Facts, _: Policy, __: datetime) -> Iterator[Breach]:
+    if facts.takeover:
+        yield Breach(
+            f"the registry replaced the owners of {facts.crate.name} without their signatures",
+            "ask the registry why; an exception for `takeover` in carnet.toml accepts the new owners",
+        )
+
+
+RULE = Rule("takeover", Action.DENY, "The registry replaced its owners without their signatures.", _judge)

@@ -1,0 +1,94 @@
+"""What judging a crate leads to: actions, findings, and the verdict that they add up to."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from carnet.errors import PolicyRefused
+from carnet.made import made_by
+from carnet.value import value
+
+if TYPE_CHECKING:
+    from carnet.cargo.names import CrateId
+    from carnet.level import Level
+    from carnet_verifier.policy.policy import Excuse
+    from carnet_verifier.policy.rule import Rule
+
+
+class Action(IntEnum):
+    """What a rule that was broken leads to."""
+
+    ALLOW = 0
+    WARN = 1
+    DENY = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@value
+class Breach:
+    """One way in which a crate breaks a rule, as the rule says it.
+
+    Attributes:
+        message: What was found, against what was asked.
+        hint: Who can mend it.
+    """
+
+    message: str
+    hint: str = ""
+
+
+@value
+class Finding:
+    """A rule that a crate broke, and what follows from it.
+
+    Attributes:
+        rule: Which.
+        action: What follows, after exceptions.
+        message: What was found, against what was asked.
+        hint: Who can mend it.
+        excuse: The exception that keeps it from denying, or None.
+    """
+
+    rule: Rule
+    action: Action
+    message: str
+    hint: str = ""
+    excuse: Excuse | None = None
+
+
+@made_by("evaluate")
+@value
+class Verdict:
+    """What the policy says of one crate.
+
+    Attributes:
+        crate: Which one.
+        level: What stands behind it; None of a foreign package, and while the bytes that decide it were not looked at.
+        findings: Every rule it broke that the policy does not simply allow: what denies comes first, then by name.
+        waiting: Rules in force that could not be judged, because what they need was not gathered yet. A verdict with
+            one of them admits nothing.
+    """
+
+    crate: CrateId
+    level: Level | None
+    findings: tuple[Finding, ...]
+    waiting: tuple[Rule, ...] = ()
+
+    @property
+    def denials(self) -> tuple[Finding, ...]:
+        """The findings that deny."""
+        return tuple(finding for finding in self.findings if finding.action is Action.DENY)
+
+    def require(self) -> None:
+        """Refuse what the policy denies. A verdict that waits for bytes is refused for what metadata alone shows.
+
+        Raises:
+            PolicyRefused: A rule denies the crate.
+        """
+        denials = self.denials if self.findings else ()
+        if denials:
+            more = f" (and {len(denials) - 1} more)" if len(denials) > 1 else ""
+            raise PolicyRefused(f"{denials[0].message} [{denials[0].rule.name}]{more}", hint=denials[0].hint)
