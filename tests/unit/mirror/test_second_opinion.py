@@ -190,7 +190,7 @@ def test_a_release_whose_evidence_nobody_looked_at(tmp_path: Path) -> None:
     with pytest.raises(OpinionsDiffer, match="evidence: carnet says nothing was established about it"):
         opinion.judge(accepted, (), now=world.now)
     release = next(opinion._to_be_judged(accepted))
-    found = Established(release, Level.PROVENANCE, Level.PROVENANCE, FIRST.crate, FIRST.check())
+    found = Established(release, Level.PROVENANCE, Level.PROVENANCE, FIRST.check(), FIRST.crate)
     opinion.judge(accepted, (found,), now=world.now)
     other = replace(found, provenance=NEXT.check())
     with pytest.raises(OpinionsDiffer, match="tarball: carnet says"):

@@ -15,14 +15,19 @@ from tests.support.worlds.claims import NAME, World, with_dependency
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
-from carnet.cargo.names import CrateId
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import PolicyRefused, TransportError
+from carnet.level import Level
 from carnet_verifier.cargo.proxy import MAX_TEXT, Gatekeeper, Registry, refusal
 from carnet_verifier.policy.policy import Ban, Pattern, Policy
+from carnet_verifier.policy.rules import yanked
+from carnet_verifier.policy.rules.level import LEAST_LEVEL
 from carnet_verifier.policy.rules.young import LEAST_AGE
+from carnet_verifier.policy.verdict import Action
 from carnet_verifier.tuf.repository import TrustedRepository
 
 PLAIN = honest_crate("plain", "1.0.0")
+PLAIN_NAME = CrateName("plain")
 
 
 @pytest.fixture
@@ -109,6 +114,24 @@ def test_the_policy_hides_only_where_the_lock_is_known(world: World) -> None:
     assert versions(registry(world, policy, locked).answer("GET", path).body) == ["1.0.0", "1.1.0"]
     young = Policy({LEAST_AGE: timedelta(days=3)})
     assert versions(registry(world, young, frozenset()).answer("GET", path).body) == []
+
+
+def test_what_denies_the_whole_crate_hides_no_version(world: World) -> None:
+    """cargo would say that there is no such crate; the refused download says why."""
+    asking = Policy({LEAST_LEVEL: Level.MAINTAINER})
+    assert versions(registry(world, asking, frozenset()).answer("GET", "/index/pl/ai/plain").body) == ["1.0.0", "1.1.0"]
+    answer = registry(world, asking, frozenset()).answer("GET", "/api/v1/crates/plain/1.0.0/download")
+    assert answer.status == 403
+    assert b"at level registry, the policy asks for maintainer" in answer.body
+
+
+def test_a_version_that_was_taken_back_is_hidden_where_the_policy_denies_that(world: World) -> None:
+    world.publish_index(
+        lambda index: [line.with_(yanked=str(line.id.version) == "1.1.0") for line in index.lines], PLAIN_NAME
+    )
+    path, denying = "/index/pl/ai/plain", Policy(rules={yanked.RULE: Action.DENY})
+    assert versions(registry(world, Policy(), frozenset()).answer("GET", path).body) == ["1.0.0", "1.1.0"]
+    assert versions(registry(world, denying, frozenset()).answer("GET", path).body) == ["1.0.0"]
 
 
 def test_a_refusal_is_told_in_words_that_cargo_shows(world: World) -> None:

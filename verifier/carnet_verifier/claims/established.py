@@ -27,15 +27,15 @@ class Established:
         release: What was signed.
         level: `maintainer`, `provenance` or `reproduced`.
         least_level: What the owners ask of it.
-        crate: The tarball, when it was read.
         provenance: The evidence, from level `provenance` on.
+        crate: The tarball, when it was read.
     """
 
     release: SignedRelease
     level: Level
     least_level: Level
-    crate: CrateFile | None = None
     provenance: Provenance | None = None
+    crate: CrateFile | None = None
 
 
 def establish(
@@ -79,4 +79,4 @@ def establish(
         raise MetadataMismatch(f"the tarball of {release.id} is not the one that its maintainers signed")
     layouts = [signed.layout(layout, files[layout.path]) for layout in vouching_layouts(signed.demands, release)]
     provenance = prove(crate, release, layouts, files, accepted_at=accepted_at, late=late)
-    return Established(release, provenance.level, least, crate, provenance)
+    return Established(release, provenance.level, least, provenance, crate)
