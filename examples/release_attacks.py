@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
+from carnet.cargo.crate import read_crate
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.intoto.bundle import Bundle
@@ -213,7 +214,8 @@ class Forger:
         """Make a release out of something forged, sign it with both stolen release keys, and hand it in."""
         if bundle is None:
             bundle = Bundle((self.stage.folder / "layout.json").read_bytes(), {**self._honest, **(links or {})})
-        assembled = release.assemble_release(self._published, ID.name, tarball or self._tarball, bundle)
+        crate = read_crate(tarball or self._tarball, strict=True)
+        assembled = release.assemble_release(self._published, ID.name, crate, bundle)
         proposal = release.propose(self._published, assembled, now=datetime.now(UTC))
         for key in ("rita", "sven"):
             proposal, _ = proposal.sign(self._key(key))

@@ -75,6 +75,8 @@ class CrateFile:
         entries: Its files, in the order of the archive.
         manifest: Its `Cargo.toml`, as cargo wrote it.
         warnings: What is unusual and does no harm, one line each.
+        raw: The `.crate`, untouched.
+        strict: Whether `read_crate` was asked to refuse names that are otherwise only warned of.
     """
 
     id: CrateId
@@ -83,6 +85,8 @@ class CrateFile:
     entries: tuple[CrateEntry, ...] = field(repr=False)
     manifest: Manifest = field(repr=False)
     warnings: tuple[str, ...] = ()
+    raw: bytes = field(default=b"", repr=False, compare=False)
+    strict: bool = field(default=False, compare=False)
 
     def file(self, path: str) -> bytes | None:
         """The content of one file, or None when there is none of that name."""
@@ -133,7 +137,7 @@ def read_crate(
     big = f"the archive has {len(data)} bytes, more than the usual {limits.usual}"
     warnings = [big, *names] if len(data) > limits.usual else names
     sha256 = sha256_hex(data)
-    return _crate_file(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]))
+    return _crate_file(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]), data, strict)
 
 
 # 1. gzip

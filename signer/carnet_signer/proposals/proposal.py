@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from carnet import durable, strictjson
+from carnet.cargo.crate import CrateFile
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.submission import Submission, crate_of_stem
@@ -103,6 +104,7 @@ class Proposal:
         base: Role name to what is published now: top-level targets, claims, and the crate's own roles.
         targets: Target path to bytes.
         lines: Index lines of new versions, by `<name>-<version>`.
+        crates: Target path to those of the tarballs that were read when the proposal was made.
     """
 
     request: Request
@@ -110,6 +112,7 @@ class Proposal:
     base: Mapping[str, Envelope[Targets]]
     targets: Mapping[str, bytes] = field(default_factory=dict)
     lines: Mapping[str, bytes] = field(default_factory=dict)
+    crates: Mapping[str, CrateFile] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def crate(self) -> CrateName:

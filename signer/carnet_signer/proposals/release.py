@@ -4,7 +4,7 @@ The plan:
 
     1. `gather`: the owners' layout and the signed links of the steps, in one bundle         -> Bundle
        `assemble_release`:
-    2. the tarball is read strictly                                                          -> CrateFile
+    2. the tarball, read strictly, is of this crate                                          -> CrateFile
     3. what cargo will resolve with is built from the manifest inside                        -> IndexLine
     4. the version takes its place among those that are signed already                       -> Releases, in a Release
     5. `propose`: the next version of the crate's role, for the release keys to sign         -> Proposal
@@ -17,16 +17,16 @@ again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.crate import CrateFile
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateName, Version
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Digest, Releases, SignedRelease
 from carnet.digests import sha256_hex
-from carnet.errors import ConfigError
+from carnet.errors import ArchiveRefused, ConfigError
 from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.made import made_by, maker
@@ -44,14 +44,12 @@ class Release:
 
     Attributes:
         crate: Its tarball, as it was read.
-        tarball: The same, as bytes.
         line: What cargo will resolve with.
         evidence: The layout and the links; None for a crate whose owners ask for no steps.
         releases: All versions of the crate, this one among them.
     """
 
     crate: CrateFile
-    tarball: bytes = field(repr=False)
     line: IndexLine
     evidence: Bundle | None
     releases: Releases
@@ -103,22 +101,22 @@ def gather(published: Published, name: CrateName, layout: bytes | None, links: I
     return Bundle(layout, by_step)
 
 
-def assemble_release(published: Published, name: CrateName, tarball: bytes, evidence: Bundle | None) -> Release:
+def assemble_release(published: Published, name: CrateName, crate: CrateFile, evidence: Bundle | None) -> Release:
     """Put a release together.
 
     Args:
         published: The verified current roles.
         name: The crate, as its claim is called.
-        tarball: The `.crate`.
+        crate: The tarball, read once and strictly: nobody has published it yet.
         evidence: From `gather`; None for a crate whose owners ask for no steps.
 
     Raises:
         ConfigError: The crate is unclaimed, or another one.
         FormatError: The version was released already.
-        ArchiveRefused: The tarball breaks a rule.
+        ArchiveRefused: The tarball was not read strictly.
     """
     # 2. the tarball
-    crate = _read_tarball(name, tarball)
+    _check_tarball(name, crate)
     # 3. the index line
     line = line_from_crate(crate, pubtime=None)
     # 4. among the versions
@@ -132,7 +130,7 @@ def assemble_release(published: Published, name: CrateName, tarball: bytes, evid
         facts.registry,
         None if bundle is None else Digest(len(bundle), sha256_hex(bundle)),
     )
-    return _release(crate, tarball, line, evidence, releases.with_release(listed))
+    return _release(crate, line, evidence, releases.with_release(listed))
 
 
 def propose(published: Published, release: Release, *, now: datetime) -> Proposal:
@@ -144,10 +142,12 @@ def propose(published: Published, release: Release, *, now: datetime) -> Proposa
         now: The time.
     """
     crate = release.crate.id
-    targets = {paths.crate_path(crate): release.tarball}
+    targets = {paths.crate_path(crate): release.crate.raw}
     if release.evidence is not None:
         targets[paths.bundle_path(crate)] = release.evidence.to_bytes()
-    return _proposal(published, crate.name, release.releases, targets, {crate.stem: release.line.to_bytes()}, now)
+    lines = {crate.stem: release.line.to_bytes()}
+    proposal = _proposal(published, crate.name, release.releases, targets, lines, now)
+    return replace(proposal, crates={paths.crate_path(crate): release.crate})
 
 
 def yank(
@@ -165,17 +165,17 @@ def yank(
     return _proposal(published, name, releases, {}, {}, now)
 
 
-def _read_tarball(name: CrateName, tarball: bytes) -> CrateFile:
-    """Read a tarball that must be of one crate.
+def _check_tarball(name: CrateName, crate: CrateFile) -> None:
+    """Demand a tarball that must be of one crate, and that was read as strictly as what is new is read.
 
     Raises:
         ConfigError: It is of another crate.
-        ArchiveRefused: It breaks a rule.
+        ArchiveRefused: It was read less strictly.
     """
-    crate = read_crate(tarball, strict=True)
     if crate.id.name.canonical != name.canonical:
         raise ConfigError(f"the tarball is {crate.id}, not a version of {name}")
-    return crate
+    if not crate.strict:
+        raise ArchiveRefused(f"the tarball of {crate.id} was not read strictly", hint="read it with strict=True")
 
 
 def _signed(published: Published, name: CrateName) -> tuple[ClaimFacts, Releases]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from carnet.cargo.crate import read_crate
+from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
@@ -115,29 +115,38 @@ def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
         if release.registry != facts.registry:
             raise VerificationError(f"{release.id} is for the registry {release.registry[:60]!a}, not {facts.registry}")
     shard, owner, _ = roles_of(proposal.crate)
+    lines = {stem: IndexLine.from_bytes(line) for stem, line in proposal.lines.items()}
     if _entry_of(proposal.base.get(shard), owner) is not None:
-        _lint_brought(proposal, changes.added)  # only with a claim do versions come that are published already
+        _lint_brought(proposal, lines, changes.added)  # only with a claim do versions come that are published already
     added = {f"{release.id.stem}": release for release in changes.added}
-    for stem, line in proposal.lines.items():
+    for stem, line in lines.items():
         if stem not in added:
             raise VerificationError(f"there is an index line of {stem}, which is no new version")
-        _same_line(added[stem], IndexLine.from_bytes(line))
+        _same_line(added[stem], line)
 
 
-def _lint_brought(proposal: Proposal, added: Iterable[SignedRelease]) -> None:
+def _lint_brought(proposal: Proposal, lines: Mapping[str, IndexLine], added: Iterable[SignedRelease]) -> None:
     for release in added:
         tarball, line = (
             proposal.targets.get(paths.crate_path(release.id)),
-            proposal.lines.get(release.id.stem),
+            lines.get(release.id.stem),
         )
         if tarball is None or line is None:
             raise VerificationError(
                 f"the folder lacks the tarball or the index line of {release.id}",
                 hint="nobody signs a version that cannot be looked at: make the folder with `carnet release assemble`",
             )
-        differences = compare_line(IndexLine.from_bytes(line), read_crate(tarball, release.id, strict=True))
+        differences = compare_line(line, _read(proposal, release, tarball))
         if differences:
             raise VerificationError(f"the index line of {release.id} is not the manifest's: {differences[0]}")
+
+
+def _read(proposal: Proposal, release: SignedRelease, tarball: bytes) -> CrateFile:
+    """The tarball of a release: as it was read when the proposal was made from these bytes, or read now."""
+    crate = proposal.crates.get(paths.crate_path(release.id))
+    if crate is not None and crate.strict and crate.id == release.id and crate.raw == tarball:
+        return crate
+    return read_crate(tarball, release.id, strict=True)
 
 
 def _same_line(release: SignedRelease, line: IndexLine) -> None:

@@ -206,7 +206,9 @@ class World:
     ) -> Proposal:
         data = honest_crate(str(NAME), version) if tarball is None else tarball
         published = self.published()
-        return release.propose(published, release.assemble_release(published, NAME, data, bundle), now=self.now)
+        return release.propose(
+            published, release.assemble_release(published, NAME, read_crate(data, strict=True), bundle), now=self.now
+        )
 
     def release(self, version: str = "1.0.0", *, by: Sequence[str] = ("rita", "sven"), **options: object) -> Receipt:
         proposal = self.release_proposal(version, **options)  # type: ignore[arg-type]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
+from tests.support.machines.parses import counting
 from tests.support.worlds.altered import altered
 from tests.support.worlds.claims import NAME, World, body, facts, person, sign
 from tests.support.worlds.release import synthetic
 
-from carnet import strictjson
-from carnet.cargo import crate as crate_file
 from carnet.cargo.names import CrateId
 from carnet.claims.submission import Submission
 from carnet.digests import sha256_hex
@@ -36,24 +32,6 @@ from carnet_verifier.tuf.refresh import preview
 ONE, TWO = (synthetic(crate=CrateId.of(str(NAME), version)) for version in ("0.1.0", "0.2.0"))
 LAYOUT = ownership.NewLayout(ONE.layout_file, ONE.terms)
 EVERYBODY = ("alice", "bob", "rita", "sven")
-
-
-@contextmanager
-def counting() -> Iterator[Counter[str]]:
-    """Counts by sha256 how often bytes are parsed as JSON or unpacked as a tarball, by whoever asks."""
-    counts: Counter[str] = Counter()
-
-    def counted(real: Any) -> Any:
-        def call(data: bytes, *arguments: Any, **options: Any) -> Any:
-            counts[sha256_hex(data)] += 1
-            return real(data, *arguments, **options)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strictjson, "parse", counted(strictjson.parse))
-        patch.setattr(crate_file, "_inflate", counted(crate_file._inflate))
-        yield counts
 
 
 def submit(world: World, proposal: Proposal) -> tuple[Counter[str], dict[str, int]]:

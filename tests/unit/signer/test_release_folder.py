@@ -13,11 +13,11 @@ from tests.support.worlds.claims import NAME, World, person, refusal, sign, with
 from tests.support.worlds.release import HonestRelease, synthetic
 
 from carnet import strictjson
-from carnet.cargo.crate import read_crate
+from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.claims.releases import Releases
-from carnet.errors import CarnetError, ConfigError, FormatError, ThresholdNotMet
+from carnet.errors import ArchiveRefused, CarnetError, ConfigError, FormatError, ThresholdNotMet
 from carnet.tuf import paths
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership, release, review
@@ -44,6 +44,10 @@ def without_layout(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
+def read(tarball: bytes) -> CrateFile:
+    return read_crate(tarball, strict=True)
+
+
 def links(of: HonestRelease) -> list[SignedLink]:
     return [SignedLink.from_envelope(envelope) for found in of.bundle().links.values() for envelope in found]
 
@@ -51,7 +55,7 @@ def links(of: HonestRelease) -> list[SignedLink]:
 def test_an_honest_release_is_put_together(world: World) -> None:
     published = world.published()
     bundle = release.gather(published, NAME, NEXT.layout_file, links(NEXT))
-    assembled = release.assemble_release(published, NAME, NEXT.tarball, bundle)
+    assembled = release.assemble_release(published, NAME, read(NEXT.tarball), bundle)
     assert (assembled.crate, assembled.evidence) == (NEXT.crate, bundle)
     proposal = release.propose(published, assembled, now=world.now)
     review.lint(proposal, now=world.now)
@@ -77,7 +81,7 @@ def test_what_is_missing_is_said(world: World, without_layout: World) -> None:
         lambda: release.gather(published, NAME, NEXT.layout_file + b" ", links(NEXT)),
         lambda: release.gather(bare, NAME, None, links(NEXT)),
         lambda: release.gather(bare, NAME, NEXT.layout_file, []),
-        lambda: release.assemble_release(published, NAME, honest_crate("other", "1.0.0"), None),
+        lambda: release.assemble_release(published, NAME, read(honest_crate("other", "1.0.0")), None),
     ):
         assert isinstance(refusal(call), ConfigError)
     assert release.gather(bare, NAME, None, []) is None
@@ -90,7 +94,7 @@ def test_an_unclaimed_crate_is_not_released(world: World) -> None:
     published = world.published(other)
     for call in (
         lambda: release.gather(published, other, None, []),
-        lambda: release.assemble_release(published, other, honest_crate("other", "1.0.0"), None),
+        lambda: release.assemble_release(published, other, read(honest_crate("other", "1.0.0")), None),
         lambda: release.yank(published, other, [Version("1.0.0")], yanked=True, now=world.now),
     ):
         assert isinstance(refusal(call), ConfigError)
@@ -173,17 +177,20 @@ def test_a_release_that_yanks_others_is_an_alarm_to_those_who_sign(tmp_path: Pat
 
 def test_the_tarball_is_read_strictly(world: World) -> None:
     for data in (b"", NEXT.tarball[:-9], NEXT.tarball + b"x"):
-        published = world.published()
-        error = refusal(partial(release.assemble_release, published, NAME, data, None))
+        error = refusal(partial(read, data))
         assert isinstance(error, CarnetError)
     assert read_crate(NEXT.tarball).id == NEXT.crate.id
+    published = world.published()
+    error = refusal(lambda: release.assemble_release(published, NAME, read_crate(NEXT.tarball), None))
+    assert isinstance(error, ArchiveRefused)
+    assert "not read strictly" in str(error)
 
 
 def test_a_release_comes_out_of_its_assembly_alone(world: World) -> None:
     published = world.published()
-    assembled = release.assemble_release(published, NAME, NEXT.tarball, NEXT.bundle())
+    assembled = release.assemble_release(published, NAME, read(NEXT.tarball), NEXT.bundle())
     with pytest.raises(TypeError, match="only assemble_release makes a Release"):
-        release.Release(NEXT.crate, NEXT.tarball, assembled.line, None, assembled.releases)
+        release.Release(NEXT.crate, assembled.line, None, assembled.releases)
     with pytest.raises(TypeError, match="only assemble_release makes a Release"):
         replace(assembled, evidence=None)
 

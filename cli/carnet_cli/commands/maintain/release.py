@@ -68,8 +68,8 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
     from carnet_signer.steps.links import read_links
     from carnet_verifier.claims.new_release import check_steps, layout_in_force
 
-    data = proposal_folders.read(tarball, "tarball")
-    name = read_crate(data).id.name
+    crate = read_crate(proposal_folders.read(tarball, "tarball"), strict=True)
+    name = crate.id.name
     now = home.now()
     with proposal_folders.looking(repository) as view:
         published = read_published(view.repository, name)
@@ -79,7 +79,7 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
         else:
             file = None if owner is None else layout_in_force(view.repository, name, owner)
         bundle = release.gather(published, name, file, [] if links is None else read_links(links))
-        assembled = release.assemble_release(published, name, data, bundle)
+        assembled = release.assemble_release(published, name, crate, bundle)
         # What the mirror and every client will check is checked here, before anybody signs.
         if owner is not None and bundle is not None:
             _tell(check_steps(assembled.crate, owner, bundle, accepted_at=view.repository.now))
