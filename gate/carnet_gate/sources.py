@@ -15,7 +15,7 @@ from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission
 from carnet_verifier.cargo import localregistry
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned, Unfinished
-from carnet_verifier.cargo.tarballs import fetch_crates
+from carnet_verifier.tarballs import fetch_crates
 from carnet_verifier.tuf.view import View
 
 _AT_ONCE = 16  # tarballs in memory

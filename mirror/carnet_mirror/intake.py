@@ -34,9 +34,9 @@ from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner
-from carnet_verifier.claims.established import Established, establish
-from carnet_verifier.claims.signed_releases import Signed, judge_index, read_signed
 from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.releases.established import Established, establish
+from carnet_verifier.releases.signed_releases import Signed, judge_index, read_signed
 from carnet_verifier.tuf.refresh import preview, read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 

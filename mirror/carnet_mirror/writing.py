@@ -11,7 +11,7 @@ from carnet_mirror.state.store import Store
 from carnet_signer.metadata import publish as metadata
 from carnet_signer.metadata.new_roles import Accepted
 from carnet_signer.metadata.publish import Change, OnlineSigner, Published
-from carnet_verifier.claims.established import Established
+from carnet_verifier.releases.established import Established
 
 _SECOND_OPINION, _OFF = "second-opinion", "off"
 

@@ -32,9 +32,9 @@ from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import draft
 from carnet_signer.steps.record import sign_link
-from carnet_verifier.claims import established
 from carnet_verifier.provenance import provenance as ours
 from carnet_verifier.provenance.provenance import Provenance
+from carnet_verifier.releases import established
 
 RELEASE = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
 RELEASERS = ("rita", "sven")

@@ -14,7 +14,7 @@ from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import Version
 from carnet.errors import MetadataMismatch, NotFound
 from carnet_verifier.claims.owners import Claim
-from carnet_verifier.claims.signed_releases import attest, judge_index, read_signed
+from carnet_verifier.releases.signed_releases import attest, judge_index, read_signed
 
 
 @pytest.fixture

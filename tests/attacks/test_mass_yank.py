@@ -23,9 +23,8 @@ from carnet_signer.proposals.proposal import draft
 from carnet_verifier.cargo.proxy import cargo_lines
 from carnet_verifier.line import attribute_all, find_target, open_index
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.rule import Rule
+from carnet_verifier.policy.rule import Action, Rule
 from carnet_verifier.policy.rules import mass_yank, yanked
-from carnet_verifier.policy.verdict import Action
 
 GOOD = ("0.1.0", "0.2.0", "0.3.0", "0.4.0")
 BAD = "0.5.0"

@@ -17,10 +17,9 @@ from carnet_evidence.kind import Kind
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import evaluate, in_force
 from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
-from carnet_verifier.policy.rule import Facts, Rule
+from carnet_verifier.policy.rule import Action, Facts, Rule
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
 from carnet_verifier.policy.rules.young import LEAST_AGE
-from carnet_verifier.policy.verdict import Action
 from carnet_verifier.provenance.kind import PROVENANCE
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -48,8 +48,8 @@ from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 if TYPE_CHECKING:
     from carnet.cargo.crate import CrateFile
-    from carnet_verifier.cargo.tarballs import Fetched
     from carnet_verifier.claims.owners import Claim
+    from carnet_verifier.tarballs import Fetched
 
 __all__ = ["Admission", "Memory", "Outcome", "Wanted", "admit_all", "admit_one", "admit_tarball"]
 

@@ -63,9 +63,9 @@ from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 if TYPE_CHECKING:
     from carnet.cargo.crate import CrateFile
-    from carnet_verifier.cargo.tarballs import Fetched
     from carnet_verifier.claims.owners import Claim
     from carnet_verifier.policy.rule import Rule
+    from carnet_verifier.tarballs import Fetched
 
 
 _indexed, _vouched, _attributed = maker(Indexed), maker(Vouched), maker(Attributed)
@@ -141,7 +141,7 @@ def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) 
         return _attributed(vouched, None, None, released=released)
     if claim.name.canonical != vouched.line.id.name.canonical:
         raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
-    from carnet_verifier.claims.signed_releases import attest, check_complete, read_signed
+    from carnet_verifier.releases.signed_releases import attest, check_complete, read_signed
 
     signed = read_signed(claim)
     check_complete(signed, vouched.index)
@@ -164,7 +164,7 @@ def attribute_all(
     """
     signed = None
     if claim is not None:
-        from carnet_verifier.claims.signed_releases import attest, check_complete, read_signed
+        from carnet_verifier.releases.signed_releases import attest, check_complete, read_signed
 
         signed = read_signed(claim)
         check_complete(signed, indexed.index)
@@ -321,7 +321,7 @@ def _nearby(index: IndexFile, crate: CrateId) -> str:
 
 
 def fetch(repository: TrustedRepository, wanted: Sequence[Attributed], kept: KeptTarballs | None) -> Sequence[Fetched]:
-    """Tarballs, and the signed files beside them; see `carnet_verifier.cargo.tarballs.fetch_files`.
+    """Tarballs, and the signed files beside them; see `carnet_verifier.tarballs.fetch_files`.
 
     Args:
         repository: The verified view.
@@ -332,19 +332,19 @@ def fetch(repository: TrustedRepository, wanted: Sequence[Attributed], kept: Kep
         MetadataMismatch: Other bytes than were signed, or a kept tarball was changed.
         TransportError: Nothing was decided.
     """
-    from carnet_verifier.cargo.tarballs import fetch_files  # reads archives: most runs never get here
+    from carnet_verifier.tarballs import fetch_files  # reads archives: most runs never get here
 
     held = {} if kept is None else {item.crate: kept.read(item.crate, item.sha256) for item in wanted}
     return fetch_files(repository, wanted, {crate: data for crate, data in held.items() if data is not None})
 
 
 def verify(attributed: Attributed, fetched: Fetched, file: CrateFile | None = None) -> VerifiedCrate:
-    """6. once the bytes are there; see `carnet_verifier.cargo.tarballs.verify_tarball`.
+    """6. once the bytes are there; see `carnet_verifier.tarballs.verify_tarball`.
 
     Raises:
         MetadataMismatch: Other bytes than metadata vouches for.
         ArchiveRefused: As `download`.
     """
-    from carnet_verifier.cargo.tarballs import verify_tarball  # as above
+    from carnet_verifier.tarballs import verify_tarball  # as above
 
     return verify_tarball(attributed, fetched.data, beside=fetched.beside, file=file)

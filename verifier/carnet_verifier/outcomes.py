@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from carnet.cargo.index_file import IndexFile, IndexLine
     from carnet.claims.releases import SignedRelease
     from carnet_verifier.claims.owners import Claim
-    from carnet_verifier.claims.signed_releases import Signed
+    from carnet_verifier.releases.signed_releases import Signed
 
 
 @value
@@ -125,7 +125,7 @@ class Attributed:
         """Every line of the crate that counts, yanked as those say whose word it is."""
         if self.signed is None:
             return self.vouched.index.lines
-        from carnet_verifier.claims.signed_releases import judge_index
+        from carnet_verifier.releases.signed_releases import judge_index
 
         judged = judge_index(self.signed, self.vouched.index)
         return tuple(one.line for one in judged if one.refusal is None)

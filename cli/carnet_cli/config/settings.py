@@ -18,8 +18,7 @@ from carnet.errors import ConfigError, FormatError
 from carnet.value import field, value
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
-from carnet_verifier.policy.rule import Rule, Setting
-from carnet_verifier.policy.verdict import Action
+from carnet_verifier.policy.rule import Action, Rule, Setting
 
 FILE_NAME = "carnet.toml"
 MAX_BYTES = 1_000_000

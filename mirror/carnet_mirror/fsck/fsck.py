@@ -44,8 +44,8 @@ from carnet_mirror.state.published import Published
 from carnet_mirror.state.records import RawVersion, StoredFile
 from carnet_mirror.state.store import Store
 from carnet_verifier.claims.owners import Claim
-from carnet_verifier.claims.signed_releases import judge_index, read_signed
 from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.releases.signed_releases import judge_index, read_signed
 from carnet_verifier.tuf.refresh import read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 

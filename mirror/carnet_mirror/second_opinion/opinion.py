@@ -15,7 +15,7 @@ from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.tree import Kind, place_of
 from carnet_signer.metadata.new_roles import Accepted
-from carnet_verifier.claims.established import Established
+from carnet_verifier.releases.established import Established
 
 
 def judge(accepted: Accepted, evidence: Sequence[Established], *, now: datetime) -> None:

@@ -15,9 +15,9 @@ from carnet_mirror.second_opinion.opinion import judge_evidence
 from carnet_mirror.second_opinion.role_readings import Reading
 from carnet_mirror.state.store import Store
 from carnet_signer.metadata.published_state import metadata_path
-from carnet_verifier.claims.established import establish
 from carnet_verifier.claims.owners import Claim
-from carnet_verifier.claims.signed_releases import read_signed
+from carnet_verifier.releases.established import establish
+from carnet_verifier.releases.signed_releases import read_signed
 from carnet_verifier.tuf.repository import TrustedRepository
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]

@@ -11,10 +11,10 @@ from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
 from carnet.level import Level
 from carnet_cli.config import settings as config
+from carnet_verifier.policy.rule import Action
 from carnet_verifier.policy.rules import downgrade, yanked
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
 from carnet_verifier.policy.rules.young import LEAST_AGE
-from carnet_verifier.policy.verdict import Action
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 FULL = """

@@ -25,8 +25,8 @@ from carnet_mirror.intake import accept
 from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal
-from carnet_verifier.claims.established import establish
-from carnet_verifier.claims.signed_releases import read_signed
+from carnet_verifier.releases.established import establish
+from carnet_verifier.releases.signed_releases import read_signed
 from carnet_verifier.tuf.refresh import preview
 
 ONE, TWO = (synthetic(crate=CrateId.of(str(NAME), version)) for version in ("0.1.0", "0.2.0"))

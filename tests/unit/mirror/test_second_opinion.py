@@ -35,7 +35,7 @@ from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publish import publish
 from carnet_signer.metadata.published_state import read_current
 from carnet_signer.proposals import ownership
-from carnet_verifier.claims.established import Established
+from carnet_verifier.releases.established import Established
 
 FIRST = synthetic(crate=CrateId.of(str(NAME), "0.1.0"))
 NEXT = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))

@@ -22,9 +22,8 @@ from carnet.tuf import paths
 from carnet_evidence.kind import Kind, Material
 from carnet_signer.proposals import ownership
 from carnet_verifier import admit as admitting
-from carnet_verifier import line
+from carnet_verifier import line, tarballs
 from carnet_verifier.admit import Wanted, admit_all, admit_one, admit_tarball
-from carnet_verifier.cargo import tarballs
 from carnet_verifier.explain import explain
 from carnet_verifier.line import admit, attribute, download, find_target, inspect, judge, needed, open_index, vouch
 from carnet_verifier.net.local import ReadFetcher
@@ -32,8 +31,7 @@ from carnet_verifier.outcomes import Attributed
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.policy import Ban, Pattern, Policy
-from carnet_verifier.policy.rule import Rule
-from carnet_verifier.policy.verdict import Action, Breach
+from carnet_verifier.policy.rule import Action, Breach, Rule
 from carnet_verifier.provenance.kind import PROVENANCE
 from carnet_verifier.tuf.refresh import read_repository
 from carnet_verifier.tuf.repository import TrustedRepository

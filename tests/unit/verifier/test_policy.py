@@ -13,11 +13,10 @@ from carnet.errors import FormatError, PolicyRefused
 from carnet.level import Level
 from carnet_verifier.policy.evaluate import evaluate
 from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
-from carnet_verifier.policy.rule import Facts, Rule
+from carnet_verifier.policy.rule import Action, Facts, Rule
 from carnet_verifier.policy.rules import banned, downgrade, git, level, released, takeover, young
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
 from carnet_verifier.policy.rules.young import LEAST_AGE
-from carnet_verifier.policy.verdict import Action
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SERDE = CrateId.of("serde", "1.0.219")

@@ -20,10 +20,10 @@ from carnet.errors import PolicyRefused, TransportError
 from carnet.level import Level
 from carnet_verifier.cargo.proxy import MAX_TEXT, Gatekeeper, Registry, refusal
 from carnet_verifier.policy.policy import Ban, Pattern, Policy
+from carnet_verifier.policy.rule import Action
 from carnet_verifier.policy.rules import yanked
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
 from carnet_verifier.policy.rules.young import LEAST_AGE
-from carnet_verifier.policy.verdict import Action
 from carnet_verifier.tuf.repository import TrustedRepository
 
 PLAIN = honest_crate("plain", "1.0.0")

@@ -20,9 +20,8 @@ from carnet_cli.report.rules import rules_as_table, rules_in_words, settings_as_
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import evaluate, in_force
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.rule import Facts, Rule
+from carnet_verifier.policy.rule import Action, Facts, Rule
 from carnet_verifier.policy.rules import level, mass_yank, yanked, young
-from carnet_verifier.policy.verdict import Action
 from carnet_verifier.provenance.kind import PROVENANCE
 
 PROJECT = Path(__file__).parents[3]
@@ -112,7 +111,7 @@ from __future__ import annotations
 
 from carnet_evidence.length import LENGTH
 from carnet_verifier.policy.rule import Rule, Setting
-from carnet_verifier.policy.verdict import Action, Breach
+from carnet_verifier.policy.rule import Action, Breach
 
 MOST: Setting[int] = Setting("most-letters", 64, int, int, min, "How many letters a name may have.")
 

@@ -12,7 +12,7 @@ from tests.support.worlds.simulator import NOW, Simulator
 
 from carnet.errors import MetadataMismatch
 from carnet.tuf import paths
-from carnet_verifier.cargo.tarballs import fetch_crates
+from carnet_verifier.tarballs import fetch_crates
 from carnet_verifier.tuf.refresh import read_repository
 
 TARBALLS = [honest_crate("demo", f"0.{number}.0") for number in range(3)]

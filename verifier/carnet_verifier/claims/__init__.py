@@ -1,1 +1,1 @@
-"""Who owns a crate, and what its maintainers signed."""
+"""Who owns a crate, and how its owners follow those that were seen before."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from carnet.cargo.lockfile import SourceKind
 from carnet.made import maker
 from carnet_verifier.policy import rules
-from carnet_verifier.policy.verdict import Action, Finding, Verdict
+from carnet_verifier.policy.rule import Action
+from carnet_verifier.policy.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
     from carnet_verifier.policy.policy import Policy

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from carnet.errors import FormatError
 from carnet.value import field, value
-from carnet_verifier.policy.verdict import Action
+from carnet_verifier.policy.rule import Action
 
 if TYPE_CHECKING:
     from datetime import datetime

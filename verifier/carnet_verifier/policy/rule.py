@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from carnet.cargo.lockfile import SourceKind
@@ -15,12 +16,35 @@ if TYPE_CHECKING:
     from carnet.level import Level
     from carnet_evidence.kind import Evidence, Kind
     from carnet_verifier.policy.policy import Policy
-    from carnet_verifier.policy.verdict import Action, Breach
 
 T = TypeVar("T")
 
 CRATES_IO = frozenset((SourceKind.CRATES_IO,))
 ANYWHERE = frozenset((SourceKind.CRATES_IO, SourceKind.GIT, SourceKind.REGISTRY))
+
+
+class Action(IntEnum):
+    """What a rule that was broken leads to."""
+
+    ALLOW = 0
+    WARN = 1
+    DENY = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@value
+class Breach:
+    """One way in which a crate breaks a rule, as the rule says it.
+
+    Attributes:
+        message: What was found, against what was asked.
+        hint: Who can mend it.
+    """
+
+    message: str
+    hint: str = ""
 
 
 @value
@@ -77,10 +101,7 @@ class Setting(Generic[T]):
         name: Kebab-case, unique among all rules.
         default: What holds when nobody says anything.
         form: `str` or `int`: what is written.
-        read: From what is written to the value.
-
-    Raises:
-                FormatError: It is none.
+        read: From what is written to the value; raises a `FormatError` when it is none.
         stricter: The one of two values that lets less in: several demands about one crate all count.
         about: One sentence, for help texts and documents.
     """

@@ -1,43 +1,18 @@
-"""What judging a crate leads to: actions, findings, and the verdict that they add up to."""
+"""What judging a crate leads to: findings, and the verdict that they add up to."""
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from carnet.errors import PolicyRefused
 from carnet.made import made_by
 from carnet.value import value
+from carnet_verifier.policy.rule import Action, Rule
 
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
     from carnet.level import Level
     from carnet_verifier.policy.policy import Excuse
-    from carnet_verifier.policy.rule import Rule
-
-
-class Action(IntEnum):
-    """What a rule that was broken leads to."""
-
-    ALLOW = 0
-    WARN = 1
-    DENY = 2
-
-    def __str__(self) -> str:
-        return self.name.lower()
-
-
-@value
-class Breach:
-    """One way in which a crate breaks a rule, as the rule says it.
-
-    Attributes:
-        message: What was found, against what was asked.
-        hint: Who can mend it.
-    """
-
-    message: str
-    hint: str = ""
 
 
 @value

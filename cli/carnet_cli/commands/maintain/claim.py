@@ -81,7 +81,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_signer.metadata.role_files import at
     from carnet_signer.proposals import ownership
     from carnet_signer.proposals.proposal import Request
-    from carnet_verifier.claims.published_versions import read_published_versions
+    from carnet_verifier.releases.published_versions import read_published_versions
 
     crate = CrateName(name)
     facts = ClaimFacts(

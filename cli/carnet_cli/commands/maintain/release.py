@@ -66,7 +66,7 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
     from carnet_signer.proposals import release
     from carnet_signer.proposals.ownership import read_published
     from carnet_signer.steps.links import read_links
-    from carnet_verifier.claims.new_release import check_steps, layout_in_force
+    from carnet_verifier.releases.new_release import check_steps, layout_in_force
 
     crate = read_crate(proposal_folders.read(tarball, "tarball"), strict=True)
     name = crate.id.name

@@ -7,8 +7,7 @@ from datetime import datetime
 
 from carnet.cargo.lockfile import SourceKind
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.rule import Facts, Rule
-from carnet_verifier.policy.verdict import Action, Breach
+from carnet_verifier.policy.rule import Action, Breach, Facts, Rule
 
 
 def unvouched(facts: Facts, _: Policy, __: datetime) -> Iterator[Breach]:

@@ -7,8 +7,7 @@ from datetime import datetime
 
 from carnet.level import Level
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.rule import Facts, Rule, Setting
-from carnet_verifier.policy.verdict import Action, Breach
+from carnet_verifier.policy.rule import Action, Breach, Facts, Rule, Setting
 from carnet_verifier.provenance.kind import PROVENANCE
 
 LEAST_LEVEL: Setting[Level] = Setting(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from carnet.cargo.lockfile import SourceKind
-from carnet_verifier.policy.rule import Rule
+from carnet_verifier.policy.rule import Action, Rule
 from carnet_verifier.policy.rules.git import unvouched
-from carnet_verifier.policy.verdict import Action
 
 RULE = Rule(
     "other-registry",

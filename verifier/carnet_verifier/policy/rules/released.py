@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.rule import Facts, Rule
-from carnet_verifier.policy.verdict import Action, Breach
+from carnet_verifier.policy.rule import Action, Breach, Facts, Rule
 
 
 def _judge(facts: Facts, _: Policy, __: datetime) -> Iterator[Breach]:

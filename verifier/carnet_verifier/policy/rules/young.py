@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from carnet.errors import FormatError
 from carnet_evidence.history import PUBLISHED
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.rule import Facts, Rule, Setting
-from carnet_verifier.policy.verdict import Action, Breach
+from carnet_verifier.policy.rule import Action, Breach, Facts, Rule, Setting
 
 
 def _read(days: int) -> timedelta:

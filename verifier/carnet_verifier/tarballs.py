@@ -12,9 +12,9 @@ from carnet.errors import MetadataMismatch
 from carnet.made import maker
 from carnet.tuf import paths
 from carnet.value import value
-from carnet_verifier.claims.signed_releases import find_signed
 from carnet_verifier.outcomes import Attributed, VerifiedCrate
 from carnet_verifier.provenance.kind import files_beside
+from carnet_verifier.releases.signed_releases import find_signed
 from carnet_verifier.tuf.repository import TrustedRepository
 
 _verified = maker(VerifiedCrate)

@@ -12,10 +12,10 @@ from carnet.errors import MetadataMismatch
 from carnet.intoto.dsse import Envelope
 from carnet.level import Level
 from carnet.tuf import paths
-from carnet_verifier.claims.signed_releases import Signed, find_signed
 from carnet_verifier.provenance.carried_out import prove
 from carnet_verifier.provenance.kind import files_beside, vouching_layouts
 from carnet_verifier.provenance.provenance import Provenance
+from carnet_verifier.releases.signed_releases import Signed, find_signed
 from carnet_verifier.tuf.repository import TrustedRepository
 
 
@@ -55,7 +55,7 @@ def establish(
     Args:
         repository: Where its files are.
         signed: The claim that the release is of.
-        release: What `carnet_verifier.claims.signed_releases.attest` returned.
+        release: What `carnet_verifier.releases.signed_releases.attest` returned.
         accepted_at: The time, when a mirror is accepting the release: the layout's expiry counts then.
         late: Rebuilders' links that arrived after the release.
         crate: The tarball, when the caller has read it already (`carnet.cargo.crate.read_crate`).
