@@ -28,7 +28,7 @@ from carnet.intoto.values import Link
 from carnet_signer.keys.public import read_public_key
 from carnet_signer.keys.signer import Signer
 from carnet_signer.proposals import release
-from carnet_signer.proposals.ownership import Published, read_published
+from carnet_signer.proposals.ownership import PublishedClaim, read_published
 from carnet_signer.proposals.proposal import Proposal, save
 from carnet_signer.steps.record import sign_link
 from carnet_verifier.net.fetch import HttpFetcher
@@ -225,7 +225,7 @@ class Forger:
         return proposal
 
     @cached_property
-    def _published(self) -> Published:
+    def _published(self) -> PublishedClaim:
         root = (self.stage.folder / "ceremony" / "1.root.json").read_bytes()
         with HttpFetcher(self.network.url) as fetcher:
             return read_published(read_repository(root, fetcher, now=datetime.now(UTC)), ID.name)

@@ -9,7 +9,7 @@ from enum import Enum
 from carnet.errors import ConfigError, PolicyRefused
 
 
-class Kind(Enum):
+class CommandKind(Enum):
     """What a cargo command needs."""
 
     USE = "use"
@@ -18,23 +18,23 @@ class Kind(Enum):
     """Chooses versions: writes Cargo.toml or Cargo.lock, compiles nothing."""
 
 
-SUBCOMMANDS: dict[str, Kind] = {
-    "bench": Kind.USE,
-    "build": Kind.USE,
-    "check": Kind.USE,
-    "clippy": Kind.USE,
-    "doc": Kind.USE,
-    "fetch": Kind.USE,
-    "metadata": Kind.USE,
-    "run": Kind.USE,
-    "rustc": Kind.USE,
-    "rustdoc": Kind.USE,
-    "test": Kind.USE,
-    "tree": Kind.USE,
-    "add": Kind.RESOLVE,
-    "generate-lockfile": Kind.RESOLVE,
-    "remove": Kind.RESOLVE,
-    "update": Kind.RESOLVE,
+SUBCOMMANDS: dict[str, CommandKind] = {
+    "bench": CommandKind.USE,
+    "build": CommandKind.USE,
+    "check": CommandKind.USE,
+    "clippy": CommandKind.USE,
+    "doc": CommandKind.USE,
+    "fetch": CommandKind.USE,
+    "metadata": CommandKind.USE,
+    "run": CommandKind.USE,
+    "rustc": CommandKind.USE,
+    "rustdoc": CommandKind.USE,
+    "test": CommandKind.USE,
+    "tree": CommandKind.USE,
+    "add": CommandKind.RESOLVE,
+    "generate-lockfile": CommandKind.RESOLVE,
+    "remove": CommandKind.RESOLVE,
+    "update": CommandKind.RESOLVE,
 }
 """The commands that were tried behind the gate."""
 
@@ -94,14 +94,14 @@ class Invocation:
     asks_help: bool
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> CommandKind:
         """What the subcommand needs."""
         return SUBCOMMANDS[self.subcommand]
 
     @property
     def compiles(self) -> bool:
         """Whether code of the crates may run: build scripts, macros, tests."""
-        return self.kind is Kind.USE and self.subcommand not in ("fetch", "metadata", "tree")
+        return self.kind is CommandKind.USE and self.subcommand not in ("fetch", "metadata", "tree")
 
     def has(self, flag: str) -> bool:
         """Whether a flag is given to cargo itself."""

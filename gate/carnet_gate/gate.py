@@ -20,7 +20,7 @@ from carnet.cargo.lockfile import Lockfile
 from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet_gate.admission import Admitted, Grounds, admit_lock
-from carnet_gate.args import Kind
+from carnet_gate.args import CommandKind
 from carnet_gate.home import CargoHome, lasting_home
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
@@ -56,7 +56,7 @@ class Gate:
         Raises:
             CarnetError: Why it was not run, or why what it made is not to be trusted.
         """
-        return self._use() if self._project.invocation.kind is Kind.USE else self._choose()
+        return self._use() if self._project.invocation.kind is CommandKind.USE else self._choose()
 
     def _use(self) -> int:
         """Run a command that works with the locked crates."""

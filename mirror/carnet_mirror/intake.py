@@ -36,7 +36,7 @@ from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.releases.established import Established, establish
-from carnet_verifier.releases.signed_releases import Signed, judge_index, read_signed
+from carnet_verifier.releases.signed_releases import SignedReleases, judge_index, read_signed_releases
 from carnet_verifier.tuf.refresh import preview, read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 
@@ -79,7 +79,7 @@ class Receipt:
         return f"{self.crate}: {'; '.join(parts)}; in snapshot {self.snapshot}"
 
 
-def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) -> Receipt:
+def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) -> Receipt:
     """Take a submission, or refuse it and change nothing.
 
     Args:
@@ -108,7 +108,7 @@ def accept(store: Store, online: OnlineSigner, body: bytes, *, now: datetime) ->
         claim = view.claim(submission.crate)
         if claim is None:
             return _give_up(store, online, submission, now)
-        signed = read_signed(claim)
+        signed = read_signed_releases(claim)
         changes = Differences.between(_releases(current, submission), signed.releases)  # 4.
         _check_changes(changes)
         added = {
@@ -220,7 +220,7 @@ def _adopted(store: Store, standing: Mapping[CrateId, StoredVersion], submission
 
 def _check_release(
     view: TrustedRepository,
-    signed: Signed,
+    signed: SignedReleases,
     release: SignedRelease,
     submission: ParsedSubmission,
     standing: Mapping[CrateId, StoredVersion],
@@ -255,7 +255,7 @@ def _adopted_line(standing: Mapping[CrateId, StoredVersion], release: SignedRele
 
 def _check_level(
     view: TrustedRepository,
-    signed: Signed,
+    signed: SignedReleases,
     release: SignedRelease,
     accepted_at: datetime | None = None,
     crate: CrateFile | None = None,
@@ -270,7 +270,7 @@ def _check_level(
 
 
 def _check_standing(
-    view: TrustedRepository, signed: Signed, changes: Differences, submission: ParsedSubmission
+    view: TrustedRepository, signed: SignedReleases, changes: Differences, submission: ParsedSubmission
 ) -> list[Established]:
     """Versions that stand must go on being admitted when the owners change what they ask, or evidence changes."""
     again = set(changes.evidence)

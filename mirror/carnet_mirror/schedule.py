@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError
 from carnet.tuf.paths import INDEX
-from carnet.tuf.tree import Kind, place_of
-from carnet_mirror.state.published import Published
+from carnet.tuf.tree import RoleKind, place_of
+from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
 
@@ -68,7 +68,7 @@ def bin_count(store: Store) -> int:
         StorageError: Nothing is published.
         FormatError: What is published does not parse.
     """
-    index = Published(store).targets(INDEX)
+    index = UnverifiedView(store).targets(INDEX)
     succinct = None if index is None or index.delegations is None else index.delegations.succinct
     return 0 if succinct is None else 1 << succinct.bit_length
 
@@ -80,7 +80,7 @@ def expiries(store: Store) -> list[Expiry]:
         StorageError: Nothing is published, or a file is missing.
         FormatError: What is published does not parse.
     """
-    view = Published(store)
+    view = UnverifiedView(store)
     root = view.root()
     found = [Expiry("root", root.version, root.expires, online=False)]
     found.append(Expiry("timestamp", view.timestamp.version, view.timestamp.expires, online=True))
@@ -89,14 +89,14 @@ def expiries(store: Store) -> list[Expiry]:
     shards: list[Expiry] = []
     for role in view.snapshot.meta:
         kind = place_of(role).kind
-        if kind in (Kind.OWNER, Kind.CRATE):
+        if kind in (RoleKind.OWNER, RoleKind.CRATE):
             continue
         targets = view.targets(role)
         if targets is None:
             continue
-        if kind is Kind.BIN:
+        if kind is RoleKind.BIN:
             bins.append(Expiry("index-*", targets.version, targets.expires, online=True))
-        elif kind is Kind.SHARD:
+        elif kind is RoleKind.SHARD:
             shards.append(Expiry("claims-*", targets.version, targets.expires, online=False))
         else:
             found.append(Expiry(role, targets.version, targets.expires, online=False))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from carnet.errors import CarnetError
 from carnet_mirror.schedule import bin_count, bins_each_run, timestamp_due
-from carnet_mirror.state.published import Published as View
+from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.writing import publish, writing
-from carnet_signer.metadata.publish import Change, OnlineSigner, Published, refresh_due
+from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult, refresh_due
 
 
 def make_mirror(
@@ -23,7 +23,7 @@ def make_mirror(
     remember: Callable[[Store], None],
     *,
     now: datetime,
-) -> Published:
+) -> PublishResult:
     """Make a mirror and publish it, or leave nothing behind.
 
     Args:
@@ -58,7 +58,7 @@ def _remove(directory: Path, *, keep: bool) -> None:
 
 def sign_again(
     store: Store, signer: OnlineSigner, *, now: datetime, roles: Mapping[str, bytes] | None = None
-) -> Published:
+) -> PublishResult:
     """Sign what would expire: the timestamp, and snapshot and index where they are due.
 
     Args:
@@ -82,4 +82,4 @@ def is_due(store: Store, *, now: datetime) -> bool:
     Raises:
         StorageError: Nothing is published.
     """
-    return timestamp_due(View(store).timestamp.expires, now)
+    return timestamp_due(UnverifiedView(store).timestamp.expires, now)

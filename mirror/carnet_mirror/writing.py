@@ -10,7 +10,7 @@ from carnet_mirror.second_opinion.opinion import judge
 from carnet_mirror.state.store import Store
 from carnet_signer.metadata import publish as metadata
 from carnet_signer.metadata.new_roles import Accepted
-from carnet_signer.metadata.publish import Change, OnlineSigner, Published
+from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
 from carnet_verifier.releases.established import Established
 
 _SECOND_OPINION, _OFF = "second-opinion", "off"
@@ -45,7 +45,7 @@ def writing(store: Store, online: OnlineSigner, *, now: datetime, wait: float = 
 
 def publish(
     store: Store, online: OnlineSigner, change: Change, *, now: datetime, evidence: Sequence[Established] = ()
-) -> Published:
+) -> PublishResult:
     """Publish a change: what is new in its offline roles and evidence needs a second opinion, unless that is off.
 
     Everything that a mirror publishes comes through here; only what it signs again by itself does not.

@@ -8,7 +8,7 @@ from typing import Any
 
 from carnet.tuf import keys
 from carnet.tuf.keys import PublicKey
-from carnet.tuf.roles import Envelope, RoleKeys
+from carnet.tuf.roles import RoleFile, RoleKeys
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Quorum:
     @classmethod
     def of(
         cls,
-        envelope: Envelope[Any],
+        envelope: RoleFile[Any],
         signers: RoleKeys,
         *,
         role: str,

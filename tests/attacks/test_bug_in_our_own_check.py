@@ -23,7 +23,7 @@ from carnet import strictjson
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, OpinionsDiffer
 from carnet.intoto.steps import ArtifactNames
-from carnet.intoto.values import Layout, Link, Rule, Step
+from carnet.intoto.values import ArtifactRule, Layout, Link, Step
 from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleKeys
@@ -278,7 +278,11 @@ def test_a_step_that_leans_on_rebuilds_which_do_not_count() -> None:
     tarball = ArtifactNames(CRATE).tarball
     honest = synthetic()
     bind = honest.layout.steps[1].materials
-    compared = (Rule("require", crate), Rule("match", crate, "", "products", "", "rebuild"), Rule("disallow", "*"))
+    compared = (
+        ArtifactRule("require", crate),
+        ArtifactRule("match", crate, "", "products", "", "rebuild"),
+        ArtifactRule("disallow", "*"),
+    )
     last = Step("compare", (key("ci2").public_key.keyid,), 1, bind, compared)
     steps = tuple(
         replace(step, keyids=(*step.keyids, key("ci").public_key.keyid, key("packager").public_key.keyid))

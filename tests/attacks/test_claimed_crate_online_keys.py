@@ -14,7 +14,7 @@ from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import Version
 from carnet.errors import MetadataMismatch, NotFound
 from carnet_verifier.claims.owners import Claim
-from carnet_verifier.releases.signed_releases import attest, judge_index, read_signed
+from carnet_verifier.releases.signed_releases import attest, judge_index, read_signed_releases
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def test_a_new_version_is_published(world: World) -> None:
 
 def test_a_version_of_another_spelling_is_published(world: World) -> None:
     """`demo-lib` and `demo_lib` are one crate to the registry, and two lines to cargo."""
-    judged = judge_index(read_signed(_claim(world)), world.index())
+    judged = judge_index(read_signed_releases(_claim(world)), world.index())
     assert [one.refusal for one in judged] == [None] * 3
     raw = {**_line(world, "1.1.0").raw, "name": "demo_lib"}
     line = IndexLine.from_object(raw)
-    signed = read_signed(_claim(world))
+    signed = read_signed_releases(_claim(world))
     assert isinstance(refusal(lambda: attest(signed, line)), NotFound)
 
 
@@ -85,7 +85,7 @@ def test_a_checksum_is_replaced(world: World) -> None:
 
 
 def _line_signed(world: World) -> str:
-    release = read_signed(_claim(world)).releases.get(Version("1.0.0"))
+    release = read_signed_releases(_claim(world)).releases.get(Version("1.0.0"))
     assert release is not None
     return release.tarball.sha256
 
@@ -103,7 +103,7 @@ def test_the_good_one_is_yanked(world: World) -> None:
     world.publish_index(lambda index: [line.with_(yanked=str(line.id.version) == "1.1.0") for line in index.lines])
     admission = world.admit("1.1.0")
     assert not admission.line.yanked, "cargo gets the maintainers' word"
-    judged = judge_index(read_signed(_claim(world)), world.index())
+    judged = judge_index(read_signed_releases(_claim(world)), world.index())
     notes = [one.note for one in judged if one.note]
     assert notes == ["the registry marks demo-lib@1.1.0 as yanked; its maintainers did not sign that"]
     assert all(not one.line.yanked for one in judged)
@@ -119,7 +119,7 @@ def test_a_release_for_another_registry_is_not_this_ones(world: World) -> None:
     """What is signed for a company's registry cannot be passed off on the public one."""
     claim = _claim(world)
     line = _line(world, "1.0.0")
-    assert attest(read_signed(claim), line)
+    assert attest(read_signed_releases(claim), line)
     other = replace(claim, facts=replace(claim.facts, registry="internal"))
-    error = refusal(lambda: attest(read_signed(other), line))
+    error = refusal(lambda: attest(read_signed_releases(other), line))
     assert "was signed for the registry 'crates-io'" in str(error)

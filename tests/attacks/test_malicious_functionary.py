@@ -19,7 +19,7 @@ from carnet.errors import CarnetError, FormatError, LayoutRefused, MissingLink, 
 from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import ArtifactNames
-from carnet.intoto.values import Layout, Link, Rule
+from carnet.intoto.values import ArtifactRule, Layout, Link
 from carnet.level import Level
 from carnet.tuf.keys import PublicKey
 from carnet_signer.steps.record import sign_link
@@ -101,7 +101,7 @@ def test_a_link_filed_under_another_step_does_not_count(honest: HonestRelease) -
     """The reviewers' keys may test as well here; only the name inside tells the two steps apart."""
     carol = key("carol").public_key
     steps = tuple(
-        replace(step, keyids=(*step.keyids, carol.keyid), products=(Rule("disallow", "*"),))
+        replace(step, keyids=(*step.keyids, carol.keyid), products=(ArtifactRule("disallow", "*"),))
         if step.name == "test"
         else step
         for step in honest.layout.steps
@@ -204,8 +204,10 @@ def test_what_no_rule_names_is_not_let_through(honest: HonestRelease) -> None:
         honest.with_links("package", ("packager", more)).check()
 
 
-def drop_rule(release: HonestRelease, step: str, kind: str, rule: Rule, put: Rule | None = None) -> HonestRelease:
-    def changed(rules: tuple[Rule, ...], this: bool) -> tuple[Rule, ...]:
+def drop_rule(
+    release: HonestRelease, step: str, kind: str, rule: ArtifactRule, put: ArtifactRule | None = None
+) -> HonestRelease:
+    def changed(rules: tuple[ArtifactRule, ...], this: bool) -> tuple[ArtifactRule, ...]:
         assert not this or rule in rules
         return tuple(item for old in rules for item in ([old] if old != rule or not this else [put] if put else []))
 
@@ -222,38 +224,56 @@ def drop_rule(release: HonestRelease, step: str, kind: str, rule: Rule, put: Rul
 
 
 P = "{name}-{version}"
-LAST = Rule("disallow", "*")
-FROM_TAG = Rule("match", f"{P}/*", "", "products", "", "tag")
+LAST = ArtifactRule("disallow", "*")
+FROM_TAG = ArtifactRule("match", f"{P}/*", "", "products", "", "tag")
 
 
 @pytest.mark.parametrize(
     ("step", "kind", "rule", "put", "said"),
     [
         ("review", "materials", LAST, None, "must end in DISALLOW"),
-        ("package", "products", LAST, Rule("disallow", f"{P}/*"), "must end in DISALLOW"),
-        ("package", "products", Rule("require", f"{P}.crate"), None, "no REQUIRE"),
-        ("review", "materials", Rule("require", f"{P}/tree"), None, "tree is missing, which binds"),
+        ("package", "products", LAST, ArtifactRule("disallow", f"{P}/*"), "must end in DISALLOW"),
+        ("package", "products", ArtifactRule("require", f"{P}.crate"), None, "no REQUIRE"),
+        ("review", "materials", ArtifactRule("require", f"{P}/tree"), None, "tree is missing, which binds"),
         ("review", "materials", FROM_TAG, replace(FROM_TAG, dest_name="tga"), "not an earlier step"),
         ("review", "materials", FROM_TAG, replace(FROM_TAG, dest_name="package"), "not an earlier step"),
         ("review", "materials", FROM_TAG, replace(FROM_TAG, dest_type="materials"), "only products"),
         ("review", "materials", FROM_TAG, replace(FROM_TAG, source_prefix="x"), "IN is not allowed"),
         ("review", "materials", FROM_TAG, replace(FROM_TAG, pattern="*"), "must start with"),
-        ("package", "products", Rule("create", f"{P}.crate"), Rule("allow", f"{P}.crate"), "ALLOW is not allowed"),
-        ("package", "products", Rule("create", f"{P}.crate"), Rule("create", f"{P}.crat?"), "only `\\*`"),
-        ("package", "products", Rule("create", f"{P}.crate"), Rule("create", "{name.__class__}.crate"), "only `\\*`"),
+        (
+            "package",
+            "products",
+            ArtifactRule("create", f"{P}.crate"),
+            ArtifactRule("allow", f"{P}.crate"),
+            "ALLOW is not allowed",
+        ),
+        (
+            "package",
+            "products",
+            ArtifactRule("create", f"{P}.crate"),
+            ArtifactRule("create", f"{P}.crat?"),
+            "only `\\*`",
+        ),
+        (
+            "package",
+            "products",
+            ArtifactRule("create", f"{P}.crate"),
+            ArtifactRule("create", "{name.__class__}.crate"),
+            "only `\\*`",
+        ),
         (
             "rebuild",
             "products",
-            Rule("match", f"{P}.crate", "", "products", "", "package"),
+            ArtifactRule("match", f"{P}.crate", "", "products", "", "package"),
             None,
             "MATCH .* is missing",
         ),
-        ("tag", "materials", LAST, Rule("create", f"{P}/*"), "must end in DISALLOW"),
-        ("tag", "products", Rule("require", f"{P}/lock"), None, "lock is missing"),
+        ("tag", "materials", LAST, ArtifactRule("create", f"{P}/*"), "must end in DISALLOW"),
+        ("tag", "products", ArtifactRule("require", f"{P}/lock"), None, "lock is missing"),
     ],
 )
 def test_a_layout_that_fails_open_is_refused(
-    honest: HonestRelease, step: str, kind: str, rule: Rule, put: Rule | None, said: str
+    honest: HonestRelease, step: str, kind: str, rule: ArtifactRule, put: ArtifactRule | None, said: str
 ) -> None:
     with pytest.raises(LayoutRefused, match=said):
         drop_rule(honest, step, kind, rule, put).check()

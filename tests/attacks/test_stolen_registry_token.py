@@ -12,7 +12,7 @@ from tests.support.worlds.claims import NAME, World, person, refusal, sign
 from carnet.cargo.names import CrateName
 from carnet.claims.submission import Submission
 from carnet.errors import NotFound, VerificationError
-from carnet_mirror.intake import accept
+from carnet_mirror.intake import take_submission
 from carnet_mirror.sync.sync import SyncReport, sync
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
@@ -78,9 +78,13 @@ def test_a_submission_without_signatures(world: World) -> None:
     proposal = world.release_proposal(tarball=EVIL)
     files = {role: draft.raw for role, draft in proposal.drafts.items()}
     body = Submission(NAME, files, proposal.targets, proposal.lines).to_bytes()
-    assert isinstance(refusal(lambda: accept(world.store, world.online, body, now=world.now)), VerificationError)
+    assert isinstance(
+        refusal(lambda: take_submission(world.store, world.online, body, now=world.now)), VerificationError
+    )
     empty = Submission(NAME, {}, proposal.targets, proposal.lines).to_bytes()
-    assert isinstance(refusal(lambda: accept(world.store, world.online, empty, now=world.now)), VerificationError)
+    assert isinstance(
+        refusal(lambda: take_submission(world.store, world.online, empty, now=world.now)), VerificationError
+    )
     assert isinstance(refusal(lambda: world.admit("1.0.1")), NotFound)
 
 
@@ -103,5 +107,5 @@ def test_nobody_gives_a_claim_up_with_a_file_that_is_public(tmp_path: Path) -> N
     assert before == 2, "so that version 3 is the next one"
     post = Submission(NAME, {f"claims-{NAME.shard}": public}).to_bytes()
     with pytest.raises(VerificationError, match="does not say that it speaks for that shard"):
-        accept(world.store, world.online, post, now=world.now)
+        take_submission(world.store, world.online, post, now=world.now)
     assert world.fresh().claim(NAME) is not None

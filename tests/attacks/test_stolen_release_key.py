@@ -11,7 +11,7 @@ from tests.support.worlds.claims import NAME, World, body, person, refusal, sign
 
 from carnet.errors import MetadataError, NotFound, ThresholdNotMet
 from carnet.tuf import paths
-from carnet_mirror.intake import accept
+from carnet_mirror.intake import take_submission
 from carnet_signer.proposals.proposal import Proposal
 
 
@@ -30,7 +30,7 @@ def test_two_of_three_release_keys_release(world: World) -> None:
 def _refused(world: World, proposal: Proposal) -> None:
     before = world.store.read(f"{paths.METADATA_PREFIX}timestamp.json")
     with pytest.raises(ThresholdNotMet):
-        accept(world.store, world.online, body(proposal), now=world.now)
+        take_submission(world.store, world.online, body(proposal), now=world.now)
     # A mirror that would not check, or online keys in the thief's hands: the signer refuses, and clients would.
     with pytest.raises(MetadataError):
         world.publish_roles({role: draft.raw for role, draft in proposal.drafts.items()}, dict(proposal.targets))

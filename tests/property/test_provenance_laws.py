@@ -19,7 +19,7 @@ from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope, pae
 from carnet.intoto.duties import assign
 from carnet.intoto.steps import ArtifactNames, tree_digest
-from carnet.intoto.values import Layout, Link, Rule
+from carnet.intoto.values import ArtifactRule, Layout, Link
 from carnet.level import Level
 from carnet_signer.steps.record import sign_link
 from carnet_verifier.provenance.artifact_rules import StepArtifacts, check_rules
@@ -36,18 +36,18 @@ _STEPS = st.sampled_from(["one", "two", "none"])
 
 
 @st.composite
-def _rules(draw: st.DrawFn) -> Rule:
+def _rules(draw: st.DrawFn) -> ArtifactRule:
     kind = draw(st.sampled_from(["match", "create", "delete", "modify", "allow", "disallow", "require"]))
     if kind == "match":
         dest_type = draw(st.sampled_from(["materials", "products"]))
-        return Rule(kind, draw(_PATTERNS), draw(_PREFIXES), dest_type, draw(_PREFIXES), draw(_STEPS))
-    return Rule(kind, draw(_PATHS if kind == "require" else _PATTERNS))
+        return ArtifactRule(kind, draw(_PATTERNS), draw(_PREFIXES), dest_type, draw(_PREFIXES), draw(_STEPS))
+    return ArtifactRule(kind, draw(_PATHS if kind == "require" else _PATTERNS))
 
 
 _STEP_ARTIFACTS = st.builds(StepArtifacts, _ARTIFACTS, _ARTIFACTS)
 
 
-def _in_toto_says(rules: list[Rule], kind: str, links: dict[str, StepArtifacts]) -> bool:
+def _in_toto_says(rules: list[ArtifactRule], kind: str, links: dict[str, StepArtifacts]) -> bool:
     from in_toto.exceptions import RuleVerificationError
     from in_toto.models.link import Link as TheirLink
     from in_toto.verifylib import verify_item_rules
@@ -67,7 +67,7 @@ def _in_toto_says(rules: list[Rule], kind: str, links: dict[str, StepArtifacts])
     return True
 
 
-def _we_say(rules: list[Rule], kind: str, links: dict[str, StepArtifacts]) -> bool:
+def _we_say(rules: list[ArtifactRule], kind: str, links: dict[str, StepArtifacts]) -> bool:
     try:
         check_rules(rules, kind, links["mine"], {name: links[name] for name in links if name != "none"})
     except RuleViolation:
@@ -84,19 +84,19 @@ def _we_say(rules: list[Rule], kind: str, links: dict[str, StepArtifacts]) -> bo
     _STEP_ARTIFACTS,
 )
 def test_rules_are_judged_as_in_toto_judges_them(
-    rules: list[Rule], kind: str, mine: StepArtifacts, one: StepArtifacts, two: StepArtifacts
+    rules: list[ArtifactRule], kind: str, mine: StepArtifacts, one: StepArtifacts, two: StepArtifacts
 ) -> None:
     links = {"mine": mine, "one": one, "two": two}
-    rules = [*rules, Rule("disallow", "*")]
+    rules = [*rules, ArtifactRule("disallow", "*")]
     for end in range(1, len(rules) + 1):  # every prefix, so that agreement is not only about the end
         assert _we_say(rules[:end], kind, links) == _in_toto_says(rules[:end], kind, links)
 
 
 @given(_rules())
-def test_a_rule_survives_its_words_and_in_toto_reads_it_the_same(rule: Rule) -> None:
+def test_a_rule_survives_its_words_and_in_toto_reads_it_the_same(rule: ArtifactRule) -> None:
     from in_toto.rulelib import unpack_rule
 
-    assert Rule.from_words(rule.to_words()) == rule
+    assert ArtifactRule.from_words(rule.to_words()) == rule
     theirs = unpack_rule(rule.to_words())
     assert (theirs["rule_type"], theirs["pattern"]) == (rule.kind, rule.pattern)
     if rule.kind == "match":
@@ -118,7 +118,7 @@ def test_what_in_toto_reads_as_a_rule_is_what_we_read(words: list[str]) -> None:
     from securesystemslib.exceptions import FormatError as TheirFormatError
 
     try:
-        ours: Rule | None = Rule.from_words(words)
+        ours: ArtifactRule | None = ArtifactRule.from_words(words)
     except FormatError:
         ours = None
     try:

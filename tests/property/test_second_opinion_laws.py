@@ -25,7 +25,7 @@ from carnet_mirror.second_opinion.in_toto_steps import judge_release
 from carnet_mirror.second_opinion.python_tuf import judge_roles
 from carnet_signer.metadata.new_roles import Change, add_release
 from carnet_signer.metadata.publish import publish
-from carnet_signer.metadata.published_state import read_current
+from carnet_signer.metadata.published_state import read_published_state
 from carnet_verifier.provenance.provenance import check_provenance
 
 KNOWN = ("LengthOrHashMismatchError",)
@@ -52,7 +52,9 @@ def judge(roles: dict[str, bytes]) -> str:
     _, publication, _, _, first = world()
     targets = dict(first.targets) if "crate.serde" in roles else {}
     try:
-        accepted = add_release(read_current(publication), Change(roles=roles, targets=targets, about=first.about), NOW)
+        accepted = add_release(
+            read_published_state(publication), Change(roles=roles, targets=targets, about=first.about), NOW
+        )
     except CarnetError:
         return ""
     try:
@@ -80,7 +82,7 @@ def test_the_honest_files_are_taken_by_both() -> None:
     for role in signed:
         roles = files(**{role: signed[role]})
         change = replace(first, roles=roles, targets=first.targets if "crate.serde" in roles else {})
-        accepted = add_release(read_current(publication), change, NOW)
+        accepted = add_release(read_published_state(publication), change, NOW)
         judge_roles(accepted, NOW)
 
 

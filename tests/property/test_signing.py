@@ -23,7 +23,7 @@ from carnet_signer.ceremony import folder as ceremony_folder
 from carnet_signer.ceremony import lint as ceremony_lint
 from carnet_signer.ceremony.ceremony import Ceremony, Holder, Plan
 from carnet_signer.metadata import role_files
-from carnet_signer.online.memory import Memory
+from carnet_signer.online.memory import SigningMemory
 from carnet_signer.online.server import Oracle
 
 KEY = make_key("online")
@@ -31,7 +31,7 @@ KEY = make_key("online")
 
 @contextmanager
 def oracle(folder: Path) -> Iterator[Oracle]:
-    memory = Memory(folder)
+    memory = SigningMemory(folder)
     try:
         yield Oracle([KEY], memory, lambda: NOW)
     finally:
@@ -48,12 +48,12 @@ def test_no_version_is_ever_signed_with_two_contents_and_none_goes_back(asked: l
     signed: dict[int, bytes] = {}
     newest = 0
     with tempfile.TemporaryDirectory() as folder:
-        memory = Memory(Path(folder))
+        memory = SigningMemory(Path(folder))
         try:
             for version, hours, restart in asked:
                 if restart:
                     memory.close()
-                    memory = Memory(Path(folder))
+                    memory = SigningMemory(Path(folder))
                 named = MetaFile(1, 5, {"sha256": "0" * 64})
                 payload = strictjson.canonical(role_files.timestamp(version, NOW + timedelta(hours=hours), named))
                 answer = ask(Oracle([KEY], memory, lambda: NOW), "timestamp", payload)

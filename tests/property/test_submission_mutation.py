@@ -12,7 +12,7 @@ from tests.support.worlds.release import synthetic
 
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError
-from carnet_mirror.intake import accept
+from carnet_mirror.intake import take_submission
 from carnet_signer.proposals import ownership
 
 RELEASE = synthetic(crate=CrateId.of(str(NAME), "1.0.0"))
@@ -38,7 +38,7 @@ def honest(world: World) -> bytes:
 def test_untouched_it_is_taken(tmp_path: Path) -> None:
     world = World.make(tmp_path)
     world.claim(layout=ownership.NewLayout(RELEASE.layout_file, RELEASE.terms))
-    assert accept(world.store, world.online, honest(world), now=world.now).added == ("1.0.0",)
+    assert take_submission(world.store, world.online, honest(world), now=world.now).added == ("1.0.0",)
     assert str(world.admit("1.0.0").level) == "reproduced"
 
 
@@ -52,7 +52,7 @@ def test_one_changed_byte_publishes_nothing_else(worlds: list[World], place: flo
     data[at] ^= change
     before = world.store.crates.versions(NAME)
     try:
-        accept(world.store, world.online, bytes(data), now=world.now)
+        take_submission(world.store, world.online, bytes(data), now=world.now)
     except CarnetError:
         assert world.store.crates.versions(NAME) == before
         return

@@ -36,8 +36,8 @@ from carnet_verifier.outcomes import (
     Attributed,
     Judged,
     KeptTarballs,
+    LevelMemory,
     ListCache,
-    Memory,
     Outcome,
     VerifiedCrate,
     Wanted,
@@ -49,9 +49,9 @@ from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 if TYPE_CHECKING:
     from carnet.cargo.crate import CrateFile
     from carnet_verifier.claims.owners import Claim
-    from carnet_verifier.tarballs import Fetched
+    from carnet_verifier.tarballs import FetchedTarball
 
-__all__ = ["Admission", "Memory", "Outcome", "Wanted", "admit_all", "admit_one", "admit_tarball"]
+__all__ = ["Admission", "LevelMemory", "Outcome", "Wanted", "admit_all", "admit_one", "admit_tarball"]
 
 AT_ONCE = 16
 """Tarballs in memory, packed."""
@@ -64,7 +64,7 @@ _Found = TypeVar("_Found")
 
 
 def admit_one(
-    repository: TrustedRepository, wanted: Wanted, policy: Policy, memory: Memory | None, *, now: datetime
+    repository: TrustedRepository, wanted: Wanted, policy: Policy, memory: LevelMemory | None, *, now: datetime
 ) -> Admission:
     """Steps 2 to 9 for one crate; its level is remembered.
 
@@ -81,7 +81,7 @@ def admit_tarball(
     repository: TrustedRepository,
     wanted: Wanted,
     policy: Policy,
-    memory: Memory | None,
+    memory: LevelMemory | None,
     *,
     now: datetime,
     read: tuple[bytes, CrateFile] | None = None,
@@ -116,7 +116,7 @@ def admit_all(
     repository: TrustedRepository,
     wanted: Sequence[Wanted],
     policy: Policy,
-    memory: Memory | None,
+    memory: LevelMemory | None,
     *,
     now: datetime,
     cache: ListCache | None = None,
@@ -193,7 +193,9 @@ def admit_all(
 class _One:
     """The line for a single crate."""
 
-    def __init__(self, repository: TrustedRepository, policy: Policy, memory: Memory | None, now: datetime) -> None:
+    def __init__(
+        self, repository: TrustedRepository, policy: Policy, memory: LevelMemory | None, now: datetime
+    ) -> None:
         self._repository, self._policy, self._memory, self._now = repository, policy, memory, now
 
     def attribute(self, wanted: Wanted) -> Attributed:
@@ -296,7 +298,7 @@ def _download_indexes(
 
 def _fetch_each(
     repository: TrustedRepository, wanted: Sequence[Attributed], kept: KeptTarballs | None
-) -> dict[CrateId, Fetched | CarnetError]:
+) -> dict[CrateId, FetchedTarball | CarnetError]:
     """As `fetch`, by crate; what is refused is an error in its place.
 
     Raises:
@@ -304,7 +306,7 @@ def _fetch_each(
     """
     by_id = {item.crate: item for item in wanted}
 
-    def together(crates: list[CrateId]) -> dict[CrateId, Fetched]:
+    def together(crates: list[CrateId]) -> dict[CrateId, FetchedTarball]:
         return dict(zip(crates, fetch(repository, [by_id[crate] for crate in crates], kept), strict=True))
 
     return _each(by_id, together, lambda crate: together([crate])[crate])

@@ -13,11 +13,11 @@ from typing import Any
 
 from carnet.errors import CarnetError, MetadataMismatch
 from carnet.tuf import keys, paths
-from carnet.tuf.roles import Envelope, RoleKeys, Targets
+from carnet.tuf.roles import RoleFile, RoleKeys, Targets
 from carnet_evidence.kind import Evidence
 from carnet_verifier.claims.owners import Claim, Handover
 from carnet_verifier.line import admit, attribute, download, find_target, inspect, judge, needed, open_index, vouch
-from carnet_verifier.outcomes import Admission, Attributed, Memory, Vouched, Wanted
+from carnet_verifier.outcomes import Admission, Attributed, LevelMemory, Vouched, Wanted
 from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
@@ -46,7 +46,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainLink:
     """One link of the chain.
 
     Attributes:
@@ -77,17 +77,17 @@ class Chain:
     """
 
     wanted: Wanted
-    links: tuple[Link, ...]
+    links: tuple[ChainLink, ...]
     admission: Admission | None
 
     @property
-    def failure(self) -> Link | None:
+    def failure(self) -> ChainLink | None:
         """The link that failed."""
         return next((link for link in self.links if link.state is State.FAILED), None)
 
 
 def explain(
-    repository: TrustedRepository, wanted: Wanted, policy: Policy, memory: Memory | None, *, now: datetime
+    repository: TrustedRepository, wanted: Wanted, policy: Policy, memory: LevelMemory | None, *, now: datetime
 ) -> Chain:
     """Walk the chain of one crate."""
     walk = _Walk(repository)
@@ -102,20 +102,20 @@ class _Walk:
     def __init__(self, repository: TrustedRepository) -> None:
         self._repository = repository
         self._stopped = False
-        self.links: list[Link] = []
+        self.links: list[ChainLink] = []
 
     def _step(self, depth: int, what: str, mended_by: str, look: Callable[[], tuple[Any, tuple[str, ...]]]) -> Any:
         """Look at one link, unless an earlier one failed."""
         if self._stopped:
-            self.links.append(Link(depth, what, State.NOT_REACHED))
+            self.links.append(ChainLink(depth, what, State.NOT_REACHED))
             return None
         try:
             found, facts = look()
         except CarnetError as error:
             self._stopped = True
-            self.links.append(Link(depth, what, State.FAILED, (), error, mended_by))
+            self.links.append(ChainLink(depth, what, State.FAILED, (), error, mended_by))
             return None
-        self.links.append(Link(depth, what, State.OK, facts))
+        self.links.append(ChainLink(depth, what, State.OK, facts))
         return found
 
     def top_level(self) -> None:
@@ -206,7 +206,7 @@ class _Walk:
         return attributed
 
     def verdict(
-        self, attributed: Attributed | None, policy: Policy, memory: Memory | None, now: datetime
+        self, attributed: Attributed | None, policy: Policy, memory: LevelMemory | None, now: datetime
     ) -> Admission | None:
         def prove() -> tuple[tuple[Attributed, Evidence], tuple[str, ...]]:
             if attributed is None:
@@ -247,7 +247,7 @@ def summary(provenance: Provenance) -> tuple[str, ...]:
     return (*steps, *(f"{finding.where}: {finding.text}" for finding in provenance.findings))
 
 
-def role_facts(envelope: Envelope[Any], signers: RoleKeys) -> tuple[str, ...]:
+def role_facts(envelope: RoleFile[Any], signers: RoleKeys) -> tuple[str, ...]:
     """Version, expiry, and who signed a role, of those who may."""
     signed = keys.signers(signers.keys, envelope.signatures, envelope.message)
     who = ", ".join(key.keyid[:8] for key in signed)

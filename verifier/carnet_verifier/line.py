@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from carnet.cargo.crate import CrateFile
     from carnet_verifier.claims.owners import Claim
     from carnet_verifier.policy.rule import Rule
-    from carnet_verifier.tarballs import Fetched
+    from carnet_verifier.tarballs import FetchedTarball
 
 
 _indexed, _vouched, _attributed = maker(Indexed), maker(Vouched), maker(Attributed)
@@ -141,9 +141,9 @@ def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) 
         return _attributed(vouched, None, None, released=released)
     if claim.name.canonical != vouched.line.id.name.canonical:
         raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
-    from carnet_verifier.releases.signed_releases import attest, check_complete, read_signed
+    from carnet_verifier.releases.signed_releases import attest, check_complete, read_signed_releases
 
-    signed = read_signed(claim)
+    signed = read_signed_releases(claim)
     check_complete(signed, vouched.index)
     return _attributed(vouched, claim, attest(signed, vouched.line), signed)
 
@@ -164,9 +164,9 @@ def attribute_all(
     """
     signed = None
     if claim is not None:
-        from carnet_verifier.releases.signed_releases import attest, check_complete, read_signed
+        from carnet_verifier.releases.signed_releases import attest, check_complete, read_signed_releases
 
-        signed = read_signed(claim)
+        signed = read_signed_releases(claim)
         check_complete(signed, indexed.index)
     for line in indexed.index.lines:
         vouched = _vouched(Wanted(line.id), indexed.target, indexed.index, line)
@@ -233,7 +233,7 @@ def judge(
     now: datetime,
     judging: Sequence[Rule] | None = None,
 ) -> Judged:
-    """8. Let the policy judge what was established, and what was seen before (`Memory.highest_levels`).
+    """8. Let the policy judge what was established, and what was seen before (`LevelMemory.highest_levels`).
 
     Args:
         attributed: Whose word it is.
@@ -320,7 +320,9 @@ def _nearby(index: IndexFile, crate: CrateId) -> str:
     return f"it lists {_few(sorted(line.id.version for line in index.lines))}"
 
 
-def fetch(repository: TrustedRepository, wanted: Sequence[Attributed], kept: KeptTarballs | None) -> Sequence[Fetched]:
+def fetch(
+    repository: TrustedRepository, wanted: Sequence[Attributed], kept: KeptTarballs | None
+) -> Sequence[FetchedTarball]:
     """Tarballs, and the signed files beside them; see `carnet_verifier.tarballs.fetch_files`.
 
     Args:
@@ -338,7 +340,7 @@ def fetch(repository: TrustedRepository, wanted: Sequence[Attributed], kept: Kep
     return fetch_files(repository, wanted, {crate: data for crate, data in held.items() if data is not None})
 
 
-def verify(attributed: Attributed, fetched: Fetched, file: CrateFile | None = None) -> VerifiedCrate:
+def verify(attributed: Attributed, fetched: FetchedTarball, file: CrateFile | None = None) -> VerifiedCrate:
     """6. once the bytes are there; see `carnet_verifier.tarballs.verify_tarball`.
 
     Raises:

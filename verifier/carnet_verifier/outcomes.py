@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from carnet.cargo.index_file import IndexFile, IndexLine
     from carnet.claims.releases import SignedRelease
     from carnet_verifier.claims.owners import Claim
-    from carnet_verifier.releases.signed_releases import Signed
+    from carnet_verifier.releases.signed_releases import SignedReleases
 
 
 @value
@@ -77,7 +77,7 @@ class Attributed:
     vouched: Vouched
     claim: Claim | None
     release: SignedRelease | None
-    signed: Signed | None = None
+    signed: SignedReleases | None = None
     released: bool = False
 
     @property
@@ -234,7 +234,7 @@ class Outcome:
         return self.result if isinstance(self.result, CarnetError) else None
 
 
-class Memory(Protocol):
+class LevelMemory(Protocol):
     """What a client remembers of each crate; `carnet_verifier.memory.trust.TrustDirectory` is one."""
 
     def highest_levels(self, names: Iterable[CrateName]) -> Mapping[CrateName, int]:

@@ -21,7 +21,7 @@ _verified = maker(VerifiedCrate)
 
 
 @value(eq=False)
-class Fetched:
+class FetchedTarball:
     """The files of one version as they came; of the tarball nothing was checked yet.
 
     Attributes:
@@ -35,7 +35,7 @@ class Fetched:
 
 def fetch_files(
     repository: TrustedRepository, wanted: Sequence[Attributed], kept: Mapping[CrateId, bytes] | None = None
-) -> list[Fetched]:
+) -> list[FetchedTarball]:
     """Fetch tarballs and the signed files beside them, all of them concurrently.
 
     Args:
@@ -61,7 +61,7 @@ def fetch_files(
     places = [paths.download_path(crate) for crate in unlisted]
     most = CrateLimits().compressed
     tarballs |= zip(unlisted, repository.download_unlisted(places, max_bytes=most), strict=True)
-    return [Fetched(tarballs[item.crate], {path: found[path] for path in beside[item.crate]}) for item in wanted]
+    return [FetchedTarball(tarballs[item.crate], {path: found[path] for path in beside[item.crate]}) for item in wanted]
 
 
 def _beside(attributed: Attributed) -> dict[str, str]:

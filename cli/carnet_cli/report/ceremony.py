@@ -12,7 +12,7 @@ from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet_signer.ceremony.ceremony import Ceremony
-    from carnet_signer.ceremony.lint import Finding
+    from carnet_signer.ceremony.lint import CeremonyFinding
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class CeremonyReport:
 
     folder: Path
     ceremony: Ceremony
-    findings: tuple[Finding, ...]
+    findings: tuple[CeremonyFinding, ...]
 
     def rows(self) -> list[list[str]]:
         """The roles in their order; shards of claims that stand alike together."""

@@ -12,7 +12,7 @@ from carnet_cli.report import as_json
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
-    from carnet_verifier.explain import Chain, Link
+    from carnet_verifier.explain import Chain, ChainLink
 
 _MARKS = {"ok": "✓", "failed": "✗", "not reached": "·"}
 
@@ -51,7 +51,7 @@ def _failure(error: CarnetError, mended_by: str, indent: str) -> None:
     output.echo(f"{indent}    who can mend it: {mended_by}")
 
 
-def _mark(link: Link) -> str:
+def _mark(link: ChainLink) -> str:
     mark = _MARKS[link.state.value]
     return mark if _can_print(mark) else f"[{link.state.value}]"
 

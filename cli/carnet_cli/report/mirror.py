@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carnet_mirror.fsck.fsck import FsckReport
     from carnet_mirror.schedule import Expiry
     from carnet_mirror.sync.sync import SyncReport
-    from carnet_signer.metadata.publish import Published
+    from carnet_signer.metadata.publish import PublishResult
 
 
 # --- published ---
@@ -32,7 +32,7 @@ class PublishReport:
         headline: What it was for, in words.
     """
 
-    published: Published
+    published: PublishResult
     directory: Path
     headline: str
 
@@ -52,12 +52,12 @@ def published_as_json(report: PublishReport) -> Iterator[Any]:
     yield {"directory": str(report.directory)} | _published(report.published)
 
 
-def _warn(published: Published) -> None:
+def _warn(published: PublishResult) -> None:
     for warning in published.warnings:
         output.warn(warning)
 
 
-def _published(published: Published) -> dict[str, Any]:
+def _published(published: PublishResult) -> dict[str, Any]:
     return {
         "snapshot": published.snapshot,
         "timestamp": published.timestamp,

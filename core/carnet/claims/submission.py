@@ -22,7 +22,7 @@ from carnet.errors import FormatError
 from carnet.strictjson import Json
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Envelope, Targets
+from carnet.tuf.roles import RoleFile, Targets
 from carnet.tuf.tree import roles_of
 
 MAX_SUBMISSION = 160 * 1024 * 1024
@@ -125,7 +125,7 @@ class ParsedSubmission:
     """
 
     crate: CrateName
-    roles: Mapping[str, Envelope[Targets]]
+    roles: Mapping[str, RoleFile[Targets]]
     targets: Mapping[str, bytes]
     lines: Mapping[str, IndexLine]
 

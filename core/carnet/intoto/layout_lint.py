@@ -14,7 +14,7 @@ from carnet.cargo.names import CrateId
 from carnet.errors import FormatError, LayoutRefused
 from carnet.intoto.duties import Terms, assign, is_optional
 from carnet.intoto.steps import PACKAGE, REBUILD, TAG, ArtifactNames
-from carnet.intoto.values import Layout, Rule, Step, check_artifact_path
+from carnet.intoto.values import ArtifactRule, Layout, Step, check_artifact_path
 from carnet.level import Level
 
 PREFIX = "{name}-{version}"
@@ -24,7 +24,7 @@ MAX_THRESHOLD = 16
 
 _BRACES = re.compile(r"\{(?:name|version)\}")
 _EXAMPLE = CrateId.of("example", "1.0.0")
-_LAST = Rule("disallow", "*")
+_LAST = ArtifactRule("disallow", "*")
 
 
 def substitute(text: str, crate: CrateId) -> str:
@@ -96,7 +96,7 @@ def _step(step: Step, layout: Layout, terms: Terms, earlier: Sequence[str]) -> I
     yield from _role_of(step)
 
 
-def _rules(rules: Sequence[Rule], earlier: Sequence[str]) -> Iterator[str]:
+def _rules(rules: Sequence[ArtifactRule], earlier: Sequence[str]) -> Iterator[str]:
     if not rules or rules[-1] != _LAST:
         yield "the rules must end in DISALLOW *, or what no rule names is let through"
     if list(rules) != [_LAST] and not any(rule.kind == "require" for rule in rules):
@@ -118,7 +118,7 @@ def _rules(rules: Sequence[Rule], earlier: Sequence[str]) -> Iterator[str]:
         yield from _pattern(rule)
 
 
-def _pattern(rule: Rule) -> Iterator[str]:
+def _pattern(rule: ArtifactRule) -> Iterator[str]:
     pattern = rule.pattern
     if any(char in pattern for char in "?[]") or any(char in _BRACES.sub("", pattern) for char in "{}"):
         yield f"{rule}: only `*`, {{name}} and {{version}} have a meaning in patterns"
@@ -145,25 +145,25 @@ def _role_of(step: Step) -> Iterator[str]:
         if step.materials != (_LAST,):
             yield "materials: a tag starts from nothing, its only rule is DISALLOW *"
         for path in (names.tree, names.commit, names.listing, names.lock, names.toolchain):
-            if Rule("require", path) not in products:
+            if ArtifactRule("require", path) not in products:
                 yield f"products: REQUIRE {path.replace(names.prefix, PREFIX)} is missing"
         return
     bind = (
-        Rule("require", names.tree),
-        Rule("require", names.commit),
-        Rule("match", f"{names.prefix}/*", "", "products", "", TAG),
+        ArtifactRule("require", names.tree),
+        ArtifactRule("require", names.commit),
+        ArtifactRule("match", f"{names.prefix}/*", "", "products", "", TAG),
     )
     for rule in bind:
         if rule not in materials:
             yield f"materials: {str(rule).replace(names.prefix, PREFIX)} is missing, which binds the step to the tag"
-    if step.name in (PACKAGE, REBUILD) and Rule("require", names.tarball) not in products:
+    if step.name in (PACKAGE, REBUILD) and ArtifactRule("require", names.tarball) not in products:
         yield f"products: REQUIRE {PREFIX}.crate is missing"
-    if step.name == REBUILD and Rule("match", names.tarball, "", "products", "", PACKAGE) not in products:
+    if step.name == REBUILD and ArtifactRule("match", names.tarball, "", "products", "", PACKAGE) not in products:
         yield f"products: MATCH {PREFIX}.crate WITH PRODUCTS FROM package is missing"
 
 
-def _filled(rule: Rule) -> Rule:
-    return Rule(
+def _filled(rule: ArtifactRule) -> ArtifactRule:
+    return ArtifactRule(
         rule.kind,
         substitute(rule.pattern, _EXAMPLE),
         rule.source_prefix,

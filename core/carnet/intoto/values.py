@@ -156,7 +156,7 @@ def _artifacts(value: Mapping[str, Any]) -> Artifacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ArtifactRule:
     """One artifact rule (in-toto specification, 4.3.3).
 
     Attributes:
@@ -176,7 +176,7 @@ class Rule:
     dest_name: str = ""
 
     @classmethod
-    def from_words(cls, words: Any) -> Rule:
+    def from_words(cls, words: Any) -> ArtifactRule:
         """Read a rule as a layout writes it, a list of words.
 
         Raises:
@@ -231,8 +231,8 @@ class Step:
     name: str
     keyids: tuple[str, ...]
     threshold: int
-    materials: tuple[Rule, ...]
-    products: tuple[Rule, ...]
+    materials: tuple[ArtifactRule, ...]
+    products: tuple[ArtifactRule, ...]
     expected_command: tuple[str, ...] = ()
 
 
@@ -347,8 +347,8 @@ def _step(value: Any) -> Step:
         name,
         tuple(str(keyid) for keyid in pubkeys),
         threshold,
-        tuple(Rule.from_words(rule) for rule in materials),
-        tuple(Rule.from_words(rule) for rule in products),
+        tuple(ArtifactRule.from_words(rule) for rule in materials),
+        tuple(ArtifactRule.from_words(rule) for rule in products),
         tuple(str(part) for part in command),
     )
 

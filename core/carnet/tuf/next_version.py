@@ -19,7 +19,7 @@ from datetime import datetime
 from carnet.cargo.names import CrateName
 from carnet.errors import ExpiredMetadata, MetadataMismatch, RollbackDetected
 from carnet.tuf import paths
-from carnet.tuf.roles import DelegatedRole, Envelope, Root, Signed, Targets
+from carnet.tuf.roles import DelegatedRole, RoleFile, Root, Signed, Targets
 from carnet.tuf.structure import check_structure
 
 _ANEW = (
@@ -71,7 +71,7 @@ def check_role(role: str, before: Targets | None, after: Targets, *, now: dateti
         )
 
 
-def check_root(before: Root | None, after: Envelope[Root]) -> None:
+def check_root(before: Root | None, after: RoleFile[Root]) -> None:
     """Demand that a root follows the one before: version + 1, signed by both thresholds (TUF 5.3.4, 5.3.5).
 
     Expiry does not matter on the way to a newer root (TUF 5.3.10); `check_unexpired` demands it of the last one.

@@ -20,8 +20,8 @@ from carnet.tuf.keys import Profile, PublicKey, Signature
 from carnet.tuf.roles import (
     DelegatedRole,
     Delegations,
-    Envelope,
     MetaFile,
+    RoleFile,
     RoleKeys,
     RoleT,
     Root,
@@ -59,7 +59,7 @@ def parse_role(
     profile: Profile = Profile.PRODUCT,
     max_bytes: int | None = None,
     what: str = "",
-) -> Envelope[RoleT]:
+) -> RoleFile[RoleT]:
     """Read a metadata file; nothing about it is trusted yet.
 
     Args:
@@ -81,10 +81,10 @@ def parse_role(
         role = cast(RoleT, _read(role_type, signed, profile))
     except FormatError as error:
         raise FormatError(f"{what}: {error}", hint=error.hint) from None
-    return Envelope(data, signed, signatures, role, profile)
+    return RoleFile(data, signed, signatures, role, profile)
 
 
-def check_read_as(envelope: Envelope[Targets], what: str, *, profile: Profile = Profile.PRODUCT) -> Envelope[Targets]:
+def check_read_as(envelope: RoleFile[Targets], what: str, *, profile: Profile = Profile.PRODUCT) -> RoleFile[Targets]:
     """Demand that a file which was parsed elsewhere would be read here, and read the same.
 
     Parsing once must not let a file in that was read with another profile, or that is larger than what is read here.

@@ -39,7 +39,7 @@ class RoleKeys:
         if self.threshold < 1:
             raise FormatError(f"a threshold of {self.threshold} would need no signature")
 
-    def check(self, envelope: Envelope[Any], what: str, step: str) -> None:
+    def check(self, envelope: RoleFile[Any], what: str, step: str) -> None:
         """Demand the threshold over what was signed.
 
         Each distinct key counts once, under however many ids it is listed; verification stops when the threshold is
@@ -62,7 +62,7 @@ class RoleKeys:
             f"{what} is signed by {len(found)} of its {len(self.keys)} keys, {self.threshold} are needed (TUF {step})"
         )
 
-    def met_by(self, envelope: Envelope[Any]) -> bool:
+    def met_by(self, envelope: RoleFile[Any]) -> bool:
         """Whether enough of these keys signed a file, where either answer is fine; `check` demands it."""
         try:
             self.check(envelope, "", "")
@@ -293,7 +293,7 @@ RoleT_co = TypeVar("RoleT_co", bound=Signed, covariant=True)
 
 
 @value
-class Envelope(Generic[RoleT_co]):
+class RoleFile(Generic[RoleT_co]):
     """A metadata file: the bytes as received, what they say, and the exact bytes that were signed.
 
     Attributes:

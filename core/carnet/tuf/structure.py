@@ -18,7 +18,7 @@ from carnet.errors import MetadataMismatch
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.roles import DelegatedRole, Targets
-from carnet.tuf.tree import Kind, Place, place_of
+from carnet.tuf.tree import Place, RoleKind, place_of
 
 FIELD = "carnet"
 """The signed field that holds what carnet says beside TUF's own fields."""
@@ -75,7 +75,7 @@ def _check_shard(place: Place, signed: Targets) -> None:
         raise MetadataMismatch(f"{place.role} has entries, and speaks for other shards as well")
     for entry in entries.values():
         owner = place_of(entry.name)
-        if owner.kind is not Kind.OWNER:
+        if owner.kind is not RoleKind.OWNER:
             raise MetadataMismatch(f"{place.role} delegates to {entry.name[:80]!a}, which is no owner role")
         if owner.parent != place.role:
             raise MetadataMismatch(f"{place.role} delegates to {entry.name}, whose shard is {owner.shard}")
@@ -105,13 +105,13 @@ def _check_bin(place: Place, signed: Targets) -> None:
 
 
 _CHECKS = {
-    Kind.TARGETS: _check_targets_role,
-    Kind.CLAIMS: _check_claims_role,
-    Kind.SHARD: _check_shard,
-    Kind.OWNER: _check_owner,
-    Kind.CRATE: _check_crate,
-    Kind.INDEX: _check_index_role,
-    Kind.BIN: _check_bin,
+    RoleKind.TARGETS: _check_targets_role,
+    RoleKind.CLAIMS: _check_claims_role,
+    RoleKind.SHARD: _check_shard,
+    RoleKind.OWNER: _check_owner,
+    RoleKind.CRATE: _check_crate,
+    RoleKind.INDEX: _check_index_role,
+    RoleKind.BIN: _check_bin,
 }
 
 

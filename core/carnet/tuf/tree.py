@@ -33,7 +33,7 @@ _SHARDS = frozenset(paths.claims_shard_role(shard) for shard in paths.SHARDS)
 _BIN = re.compile(rf"{re.escape(paths.INDEX_BIN_PREFIX)}-[0-9a-f]{{1,8}}\Z")
 
 
-class Kind(Enum):
+class RoleKind(Enum):
     """What a role is for."""
 
     ROOT = "root"
@@ -57,29 +57,39 @@ class Signers(Enum):
     ONLINE = "the online keys"
 
 
-_TOP = {kind.value: kind for kind in (Kind.ROOT, Kind.TIMESTAMP, Kind.SNAPSHOT, Kind.TARGETS, Kind.CLAIMS, Kind.INDEX)}
+_TOP = {
+    kind.value: kind
+    for kind in (
+        RoleKind.ROOT,
+        RoleKind.TIMESTAMP,
+        RoleKind.SNAPSHOT,
+        RoleKind.TARGETS,
+        RoleKind.CLAIMS,
+        RoleKind.INDEX,
+    )
+}
 _PARENTS = {
-    Kind.TIMESTAMP: paths.ROOT,
-    Kind.SNAPSHOT: paths.ROOT,
-    Kind.TARGETS: paths.ROOT,
-    Kind.CLAIMS: paths.TARGETS,
-    Kind.INDEX: paths.TARGETS,
-    Kind.SHARD: paths.CLAIMS,
-    Kind.BIN: paths.INDEX,
+    RoleKind.TIMESTAMP: paths.ROOT,
+    RoleKind.SNAPSHOT: paths.ROOT,
+    RoleKind.TARGETS: paths.ROOT,
+    RoleKind.CLAIMS: paths.TARGETS,
+    RoleKind.INDEX: paths.TARGETS,
+    RoleKind.SHARD: paths.CLAIMS,
+    RoleKind.BIN: paths.INDEX,
 }
 _DEPTHS = {
-    Kind.ROOT: 0,
-    Kind.TIMESTAMP: 1,
-    Kind.SNAPSHOT: 1,
-    Kind.TARGETS: 1,
-    Kind.CLAIMS: 2,
-    Kind.INDEX: 2,
-    Kind.SHARD: 3,
-    Kind.BIN: 3,
-    Kind.OWNER: 4,
-    Kind.CRATE: 5,
+    RoleKind.ROOT: 0,
+    RoleKind.TIMESTAMP: 1,
+    RoleKind.SNAPSHOT: 1,
+    RoleKind.TARGETS: 1,
+    RoleKind.CLAIMS: 2,
+    RoleKind.INDEX: 2,
+    RoleKind.SHARD: 3,
+    RoleKind.BIN: 3,
+    RoleKind.OWNER: 4,
+    RoleKind.CRATE: 5,
 }
-_ONLINE = frozenset((Kind.TIMESTAMP, Kind.SNAPSHOT, Kind.BIN))
+_ONLINE = frozenset((RoleKind.TIMESTAMP, RoleKind.SNAPSHOT, RoleKind.BIN))
 
 
 @value
@@ -94,7 +104,7 @@ class Place:
     """
 
     role: str
-    kind: Kind
+    kind: RoleKind
     parent: str | None
     crate: CrateName | None = None
 
@@ -113,29 +123,29 @@ class Place:
         """Whose keys sign it."""
         if self.online:
             return Signers.ONLINE
-        if self.kind is Kind.OWNER:
+        if self.kind is RoleKind.OWNER:
             return Signers.OWNERS
-        return Signers.RELEASERS if self.kind is Kind.CRATE else Signers.HOLDERS
+        return Signers.RELEASERS if self.kind is RoleKind.CRATE else Signers.HOLDERS
 
     @property
     def shard(self) -> str | None:
         """The two hex digits of a shard, or of the shard that a crate belongs to; None for any other role."""
-        if self.kind is Kind.SHARD:
+        if self.kind is RoleKind.SHARD:
             return self.role.removeprefix(_SHARD)
         return None if self.crate is None else self.crate.shard
 
     @property
     def patterns(self) -> tuple[str, ...]:
         """The target paths that its delegator lets it sign for; empty for a role that no delegation names."""
-        if self.kind is Kind.CLAIMS:
+        if self.kind is RoleKind.CLAIMS:
             return paths.CLAIMS_PATTERNS
-        if self.kind in (Kind.INDEX, Kind.BIN):
+        if self.kind in (RoleKind.INDEX, RoleKind.BIN):
             return paths.INDEX_PATTERNS
-        if self.kind is Kind.SHARD:
+        if self.kind is RoleKind.SHARD:
             return paths.shard_patterns(self.role.removeprefix(_SHARD))
         if self.crate is None:
             return ()
-        return paths.owner_patterns(self.crate) if self.kind is Kind.OWNER else paths.crate_patterns(self.crate)
+        return paths.owner_patterns(self.crate) if self.kind is RoleKind.OWNER else paths.crate_patterns(self.crate)
 
 
 def place_of(role: str) -> Place:
@@ -148,15 +158,15 @@ def place_of(role: str) -> Place:
     if top is not None:
         return Place(role, top, _PARENTS.get(top))
     if role in _SHARDS:
-        return Place(role, Kind.SHARD, paths.CLAIMS)
+        return Place(role, RoleKind.SHARD, paths.CLAIMS)
     if is_bin(role):
-        return Place(role, Kind.BIN, paths.INDEX)
+        return Place(role, RoleKind.BIN, paths.INDEX)
     if role.startswith(_OWNER):
         name = _crate_name(role, _OWNER)
-        return Place(role, Kind.OWNER, paths.claims_shard_role(name.shard), name)
+        return Place(role, RoleKind.OWNER, paths.claims_shard_role(name.shard), name)
     if role.startswith(_CRATE):
         name = _crate_name(role, _CRATE)
-        return Place(role, Kind.CRATE, paths.owner_role(name), name)
+        return Place(role, RoleKind.CRATE, paths.owner_role(name), name)
     raise MetadataMismatch(f"the role {role[:80]!a} has no place in the trust model")
 
 

@@ -39,13 +39,13 @@ from carnet.tuf.paths import (
 )
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, RoleKeys, Targets, Timestamp
-from carnet.tuf.tree import Kind, is_bin, parent_of, place_of
-from carnet_mirror.state.published import Published
+from carnet.tuf.tree import RoleKind, is_bin, parent_of, place_of
+from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import RawVersion, StoredFile
 from carnet_mirror.state.store import Store
 from carnet_verifier.claims.owners import Claim
 from carnet_verifier.net.local import ReadFetcher
-from carnet_verifier.releases.signed_releases import judge_index, read_signed
+from carnet_verifier.releases.signed_releases import judge_index, read_signed_releases
 from carnet_verifier.tuf.refresh import read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 
@@ -172,7 +172,7 @@ def _check_claims(store: Store, report: FsckReport, repository: TrustedRepositor
     """What a client demands of a claimed crate: exact delegations, and the index lines that were signed."""
     for role in roles.targets:
         place = place_of(role)
-        if place.crate is None or place.kind is not Kind.OWNER:
+        if place.crate is None or place.kind is not RoleKind.OWNER:
             continue
         name = CrateName(store.crates.spelling(place.crate) or place.crate.text)
         try:
@@ -181,7 +181,7 @@ def _check_claims(store: Store, report: FsckReport, repository: TrustedRepositor
             if claim is None or target is None:
                 continue
             index = IndexFile.from_bytes(repository.download(target), name)
-            for judged in judge_index(read_signed(claim), index):
+            for judged in judge_index(read_signed_releases(claim), index):
                 if judged.refusal is not None:
                     report.add(str(judged.line.id), judged.refusal)
                 elif judged.note is not None:
@@ -224,7 +224,7 @@ class _Roles:
 
 
 def _check_roles(store: Store, report: FsckReport, progress: Progress) -> _Roles:
-    view = Published(store)
+    view = UnverifiedView(store)
     meta = view.snapshot.meta
     versions = {TIMESTAMP: view.timestamp.version, SNAPSHOT: view.snapshot.version}
     found = _Roles(versions | {role: file.version for role, file in meta.items()}, {})
@@ -377,7 +377,7 @@ def _check_opinions(
 
     judge_published_roles(store, roles.targets, report.add, progress)
     judge_published_evidence(repository, list(_claims(report, repository, roles)), report.add, progress)
-    if Published(store).timestamp.expired(now):
+    if UnverifiedView(store).timestamp.expired(now):
         report.notes.append("python-tuf's client was not asked: what is published has expired")
     else:
         fetch_everything(store, roles.targets, report.add, progress)

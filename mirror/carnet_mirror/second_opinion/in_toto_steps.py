@@ -26,7 +26,7 @@ from in_toto.verifylib import (
 
 from carnet.errors import OpinionsDiffer
 from carnet.intoto.duties import is_optional
-from carnet.intoto.values import Layout, Link, Rule
+from carnet.intoto.values import ArtifactRule, Layout, Link
 from carnet.tuf import paths
 from carnet_mirror.second_opinion.agreement import agreeing, demand_same
 from carnet_verifier.provenance.provenance import Provenance, StepEvidence
@@ -168,7 +168,7 @@ def _layout_as_read(layout: Any) -> dict[str, Any]:
     }
 
 
-def _rule_as_we_read(rule: Rule) -> dict[str, Any]:
+def _rule_as_we_read(rule: ArtifactRule) -> dict[str, Any]:
     found = {"rule_type": rule.kind, "pattern": rule.pattern}
     if rule.kind == "match":
         found |= {

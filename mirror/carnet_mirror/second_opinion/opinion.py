@@ -13,7 +13,7 @@ from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.errors import OpinionsDiffer
 from carnet.level import Level
 from carnet.tuf import paths
-from carnet.tuf.tree import Kind, place_of
+from carnet.tuf.tree import RoleKind, place_of
 from carnet_signer.metadata.new_roles import Accepted
 from carnet_verifier.releases.established import Established
 
@@ -69,7 +69,7 @@ def _to_be_judged(accepted: Accepted) -> Iterator[SignedRelease]:
     for role, envelope in accepted.new.items():
         place = place_of(role)
         name = place.crate
-        if name is None or place.kind is not Kind.CRATE:
+        if name is None or place.kind is not RoleKind.CRATE:
             continue
         published = accepted.current.role(role)
         before = Releases(name, {}) if published is None else Releases.of(name, published.signed)

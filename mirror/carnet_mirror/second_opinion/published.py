@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from carnet.errors import CarnetError, MetadataMismatch, NotFound, OpinionsDiffer
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Envelope, RoleT, Root, Snapshot, Targets, Timestamp
+from carnet.tuf.roles import RoleFile, RoleT, Root, Snapshot, Targets, Timestamp
 from carnet.tuf.tree import parent_of
 from carnet_mirror.second_opinion import python_tuf
 from carnet_mirror.second_opinion.opinion import judge_evidence
@@ -17,7 +17,7 @@ from carnet_mirror.state.store import Store
 from carnet_signer.metadata.published_state import metadata_path
 from carnet_verifier.claims.owners import Claim
 from carnet_verifier.releases.established import establish
-from carnet_verifier.releases.signed_releases import read_signed
+from carnet_verifier.releases.signed_releases import read_signed_releases
 from carnet_verifier.tuf.repository import TrustedRepository
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -63,7 +63,7 @@ def judge_published_evidence(
         for claim in claims:
             count(1)
             try:
-                signed = read_signed(claim)
+                signed = read_signed_releases(claim)
             except CarnetError as error:
                 report(str(claim.name), error)
                 continue
@@ -123,7 +123,7 @@ class _View:
             raise MetadataMismatch(f"{path} says that it is version {envelope.signed.version}")
         return python_tuf.read(path, envelope), path, envelope.raw
 
-    def _read(self, role: str, version: int | None, kind: type[RoleT]) -> tuple[Envelope[RoleT], str]:
+    def _read(self, role: str, version: int | None, kind: type[RoleT]) -> tuple[RoleFile[RoleT], str]:
         path = metadata_path(role, version)
         data = self._store.read(path)
         if data is None:

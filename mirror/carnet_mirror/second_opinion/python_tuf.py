@@ -55,7 +55,7 @@ def judge_roles(accepted: Accepted, now: datetime) -> None:
             delegated(readings.root, paths.TARGETS, path, readings.of(paths.TARGETS))
 
 
-def read(path: str, envelope: roles.Envelope[roles.Signed], data: bytes | None = None) -> Reading:
+def read(path: str, envelope: roles.RoleFile[roles.Signed], data: bytes | None = None) -> Reading:
     """Let python-tuf read a file, and demand that it reads what carnet read.
 
     Args:

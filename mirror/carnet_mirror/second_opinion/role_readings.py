@@ -14,7 +14,7 @@ Reading = Metadata[Any]
 """A file as python-tuf reads it; callers hand it on and do not look inside."""
 
 
-def as_carnet_reads(envelope: roles.Envelope[roles.Signed]) -> dict[str, Any]:
+def as_carnet_reads(envelope: roles.RoleFile[roles.Signed]) -> dict[str, Any]:
     """What carnet's parser understood, and the digest of the bytes that it takes signatures to be over."""
     signed = envelope.signed
     found = _common(signed.TYPE, signed) | {"extra": dict(signed.extra)}

@@ -12,11 +12,11 @@ from carnet.cargo.names import CrateName
 from carnet.errors import StorageError
 from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, claims_shard_role, metadata_name, owner_role
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Envelope, RoleT, Root, Snapshot, Targets, Timestamp
+from carnet.tuf.roles import RoleFile, RoleT, Root, Snapshot, Targets, Timestamp
 from carnet_mirror.state.store import Store
 
 
-class Published:
+class UnverifiedView:
     """The current view: one timestamp, its snapshot, and the roles that the snapshot names.
 
     Args:
@@ -68,7 +68,7 @@ class Published:
                 found.add(name.canonical)
         return frozenset(found)
 
-    def _read(self, role: str, version: int | None, kind: type[RoleT]) -> Envelope[RoleT]:
+    def _read(self, role: str, version: int | None, kind: type[RoleT]) -> RoleFile[RoleT]:
         path = METADATA_PREFIX + metadata_name(role, version)
         data = self._store.read(path)
         if data is None:

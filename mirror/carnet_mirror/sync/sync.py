@@ -27,12 +27,12 @@ from carnet.errors import ArchiveRefused, CarnetError, StorageError, Verificatio
 from carnet.progress import Progress
 from carnet.tuf.paths import index_path
 from carnet_mirror.state.files import blob_path
-from carnet_mirror.state.published import Published as View
+from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
-from carnet_mirror.upstream.packages import Fetched, Upstream, wanted_lines
+from carnet_mirror.upstream.packages import Upstream, UpstreamCrate, wanted_lines
 from carnet_mirror.writing import publish, writing
-from carnet_signer.metadata.publish import Change, OnlineSigner, Published
+from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
 
 _CLAIMED = "this crate is claimed here: its versions come from its maintainers, not from upstream"
 
@@ -46,7 +46,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SyncNote:
     """Something about one version that a person should know and that stops nothing."""
 
     crate: CrateId
@@ -70,8 +70,8 @@ class SyncReport:
     updated: tuple[CrateId, ...]
     unchanged: int
     refused: tuple[Refused, ...]
-    findings: tuple[Finding, ...]
-    published: Published | None
+    findings: tuple[SyncNote, ...]
+    published: PublishResult | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,13 @@ def sync(
         with progress("fetching", len(wanted)) as count:
             fetched = upstream.fetch(wanted, scratch, count) if wanted else []
         examined: list[_Examined] = []
-        findings: list[Finding] = []
+        findings: list[SyncNote] = []
         with progress("checking", len(fetched)) as count:
             for item in fetched:
                 try:
                     checked, texts = _examine(item, now)
                     examined.append(checked)
-                    findings += [Finding(item.package.id, text) for text in texts]
+                    findings += [SyncNote(item.package.id, text) for text in texts]
                 except (CarnetError, OSError) as error:
                     refused.append(Refused(item.package.id, _reason(error)))
                 count(1)
@@ -153,7 +153,7 @@ def _reason(error: Exception) -> str:
 
 def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[LockedPackage], int, list[Refused]]:
     """Which packages to ask the upstream for; of the claimed ones, how many are here, and what is wrong with others."""
-    claimed = View(store).claimed({package.id.name for package in packages})
+    claimed = UnverifiedView(store).claimed({package.id.name for package in packages})
     wanted: list[LockedPackage] = []
     here = 0
     refused: list[Refused] = []
@@ -176,7 +176,7 @@ def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[
 # --- 2. one tarball at a time ---
 
 
-def _examine(item: Fetched, now: datetime) -> tuple[_Examined, tuple[str, ...]]:
+def _examine(item: UpstreamCrate, now: datetime) -> tuple[_Examined, tuple[str, ...]]:
     """Check what an upstream gave for one package.
 
     Raises:
@@ -194,7 +194,7 @@ def _examine(item: Fetched, now: datetime) -> tuple[_Examined, tuple[str, ...]]:
     return _Examined(line, item.tarball, len(data)), contents.warnings + findings
 
 
-def _line(item: Fetched, contents: CrateFile, now: datetime) -> tuple[IndexLine, tuple[str, ...]]:
+def _line(item: UpstreamCrate, contents: CrateFile, now: datetime) -> tuple[IndexLine, tuple[str, ...]]:
     version = str(contents.id.version)
     line = wanted_lines(item.index, contents.id.name, {version}).get(version)
     if line is None:
@@ -227,11 +227,11 @@ class _Merge:
         self.updated: set[CrateId] = set()
         self.locked: set[CrateId] = set()
         self.refused: list[Refused] = []
-        self.findings: list[Finding] = []
+        self.findings: list[SyncNote] = []
 
     def take(self, examined: Sequence[_Examined]) -> None:
         """Add each version, or refuse it and leave what is there as it is."""
-        self._claimed = View(self._store).claimed({item.line.id.name for item in examined})
+        self._claimed = UnverifiedView(self._store).claimed({item.line.id.name for item in examined})
         for item in examined:
             crate = item.line.id
             try:
@@ -302,7 +302,7 @@ class _Merge:
         if line.pubtime is not None and line.pubtime != known.line.pubtime:
             if known.pubtime_is_upstreams:
                 self.findings.append(
-                    Finding(
+                    SyncNote(
                         known.id,
                         f"the upstream now says {line.pubtime} for its publication, {known.line.pubtime} before",
                     )
@@ -319,7 +319,9 @@ class _Merge:
 # --- 4. one publish ---
 
 
-def _publish(store: Store, online: OnlineSigner, merge: _Merge, now: datetime, progress: Progress) -> Published | None:
+def _publish(
+    store: Store, online: OnlineSigner, merge: _Merge, now: datetime, progress: Progress
+) -> PublishResult | None:
     changed = merge.changed()
     if not changed:
         return None

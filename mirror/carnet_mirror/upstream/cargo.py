@@ -26,7 +26,7 @@ from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix
-from carnet_mirror.upstream.packages import Fetched, wanted_lines
+from carnet_mirror.upstream.packages import UpstreamCrate, wanted_lines
 
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0
@@ -59,7 +59,9 @@ class CargoUpstream:
         """How the mirror remembers it."""
         return "cargo"
 
-    def fetch(self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]) -> list[Fetched]:
+    def fetch(
+        self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]
+    ) -> list[UpstreamCrate]:
         """See `Upstream.fetch`."""
         home = self._scratch_home(scratch)
         with _watching(home, packages, progress):
@@ -102,13 +104,13 @@ class CargoUpstream:
                 )
         return reasons
 
-    def _fetched(self, package: LockedPackage, home: Path, found: Mapping[str, Path], reason: str) -> Fetched:
+    def _fetched(self, package: LockedPackage, home: Path, found: Mapping[str, Path], reason: str) -> UpstreamCrate:
         tarball = found.get(package.id.stem)
         if tarball is None:
-            return Fetched(
+            return UpstreamCrate(
                 package, None, reason or "cargo did not keep its tarball (is the registry a local directory?)"
             )
-        return Fetched(package, tarball, index=_cached_index(home, tarball.parent.name, package))
+        return UpstreamCrate(package, tarball, index=_cached_index(home, tarball.parent.name, package))
 
     def _fetch_one(self, folder: Path, home: Path, package: LockedPackage, without: Sequence[Stub]) -> str:
         error = self._cargo_fetch(folder, home, [package], _DEADLINE_ONE, without)

@@ -17,7 +17,7 @@ _VERSION_FIELD = re.compile(rb'"vers"\s*:\s*"([^"\\]{1,128})"')
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class UpstreamCrate:
     """One locked package, as an upstream answered.
 
     Attributes:
@@ -45,7 +45,9 @@ class Upstream(Protocol):
         """See the class."""
         ...
 
-    def fetch(self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]) -> list[Fetched]:
+    def fetch(
+        self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]
+    ) -> list[UpstreamCrate]:
         """Fetch every package, in the order given; one that fails does not stop the others.
 
         Args:

@@ -15,7 +15,7 @@ from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix, url_path
-from carnet_mirror.upstream.packages import Fetched
+from carnet_mirror.upstream.packages import UpstreamCrate
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager
@@ -54,7 +54,9 @@ class SparseUpstream:
         """How the mirror remembers it."""
         return self.url
 
-    def fetch(self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]) -> list[Fetched]:
+    def fetch(
+        self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]
+    ) -> list[UpstreamCrate]:
         """See `Upstream.fetch`."""
         import urllib3
 
@@ -62,12 +64,12 @@ class SparseUpstream:
         with urllib3.PoolManager(maxsize=_CONNECTIONS, block=True, retries=False) as pool:
             template = _download_template(_get(pool, urljoin(base, "config.json"), _MAX_CONFIG))
 
-            def one(numbered: tuple[int, LockedPackage]) -> Fetched:
+            def one(numbered: tuple[int, LockedPackage]) -> UpstreamCrate:
                 number, package = numbered
                 try:
                     return _fetch_one(pool, base, template, package, scratch / f"{number}.crate")
                 except CarnetError as error:
-                    return Fetched(package, None, str(error))
+                    return UpstreamCrate(package, None, str(error))
                 finally:
                     progress(1)
 
@@ -75,7 +77,7 @@ class SparseUpstream:
                 return list(workers.map(one, enumerate(packages)))
 
 
-def _fetch_one(pool: PoolManager, base: str, template: str, package: LockedPackage, path: Path) -> Fetched:
+def _fetch_one(pool: PoolManager, base: str, template: str, package: LockedPackage, path: Path) -> UpstreamCrate:
     name = package.id.name
     index = _get(pool, urljoin(base, f"{index_prefix(name)}/{name.text.lower()}"), _MAX_INDEX)
     tarball = _get(pool, fill_template(template, package.id, package.checksum or ""), _MAX_TARBALL, redirects=True)
@@ -83,7 +85,7 @@ def _fetch_one(pool: PoolManager, base: str, template: str, package: LockedPacka
         path.write_bytes(tarball)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from None
-    return Fetched(package, path, index=tuple(line for line in index.split(b"\n") if line))
+    return UpstreamCrate(package, path, index=tuple(line for line in index.split(b"\n") if line))
 
 
 def _download_template(config: bytes) -> str:

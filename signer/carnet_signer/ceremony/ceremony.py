@@ -24,7 +24,7 @@ from carnet.errors import ConfigError, FormatError, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import PublicKey, Signature
-from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Targets
+from carnet.tuf.roles import RoleFile, RoleKeys, Root, Signed, Targets
 from carnet.tuf.structure import shard_field, shards_of
 from carnet.tuf.tree import parent_of, place_of
 from carnet_signer.keys.signer import Signer
@@ -121,10 +121,10 @@ class Ceremony:
         files: By role, then by version.
     """
 
-    files: Mapping[str, Mapping[int, Envelope[Signed]]] = field(repr=False)
+    files: Mapping[str, Mapping[int, RoleFile[Signed]]] = field(repr=False)
     _seen: dict[str, tuple[Quorum, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def latest(self, role: str) -> Envelope[Signed]:
+    def latest(self, role: str) -> RoleFile[Signed]:
         """The newest version of a role.
 
         Raises:
@@ -135,7 +135,7 @@ class Ceremony:
             raise FormatError(f"the ceremony has no {role}", hint="take the whole folder from whoever gave it to you")
         return versions[max(versions)]
 
-    def before(self, role: str) -> Envelope[Signed] | None:
+    def before(self, role: str) -> RoleFile[Signed] | None:
         """The version before the newest, where it is there."""
         return self.files[role].get(self.latest(role).signed.version - 1)
 
@@ -268,7 +268,7 @@ def _shared_shards(ceremony: Ceremony) -> frozenset[str]:
 
 
 def _without_unsigned(ceremony: Ceremony) -> Ceremony:
-    files: dict[str, dict[int, Envelope[Signed]]] = {}
+    files: dict[str, dict[int, RoleFile[Signed]]] = {}
     for role, versions in ceremony.files.items():
         newest = max(versions)
         drop = newest > 1 and not versions[newest].signatures
@@ -277,7 +277,7 @@ def _without_unsigned(ceremony: Ceremony) -> Ceremony:
 
 
 def _make(
-    role: str, version: int, plan: Plan, now: datetime, last: Envelope[Signed] | None, shared: frozenset[str]
+    role: str, version: int, plan: Plan, now: datetime, last: RoleFile[Signed] | None, shared: frozenset[str]
 ) -> JsonObject:
     offline, expires = plan.offline_keys, now + role_files.OFFLINE_LIFE
     if role == paths.ROOT:
@@ -372,7 +372,7 @@ def merge(ours: Ceremony, theirs: Ceremony) -> dict[str, bytes]:
     Raises:
         SigningError: The copies have different files of the same version.
     """
-    both: dict[str, dict[int, Envelope[Signed]]] = {role: dict(versions) for role, versions in ours.files.items()}
+    both: dict[str, dict[int, RoleFile[Signed]]] = {role: dict(versions) for role, versions in ours.files.items()}
     for role in OFFLINE_ROLES:
         for version, envelope in theirs.files.get(role, {}).items():
             known = both.setdefault(role, {}).get(version)
@@ -416,7 +416,7 @@ def newest_final_root(ceremony: Ceremony) -> bytes:
 
 
 def take_published(
-    ceremony: Ceremony, root: Envelope[Root], published: Mapping[str, Envelope[Targets]]
+    ceremony: Ceremony, root: RoleFile[Root], published: Mapping[str, RoleFile[Targets]]
 ) -> dict[str, bytes]:
     """The published files that a ceremony lacks, by file name; next versions that nobody has signed give way.
 
@@ -429,7 +429,7 @@ def take_published(
         SigningError: Holders have signed another file of a version than the one that was published.
     """
     made = {}
-    files: dict[str, Envelope[Signed]] = {paths.ROOT: root, **published}
+    files: dict[str, RoleFile[Signed]] = {paths.ROOT: root, **published}
     for role, envelope in files.items():
         version = envelope.signed.version
         known = ceremony.files.get(role, {}).get(version)
@@ -455,25 +455,25 @@ def _valid(ceremony: Ceremony, role: str, signatures: Iterable[Signature]) -> li
     return list(found.values())
 
 
-def _with_signatures(envelope: Envelope[Signed], signatures: Iterable[Signature]) -> bytes:
+def _with_signatures(envelope: RoleFile[Signed], signatures: Iterable[Signature]) -> bytes:
     """The file with these signatures in an order that does not depend on who signed first."""
     return role_files.file_bytes(envelope.message, sorted(signatures, key=lambda signature: signature.keyid))
 
 
-def as_root(envelope: Envelope[Signed]) -> Root:
+def as_root(envelope: RoleFile[Signed]) -> Root:
     """The root in a file that was read as one."""
     if not isinstance(envelope.signed, Root):
         raise FormatError("not a root")
     return envelope.signed
 
 
-def as_targets(envelope: Envelope[Signed]) -> Targets:
+def as_targets(envelope: RoleFile[Signed]) -> Targets:
     """The targets role in a file that was read as one."""
     if not isinstance(envelope.signed, Targets):
         raise FormatError("not a targets role")
     return envelope.signed
 
 
-def as_root_file(envelope: Envelope[Signed]) -> Envelope[Root]:
+def as_root_file(envelope: RoleFile[Signed]) -> RoleFile[Root]:
     """The same file, as one whose content is known to be a root."""
-    return Envelope(envelope.raw, envelope.body, envelope.signatures, as_root(envelope), envelope.profile)
+    return RoleFile(envelope.raw, envelope.body, envelope.signatures, as_root(envelope), envelope.profile)

@@ -12,7 +12,7 @@ from carnet import durable
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Envelope, Root, Signed, Targets
+from carnet.tuf.roles import RoleFile, Root, Signed, Targets
 from carnet_signer.ceremony.ceremony import MAX_FILE, OFFLINE_ROLES, Ceremony
 
 _FILE = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9-]+)\.json\Z")
@@ -28,7 +28,7 @@ def read(folder: Path) -> Ceremony:
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet root init` makes one")
-    files: dict[str, dict[int, Envelope[Signed]]] = {}
+    files: dict[str, dict[int, RoleFile[Signed]]] = {}
     for path in sorted(folder.iterdir()):
         match = _FILE.match(path.name)
         if match is None or match[2] not in _KNOWN:
@@ -99,7 +99,7 @@ def finished(folder: Path) -> dict[str, bytes]:
     return {role: ceremony.latest(role).raw for role in OFFLINE_ROLES}
 
 
-def _parse(role: str, data: bytes, name: str) -> Envelope[Signed]:
+def _parse(role: str, data: bytes, name: str) -> RoleFile[Signed]:
     if role == paths.ROOT:
         return parse_role(data, Root, max_bytes=MAX_FILE, what=name)
     return parse_role(data, Targets, max_bytes=MAX_FILE, what=name)

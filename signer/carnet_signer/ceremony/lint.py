@@ -23,7 +23,7 @@ _SLACK = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CeremonyFinding:
     """Something that a person should know before signing.
 
     Attributes:
@@ -35,12 +35,16 @@ class Finding:
     stops: bool = True
 
 
-def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = False) -> list[Finding]:
+def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = False) -> list[CeremonyFinding]:
     """Look for everything that should stop or worry a signer, in the newest version of every role."""
-    found: list[Finding] = []
+    found: list[CeremonyFinding] = []
     missing = [role for role in OFFLINE_ROLES if role not in ceremony.files]
     if missing:
-        return [Finding(f"the ceremony has no {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))]
+        return [
+            CeremonyFinding(
+                f"the ceremony has no {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+            )
+        ]
     try:
         for role in OFFLINE_ROLES:
             signed = ceremony.latest(role).signed
@@ -51,11 +55,11 @@ def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = Fal
         found += _keys(ceremony, insecure_example_keys)
         found += _delegations(ceremony)
     except CarnetError as error:
-        found.append(Finding(str(error)))
+        found.append(CeremonyFinding(str(error)))
     return found
 
 
-def refuse(findings: list[Finding]) -> None:
+def refuse(findings: list[CeremonyFinding]) -> None:
     """Stop when a finding says so.
 
     Raises:
@@ -69,11 +73,11 @@ def refuse(findings: list[Finding]) -> None:
         )
 
 
-def _versions(ceremony: Ceremony) -> Iterator[Finding]:
+def _versions(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
     for role in OFFLINE_ROLES:
         version = ceremony.latest(role).signed.version
         if version > 1 and ceremony.before(role) is None and not ceremony.final(role):
-            yield Finding(
+            yield CeremonyFinding(
                 f"version {version} of {role} is to be signed, and version {version - 1} is not here to compare"
             )
     versions = ceremony.files[paths.ROOT]
@@ -87,24 +91,28 @@ def _versions(ceremony: Ceremony) -> Iterator[Finding]:
             continue
         lost = _delegates(as_targets(before)) - _delegates(as_targets(ceremony.latest(role)))
         if lost:
-            yield Finding(f"{role} no longer delegates to {sorted(lost)[0]}", stops=not role.startswith("claims-"))
+            yield CeremonyFinding(
+                f"{role} no longer delegates to {sorted(lost)[0]}", stops=not role.startswith("claims-")
+            )
 
 
 def _delegates(signed: Targets) -> set[str]:
     return set(signed.delegations.roles) if signed.delegations is not None else set()
 
 
-def _expiries(ceremony: Ceremony, now: datetime) -> Iterator[Finding]:
+def _expiries(ceremony: Ceremony, now: datetime) -> Iterator[CeremonyFinding]:
     for role in OFFLINE_ROLES:
         signed = ceremony.latest(role).signed
         life = role_files.ROOT_LIFE if role == paths.ROOT else role_files.OFFLINE_LIFE
         if signed.expires <= now:
-            yield Finding(f"{role} expired on {role_files.at(signed.expires)}")
+            yield CeremonyFinding(f"{role} expired on {role_files.at(signed.expires)}")
         elif signed.expires > now + life + _SLACK:
-            yield Finding(f"{role} would be valid until {role_files.at(signed.expires)}: longer than {life.days} days")
+            yield CeremonyFinding(
+                f"{role} would be valid until {role_files.at(signed.expires)}: longer than {life.days} days"
+            )
 
 
-def _keys(ceremony: Ceremony, insecure_example_keys: bool) -> Iterator[Finding]:
+def _keys(ceremony: Ceremony, insecure_example_keys: bool) -> Iterator[CeremonyFinding]:
     root = ceremony.root
     index = succinct_of(as_targets(ceremony.latest(paths.INDEX)))
     offline, online = dict(_offline(ceremony, root)), _online(root, index.signers)
@@ -113,15 +121,17 @@ def _keys(ceremony: Ceremony, insecure_example_keys: bool) -> Iterator[Finding]:
     ids: dict[bytes, str] = {}
     for key in everyone:
         if ids.setdefault(key.material, key.keyid) != key.keyid:
-            yield Finding(f"one key goes by two ids: {key.keyid[:16]} and {ids[key.material][:16]}")
+            yield CeremonyFinding(f"one key goes by two ids: {key.keyid[:16]} and {ids[key.material][:16]}")
     kept_online = {key.material for signers in online.values() for key in signers.keys}
     for role, signers in offline.items():
         shared = next((key for key in signers.keys if key.material in kept_online), None)
         if shared is not None:
-            yield Finding(f"{ceremony.name(shared)} is an online key and would sign {role}, which is signed offline")
+            yield CeremonyFinding(
+                f"{ceremony.name(shared)} is an online key and would sign {role}, which is signed offline"
+            )
     names = [ceremony.name(key).casefold() for key in {key.material: key for key in everyone}.values()]
     if len(set(names)) < len(names):
-        yield Finding("two keys go by the same name")
+        yield CeremonyFinding("two keys go by the same name")
     yield from _thresholds(root.roles[paths.ROOT])
 
 
@@ -142,37 +152,43 @@ def _online(root: Root, bins: RoleKeys) -> dict[str, RoleKeys]:
     }
 
 
-def _thresholds(holders: RoleKeys) -> Iterator[Finding]:
+def _thresholds(holders: RoleKeys) -> Iterator[CeremonyFinding]:
     count, threshold = len(holders.keys), holders.threshold
     if threshold == 1:
-        yield Finding("one holder alone decides about everything (threshold 1)", stops=False)
+        yield CeremonyFinding("one holder alone decides about everything (threshold 1)", stops=False)
     elif threshold == count:
-        yield Finding(f"all {count} holders must sign: if one key is lost, nobody can ever sign again", stops=False)
+        yield CeremonyFinding(
+            f"all {count} holders must sign: if one key is lost, nobody can ever sign again", stops=False
+        )
 
 
-def _delegations(ceremony: Ceremony) -> Iterator[Finding]:
+def _delegations(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
     root = ceremony.root
     holders = root.roles[paths.ROOT]
     for role, signers in _offline(ceremony, root):
         if not signers.same_as(holders):
-            yield Finding(f"{role} is signed by others than the root: {_who(ceremony, signers)}", stops=False)
+            yield CeremonyFinding(f"{role} is signed by others than the root: {_who(ceremony, signers)}", stops=False)
     for delegator in (paths.TARGETS, paths.CLAIMS):
         delegations = as_targets(ceremony.latest(delegator)).delegations
         for name, entry in delegations.roles.items() if delegations is not None else ():
             if entry.terminating:
-                yield Finding(f"{delegator} delegates to {name} as terminating: nothing after it would be found")
+                yield CeremonyFinding(
+                    f"{delegator} delegates to {name} as terminating: nothing after it would be found"
+                )
     shards = _delegates(as_targets(ceremony.latest(paths.CLAIMS)))
     if len(shards) != len(paths.SHARDS):
-        yield Finding(f"claims delegates to {len(shards)} shards, not to {len(paths.SHARDS)}")
+        yield CeremonyFinding(f"claims delegates to {len(shards)} shards, not to {len(paths.SHARDS)}")
     index = succinct_of(as_targets(ceremony.latest(paths.INDEX)))
     if index.bit_length > MAX_BIT_LENGTH:
-        yield Finding(f"index has 2^{index.bit_length} bins")
+        yield CeremonyFinding(f"index has 2^{index.bit_length} bins")
     before = ceremony.before(paths.INDEX)
     if before is not None and succinct_of(as_targets(before)).bit_length != index.bit_length:
-        yield Finding("index would change the number of its bins")
+        yield CeremonyFinding("index would change the number of its bins")
     for role, signers in _online(root, index.signers).items():
         if not signers.same_as(root.roles[paths.TIMESTAMP]):
-            yield Finding(f"{role} has another online key than timestamp: {_who(ceremony, signers)}", stops=False)
+            yield CeremonyFinding(
+                f"{role} has another online key than timestamp: {_who(ceremony, signers)}", stops=False
+            )
 
 
 def _who(ceremony: Ceremony, signers: RoleKeys) -> str:

@@ -17,10 +17,10 @@ from carnet.errors import FormatError, MetadataMismatch
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_owners_kept, check_role, check_root, check_unexpired
 from carnet.tuf.read import check_read_as, parse_role
-from carnet.tuf.roles import Envelope, RoleKeys, Root, SuccinctRoles, Targets
-from carnet.tuf.tree import Kind, Place, parent_of, place_of
+from carnet.tuf.roles import RoleFile, RoleKeys, Root, SuccinctRoles, Targets
+from carnet.tuf.tree import Place, RoleKind, parent_of, place_of
 from carnet_signer.metadata.published_state import (
-    Current,
+    PublishedState,
     metadata_path,
     succinct_of,
     target_path,
@@ -44,7 +44,7 @@ class Change:
 
     index_files: Mapping[str, bytes] = field(default_factory=dict)
     roles: Mapping[str, bytes] = field(default_factory=dict)
-    parsed: Mapping[str, Envelope[Targets]] = field(default_factory=dict)
+    parsed: Mapping[str, RoleFile[Targets]] = field(default_factory=dict)
     targets: Mapping[str, bytes] = field(default_factory=dict)
     about: CrateName | None = None
 
@@ -65,9 +65,9 @@ class Accepted:
         files: Path to bytes of everything that is to be written for them, but the root.
     """
 
-    current: Current
-    new_root: Envelope[Root] | None
-    new: Mapping[str, Envelope[Targets]]
+    current: PublishedState
+    new_root: RoleFile[Root] | None
+    new: Mapping[str, RoleFile[Targets]]
     files: Mapping[str, bytes]
 
     @property
@@ -75,7 +75,7 @@ class Accepted:
         """The root that clients will have."""
         return (self.new_root or self.current.roots[-1]).signed
 
-    def role(self, role: str) -> Envelope[Targets] | None:
+    def role(self, role: str) -> RoleFile[Targets] | None:
         """A role's file: the new one, else the published one."""
         return self.new.get(role) or self.current.role(role)
 
@@ -90,7 +90,7 @@ class Accepted:
         return succinct_of(index.signed)
 
 
-def add_release(current: Current, change: Change, now: datetime) -> Accepted:
+def add_release(current: PublishedState, change: Change, now: datetime) -> Accepted:
     """Check the new role files and the targets that they name.
 
     Raises:
@@ -103,7 +103,7 @@ def add_release(current: Current, change: Change, now: datetime) -> Accepted:
         raise MetadataMismatch(
             "there is no root", hint="the first publish brings every role that `carnet root init` made"
         )
-    new: dict[str, Envelope[Targets]] = {}
+    new: dict[str, RoleFile[Targets]] = {}
     accepted = Accepted(current, new_root, new, files := {})
     for role in sorted((*change.roles, *change.parsed), key=lambda role: _place(role).depth):
         envelope = _next_role(accepted, role, change, now) if role != paths.ROOT else None
@@ -122,7 +122,7 @@ def _place(role: str) -> Place:
     return place
 
 
-def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[Root] | None:
+def _next_root(current: PublishedState, data: bytes | None, now: datetime) -> RoleFile[Root] | None:
     if data is None:
         return None
     envelope = parse_role(data, Root)
@@ -134,7 +134,7 @@ def _next_root(current: Current, data: bytes | None, now: datetime) -> Envelope[
     return envelope
 
 
-def _next_role(accepted: Accepted, role: str, change: Change, now: datetime) -> Envelope[Targets] | None:
+def _next_role(accepted: Accepted, role: str, change: Change, now: datetime) -> RoleFile[Targets] | None:
     if role in change.parsed:
         envelope = check_read_as(change.parsed[role], role)
     else:
@@ -144,7 +144,7 @@ def _next_role(accepted: Accepted, role: str, change: Change, now: datetime) -> 
         return None
     before = None if published is None else published.signed
     check_role(role, before, envelope.signed, now=now)
-    if place_of(role).kind is Kind.SHARD:
+    if place_of(role).kind is RoleKind.SHARD:
         check_owners_kept(role, before, envelope.signed, about=change.about)
     _signers(accepted, role).check(envelope, role, "5.6.3")
     return envelope

@@ -1,6 +1,6 @@
 """All TUF metadata of a publication is made here, in one order.
 
-1. `read_current`: what is published now, its signatures checked again (an insider with the disk adds nothing);
+1. `read_published_state`: what is published now, its signatures checked again (an insider with the disk adds nothing);
 2. `add_release`: new files of offline roles, each checked against its delegator as a client will (TUF 5.3.4, 5.6.3);
    who publishes may have them judged a second time, before anything is signed for them;
 3. `roll_bins`: the hash bins whose index files changed, and no other;
@@ -27,14 +27,14 @@ from carnet.errors import MetadataMismatch, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import Signature
-from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, Signed, TargetFile
+from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, Signed, TargetFile
 from carnet.tuf.structure import bin_field
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publication import Publication
-from carnet_signer.metadata.published_state import Current, metadata_path, read_current, target_path
+from carnet_signer.metadata.published_state import PublishedState, metadata_path, read_published_state, target_path
 
-__all__ = ["Change", "OnlineSigner", "Publication", "Published", "publish", "refresh_due"]
+__all__ = ["Change", "OnlineSigner", "Publication", "PublishResult", "publish", "refresh_due"]
 
 
 class OnlineSigner(Protocol):
@@ -58,7 +58,7 @@ class OnlineSigner(Protocol):
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishResult:
     """What a publish did; clients see it from now on.
 
     Attributes:
@@ -89,7 +89,7 @@ def publish(
     *,
     now: datetime,
     second_opinion: SecondOpinion | None = None,
-) -> Published:
+) -> PublishResult:
     """Publish a change; with an empty one, sign the timestamp again.
 
     The first publish brings root, targets, claims, its shards and index in `change.roles`.
@@ -108,11 +108,11 @@ def publish(
         SigningError: The online signer refused.
         StorageError: The disk failed; the old state stands, or the new one without a promise. Run it again.
     """
-    current = read_current(publication, online.named_snapshot(), change.roles.get(paths.ROOT))  # 1
+    current = read_published_state(publication, online.named_snapshot(), change.roles.get(paths.ROOT))  # 1
     return _publish(current, online, change, now, due=(), second_opinion=second_opinion)
 
 
-def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime, bins: int = 16) -> Published:
+def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime, bins: int = 16) -> PublishResult:
     """Sign again what is due: the timestamp always, the snapshot from half-life on, old bins a few at a time.
 
     Args:
@@ -124,18 +124,18 @@ def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime
     Raises:
         MetadataError: As `publish`, and so on.
     """
-    current = read_current(publication, online.named_snapshot())  # 1
+    current = read_published_state(publication, online.named_snapshot())  # 1
     return _publish(current, online, Change(), now, due=_due_bins(current, now)[:bins])
 
 
 def _publish(
-    current: Current,
+    current: PublishedState,
     online: OnlineSigner,
     change: Change,
     now: datetime,
     due: Collection[str],
     second_opinion: SecondOpinion | None = None,
-) -> Published:
+) -> PublishResult:
     accepted = add_release(current, change, now)  # 2
     if second_opinion is not None:
         second_opinion(accepted)
@@ -167,7 +167,7 @@ class Rolled:
     fresh: bool = True
 
     @classmethod
-    def published(cls, role: str, envelope: Envelope[Signed]) -> Rolled:
+    def published(cls, role: str, envelope: RoleFile[Signed]) -> Rolled:
         """The file as it stands."""
         return cls(role, envelope.signed.version, envelope.raw, envelope.message, envelope.signatures, fresh=False)
 
@@ -268,7 +268,7 @@ def seal(accepted: Accepted, bins: RolledBins, snapshot: Rolled) -> Sealed:
     return Sealed(versions, size)
 
 
-def reveal(accepted: Accepted, sealed: Sealed, snapshot: Rolled, timestamp: Rolled, now: datetime) -> Published:
+def reveal(accepted: Accepted, sealed: Sealed, snapshot: Rolled, timestamp: Rolled, now: datetime) -> PublishResult:
     """Let clients see the timestamp, and the new root when there is one.
 
     Where the predecessor of a new root accepts the new timestamp, snapshot and targets as well, every client sees one
@@ -287,7 +287,7 @@ def reveal(accepted: Accepted, sealed: Sealed, snapshot: Rolled, timestamp: Roll
             warnings.append("the root before does not accept the new keys: clients were refused for a moment")
     accepted.current.publication.reveal(timestamp.data, new_root)
     expires = now + role_files.TIMESTAMP_LIFE
-    return Published(snapshot.version, timestamp.version, expires, versions, size, tuple(warnings))
+    return PublishResult(snapshot.version, timestamp.version, expires, versions, size, tuple(warnings))
 
 
 def _check_index_path(path: str) -> str:
@@ -358,7 +358,7 @@ def _valid_under_old_root(accepted: Accepted, snapshot: Rolled, timestamp: Rolle
 _EXPIRES = b',"expires":"'
 
 
-def _due_bins(current: Current, now: datetime) -> list[str]:
+def _due_bins(current: PublishedState, now: datetime) -> list[str]:
     """Bins in the second half of their life, the oldest first."""
     succinct, due = current.bins(), []
     limit = role_files.at(now + role_files.BIN_LIFE / 2).encode()

@@ -14,7 +14,7 @@ from carnet.errors import MetadataMismatch, ThresholdNotMet
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_root
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Envelope, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
+from carnet.tuf.roles import RoleFile, RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
 from carnet_signer.metadata.publication import Publication
 
 
@@ -29,7 +29,7 @@ def target_path(path: str, sha256: str) -> str:
 
 
 @dataclass(frozen=True)
-class Current:
+class PublishedState:
     """The published state; empty before the first publish.
 
     Attributes:
@@ -40,17 +40,17 @@ class Current:
     """
 
     publication: Publication
-    roots: tuple[Envelope[Root], ...] = ()
-    timestamp: Envelope[Timestamp] | None = None
-    snapshot: Envelope[Snapshot] | None = None
-    _roles: dict[str, Envelope[Targets]] = field(default_factory=dict, repr=False)
+    roots: tuple[RoleFile[Root], ...] = ()
+    timestamp: RoleFile[Timestamp] | None = None
+    snapshot: RoleFile[Snapshot] | None = None
+    _roles: dict[str, RoleFile[Targets]] = field(default_factory=dict, repr=False)
 
     def version(self, role: str) -> int:
         """The published version of a targets role; 0 when there is none."""
         meta = self.snapshot.signed.meta.get(role) if self.snapshot is not None else None
         return 0 if meta is None else meta.version
 
-    def role(self, role: str) -> Envelope[Targets] | None:
+    def role(self, role: str) -> RoleFile[Targets] | None:
         """An offline role as published: exactly the bytes that the snapshot names. None when there is none.
 
         Raises:
@@ -66,7 +66,7 @@ class Current:
             self._roles[role] = parse_role(data, Targets, what=role)
         return self._roles[role]
 
-    def bin(self, name: str, signers: RoleKeys) -> Envelope[Targets]:
+    def bin(self, name: str, signers: RoleKeys) -> RoleFile[Targets]:
         """A hash bin as published, its signatures checked: the snapshot names only its version.
 
         Raises:
@@ -101,9 +101,9 @@ def succinct_of(index: Targets) -> SuccinctRoles:
     return index.delegations.succinct
 
 
-def read_current(
+def read_published_state(
     publication: Publication, named: tuple[int, str] | None = None, new_root: bytes | None = None
-) -> Current:
+) -> PublishedState:
     """Read what is published and check it from the first root on.
 
     Args:
@@ -120,7 +120,7 @@ def read_current(
     roots = read_roots(publication)
     data = publication.read(metadata_path(paths.TIMESTAMP, None))
     if data is None:
-        return Current(publication, roots)
+        return PublishedState(publication, roots)
     if not roots:
         raise MetadataMismatch("there is a timestamp and no root")
     newest = [roots[-1].signed]
@@ -141,17 +141,17 @@ def read_current(
             data = signed
     snapshot = parse_role(data, Snapshot)
     _check_online(snapshot, paths.SNAPSHOT, newest)
-    return Current(publication, roots, timestamp, snapshot)
+    return PublishedState(publication, roots, timestamp, snapshot)
 
 
-def read_roots(publication: Publication) -> tuple[Envelope[Root], ...]:
+def read_roots(publication: Publication) -> tuple[RoleFile[Root], ...]:
     """Every published root, each checked against the one before (TUF 5.3.4, 5.3.5).
 
     Raises:
         MetadataError: The chain is broken.
         FormatError: A root does not parse.
     """
-    found: list[Envelope[Root]] = []
+    found: list[RoleFile[Root]] = []
     while (data := publication.read(metadata_path(paths.ROOT, len(found) + 1))) is not None:
         envelope = parse_role(data, Root)
         check_root(found[-1].signed if found else None, envelope)
@@ -159,7 +159,7 @@ def read_roots(publication: Publication) -> tuple[Envelope[Root], ...]:
     return tuple(found)
 
 
-def _check_online(envelope: Envelope[Signed], role: str, newest: Iterable[Root]) -> None:
+def _check_online(envelope: RoleFile[Signed], role: str, newest: Iterable[Root]) -> None:
     """The keys of the published root, or of the one that is about to follow; never those of a root before."""
     refused: ThresholdNotMet | None = None
     for root in newest:

@@ -70,7 +70,7 @@ class Entry:
                 raise FormatError("a line of the signer's memory is not an entry")
 
 
-class Memory:
+class SigningMemory:
     """The open, locked memory of one online signer."""
 
     def __init__(self, folder: Path) -> None:

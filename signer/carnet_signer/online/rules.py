@@ -25,7 +25,7 @@ from carnet.tuf.roles import MetaFile, Signed, Snapshot, Targets, Timestamp
 from carnet.tuf.structure import FIELD, bin_field
 from carnet.tuf.tree import is_bin
 from carnet_signer.metadata import role_files
-from carnet_signer.online.memory import Entry, Memory
+from carnet_signer.online.memory import Entry, SigningMemory
 
 MAX_LEAP = 10_000
 """A version may be so far above the one signed last."""
@@ -42,7 +42,7 @@ _BIN_TYPE: tuple[type[Signed], timedelta, frozenset[str]] = (
 _COMMON = frozenset(("_type", "version", "spec_version", "expires"))
 
 
-def check_payload(role: str, payload: bytes, memory: Memory, now: datetime) -> Signed:
+def check_payload(role: str, payload: bytes, memory: SigningMemory, now: datetime) -> Signed:
     """Decide whether the online keys may sign this.
 
     Args:
@@ -89,7 +89,7 @@ def check_payload(role: str, payload: bytes, memory: Memory, now: datetime) -> S
     return signed
 
 
-def _check_version(role: str, version: int, payload: bytes, memory: Memory) -> None:
+def _check_version(role: str, version: int, payload: bytes, memory: SigningMemory) -> None:
     last = memory.last(role)
     if last is None:
         before = memory.named_snapshot.get(role, MetaFile(0)).version
@@ -106,7 +106,7 @@ def _check_version(role: str, version: int, payload: bytes, memory: Memory) -> N
         raise SigningError(f"version {version} of {role} is too far above {last.version}, the last that was signed")
 
 
-def _check_timestamp(document: JsonObject, signed: Timestamp, memory: Memory) -> None:
+def _check_timestamp(document: JsonObject, signed: Timestamp, memory: SigningMemory) -> None:
     _check_meta(paths.TIMESTAMP, document, {paths.SNAPSHOT: signed.snapshot}, bare=lambda _: False)
     named = (signed.snapshot.version, signed.snapshot.hashes["sha256"])
     before, newest = memory.last(paths.TIMESTAMP), memory.last(paths.SNAPSHOT)
@@ -119,7 +119,7 @@ def _check_timestamp(document: JsonObject, signed: Timestamp, memory: Memory) ->
         raise SigningError(f"timestamp would name a snapshot {named[0]} that was not signed here")
 
 
-def _check_snapshot(document: JsonObject, signed: Snapshot, memory: Memory) -> None:
+def _check_snapshot(document: JsonObject, signed: Snapshot, memory: SigningMemory) -> None:
     _check_meta(paths.SNAPSHOT, document, signed.meta, bare=is_bin)
     for role, before in memory.named_snapshot.items():
         after = signed.meta.get(role)

@@ -28,7 +28,7 @@ from carnet.tuf.keys import Signature
 from carnet.tuf.roles import Signed, Snapshot
 from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
-from carnet_signer.online.memory import Memory
+from carnet_signer.online.memory import SigningMemory
 from carnet_signer.online.rules import check_payload, entry_of
 
 MAX_LINE = 2 * role_files.MAX_ROLE_FILE
@@ -39,7 +39,7 @@ _CHUNK = 1 << 18
 class Oracle:
     """Answers requests: the rules, the memory and the keys of one repository."""
 
-    def __init__(self, signers: Sequence[Signer], memory: Memory, clock: Callable[[], datetime]) -> None:
+    def __init__(self, signers: Sequence[Signer], memory: SigningMemory, clock: Callable[[], datetime]) -> None:
         """Bring them together.
 
         Args:

@@ -27,7 +27,7 @@ from carnet.intoto.duties import Terms
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
-from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
+from carnet.tuf.roles import DelegatedRole, RoleFile, RoleKeys, Targets
 from carnet.tuf.structure import FIELD, shard_field
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
@@ -48,7 +48,7 @@ class NewLayout:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedClaim:
     """The verified roles that a proposal starts from.
 
     Attributes:
@@ -60,14 +60,14 @@ class Published:
         given_up: Whether the name was claimed once and given up: its roles stay in the snapshot for ever.
     """
 
-    targets: Envelope[Targets]
-    claims: Envelope[Targets]
-    shard: Envelope[Targets]
-    owner: Envelope[Targets] | None = None
-    crate: Envelope[Targets] | None = None
+    targets: RoleFile[Targets]
+    claims: RoleFile[Targets]
+    shard: RoleFile[Targets]
+    owner: RoleFile[Targets] | None = None
+    crate: RoleFile[Targets] | None = None
     given_up: bool = False
 
-    def by_role(self, name: CrateName) -> dict[str, Envelope[Targets]]:
+    def by_role(self, name: CrateName) -> dict[str, RoleFile[Targets]]:
         """By role name, as `Proposal.base` holds them."""
         shard, owner, crate = roles_of(name)
         found = {paths.TARGETS: self.targets, paths.CLAIMS: self.claims, shard: self.shard}
@@ -78,17 +78,17 @@ class Published:
         return found
 
 
-class View(Protocol):
+class VerifiedView(Protocol):
     """A verified view of a repository, as `carnet_verifier.tuf.repository.TrustedRepository` is one."""
 
     def version(self, role: str) -> int | None:
         """The version of a role in this view, or None."""
 
-    def role(self, role: str) -> Envelope[Targets]:
+    def role(self, role: str) -> RoleFile[Targets]:
         """A verified role."""
 
 
-def read_published(view: View, name: CrateName) -> Published:
+def read_published(view: VerifiedView, name: CrateName) -> PublishedClaim:
     """The verified roles of one crate.
 
     Raises:
@@ -97,7 +97,7 @@ def read_published(view: View, name: CrateName) -> Published:
     shard, owner, crate = roles_of(name)
     shard_role = view.role(shard)
     claimed = _entry(shard_role, name) is not None
-    return Published(
+    return PublishedClaim(
         view.role(paths.TARGETS),
         view.role(paths.CLAIMS),
         shard_role,
@@ -149,7 +149,7 @@ def adopt(index: IndexFile | None, lengths: Mapping[str, int], registry: str) ->
 
 
 def new_claim(
-    published: Published,
+    published: PublishedClaim,
     request: Request,
     facts: ClaimFacts,
     *,
@@ -194,7 +194,7 @@ class OwnerChanges:
     layout: NewLayout | None = None
 
 
-def next_owner(published: Published, request: Request, changes: OwnerChanges, *, now: datetime) -> Proposal:
+def next_owner(published: PublishedClaim, request: Request, changes: OwnerChanges, *, now: datetime) -> Proposal:
     """The next version of an owner role, and of what must follow it.
 
     The shard follows when the owners change. The crate role follows when the release keys do, unless those who have
@@ -235,7 +235,7 @@ def _same_quorum(one: Holders, other: Holders) -> bool:
     return one.people == other.people and one.signers.same_as(other.signers)
 
 
-def give_up(published: Published, request: Request, *, now: datetime) -> Proposal:
+def give_up(published: PublishedClaim, request: Request, *, now: datetime) -> Proposal:
     """The shard without the claim. The two other roles stay in the snapshot for ever, as a tombstone.
 
     Raises:
@@ -247,14 +247,14 @@ def give_up(published: Published, request: Request, *, now: datetime) -> Proposa
     return Proposal(request, _shard(published.shard, name, None, now), published.by_role(name))
 
 
-def _entry(shard: Envelope[Targets], name: CrateName) -> DelegatedRole | None:
+def _entry(shard: RoleFile[Targets], name: CrateName) -> DelegatedRole | None:
     delegations = shard.signed.delegations
     return None if delegations is None else delegations.roles.get(paths.owner_role(name))
 
 
 def _shard(
-    shard: Envelope[Targets], name: CrateName, owners: RoleKeys | None, now: datetime
-) -> dict[str, Envelope[Targets]]:
+    shard: RoleFile[Targets], name: CrateName, owners: RoleKeys | None, now: datetime
+) -> dict[str, RoleFile[Targets]]:
     """The next version of a shard with one entry set to these owners, or taken out."""
     role = paths.claims_shard_role(name.shard)
     entries = dict(shard.signed.delegations.roles) if shard.signed.delegations is not None else {}

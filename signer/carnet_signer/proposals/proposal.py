@@ -28,7 +28,7 @@ from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Envelope, RoleKeys, Root, Targets
+from carnet.tuf.roles import RoleFile, RoleKeys, Root, Targets
 from carnet.tuf.tree import roles_of
 from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
@@ -108,8 +108,8 @@ class Proposal:
     """
 
     request: Request
-    drafts: Mapping[str, Envelope[Targets]]
-    base: Mapping[str, Envelope[Targets]]
+    drafts: Mapping[str, RoleFile[Targets]]
+    base: Mapping[str, RoleFile[Targets]]
     targets: Mapping[str, bytes] = field(default_factory=dict)
     lines: Mapping[str, bytes] = field(default_factory=dict)
     crates: Mapping[str, CrateFile] = field(default_factory=dict, repr=False, compare=False)
@@ -119,7 +119,7 @@ class Proposal:
         """Which crate it is about."""
         return self.request.crate
 
-    def after(self, role: str) -> Envelope[Targets] | None:
+    def after(self, role: str) -> RoleFile[Targets] | None:
         """A role as it will be: the draft, or what is published."""
         return self.drafts.get(role) or self.base.get(role)
 
@@ -149,7 +149,7 @@ class Proposal:
         if shard in self.drafts:
             yield self._quorum(shard, "the registry's holders", self._signers_of(paths.CLAIMS, shard), {})
 
-    def _facts(self, owner: Envelope[Targets] | None) -> ClaimFacts:
+    def _facts(self, owner: RoleFile[Targets] | None) -> ClaimFacts:
         if owner is None:
             raise FormatError(f"the folder lacks the role {paths.owner_role(self.crate)}")
         return ClaimFacts.of(owner.signed)
@@ -261,7 +261,7 @@ class Proposal:
         return Submission(self.crate, files, self.targets, self.lines)
 
 
-def draft(role: str, signed: JsonObject) -> Envelope[Targets]:
+def draft(role: str, signed: JsonObject) -> RoleFile[Targets]:
     """The next version of a role, without signatures, read back by the strict parser: what it refuses is not written.
 
     Raises:
@@ -271,7 +271,7 @@ def draft(role: str, signed: JsonObject) -> Envelope[Targets]:
     return parse_role(data, Targets, what=role)
 
 
-def read_role(data: bytes, role: str) -> Envelope[Targets]:
+def read_role(data: bytes, role: str) -> RoleFile[Targets]:
     """Read a targets role's file.
 
     Raises:
@@ -280,7 +280,7 @@ def read_role(data: bytes, role: str) -> Envelope[Targets]:
     return parse_role(data, Targets, what=role)
 
 
-def _with_signatures(draft: Envelope[Targets], new: Iterable[Signature]) -> Envelope[Targets]:
+def _with_signatures(draft: RoleFile[Targets], new: Iterable[Signature]) -> RoleFile[Targets]:
     by_id = {one.keyid: one for one in draft.signatures} | {one.keyid: one for one in new}
     ordered = [by_id[keyid] for keyid in sorted(by_id)]
     return replace(draft, raw=role_files.file_bytes(draft.message, ordered), signatures=tuple(ordered))
@@ -350,7 +350,7 @@ def load(folder: Path) -> Proposal:
     return Proposal(request, drafts, base, targets, lines)
 
 
-def _roles(folder: Path, known: Iterable[str]) -> dict[str, Envelope[Targets]]:
+def _roles(folder: Path, known: Iterable[str]) -> dict[str, RoleFile[Targets]]:
     expected = {f"{paths.role_file(role)}.json": role for role in known}
     found = {}
     for name, data in _files(folder):

@@ -32,7 +32,7 @@ from carnet.intoto.dsse import Envelope
 from carnet.made import made_by, maker
 from carnet.tuf import paths
 from carnet_signer.metadata import role_files
-from carnet_signer.proposals.ownership import Published
+from carnet_signer.proposals.ownership import PublishedClaim
 from carnet_signer.proposals.proposal import Proposal, Request, draft
 from carnet_signer.steps.record import SignedLink
 
@@ -58,7 +58,9 @@ class Release:
 _release = maker(Release)
 
 
-def gather(published: Published, name: CrateName, layout: bytes | None, links: Iterable[SignedLink]) -> Bundle | None:
+def gather(
+    published: PublishedClaim, name: CrateName, layout: bytes | None, links: Iterable[SignedLink]
+) -> Bundle | None:
     """1. Put the layout in force and the links of the steps into one bundle.
 
     Args:
@@ -101,7 +103,7 @@ def gather(published: Published, name: CrateName, layout: bytes | None, links: I
     return Bundle(layout, by_step)
 
 
-def assemble_release(published: Published, name: CrateName, crate: CrateFile, evidence: Bundle | None) -> Release:
+def assemble_release(published: PublishedClaim, name: CrateName, crate: CrateFile, evidence: Bundle | None) -> Release:
     """Put a release together.
 
     Args:
@@ -133,7 +135,7 @@ def assemble_release(published: Published, name: CrateName, crate: CrateFile, ev
     return _release(crate, line, evidence, releases.with_release(listed))
 
 
-def propose(published: Published, release: Release, *, now: datetime) -> Proposal:
+def propose(published: PublishedClaim, release: Release, *, now: datetime) -> Proposal:
     """5. Make a release ready to be signed by the release keys.
 
     Args:
@@ -151,7 +153,7 @@ def propose(published: Published, release: Release, *, now: datetime) -> Proposa
 
 
 def yank(
-    published: Published, name: CrateName, versions: Iterable[Version], *, yanked: bool, now: datetime
+    published: PublishedClaim, name: CrateName, versions: Iterable[Version], *, yanked: bool, now: datetime
 ) -> Proposal:
     """Take versions back, or give them again: the next version of the crate role.
 
@@ -178,14 +180,14 @@ def _check_tarball(name: CrateName, crate: CrateFile) -> None:
         raise ArchiveRefused(f"the tarball of {crate.id} was not read strictly", hint="read it with strict=True")
 
 
-def _signed(published: Published, name: CrateName) -> tuple[ClaimFacts, Releases]:
+def _signed(published: PublishedClaim, name: CrateName) -> tuple[ClaimFacts, Releases]:
     if published.owner is None or published.crate is None:
         raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
     return ClaimFacts.of(published.owner.signed), Releases.of(name, published.crate.signed)
 
 
 def _proposal(
-    published: Published,
+    published: PublishedClaim,
     name: CrateName,
     releases: Releases,
     targets: dict[str, bytes],

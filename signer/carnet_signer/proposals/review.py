@@ -22,7 +22,7 @@ from carnet.intoto.values import Layout
 from carnet.tuf import paths
 from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.next_version import check_owners_kept, check_role
-from carnet.tuf.roles import DelegatedRole, Envelope, Targets
+from carnet.tuf.roles import DelegatedRole, RoleFile, Targets
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal
@@ -373,19 +373,19 @@ def problem(proposal: Proposal, *, now: datetime, example_keys: bool = False) ->
     return None
 
 
-def _facts(owner: Envelope[Targets] | None, role: str) -> ClaimFacts:
+def _facts(owner: RoleFile[Targets] | None, role: str) -> ClaimFacts:
     if owner is None:
         raise FormatError(f"the folder lacks {role}")
     return ClaimFacts.of(owner.signed)
 
 
-def _entry_of(shard: Envelope[Targets] | None, owner: str) -> DelegatedRole | None:
+def _entry_of(shard: RoleFile[Targets] | None, owner: str) -> DelegatedRole | None:
     if shard is None or shard.signed.delegations is None:
         return None
     return shard.signed.delegations.roles.get(owner)
 
 
-def _needed(base: Mapping[str, Envelope[Targets]], role: str) -> Envelope[Targets]:
+def _needed(base: Mapping[str, RoleFile[Targets]], role: str) -> RoleFile[Targets]:
     found = base.get(role)
     if found is None:
         raise FormatError(f"the folder's base lacks {role}")

@@ -14,7 +14,7 @@ from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms
 from carnet.intoto.layout_lint import PREFIX, check_layout
 from carnet.intoto.steps import TAG
-from carnet.intoto.values import Layout, Rule, Step
+from carnet.intoto.values import ArtifactRule, Layout, Step
 from carnet.level import Level
 from carnet.tuf.keys import PublicKey
 from carnet_layouts import template
@@ -155,14 +155,14 @@ def _step(value: Any, by_person: Mapping[str, list[str]]) -> Step:
     )
 
 
-def _rules(value: Mapping[str, Any], key: str, where: str) -> tuple[Rule, ...]:
-    rules: list[Rule] = []
+def _rules(value: Mapping[str, Any], key: str, where: str) -> tuple[ArtifactRule, ...]:
+    rules: list[ArtifactRule] = []
     for text in _texts(value.get(key, []), f"{where}: {key}"):
         for rule in _BIND if text == "BIND" else (text,):
             words = [
                 PREFIX + word[1:] if word[:2] in ("P/", "P.") else word for word in rule.split()
             ]  # step names are lower case, so no other word starts like that
-            rules.append(Rule.from_words(words))
+            rules.append(ArtifactRule.from_words(words))
     return tuple(rules)
 
 

@@ -56,7 +56,7 @@ exit $?
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandOutcome:
     """What a command did.
 
     Attributes:
@@ -109,7 +109,7 @@ def run(
     hide: Sequence[Path] = (),
     kind: Kind | None = None,
     timeout: int = 3600,
-) -> Outcome:
+) -> CommandOutcome:
     """Run a command and everything it starts, to its end.
 
     In a sandbox it has a `/tmp` of its own, in which nothing of the real one is seen but `scratch` and the folders that
@@ -155,7 +155,7 @@ def run(
         output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT))
         said = output.read().decode(errors="replace")
     status = process.returncode if process.returncode >= 0 else 128 - process.returncode
-    return Outcome(status, said, chosen)
+    return CommandOutcome(status, said, chosen)
 
 
 def _find(program: str, folder: Path, environment: Mapping[str, str]) -> Path:

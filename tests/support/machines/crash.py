@@ -28,7 +28,7 @@ from carnet import strictjson
 from carnet.errors import StorageError
 from carnet.tuf.keys import Signature
 from carnet_signer.metadata.publish import Change, publish
-from carnet_signer.online.memory import Memory
+from carnet_signer.online.memory import SigningMemory
 from carnet_signer.online.server import Oracle
 
 OLD, NEW = {"index/se/rd/serde": b"old\n"}, {"index/se/rd/serde": b"new\n", "index/an/yh/anyhow": b"new\n"}
@@ -67,7 +67,7 @@ class Setting:
         self._publish(replace(claim(self.ceremony), index_files=NEW))
 
     def _publish(self, change: Change) -> None:
-        memory = Memory(self.folder / "memory")
+        memory = SigningMemory(self.folder / "memory")
         try:
             oracle = Oracle([self.ceremony.online], memory, lambda: self.ceremony.now)
             publish(self.publication, InProcess(oracle), change, now=self.ceremony.now)

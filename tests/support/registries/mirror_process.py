@@ -26,7 +26,7 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.sync import SyncReport, sync
-from carnet_mirror.upstream.packages import Fetched
+from carnet_mirror.upstream.packages import UpstreamCrate
 from carnet_signer.metadata.publish import publish
 
 CARNET = (sys.executable, "-c", "from carnet_cli.start import main; main()")
@@ -53,17 +53,19 @@ class Tarballs:
             found.append(LockedPackage(crate.id, CRATES_IO, crate.sha256))
         return found
 
-    def fetch(self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]) -> list[Fetched]:
+    def fetch(
+        self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]
+    ) -> list[UpstreamCrate]:
         by_checksum = {hashlib.sha256(data).hexdigest(): data for data in self.tarballs}
         fetched = []
         for package in packages:
             data = self.tarballs[0] if self.anything else by_checksum.get(package.checksum or "")
             path = scratch / f"{package.id.stem}.crate"
             if data is None:
-                fetched.append(Fetched(package, None, "it is not here"))
+                fetched.append(UpstreamCrate(package, None, "it is not here"))
                 continue
             path.write_bytes(data)
-            fetched.append(Fetched(package, path, index=tuple(self.index)))
+            fetched.append(UpstreamCrate(package, path, index=tuple(self.index)))
         progress(len(packages))
         return fetched
 

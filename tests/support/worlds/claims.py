@@ -28,7 +28,7 @@ from carnet.errors import CarnetError
 from carnet.intoto.bundle import Bundle
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
-from carnet_mirror.intake import Receipt, accept
+from carnet_mirror.intake import Receipt, take_submission
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
@@ -125,7 +125,7 @@ class World:
         memory = None if client is None else self.clients[client]
         return admit_one(repository, Wanted(CrateId(name, Version(version))), policy or Policy(), memory, now=self.now)
 
-    def published(self, name: CrateName = NAME) -> ownership.Published:
+    def published(self, name: CrateName = NAME) -> ownership.PublishedClaim:
         return ownership.read_published(self.fresh(), name)
 
     def index(self, name: CrateName = NAME) -> IndexFile:
@@ -166,7 +166,7 @@ class World:
     # --- people ---
 
     def submit(self, proposal: Proposal) -> Receipt:
-        return accept(self.store, self.online, body(proposal), now=self.now)
+        return take_submission(self.store, self.online, body(proposal), now=self.now)
 
     def later(self, **delta: float) -> None:
         self.now += timedelta(**delta)

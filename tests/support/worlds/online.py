@@ -12,7 +12,7 @@ from tests.support.worlds.ceremony import TestKey
 from carnet import strictjson
 from carnet.errors import SigningError
 from carnet.tuf.keys import Signature
-from carnet_signer.online.memory import Memory
+from carnet_signer.online.memory import SigningMemory
 from carnet_signer.online.server import Oracle
 
 
@@ -25,7 +25,7 @@ class OracleSigner:
     """
 
     def __init__(self, key: TestKey, memory: Path) -> None:
-        self._memory = Memory(memory)
+        self._memory = SigningMemory(memory)
         self._oracle = Oracle([key], self._memory, lambda: datetime.now(UTC))
 
     def close(self) -> None:

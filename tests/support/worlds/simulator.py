@@ -43,7 +43,7 @@ from carnet import strictjson
 from carnet.cargo.names import CrateName
 from carnet.errors import TransportError
 from carnet.tuf import paths
-from carnet.tuf.tree import Kind, is_bin, parent_of, place_of
+from carnet.tuf.tree import RoleKind, is_bin, parent_of, place_of
 
 NOW = datetime(2027, 3, 1, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -292,9 +292,9 @@ class Simulator:
         for role in self.changed:
             said: dict[str, Any] | None = None
             place = place_of(role)
-            if place.kind is Kind.SHARD:
+            if place.kind is RoleKind.SHARD:
                 said = {"shards": [place.shard] if place.shard in self.once_claimed else shared}
-            elif place.kind is Kind.BIN:
+            elif place.kind is RoleKind.BIN:
                 said = {"role": role}
             if said is not None:
                 self.roles[role].unrecognized_fields["carnet"] = said

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 from carnet.cargo.names import CrateName
 from carnet.errors import MetadataMismatch
 from carnet.tuf import paths
-from carnet.tuf.tree import Kind, Signers, is_bin, parent_of, place_of, roles_of, way_to, way_to_claim
+from carnet.tuf.tree import RoleKind, Signers, is_bin, parent_of, place_of, roles_of, way_to, way_to_claim
 
 PLACES = {
-    "root": (Kind.ROOT, None, 0, Signers.HOLDERS),
-    "timestamp": (Kind.TIMESTAMP, "root", 1, Signers.ONLINE),
-    "snapshot": (Kind.SNAPSHOT, "root", 1, Signers.ONLINE),
-    "targets": (Kind.TARGETS, "root", 1, Signers.HOLDERS),
-    "claims": (Kind.CLAIMS, "targets", 2, Signers.HOLDERS),
-    "claims-8b": (Kind.SHARD, "claims", 3, Signers.HOLDERS),
-    "owner.serde": (Kind.OWNER, "claims-8b", 4, Signers.OWNERS),
-    "crate.serde": (Kind.CRATE, "owner.serde", 5, Signers.RELEASERS),
-    "index": (Kind.INDEX, "targets", 2, Signers.HOLDERS),
-    "index-0": (Kind.BIN, "index", 3, Signers.ONLINE),
-    "index-3fff": (Kind.BIN, "index", 3, Signers.ONLINE),
+    "root": (RoleKind.ROOT, None, 0, Signers.HOLDERS),
+    "timestamp": (RoleKind.TIMESTAMP, "root", 1, Signers.ONLINE),
+    "snapshot": (RoleKind.SNAPSHOT, "root", 1, Signers.ONLINE),
+    "targets": (RoleKind.TARGETS, "root", 1, Signers.HOLDERS),
+    "claims": (RoleKind.CLAIMS, "targets", 2, Signers.HOLDERS),
+    "claims-8b": (RoleKind.SHARD, "claims", 3, Signers.HOLDERS),
+    "owner.serde": (RoleKind.OWNER, "claims-8b", 4, Signers.OWNERS),
+    "crate.serde": (RoleKind.CRATE, "owner.serde", 5, Signers.RELEASERS),
+    "index": (RoleKind.INDEX, "targets", 2, Signers.HOLDERS),
+    "index-0": (RoleKind.BIN, "index", 3, Signers.ONLINE),
+    "index-3fff": (RoleKind.BIN, "index", 3, Signers.ONLINE),
 }
 
 
@@ -33,7 +33,7 @@ def test_a_role_stands_where_the_trust_model_has_it(role: str) -> None:
     place = place_of(role)
     assert (place.kind, place.parent, place.depth, place.signers) == PLACES[role]
     assert place.online == (place.signers is Signers.ONLINE)
-    assert is_bin(role) == (place.kind is Kind.BIN)
+    assert is_bin(role) == (place.kind is RoleKind.BIN)
 
 
 @pytest.mark.parametrize(

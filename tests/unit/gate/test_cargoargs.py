@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from carnet.errors import ConfigError, PolicyRefused
-from carnet_gate.args import Kind, parse
+from carnet_gate.args import CommandKind, parse
 
 
 def test_a_plain_command() -> None:
     found = parse(["build"])
-    assert (found.subcommand, found.args, found.kind) == ("build", (), Kind.USE)
+    assert (found.subcommand, found.args, found.kind) == ("build", (), CommandKind.USE)
     assert not (found.locked)
     assert not (found.offline)
     assert not (found.quiet)

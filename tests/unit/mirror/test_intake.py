@@ -31,7 +31,7 @@ from carnet.tuf import paths
 from carnet.tuf.structure import shard_field
 from carnet.tuf.tree import roles_of
 from carnet_mirror.fsck.fsck import fsck
-from carnet_mirror.intake import accept
+from carnet_mirror.intake import take_submission
 from carnet_mirror.state.store import Store
 from carnet_mirror.writing import writing
 from carnet_signer.metadata import role_files
@@ -225,7 +225,7 @@ def test_a_bystander_does_not_ride_along_with_giving_up(world: World) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"carnet-submission 1\n", b"{}", b"\0" * 100])
 def test_what_is_no_submission(world: World, body: bytes) -> None:
-    error = refused(world, lambda: accept(world.store, world.online, body, now=world.now))
+    error = refused(world, lambda: take_submission(world.store, world.online, body, now=world.now))
     assert isinstance(error, FormatError)
 
 
@@ -233,7 +233,7 @@ def test_an_empty_mirror_takes_nothing(tmp_path: Path) -> None:
     world = World.make(tmp_path / "a")
     with Store.create(tmp_path / "b") as empty:
         body = Submission(NAME, {ROLE: b"{}"}).to_bytes()
-        assert isinstance(refusal(lambda: accept(empty, world.online, body, now=world.now)), CarnetError)
+        assert isinstance(refusal(lambda: take_submission(empty, world.online, body, now=world.now)), CarnetError)
 
 
 def test_the_holders_next_shard_keeps_the_claims(world: World) -> None:
@@ -260,7 +260,7 @@ def test_a_shard_changes_one_crate_only(world: World) -> None:
     version = world.fresh().role(shard).signed.version + 1
     empty = world.ceremony.sign(role_files.targets(version, world.now + role_files.OFFLINE_LIFE))
     body = Submission(other, {shard: empty}).to_bytes()
-    error = refused(world, lambda: accept(world.store, world.online, body, now=world.now))
+    error = refused(world, lambda: take_submission(world.store, world.online, body, now=world.now))
     assert f"changes {paths.owner_role(NAME)}" in str(error)
 
 
@@ -287,7 +287,9 @@ def test_what_was_taken_passes_the_mirrors_own_check(world: World) -> None:
 def test_a_submission_of_nothing_publishes_nothing(world: World) -> None:
     """Else anybody could make the mirror sign timestamps."""
     body = Submission(NAME).to_bytes()
-    assert isinstance(refused(world, lambda: accept(world.store, world.online, body, now=world.now)), VerificationError)
+    assert isinstance(
+        refused(world, lambda: take_submission(world.store, world.online, body, now=world.now)), VerificationError
+    )
 
 
 def test_a_body_that_is_too_large_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,12 +21,12 @@ from carnet.tuf.keys import Profile
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import Targets
 from carnet.tuf.tree import roles_of
-from carnet_mirror.intake import accept
+from carnet_mirror.intake import take_submission
 from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal
 from carnet_verifier.releases.established import establish
-from carnet_verifier.releases.signed_releases import read_signed
+from carnet_verifier.releases.signed_releases import read_signed_releases
 from carnet_verifier.tuf.refresh import preview
 
 ONE, TWO = (synthetic(crate=CrateId.of(str(NAME), version)) for version in ("0.1.0", "0.2.0"))
@@ -42,7 +42,7 @@ def submit(world: World, proposal: Proposal) -> tuple[Counter[str], dict[str, in
     """
     data = body(proposal)
     with counting() as counts:
-        accept(world.store, world.online, data, now=world.now)
+        take_submission(world.store, world.online, data, now=world.now)
     submission = Submission.from_bytes(data)
     files = {**submission.roles, **submission.targets}
     files |= {stem: line.removesuffix(b"\n") for stem, line in submission.lines.items()}
@@ -136,7 +136,7 @@ def test_another_tarball_than_the_signed_one_is_no_evidence(world: World) -> Non
     view = world.fresh()
     claim = view.claim(NAME)
     assert claim is not None
-    signed = read_signed(claim)
+    signed = read_signed_releases(claim)
     release = signed.releases.versions[ONE.crate.id.version]
     assert establish(view, signed, release, crate=ONE.crate).crate is ONE.crate
     for other in (TWO.crate, altered(ONE.crate, sha256=TWO.crate.sha256), altered(ONE.crate, length=1)):

@@ -33,7 +33,7 @@ from carnet_mirror.sync.sync import sync
 from carnet_signer.metadata import new_roles, role_files
 from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publish import publish
-from carnet_signer.metadata.published_state import read_current
+from carnet_signer.metadata.published_state import read_published_state
 from carnet_signer.proposals import ownership
 from carnet_verifier.releases.established import Established
 
@@ -186,7 +186,7 @@ def test_a_release_whose_evidence_nobody_looked_at(tmp_path: Path) -> None:
     world.claim(layout=layout_of(FIRST))
     proposal = sign(world.release_proposal(tarball=FIRST.tarball, bundle=FIRST.bundle()), map(person, ("rita", "sven")))
     roles = {role: draft.raw for role, draft in proposal.drafts.items()}
-    accepted = add_release(read_current(world.store), Change(roles=roles, targets=proposal.targets), world.now)
+    accepted = add_release(read_published_state(world.store), Change(roles=roles, targets=proposal.targets), world.now)
     with pytest.raises(OpinionsDiffer, match="evidence: carnet says nothing was established about it"):
         opinion.judge(accepted, (), now=world.now)
     release = next(opinion._to_be_judged(accepted))
@@ -204,7 +204,7 @@ def accepted(change: Change | None = None) -> tuple[Accepted, Change]:
     ceremony, publication = make_ceremony(bit_length=1), MemoryPublication()
     publish(publication, ceremony.signer(), ceremony.change, now=NOW)
     change = change or claim(ceremony)
-    return add_release(read_current(publication), change, NOW), change
+    return add_release(read_published_state(publication), change, NOW), change
 
 
 def test_the_bytes_that_will_be_published_are_judged() -> None:
@@ -275,16 +275,18 @@ def test_delegations_are_compared_to_the_last_key() -> None:
 def test_a_version_that_is_not_the_next_and_one_that_has_expired() -> None:
     ceremony, publication = make_ceremony(bit_length=1), MemoryPublication()
     publish(publication, ceremony.signer(), ceremony.change, now=NOW)
-    new = add_release(read_current(publication), Change(roles={"targets": next_version(ceremony, "targets")}), NOW)
+    new = add_release(
+        read_published_state(publication), Change(roles={"targets": next_version(ceremony, "targets")}), NOW
+    )
     python_tuf.judge_roles(new, NOW)
     expires = new.new["targets"].signed.expires
     with pytest.raises(OpinionsDiffer, match=r"signed\.expires: carnet says it has not expired"):
         python_tuf.judge_roles(new, expires)
     third = signed_part(ceremony.files["targets"]) | {"version": 3}
     data = ceremony.sign(third)
-    envelope = add_release(replace(read_current(publication), snapshot=None), replace(ceremony.change), NOW).new[
-        "targets"
-    ]
+    envelope = add_release(
+        replace(read_published_state(publication), snapshot=None), replace(ceremony.change), NOW
+    ).new["targets"]
     from carnet.tuf.read import parse_role
     from carnet.tuf.roles import Targets
 
@@ -304,11 +306,11 @@ def test_whoever_a_new_delegator_names_otherwise_is_judged_again(monkeypatch: py
     same = Change(roles={owner: claim(ceremony, version=2).roles[owner]})
     other = Change(roles={owner: claim(ceremony, version=2, releasers=[make_key("somebody else")]).roles[owner]})
     with pytest.raises(ThresholdNotMet):
-        add_release(read_current(publication), other, NOW)
+        add_release(read_published_state(publication), other, NOW)
     monkeypatch.setattr(new_roles, "_check_delegates", lambda *_: None)
-    python_tuf.judge_roles(add_release(read_current(publication), same, NOW), NOW)
+    python_tuf.judge_roles(add_release(read_published_state(publication), same, NOW), NOW)
     with pytest.raises(OpinionsDiffer, match=r"metadata/1\.crate\.serde\.json: signatures: .*signed by 0/1 keys"):
-        python_tuf.judge_roles(add_release(read_current(publication), other, NOW), NOW)
+        python_tuf.judge_roles(add_release(read_published_state(publication), other, NOW), NOW)
 
 
 def test_targets_that_a_new_root_no_longer_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +322,7 @@ def test_targets_that_a_new_root_no_longer_accepts(monkeypatch: pytest.MonkeyPat
         holders, online = quorum(ceremony.holders, 2), quorum([ceremony.online], 1)
         top = {paths.ROOT: holders, paths.TIMESTAMP: online, paths.SNAPSHOT: online, paths.TARGETS: targets}
         root = ceremony.sign(role_files.root(2, NOW + role_files.ROOT_LIFE, top))
-        new = add_release(read_current(publication), Change(roles={"root": root}), NOW)
+        new = add_release(read_published_state(publication), Change(roles={"root": root}), NOW)
         if taken:
             python_tuf.judge_roles(new, NOW)
             continue
@@ -334,9 +336,9 @@ def test_a_root_needs_the_signatures_of_the_root_before_it(monkeypatch: pytest.M
     thief = [make_key("a thief")]
     stolen = new_online_key(replace(ceremony, holders=tuple(thief), threshold=1), make_key("online-2"), thief)
     with pytest.raises(ThresholdNotMet):
-        add_release(read_current(publication), Change(roles={"root": stolen.roles["root"]}), NOW)
+        add_release(read_published_state(publication), Change(roles={"root": stolen.roles["root"]}), NOW)
     monkeypatch.setattr(RoleKeys, "check", lambda *_: None)
-    new = add_release(read_current(publication), Change(roles={"root": stolen.roles["root"]}), NOW)
+    new = add_release(read_published_state(publication), Change(roles={"root": stolen.roles["root"]}), NOW)
     with pytest.raises(OpinionsDiffer, match=r"metadata/2\.root\.json: signatures: .*root was signed by 0/2 keys"):
         python_tuf.judge_roles(new, NOW)
 

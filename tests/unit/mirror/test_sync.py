@@ -20,7 +20,7 @@ from carnet.cargo.lockfile import CRATES_IO, LockedPackage, read_lockfile
 from carnet.cargo.names import CrateId
 from carnet_mirror.sync.sync import SyncReport, pubtime, sync
 from carnet_mirror.upstream.cargo import parse_index_cache, write_project
-from carnet_mirror.upstream.packages import Fetched
+from carnet_mirror.upstream.packages import UpstreamCrate
 from carnet_mirror.upstream.sparse import SparseUpstream, fill_template
 
 DEMO = CrateId.of("demo", "0.1.0")
@@ -214,7 +214,9 @@ class Curious(Tarballs):
 
     asked: list[str] = []  # noqa: RUF012  -- one for the test
 
-    def fetch(self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]) -> list[Fetched]:
+    def fetch(
+        self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]
+    ) -> list[UpstreamCrate]:
         self.asked += [str(package.id) for package in packages]
         return super().fetch(packages, scratch, progress)
 

@@ -17,7 +17,7 @@ from carnet.errors import SigningError, StorageError
 from carnet.tuf.roles import MetaFile
 from carnet.tuf.structure import bin_field
 from carnet_signer.metadata import role_files
-from carnet_signer.online.memory import Memory
+from carnet_signer.online.memory import SigningMemory
 from carnet_signer.online.server import Oracle
 
 KEY = make_key("online")
@@ -28,14 +28,14 @@ HASH = hashlib.sha256(b"").hexdigest()
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Iterator[Memory]:
-    opened = Memory(tmp_path / "memory")
+def memory(tmp_path: Path) -> Iterator[SigningMemory]:
+    opened = SigningMemory(tmp_path / "memory")
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def oracle(memory: Memory) -> Oracle:
+def oracle(memory: SigningMemory) -> Oracle:
     return Oracle([KEY], memory, lambda: NOW)
 
 
@@ -125,7 +125,7 @@ def test_roles_of_others_are_refused(oracle: Oracle, role: str) -> None:
     ],
 )
 def test_what_may_not_be_signed_is_refused_and_forgotten(
-    oracle: Oracle, memory: Memory, role: str, payload: dict[str, Any] | bytes, reason: str
+    oracle: Oracle, memory: SigningMemory, role: str, payload: dict[str, Any] | bytes, reason: str
 ) -> None:
     answer = ask(oracle, **{role: payload})
     assert reason in answer["error"]
@@ -133,7 +133,7 @@ def test_what_may_not_be_signed_is_refused_and_forgotten(
     assert memory.last(role) is None
 
 
-def test_one_refused_payload_refuses_them_all(oracle: Oracle, memory: Memory) -> None:
+def test_one_refused_payload_refuses_them_all(oracle: Oracle, memory: SigningMemory) -> None:
     assert "error" in ask(oracle, timestamp=timestamp(), snapshot=snapshot(days=8))
     assert memory.last("timestamp") is None
 
@@ -215,11 +215,11 @@ def test_nonsense_is_answered_with_a_reason(oracle: Oracle, line: bytes) -> None
 
 def test_the_memory_outlives_the_process(tmp_path: Path) -> None:
     for version in (1, 2):
-        memory = Memory(tmp_path / "memory")
+        memory = SigningMemory(tmp_path / "memory")
         oracle = Oracle([KEY], memory, lambda: NOW)
         assert "signatures" in ask(oracle, timestamp=timestamp(version), snapshot=snapshot(version))
         memory.close()
-    memory = Memory(tmp_path / "memory")
+    memory = SigningMemory(tmp_path / "memory")
     oracle = Oracle([KEY], memory, lambda: NOW)
     assert "older" in ask(oracle, timestamp=timestamp(1))["error"]
     assert oracle.answer(b'{"op":"last","roles":["timestamp","index-00"]}') == {
@@ -231,31 +231,31 @@ def test_the_memory_outlives_the_process(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_dropped_and_damage_is_not_overlooked(tmp_path: Path) -> None:
     folder = tmp_path / "memory"
-    memory = Memory(folder)
+    memory = SigningMemory(folder)
     ask(Oracle([KEY], memory, lambda: NOW), timestamp=timestamp(4))
     memory.close()
     log = folder / "signed.log"
     log.write_bytes(log.read_bytes() + b'{"payload":"')
-    memory = Memory(folder)
+    memory = SigningMemory(folder)
     entry = memory.last("timestamp")
     assert entry is not None
     assert entry.version == 4
     memory.close()
     log.write_bytes(b"damage\n" + log.read_bytes())
     with pytest.raises(SigningError, match="is damaged"):
-        Memory(folder)
+        SigningMemory(folder)
 
 
 def test_one_repository_has_one_signer(tmp_path: Path) -> None:
-    memory = Memory(tmp_path / "memory")
+    memory = SigningMemory(tmp_path / "memory")
     with pytest.raises(SigningError, match="another online signer"):
-        Memory(tmp_path / "memory")
+        SigningMemory(tmp_path / "memory")
     memory.close()
-    Memory(tmp_path / "memory").close()
+    SigningMemory(tmp_path / "memory").close()
 
 
 def test_no_signature_leaves_before_it_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    memory = Memory(tmp_path / "memory")
+    memory = SigningMemory(tmp_path / "memory")
     oracle = Oracle([KEY], memory, lambda: NOW)
 
     def fail(descriptor: int) -> None:
@@ -269,6 +269,6 @@ def test_no_signature_leaves_before_it_is_remembered(tmp_path: Path, monkeypatch
     with pytest.raises(StorageError, match="started again"):
         ask(oracle, timestamp=timestamp())
     memory.close()
-    memory = Memory(tmp_path / "memory")
+    memory = SigningMemory(tmp_path / "memory")
     assert "signatures" in ask(Oracle([KEY], memory, lambda: NOW), timestamp=timestamp())
     memory.close()

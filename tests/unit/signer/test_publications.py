@@ -20,7 +20,7 @@ from carnet_mirror.state.store import Store
 from carnet_signer.metadata import publish as steps
 from carnet_signer.metadata.new_roles import add_release
 from carnet_signer.metadata.publication import Publication
-from carnet_signer.metadata.published_state import metadata_path, read_current
+from carnet_signer.metadata.published_state import metadata_path, read_published_state
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import read_repository
 
@@ -137,7 +137,7 @@ def crashing(world: World) -> Iterator[Publication]:
 
 def test_what_is_staged_and_sealed_is_not_visible_until_it_is_revealed(world: World) -> None:
     with world.place.writing() as publication:
-        current = read_current(publication, world.online.named_snapshot())
+        current = read_published_state(publication, world.online.named_snapshot())
         accepted = add_release(current, steps.Change({INDEX: NEW}), NOW)
         bins = steps.roll_bins(accepted, world.online, {INDEX: NEW}, NOW, ())
         snapshot = steps.roll_snapshot(accepted, world.online, bins, NOW)
@@ -158,7 +158,7 @@ def test_what_is_staged_and_sealed_is_not_visible_until_it_is_revealed(world: Wo
 
 def test_what_is_sealed_survives_reopening_and_is_completed_once_its_timestamp_was_signed(world: World) -> None:
     with crashing(world) as publication:
-        current = read_current(publication, world.online.named_snapshot())
+        current = read_published_state(publication, world.online.named_snapshot())
         accepted = add_release(current, steps.Change({INDEX: NEW}), NOW)
         bins = steps.roll_bins(accepted, world.online, {INDEX: NEW}, NOW, ())
         snapshot = steps.roll_snapshot(accepted, world.online, bins, NOW)

@@ -28,7 +28,7 @@ from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Snapshot, Targets, Timestamp
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.publish import Change, publish, refresh_due
-from carnet_signer.metadata.published_state import read_current
+from carnet_signer.metadata.published_state import read_published_state
 
 SERDE = {"index/se/rd/serde": b'{"name":"serde"}\n'}
 MAX = 10_000_000
@@ -84,7 +84,7 @@ def test_the_first_publish_makes_every_delegated_role_exist() -> None:
 def test_one_more_index_file_touches_its_bin_snapshot_and_timestamp_only() -> None:
     publication, online = published()
     before = dict(publication.files)
-    bin_ = read_current(publication).bins().bin_of("index/an/yh/anyhow")  # type: ignore[union-attr]
+    bin_ = read_published_state(publication).bins().bin_of("index/an/yh/anyhow")  # type: ignore[union-attr]
     result = publish(publication, online, Change({"index/an/yh/anyhow": b"line\n"}), now=NOW)
     digest = hashlib.sha256(b"line\n").hexdigest()
     assert set(publication.files) - set(before) == {
@@ -130,7 +130,7 @@ def test_equal_state_time_and_keys_give_equal_bytes() -> None:
 
 def test_a_number_that_was_signed_for_a_lost_state_is_never_used_again() -> None:
     publication, online = published()
-    bin_ = read_current(publication).bins().bin_of("index/an/yh/anyhow")  # type: ignore[union-attr]
+    bin_ = read_published_state(publication).bins().bin_of("index/an/yh/anyhow")  # type: ignore[union-attr]
     online.versions |= {bin_: 7, paths.SNAPSHOT: 4, paths.TIMESTAMP: 9}
     result = publish(publication, online, Change({"index/an/yh/anyhow": b"line\n"}), now=NOW)
     assert result.roles == {bin_: 8, paths.SNAPSHOT: 5, paths.TIMESTAMP: 10}
@@ -138,7 +138,7 @@ def test_a_number_that_was_signed_for_a_lost_state_is_never_used_again() -> None
 
 def test_an_orphan_file_is_neither_replaced_nor_named() -> None:
     publication, online = published()
-    bin_ = read_current(publication).bins().bin_of("index/an/yh/anyhow")  # type: ignore[union-attr]
+    bin_ = read_published_state(publication).bins().bin_of("index/an/yh/anyhow")  # type: ignore[union-attr]
     orphan = f"metadata/2.{bin_}.json"
     publication.files[orphan] = b"left by a crash, perhaps cached somewhere"
     publish(publication, online, Change({"index/an/yh/anyhow": b"line\n"}), now=NOW)
@@ -154,7 +154,7 @@ def test_a_signed_timestamp_that_was_never_written_is_completed() -> None:
     result = publish(publication, online, Change(), now=NOW)
     assert (result.snapshot, result.timestamp) == (2, 3)
     digest = hashlib.sha256(b"line\n").hexdigest()
-    bin_ = read_current(publication).bins().bin_of("index/an/yh/anyhow")  # type: ignore[union-attr]
+    bin_ = read_published_state(publication).bins().bin_of("index/an/yh/anyhow")  # type: ignore[union-attr]
     file = parse_role(publication.files[f"metadata/2.{bin_}.json"], Targets, max_bytes=MAX)
     assert file.signed.targets["index/an/yh/anyhow"].sha256 == digest
 
@@ -164,7 +164,7 @@ def test_a_signed_timestamp_that_was_never_written_is_completed() -> None:
 
 def test_an_edited_bin_is_not_signed_again() -> None:
     publication, online = published()
-    bin_ = read_current(publication).bins().bin_of("index/se/rd/serde")  # type: ignore[union-attr]
+    bin_ = read_published_state(publication).bins().bin_of("index/se/rd/serde")  # type: ignore[union-attr]
     path = f"metadata/1.{bin_}.json"
     publish(publication, online, Change({"index/se/rd/serde": b"control\n"}), now=NOW)
     publication, online = published()
@@ -409,7 +409,7 @@ def test_a_refresh_signs_the_timestamp_always_and_the_snapshot_from_half_life_on
 def test_old_bins_are_signed_again_a_few_at_a_time_the_oldest_first() -> None:
     publication, online = published()
     publish(publication, online, Change({"index/se/rd/serde": b"new\n"}), now=NOW + timedelta(days=1))
-    young = read_current(publication).bins().bin_of("index/se/rd/serde")  # type: ignore[union-attr]
+    young = read_published_state(publication).bins().bin_of("index/se/rd/serde")  # type: ignore[union-attr]
     later = NOW + timedelta(days=50)
     done: list[str] = []
     for _ in range(4):

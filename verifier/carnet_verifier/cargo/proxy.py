@@ -26,7 +26,7 @@ from carnet.errors import CarnetError, FormatError, NotFound, StorageError, Tran
 from carnet.tuf import paths
 from carnet_verifier.admit import admit_tarball
 from carnet_verifier.line import attribute_all, find_target, inspect, judge, needed, open_index
-from carnet_verifier.outcomes import Attributed, Memory, Wanted
+from carnet_verifier.outcomes import Attributed, LevelMemory, Wanted
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.policy import Policy
@@ -41,7 +41,7 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """What an HTTP request is answered with."""
 
     status: int
@@ -65,7 +65,7 @@ class Gatekeeper:
 
     view: Callable[[], TrustedRepository]
     policy: Policy
-    memory: Memory | None
+    memory: LevelMemory | None
     clock: Callable[[], datetime]
     pinned: frozenset[CrateId] | None = None
 
@@ -153,56 +153,56 @@ class Registry:
         if answer.status == 200:
             headers.append(("etag", etag))
             if (b"if-none-match", etag.encode()) in scope["headers"]:
-                answer = Answer(304, b"")
+                answer = HttpAnswer(304, b"")
         headers.append(("content-length", str(len(answer.body))))
         raw = [(name.encode(), value.encode()) for name, value in headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
-    def answer(self, method: str, path: str) -> Answer:
+    def answer(self, method: str, path: str) -> HttpAnswer:
         """Decide about one request."""
         if method not in ("GET", "HEAD"):
-            return Answer(405, b"this registry is read-only; publish to the upstream registry\n")
+            return HttpAnswer(405, b"this registry is read-only; publish to the upstream registry\n")
         if path == "/index/config.json":
-            return Answer(200, self._config, "application/json")
+            return HttpAnswer(200, self._config, "application/json")
         try:
             if path.startswith("/" + paths.SPARSE_INDEX_PREFIX):
                 return self._answer_index(path.removeprefix("/"))
             if path.startswith("/" + paths.DOWNLOAD_PREFIX):
                 return self._answer_download(path.removeprefix("/" + paths.DOWNLOAD_PREFIX))
         except FormatError as error:
-            return Answer(400, refusal_text(error))
-        return Answer(404, b"there is nothing here\n")
+            return HttpAnswer(400, refusal_text(error))
+        return HttpAnswer(404, b"there is nothing here\n")
 
-    def _answer_index(self, path: str) -> Answer:
+    def _answer_index(self, path: str) -> HttpAnswer:
         name = CrateName(path.rpartition("/")[2])
         if paths.index_path(name) != path:
-            return Answer(404, b"not a path of a sparse index\n")
+            return HttpAnswer(404, b"not a path of a sparse index\n")
         try:
             with self._lock:
-                return Answer(200, self._gatekeeper.index(name))
+                return HttpAnswer(200, self._gatekeeper.index(name))
         except NotFound as error:
-            return Answer(404, refusal_text(error))
+            return HttpAnswer(404, refusal_text(error))
         except CarnetError as error:
             return refusal(error)
 
-    def _answer_download(self, path: str) -> Answer:
+    def _answer_download(self, path: str) -> HttpAnswer:
         name, slash, rest = path.partition("/")
         version = rest.removesuffix("/download")
         if not slash or version == rest:
-            return Answer(404, b"not a download path\n")
+            return HttpAnswer(404, b"not a download path\n")
         crate = CrateId.of(name, version)
         try:
             with self._lock:
-                return Answer(200, self._gatekeeper.tarball(crate), "application/gzip")
+                return HttpAnswer(200, self._gatekeeper.tarball(crate), "application/gzip")
         except CarnetError as error:
             return refusal(error, crate)
 
 
-def refusal(error: CarnetError, crate: CrateId | None = None) -> Answer:
+def refusal(error: CarnetError, crate: CrateId | None = None) -> HttpAnswer:
     """How an error is told to cargo: 403 ends the build at once with our words; 502 is tried again."""
     undecided = isinstance(error, TransportError | StorageError)
-    return Answer(502 if undecided else 403, refusal_text(error, crate))
+    return HttpAnswer(502 if undecided else 403, refusal_text(error, crate))
 
 
 def refusal_text(error: CarnetError, crate: CrateId | None = None) -> bytes:

@@ -15,7 +15,7 @@ from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts, SeenOwners
 from carnet.errors import FormatError, MetadataMismatch
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import DelegatedRole, Envelope, RoleKeys, Targets
+from carnet.tuf.roles import DelegatedRole, RoleFile, RoleKeys, Targets
 from carnet.tuf.structure import check_structure
 from carnet.value import value
 
@@ -101,7 +101,7 @@ def read_facts(role: str, owner: Targets, delegation: DelegatedRole) -> ClaimFac
 def follow(
     role: str,
     seen: SeenOwners | None,
-    owner: Envelope[Targets],
+    owner: RoleFile[Targets],
     signers: RoleKeys,
     earlier: Callable[[int], bytes | None],
 ) -> Handover:

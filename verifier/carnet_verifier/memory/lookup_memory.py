@@ -46,7 +46,7 @@ class KeptTarget:
     role: str
 
 
-class Answers:
+class LookupMemory:
     """The answers of earlier runs that count in this one. Threads may share it.
 
     Args:

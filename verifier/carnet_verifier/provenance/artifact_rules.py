@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from carnet.errors import RuleViolation
-from carnet.intoto.values import Artifacts, Rule
+from carnet.intoto.values import ArtifactRule, Artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class StepArtifacts:
         return self.materials if kind == "materials" else self.products
 
 
-def check_rules(rules: Sequence[Rule], kind: str, step: StepArtifacts, others: Mapping[str, StepArtifacts]) -> None:
+def check_rules(
+    rules: Sequence[ArtifactRule], kind: str, step: StepArtifacts, others: Mapping[str, StepArtifacts]
+) -> None:
     """Apply one rule list of one step, like a firewall: each rule takes what it accepts off a queue.
 
     Args:
@@ -58,7 +60,7 @@ def check_rules(rules: Sequence[Rule], kind: str, step: StepArtifacts, others: M
 
 
 def _match(
-    rule: Rule, queue: set[str], kind: str, step: StepArtifacts, others: Mapping[str, StepArtifacts]
+    rule: ArtifactRule, queue: set[str], kind: str, step: StepArtifacts, others: Mapping[str, StepArtifacts]
 ) -> set[str]:
     other = others.get(rule.dest_name)
     if other is None:
@@ -73,15 +75,15 @@ def _match(
     }
 
 
-def _create(rule: Rule, queue: set[str], kind: str, step: StepArtifacts, others: object) -> set[str]:
+def _create(rule: ArtifactRule, queue: set[str], kind: str, step: StepArtifacts, others: object) -> set[str]:
     return {path for path in _matching(rule.pattern, queue) if path in step.products and path not in step.materials}
 
 
-def _delete(rule: Rule, queue: set[str], kind: str, step: StepArtifacts, others: object) -> set[str]:
+def _delete(rule: ArtifactRule, queue: set[str], kind: str, step: StepArtifacts, others: object) -> set[str]:
     return {path for path in _matching(rule.pattern, queue) if path in step.materials and path not in step.products}
 
 
-def _modify(rule: Rule, queue: set[str], kind: str, step: StepArtifacts, others: object) -> set[str]:
+def _modify(rule: ArtifactRule, queue: set[str], kind: str, step: StepArtifacts, others: object) -> set[str]:
     return {
         path
         for path in _matching(rule.pattern, queue)
@@ -89,11 +91,11 @@ def _modify(rule: Rule, queue: set[str], kind: str, step: StepArtifacts, others:
     }
 
 
-def _allow(rule: Rule, queue: set[str], kind: str, step: StepArtifacts, others: object) -> set[str]:
+def _allow(rule: ArtifactRule, queue: set[str], kind: str, step: StepArtifacts, others: object) -> set[str]:
     return _matching(rule.pattern, queue)
 
 
-_CONSUMERS: dict[str, Callable[[Rule, set[str], str, StepArtifacts, Mapping[str, StepArtifacts]], set[str]]] = {
+_CONSUMERS: dict[str, Callable[[ArtifactRule, set[str], str, StepArtifacts, Mapping[str, StepArtifacts]], set[str]]] = {
     "match": _match,
     "create": _create,
     "delete": _delete,

@@ -36,7 +36,7 @@ from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms, assign, is_optional
 from carnet.intoto.layout_lint import check_layout, substitute
 from carnet.intoto.steps import REBUILD, TAG, TEST, ArtifactNames, TagRecord
-from carnet.intoto.values import Layout, Link, Rule, Step
+from carnet.intoto.values import ArtifactRule, Layout, Link, Step
 from carnet.level import Level
 from carnet.made import made_by, maker
 from carnet.tuf.keys import PublicKey, signers
@@ -72,7 +72,7 @@ class OwnedLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ProvenanceNote:
     """Something that refused nothing and that a person may want to know.
 
     Attributes:
@@ -136,7 +136,7 @@ class Provenance:
     terms: Terms
     steps: tuple[StepEvidence, ...]
     tag: TagRecord
-    findings: tuple[Finding, ...]
+    findings: tuple[ProvenanceNote, ...]
 
 
 _provenance = maker(Provenance)
@@ -227,7 +227,7 @@ class _Check:
     layout: Layout
     owned: OwnedLayout
     vouched: dict[str, list[_Vouched]] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ProvenanceNote] = field(default_factory=list)
     problems: dict[str, list[CarnetError]] = field(default_factory=dict)
     agreed: dict[str, int] = field(default_factory=dict)
     furthest: int = -1
@@ -240,7 +240,7 @@ class _Check:
             links = [(envelope, Link.from_payload(envelope.payload)) for envelope in envelopes]
             step = self.layout.step(name)
             if step is None:
-                self.findings.append(Finding(name, "the layout has no such step; its links count for nothing"))
+                self.findings.append(ProvenanceNote(name, "the layout has no such step; its links count for nothing"))
                 continue
             for envelope, link in links:
                 self._admit(step, envelope, link)
@@ -251,7 +251,7 @@ class _Check:
             try:
                 link = Link.from_payload(envelope.payload)
             except FormatError as error:
-                self.findings.append(Finding(REBUILD, f"late evidence is not a link: {error}"))
+                self.findings.append(ProvenanceNote(REBUILD, f"late evidence is not a link: {error}"))
                 continue
             if step is not None:
                 self._admit(step, envelope, link)
@@ -337,7 +337,7 @@ class _Check:
         if step.name == TAG:  # 3a, and 5: what was tagged is one tag's word, so it is judged with that tag
             record = TagRecord.from_link(group.links[0].link, self.crate.id)
             self.findings = [finding for finding in self.findings if finding.where != "unpack"]
-            self.findings += [Finding("unpack", text) for text in self._unpack(record)]
+            self.findings += [ProvenanceNote("unpack", text) for text in self._unpack(record)]
             return record
         _bound(mine, others[TAG])  # 3b
         tarball = mine.products.get(names.tarball)
@@ -390,7 +390,7 @@ class _Check:
             self.owned.terms,
             evidence,
             tag,
-            (*self.findings, *self._dissent(chosen, counted), *(Finding(TAG, note) for note in tag.notes)),
+            (*self.findings, *self._dissent(chosen, counted), *(ProvenanceNote(TAG, note) for note in tag.notes)),
         )
 
     def _overlaps(self, who: Mapping[str, frozenset[str]]) -> None:
@@ -414,18 +414,18 @@ class _Check:
             tuple(item.link for item in counted),
         )
 
-    def _dissent(self, chosen: Mapping[str, _Group], counted: Mapping[str, object]) -> Iterator[Finding]:
+    def _dissent(self, chosen: Mapping[str, _Group], counted: Mapping[str, object]) -> Iterator[ProvenanceNote]:
         for name, errors in self.problems.items():
-            yield from (Finding(name, f"does not count: {error}") for error in errors)
+            yield from (ProvenanceNote(name, f"does not count: {error}") for error in errors)
         for step in self.layout.steps:
             group = chosen.get(step.name)
             others = {
                 item.person for item in self.vouched.get(step.name, []) if group is None or item not in group.links
             }
             if others and group is not None:
-                yield Finding(step.name, f"{', '.join(sorted(others))} disagreed with the quorum")
+                yield ProvenanceNote(step.name, f"{', '.join(sorted(others))} disagreed with the quorum")
             if step.name not in counted:
-                yield Finding(step.name, f"{self.agreed.get(step.name, 0)} of {step.threshold} people so far")
+                yield ProvenanceNote(step.name, f"{self.agreed.get(step.name, 0)} of {step.threshold} people so far")
 
     # --- what to say when it was not enough ---
 
@@ -461,7 +461,7 @@ def _bound(mine: StepArtifacts, tag: StepArtifacts) -> None:
     raise RuleViolation("its materials are not what was tagged", hint="record the step again on the tag")
 
 
-def _filled(rule: Rule, crate: CrateId) -> Rule:
+def _filled(rule: ArtifactRule, crate: CrateId) -> ArtifactRule:
     return replace(rule, pattern=substitute(rule.pattern, crate))
 
 

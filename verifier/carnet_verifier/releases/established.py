@@ -15,7 +15,7 @@ from carnet.tuf import paths
 from carnet_verifier.provenance.carried_out import prove
 from carnet_verifier.provenance.kind import files_beside, vouching_layouts
 from carnet_verifier.provenance.provenance import Provenance
-from carnet_verifier.releases.signed_releases import Signed, find_signed
+from carnet_verifier.releases.signed_releases import SignedReleases, find_signed
 from carnet_verifier.tuf.repository import TrustedRepository
 
 
@@ -40,7 +40,7 @@ class Established:
 
 def establish(
     repository: TrustedRepository,
-    signed: Signed,
+    signed: SignedReleases,
     release: SignedRelease,
     *,
     accepted_at: datetime | None = None,

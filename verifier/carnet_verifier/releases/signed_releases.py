@@ -7,7 +7,7 @@ the registry says beside it is shown as the registry's.
 
 In two steps, the second on what the first returned:
 
-    1. `read_signed`     the claim's roles, parsed                                        -> Signed
+    1. `read_signed_releases`     the claim's roles, parsed                                        -> SignedReleases
     2. `attest`          one line of the registry's against them                          -> SignedRelease
 
 Whether the owners' layout was carried out is a kind of evidence: `carnet_verifier.provenance.kind`.
@@ -33,7 +33,7 @@ _TELL = "whoever holds the mirror's online keys changed it; tell its operator"
 
 
 @dataclass(frozen=True)
-class Signed:
+class SignedReleases:
     """What the owners and the release keys of one crate signed.
 
     Attributes:
@@ -76,7 +76,7 @@ class JudgedLine:
     note: str | None = None
 
 
-def read_signed(claim: Claim) -> Signed:
+def read_signed_releases(claim: Claim) -> SignedReleases:
     """1. Parse what the claim's verified roles say.
 
     Raises:
@@ -84,10 +84,10 @@ def read_signed(claim: Claim) -> Signed:
     """
     from carnet.claims.releases import Demands, Releases
 
-    return Signed(claim, Releases.of(claim.name, claim.crate), Demands.of(claim.name, claim.owner))
+    return SignedReleases(claim, Releases.of(claim.name, claim.crate), Demands.of(claim.name, claim.owner))
 
 
-def check_complete(signed: Signed, index: IndexFile) -> None:
+def check_complete(signed: SignedReleases, index: IndexFile) -> None:
     """Demand that no version that was signed is missing from an index file.
 
     Raises:
@@ -102,7 +102,7 @@ def check_complete(signed: Signed, index: IndexFile) -> None:
             )
 
 
-def attest(signed: Signed, line: IndexLine) -> SignedRelease:
+def attest(signed: SignedReleases, line: IndexLine) -> SignedRelease:
     """2. Find what the maintainers signed for a line, and demand that the line is that.
 
     Raises:
@@ -134,7 +134,7 @@ def attest(signed: Signed, line: IndexLine) -> SignedRelease:
     return release
 
 
-def judge_index(signed: Signed, index: IndexFile) -> tuple[JudgedLine, ...]:
+def judge_index(signed: SignedReleases, index: IndexFile) -> tuple[JudgedLine, ...]:
     """Judge every line of an index file: the lines that cargo may resolve with are those without a refusal.
 
     Raises:

@@ -28,8 +28,8 @@ from carnet.errors import (
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.next_version import check_version
-from carnet.tuf.roles import Delegations, Envelope, MetaFile, RoleKeys, Root, Snapshot, Targets, Timestamp
-from carnet_verifier.memory.lookup_memory import Answers
+from carnet.tuf.roles import Delegations, MetaFile, RoleFile, RoleKeys, Root, Snapshot, Targets, Timestamp
+from carnet_verifier.memory.lookup_memory import LookupMemory
 from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.fetch import Fetcher
@@ -65,7 +65,7 @@ def refresh(trust: TrustDirectory, fetcher: Fetcher, *, now: datetime) -> Truste
         _check_clock(trust.last_refresh(), now)
         root = trust.root
         trusted = update(root, trust.metadata, fetcher, now=now)
-        answers = Answers(trust.answers_file, trusted.root.raw, trusted.snapshot.signed.meta, now)
+        answers = LookupMemory(trust.answers_file, trusted.root.raw, trusted.snapshot.signed.meta, now)
         repository = TrustedRepository(trusted, trust.metadata, fetcher, trust, answers)
         _ = repository.targets  # 6.
         trust.remember_refresh(now)
@@ -150,7 +150,7 @@ def _check_clock(last: datetime | None, now: datetime) -> None:
 
 
 def preview(
-    current: TrustedRepository, roles: Mapping[str, Envelope[Targets]], targets: Mapping[str, bytes] | None = None
+    current: TrustedRepository, roles: Mapping[str, RoleFile[Targets]], targets: Mapping[str, bytes] | None = None
 ) -> TrustedRepository:
     """The current view with submitted files laid on top: what clients would see once they are published.
 

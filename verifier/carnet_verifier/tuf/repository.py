@@ -18,10 +18,10 @@ from carnet.made import made_by, maker
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
-from carnet.tuf.roles import Envelope, MetaFile, Targets
+from carnet.tuf.roles import MetaFile, RoleFile, Targets
 from carnet.tuf.tree import way_to, way_to_claim
 from carnet.value import value
-from carnet_verifier.memory.lookup_memory import Answers
+from carnet_verifier.memory.lookup_memory import LookupMemory
 from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.tuf.roletree import RoleTree
@@ -97,7 +97,7 @@ class TrustedRepository:
         store: MetadataStore,
         fetcher: Fetcher,
         memory: OwnerMemory | None = None,
-        answers: Answers | None = None,
+        answers: LookupMemory | None = None,
     ) -> None:
         self._trusted = trusted
         self._answers = answers
@@ -142,7 +142,7 @@ class TrustedRepository:
         found = self._trusted.snapshot.signed.meta.get(role)
         return None if found is None else found.version
 
-    def role(self, role: str) -> Envelope[Targets]:
+    def role(self, role: str) -> RoleFile[Targets]:
         """A role of the product's tree, verified: what a holder needs to see to sign the next version.
 
         Raises:
@@ -151,7 +151,7 @@ class TrustedRepository:
         """
         chain = way_to(role)
 
-        def walk() -> Envelope[Targets]:
+        def walk() -> RoleFile[Targets]:
             delegator: str | None = None
             for step in chain:
                 self._tree.role(step, delegator, chain)
@@ -418,7 +418,7 @@ class TrustedRepository:
     def laid_on_top(
         self,
         meta: Mapping[str, MetaFile],
-        roles: Mapping[str, Envelope[Targets]],
+        roles: Mapping[str, RoleFile[Targets]],
         targets: Mapping[str, bytes],
         memory: OwnerMemory,
     ) -> TrustedRepository:

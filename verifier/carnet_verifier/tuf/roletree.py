@@ -14,7 +14,7 @@ from typing import TypeVar
 from carnet.errors import CarnetError, FormatError, MetadataError, ThresholdNotMet, TransportError
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
-from carnet.tuf.roles import Envelope, MetaFile, Targets
+from carnet.tuf.roles import MetaFile, RoleFile, Targets
 from carnet.tuf.structure import check_structure
 from carnet_verifier.memory.metadata_store import MetadataStore
 from carnet_verifier.net.fetch import Fetcher
@@ -45,9 +45,9 @@ class RoleTree:
         self._fetcher = fetcher
         # Length, hash, version, expiry and structure are checked before a role comes in here; whether the right keys
         # signed it depends on who delegates to it, and is checked for each delegator.
-        self._roles: dict[str, Envelope[Targets]] = {}
+        self._roles: dict[str, RoleFile[Targets]] = {}
         self._signed: set[tuple[str | None, str]] = set()
-        self._files: dict[bytes, tuple[MetaFile, Envelope[Targets]]] = {}
+        self._files: dict[bytes, tuple[MetaFile, RoleFile[Targets]]] = {}
         self._stored: set[str] = set()
         self._looked_for: set[str] = set()
         self._failed: dict[str, CarnetError] = {}
@@ -130,7 +130,7 @@ class RoleTree:
         self._walked[name] = envelope.signed
         return envelope.signed
 
-    def file(self, name: str) -> Envelope[Targets]:
+    def file(self, name: str) -> RoleFile[Targets]:
         """The file of a role that a walk has come to."""
         return self._roles[name]
 
@@ -166,7 +166,7 @@ class RoleTree:
                 except (FormatError, MetadataError) as error:
                     self._failed[name] = error
 
-    def _from_store(self, name: str) -> Envelope[Targets] | None:
+    def _from_store(self, name: str) -> RoleFile[Targets] | None:
         """A role as an earlier run kept it, if the snapshot still names it. Each is looked for once."""
         meta = self._trusted.meta(name)
         if name in self._looked_for:
@@ -182,7 +182,7 @@ class RoleTree:
         self._stored.add(name)
         return envelope
 
-    def accept(self, name: str, data: bytes, meta: MetaFile) -> Envelope[Targets]:
+    def accept(self, name: str, data: bytes, meta: MetaFile) -> RoleFile[Targets]:
         """Take a role's file in, after the checks that do not depend on its delegator.
 
         Raises:
@@ -201,7 +201,7 @@ class RoleTree:
         self._roles[name] = envelope
         return envelope
 
-    def accept_parsed(self, name: str, parsed: Envelope[Targets], meta: MetaFile) -> Envelope[Targets]:
+    def accept_parsed(self, name: str, parsed: RoleFile[Targets], meta: MetaFile) -> RoleFile[Targets]:
         """Take a role in that was parsed already, after the same checks.
 
         Raises:

@@ -33,7 +33,7 @@ from carnet.errors import (
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.read import check_read_as, parse_role
-from carnet.tuf.roles import Envelope, MetaFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
+from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
 
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
@@ -66,18 +66,18 @@ class TrustedRoles:
         self._proofs = set() if proofs is None else proofs
         self.root = self._parse(root, Root)
         self._demand(self._signers(paths.ROOT), self.root, "root", "5.2")
-        self._timestamp: Envelope[Timestamp] | None = None
-        self._snapshot: Envelope[Snapshot] | None = None
-        self._old_timestamp: Envelope[Timestamp] | None = None
-        self._old_snapshot: Envelope[Snapshot] | None = None
+        self._timestamp: RoleFile[Timestamp] | None = None
+        self._snapshot: RoleFile[Snapshot] | None = None
+        self._old_timestamp: RoleFile[Timestamp] | None = None
+        self._old_snapshot: RoleFile[Snapshot] | None = None
 
     @property
-    def timestamp(self) -> Envelope[Timestamp]:
+    def timestamp(self) -> RoleFile[Timestamp]:
         """The timestamp; there is one once it was accepted."""
         return _present(self._timestamp, paths.TIMESTAMP)
 
     @property
-    def snapshot(self) -> Envelope[Snapshot]:
+    def snapshot(self) -> RoleFile[Snapshot]:
         """The snapshot; there is one once it was accepted."""
         return _present(self._snapshot, paths.SNAPSHOT)
 
@@ -119,7 +119,7 @@ class TrustedRoles:
         self._old_timestamp = self._recalled(timestamp, Timestamp)
         self._old_snapshot = self._recalled(snapshot, Snapshot)
 
-    def _recalled(self, data: bytes | None, role_type: type[RoleT]) -> Envelope[RoleT] | None:
+    def _recalled(self, data: bytes | None, role_type: type[RoleT]) -> RoleFile[RoleT] | None:
         if data is None:
             return None
         envelope = self._parse(data, role_type)
@@ -229,7 +229,7 @@ class TrustedRoles:
             raise MetadataMismatch(f"the snapshot does not list the role {role[:80]!a} (TUF 5.6.1)")
         return found
 
-    def read_targets(self, role: str, data: bytes, meta: MetaFile) -> Envelope[Targets]:
+    def read_targets(self, role: str, data: bytes, meta: MetaFile) -> RoleFile[Targets]:
         """Check what does not depend on the delegator: length, hash, version, expiry (TUF 5.6.2, 5.6.4, 5.6.5).
 
         Raises:
@@ -242,7 +242,7 @@ class TrustedRoles:
         self._check_version_and_time(new, meta, what)
         return new
 
-    def check_parsed(self, role: str, envelope: Envelope[Targets], meta: MetaFile) -> Envelope[Targets]:
+    def check_parsed(self, role: str, envelope: RoleFile[Targets], meta: MetaFile) -> RoleFile[Targets]:
         """The same checks as `read_targets`, for a file that was parsed already.
 
         Raises:
@@ -255,14 +255,14 @@ class TrustedRoles:
         self._check_version_and_time(check_read_as(envelope, what, profile=self.profile), meta, what)
         return envelope
 
-    def _check_version_and_time(self, new: Envelope[Targets], meta: MetaFile, what: str) -> None:
+    def _check_version_and_time(self, new: RoleFile[Targets], meta: MetaFile, what: str) -> None:
         if new.signed.version != meta.version:
             raise MetadataMismatch(
                 f"{what} has version {new.signed.version}, and the snapshot names {meta.version} (TUF 5.6.4)"
             )
         self._check_fresh(new.signed, what, "5.6.5")
 
-    def check_targets(self, role: str, envelope: Envelope[Targets], delegator: Targets | None) -> None:
+    def check_targets(self, role: str, envelope: RoleFile[Targets], delegator: Targets | None) -> None:
         """Check the signatures by the keys that its delegator names (TUF 5.6.3).
 
         Args:
@@ -284,7 +284,7 @@ class TrustedRoles:
 
     # --- inside ---
 
-    def _demand(self, signers: RoleKeys, envelope: Envelope[Any], what: str, step: str) -> None:
+    def _demand(self, signers: RoleKeys, envelope: RoleFile[Any], what: str, step: str) -> None:
         """Demand a threshold, and remember that this file met these keys' threshold: it always will."""
         proof = sha256_raw(b"signed\0" + signers.fingerprint + sha256_raw(envelope.raw))
         if proof not in self._proofs:
@@ -294,7 +294,7 @@ class TrustedRoles:
     def _signers(self, role: str) -> RoleKeys:
         return self.root.signed.roles[role]
 
-    def _parse(self, data: bytes, role_type: type[RoleT]) -> Envelope[RoleT]:
+    def _parse(self, data: bytes, role_type: type[RoleT]) -> RoleFile[RoleT]:
         return parse_role(data, role_type, profile=self.profile)
 
     def _check_fresh(self, signed: Signed, what: str, step: str) -> None:
@@ -376,7 +376,7 @@ def _called(role: str) -> str:
     return f"role {role[:80]}" if role != paths.TARGETS else role
 
 
-def _present(envelope: Envelope[RoleT] | None, role: str) -> Envelope[RoleT]:
+def _present(envelope: RoleFile[RoleT] | None, role: str) -> RoleFile[RoleT]:
     if envelope is None:
         raise NotFound(f"no {role} has been accepted yet")
     return envelope

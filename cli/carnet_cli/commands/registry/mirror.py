@@ -27,7 +27,7 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
     from carnet_mirror.state.store import Store
-    from carnet_signer.metadata.publish import Published
+    from carnet_signer.metadata.publish import PublishResult
 
 
 _MAX_LOCKFILE = 64_000_000
@@ -141,7 +141,9 @@ def _memory_of(key: str, memory: Path | None) -> Path:
     return file.with_name(f"{file.name}.memory")
 
 
-def _show_published(published: Published, directory: Path, headline: str, message_format: output.MessageFormat) -> None:
+def _show_published(
+    published: PublishResult, directory: Path, headline: str, message_format: output.MessageFormat
+) -> None:
     report = PublishReport(published, directory, headline)
     output.show(report, message_format, published_as_text, published_as_json)
 

@@ -97,11 +97,11 @@ def _upkeep(directory: Path, settings: OnlineSettings) -> None:
 def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
     """Judge one submission, in whichever thread the server runs it."""
     from carnet_cli.commands.registry.online_signer import online
-    from carnet_mirror.intake import accept
+    from carnet_mirror.intake import take_submission
     from carnet_mirror.state.store import Store
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        return accept(store, signer, body, now=home.now())
+        return take_submission(store, signer, body, now=home.now())
 
 
 def _complain(text: str) -> None:

@@ -111,12 +111,12 @@ def _end_with(descriptor: int) -> None:
 
 
 def _open(keys: Sequence[str], memory: Path, insecure_example_keys: bool, passphrase: PassphraseSource) -> Oracle:
-    from carnet_signer.online.memory import Memory
+    from carnet_signer.online.memory import SigningMemory
     from carnet_signer.online.server import Oracle, harden
 
     harden()
     signers = [open_key(key, passphrase, insecure_example_keys=insecure_example_keys) for key in keys]
-    return Oracle(signers, Memory(memory), lambda: datetime.now(UTC))
+    return Oracle(signers, SigningMemory(memory), lambda: datetime.now(UTC))
 
 
 def _group(name: str | None) -> int | None:

@@ -16,7 +16,7 @@ from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
     from carnet_signer.ceremony.ceremony import Ceremony, Holder
-    from carnet_signer.ceremony.lint import Finding
+    from carnet_signer.ceremony.lint import CeremonyFinding
 
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _insecure = click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
@@ -280,7 +280,7 @@ def _show(found: Ceremony, wanted: list[str] | tuple[str, ...]) -> None:
         output.echo(output.plain(line))
 
 
-def _warn(found: Ceremony, insecure_example_keys: bool) -> list[Finding]:
+def _warn(found: Ceremony, insecure_example_keys: bool) -> list[CeremonyFinding]:
     from carnet_signer.ceremony import lint as ceremony_lint
 
     findings = ceremony_lint.lint(found, _now(), insecure_example_keys=insecure_example_keys)
