@@ -37,7 +37,8 @@ from carnet_signer.metadata.publish import Change, OnlineSigner
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.releases.established import Established, establish
 from carnet_verifier.releases.signed_releases import SignedReleases, judge_index, read_signed_releases
-from carnet_verifier.tuf.refresh import preview, read_repository
+from carnet_verifier.tuf.preview import preview
+from carnet_verifier.tuf.refresh import read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_YANKS_WITH_RELEASE = 1

@@ -94,9 +94,9 @@ def expiries(store: Store) -> list[Expiry]:
         targets = view.targets(role)
         if targets is None:
             continue
-        if kind is RoleKind.BIN:
+        if kind == RoleKind.BIN:
             bins.append(Expiry("index-*", targets.version, targets.expires, online=True))
-        elif kind is RoleKind.SHARD:
+        elif kind == RoleKind.SHARD:
             shards.append(Expiry("claims-*", targets.version, targets.expires, online=False))
         else:
             found.append(Expiry(role, targets.version, targets.expires, online=False))

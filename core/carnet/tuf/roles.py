@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from carnet import strictjson
 from carnet.digests import sha256_hex, sha256_raw
@@ -21,6 +21,7 @@ from carnet.tuf.keys import Profile, PublicKey, Signature
 from carnet.value import field, value
 
 _HEX = frozenset("0123456789abcdef")
+_NO_HASHES: Mapping[str, str] = MappingProxyType({})
 
 
 @value(eq=False)
@@ -83,7 +84,7 @@ class RoleKeys:
         }
 
 
-class MetaFile(NamedTuple):
+class MetaFile(tuple[int, "int | None", "Mapping[str, str]"]):
     """What snapshot or timestamp says of one metadata file (TUF 4.4).
 
     Attributes:
@@ -92,12 +93,30 @@ class MetaFile(NamedTuple):
         hashes: Algorithm to hex digest; empty when not given.
     """
 
-    version: int
-    length: int | None = None
-    hashes: Mapping[str, str] = MappingProxyType({})
+    # A tuple, because a snapshot lists many thousand; by hand, because `NamedTuple` compiles a class at every start.
+    __slots__ = ()
+
+    def __new__(cls, version: int, length: int | None = None, hashes: Mapping[str, str] = _NO_HASHES) -> MetaFile:
+        """Make one of its parts."""
+        return tuple.__new__(cls, (version, length, hashes))
+
+    @property
+    def version(self) -> int:
+        """See the class."""
+        return self[0]
+
+    @property
+    def length(self) -> int | None:
+        """See the class."""
+        return self[1]
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """See the class."""
+        return self[2]
 
 
-class TargetFile(NamedTuple):
+class TargetFile(tuple[int, "Mapping[str, str]", JsonObject]):
     """What a targets role says of one target (TUF 4.5).
 
     Attributes:
@@ -106,9 +125,26 @@ class TargetFile(NamedTuple):
         custom: The signer's own words, empty when there are none.
     """
 
-    length: int
-    hashes: Mapping[str, str]
-    custom: JsonObject
+    __slots__ = ()
+
+    def __new__(cls, length: int, hashes: Mapping[str, str], custom: JsonObject) -> TargetFile:
+        """Make one of its parts."""
+        return tuple.__new__(cls, (length, hashes, custom))
+
+    @property
+    def length(self) -> int:
+        """See the class."""
+        return self[0]
+
+    @property
+    def hashes(self) -> Mapping[str, str]:
+        """See the class."""
+        return self[1]
+
+    @property
+    def custom(self) -> JsonObject:
+        """See the class."""
+        return self[2]
 
     @property
     def sha256(self) -> str:

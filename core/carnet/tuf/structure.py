@@ -75,7 +75,7 @@ def _check_shard(place: Place, signed: Targets) -> None:
         raise MetadataMismatch(f"{place.role} has entries, and speaks for other shards as well")
     for entry in entries.values():
         owner = place_of(entry.name)
-        if owner.kind is not RoleKind.OWNER:
+        if owner.kind != RoleKind.OWNER:
             raise MetadataMismatch(f"{place.role} delegates to {entry.name[:80]!a}, which is no owner role")
         if owner.parent != place.role:
             raise MetadataMismatch(f"{place.role} delegates to {entry.name}, whose shard is {owner.shard}")

@@ -19,8 +19,7 @@ trusted here. What each role may say is in `carnet.tuf.structure`, how its name 
 
 from __future__ import annotations
 
-import re
-from enum import Enum
+from typing import Final
 
 from carnet.cargo.names import CrateName
 from carnet.errors import FormatError, MetadataMismatch
@@ -29,37 +28,36 @@ from carnet.value import value
 
 _OWNER, _CRATE, _SHARD = "owner.", "crate.", paths.claims_shard_role("")
 _SHARDS = frozenset(paths.claims_shard_role(shard) for shard in paths.SHARDS)
-# TAP 15 numbers bins in hex; 2^32 of them are the most that it allows.
-_BIN = re.compile(rf"{re.escape(paths.INDEX_BIN_PREFIX)}-[0-9a-f]{{1,8}}\Z")
+_BIN = f"{paths.INDEX_BIN_PREFIX}-"
+_HEX = frozenset("0123456789abcdef")
 
 
-class RoleKind(Enum):
-    """What a role is for."""
+class RoleKind:
+    """What a role is for. Names, because enumerations start slowly, and every look at a lock needs these."""
 
-    ROOT = "root"
-    TIMESTAMP = "timestamp"
-    SNAPSHOT = "snapshot"
-    TARGETS = "targets"
-    CLAIMS = "claims"
-    SHARD = "shard"
-    OWNER = "owner"
-    CRATE = "crate"
-    INDEX = "index"
-    BIN = "bin"
-
-
-class Signers(Enum):
-    """Whose keys sign a role."""
-
-    HOLDERS = "the registry's holders"
-    OWNERS = "the crate's owners"
-    RELEASERS = "the crate's release keys"
-    ONLINE = "the online keys"
+    ROOT: Final = "root"
+    TIMESTAMP: Final = "timestamp"
+    SNAPSHOT: Final = "snapshot"
+    TARGETS: Final = "targets"
+    CLAIMS: Final = "claims"
+    SHARD: Final = "shard"
+    OWNER: Final = "owner"
+    CRATE: Final = "crate"
+    INDEX: Final = "index"
+    BIN: Final = "bin"
 
 
-_TOP = {
-    kind.value: kind
-    for kind in (
+class Signers:
+    """Whose keys sign a role, in words."""
+
+    HOLDERS: Final = "the registry's holders"
+    OWNERS: Final = "the crate's owners"
+    RELEASERS: Final = "the crate's release keys"
+    ONLINE: Final = "the online keys"
+
+
+_TOP = frozenset(
+    (
         RoleKind.ROOT,
         RoleKind.TIMESTAMP,
         RoleKind.SNAPSHOT,
@@ -67,7 +65,8 @@ _TOP = {
         RoleKind.CLAIMS,
         RoleKind.INDEX,
     )
-}
+)
+"""The kinds of which there is one role, which has the kind's name."""
 _PARENTS = {
     RoleKind.TIMESTAMP: paths.ROOT,
     RoleKind.SNAPSHOT: paths.ROOT,
@@ -98,13 +97,13 @@ class Place:
 
     Attributes:
         role: Its name.
-        kind: What it is for.
+        kind: What it is for: one of `RoleKind`.
         parent: The role that names its keys; None for root, which names its own.
         crate: The crate that it is about; None when it is about more than one.
     """
 
     role: str
-    kind: RoleKind
+    kind: str
     parent: str | None
     crate: CrateName | None = None
 
@@ -119,33 +118,33 @@ class Place:
         return self.kind in _ONLINE
 
     @property
-    def signers(self) -> Signers:
-        """Whose keys sign it."""
+    def signers(self) -> str:
+        """Whose keys sign it: one of `Signers`."""
         if self.online:
             return Signers.ONLINE
-        if self.kind is RoleKind.OWNER:
+        if self.kind == RoleKind.OWNER:
             return Signers.OWNERS
-        return Signers.RELEASERS if self.kind is RoleKind.CRATE else Signers.HOLDERS
+        return Signers.RELEASERS if self.kind == RoleKind.CRATE else Signers.HOLDERS
 
     @property
     def shard(self) -> str | None:
         """The two hex digits of a shard, or of the shard that a crate belongs to; None for any other role."""
-        if self.kind is RoleKind.SHARD:
+        if self.kind == RoleKind.SHARD:
             return self.role.removeprefix(_SHARD)
         return None if self.crate is None else self.crate.shard
 
     @property
     def patterns(self) -> tuple[str, ...]:
         """The target paths that its delegator lets it sign for; empty for a role that no delegation names."""
-        if self.kind is RoleKind.CLAIMS:
+        if self.kind == RoleKind.CLAIMS:
             return paths.CLAIMS_PATTERNS
         if self.kind in (RoleKind.INDEX, RoleKind.BIN):
             return paths.INDEX_PATTERNS
-        if self.kind is RoleKind.SHARD:
+        if self.kind == RoleKind.SHARD:
             return paths.shard_patterns(self.role.removeprefix(_SHARD))
         if self.crate is None:
             return ()
-        return paths.owner_patterns(self.crate) if self.kind is RoleKind.OWNER else paths.crate_patterns(self.crate)
+        return paths.owner_patterns(self.crate) if self.kind == RoleKind.OWNER else paths.crate_patterns(self.crate)
 
 
 def place_of(role: str) -> Place:
@@ -154,9 +153,8 @@ def place_of(role: str) -> Place:
     Raises:
         MetadataMismatch: It has no place in the trust model.
     """
-    top = _TOP.get(role)
-    if top is not None:
-        return Place(role, top, _PARENTS.get(top))
+    if role in _TOP:
+        return Place(role, role, _PARENTS.get(role))
     if role in _SHARDS:
         return Place(role, RoleKind.SHARD, paths.CLAIMS)
     if is_bin(role):
@@ -172,7 +170,8 @@ def place_of(role: str) -> Place:
 
 def is_bin(role: str) -> bool:
     """Whether a role is a hash bin: `place_of(role).kind is Kind.BIN`, for lists of many thousand names."""
-    return _BIN.match(role) is not None
+    # TAP 15 numbers bins in hex; 2^32 of them are the most that it allows.
+    return role.startswith(_BIN) and 1 <= len(role) - len(_BIN) <= 8 and _HEX.issuperset(role[len(_BIN) :])
 
 
 def parent_of(role: str) -> str:

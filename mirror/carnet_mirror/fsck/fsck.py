@@ -172,7 +172,7 @@ def _check_claims(store: Store, report: FsckReport, repository: TrustedRepositor
     """What a client demands of a claimed crate: exact delegations, and the index lines that were signed."""
     for role in roles.targets:
         place = place_of(role)
-        if place.crate is None or place.kind is not RoleKind.OWNER:
+        if place.crate is None or place.kind != RoleKind.OWNER:
             continue
         name = CrateName(store.crates.spelling(place.crate) or place.crate.text)
         try:

@@ -69,7 +69,7 @@ def _to_be_judged(accepted: Accepted) -> Iterator[SignedRelease]:
     for role, envelope in accepted.new.items():
         place = place_of(role)
         name = place.crate
-        if name is None or place.kind is not RoleKind.CRATE:
+        if name is None or place.kind != RoleKind.CRATE:
             continue
         published = accepted.current.role(role)
         before = Releases(name, {}) if published is None else Releases.of(name, published.signed)

@@ -144,7 +144,7 @@ def _next_role(accepted: Accepted, role: str, change: Change, now: datetime) -> 
         return None
     before = None if published is None else published.signed
     check_role(role, before, envelope.signed, now=now)
-    if place_of(role).kind is RoleKind.SHARD:
+    if place_of(role).kind == RoleKind.SHARD:
         check_owners_kept(role, before, envelope.signed, about=change.about)
     _signers(accepted, role).check(envelope, role, "5.6.3")
     return envelope

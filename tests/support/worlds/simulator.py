@@ -292,9 +292,9 @@ class Simulator:
         for role in self.changed:
             said: dict[str, Any] | None = None
             place = place_of(role)
-            if place.kind is RoleKind.SHARD:
+            if place.kind == RoleKind.SHARD:
                 said = {"shards": [place.shard] if place.shard in self.once_claimed else shared}
-            elif place.kind is RoleKind.BIN:
+            elif place.kind == RoleKind.BIN:
                 said = {"role": role}
             if said is not None:
                 self.roles[role].unrecognized_fields["carnet"] = said

@@ -32,8 +32,8 @@ PLACES = {
 def test_a_role_stands_where_the_trust_model_has_it(role: str) -> None:
     place = place_of(role)
     assert (place.kind, place.parent, place.depth, place.signers) == PLACES[role]
-    assert place.online == (place.signers is Signers.ONLINE)
-    assert is_bin(role) == (place.kind is RoleKind.BIN)
+    assert place.online == (place.signers == Signers.ONLINE)
+    assert is_bin(role) == (place.kind == RoleKind.BIN)
 
 
 @pytest.mark.parametrize(

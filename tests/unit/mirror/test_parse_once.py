@@ -27,7 +27,7 @@ from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal
 from carnet_verifier.releases.established import establish
 from carnet_verifier.releases.signed_releases import read_signed_releases
-from carnet_verifier.tuf.refresh import preview
+from carnet_verifier.tuf.preview import preview
 
 ONE, TWO = (synthetic(crate=CrateId.of(str(NAME), version)) for version in ("0.1.0", "0.2.0"))
 LAYOUT = ownership.NewLayout(ONE.layout_file, ONE.terms)

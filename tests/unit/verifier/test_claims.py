@@ -17,8 +17,8 @@ from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Targets
 from carnet_verifier.claims.owners import Claim, Handover
 from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.tuf.preview import preview as preview_parsed
 from carnet_verifier.tuf.refresh import TrustedRepository, read_repository, refresh
-from carnet_verifier.tuf.refresh import preview as preview_parsed
 
 OWNER = "owner.serde"
 

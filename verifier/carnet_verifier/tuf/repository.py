@@ -422,7 +422,7 @@ class TrustedRepository:
         targets: Mapping[str, bytes],
         memory: OwnerMemory,
     ) -> TrustedRepository:
-        """This view with other roles on top; see `carnet_verifier.tuf.refresh.preview`, which checks what may be laid.
+        """This view with other roles on top; see `carnet_verifier.tuf.preview.preview`, which checks what may be laid.
 
         Raises:
             MetadataError: A role fails a check that does not depend on its delegator.
