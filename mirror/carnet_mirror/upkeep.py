@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from carnet.errors import CarnetError
+from carnet.tuf import paths
 from carnet_mirror.schedule import bin_count, bins_each_run, timestamp_due
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
@@ -70,7 +71,7 @@ def sign_again(
     Raises:
         CarnetError: Nothing was published, as `publish` and `carnet_mirror.writing.writing` say.
     """
-    with writing(store, signer, now=now):
+    with writing(store, signer, now=now, new_root=(roles or {}).get(paths.ROOT)):
         if roles:
             return publish(store, signer, Change(roles=roles), now=now)
         return refresh_due(store, signer, now=now, bins=bins_each_run(bin_count(store)))

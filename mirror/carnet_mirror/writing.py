@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from carnet.tuf import paths
 from carnet_mirror.second_opinion.opinion import judge
 from carnet_mirror.state.store import Store
 from carnet_signer.metadata import publish as metadata
@@ -17,7 +18,9 @@ _SECOND_OPINION, _OFF = "second-opinion", "off"
 
 
 @contextmanager
-def writing(store: Store, online: OnlineSigner, *, now: datetime, wait: float = 10.0) -> Iterator[None]:
+def writing(
+    store: Store, online: OnlineSigner, *, now: datetime, wait: float = 10.0, new_root: bytes | None = None
+) -> Iterator[None]:
     """Be the only writer of a mirror; publish inside.
 
     What an interrupted publish has sealed is completed when a timestamp was signed for it: the online signer goes back
@@ -28,6 +31,8 @@ def writing(store: Store, online: OnlineSigner, *, now: datetime, wait: float = 
         online: Its online signer.
         now: The time.
         wait: Seconds to wait for another writer.
+        new_root: The next root, when it is about to be published: what was interrupted may have been signed by the
+            online key that it names, and is completed with it.
 
     Raises:
         StorageError: Another process is writing, or the disk failed.
@@ -37,7 +42,8 @@ def writing(store: Store, online: OnlineSigner, *, now: datetime, wait: float = 
     with store.change(wait=wait):
         sealed = store.sealed()
         if sealed is not None and sealed == online.named_snapshot():
-            publish(store, online, Change(), now=now)
+            roles = {} if new_root is None else {paths.ROOT: new_root}
+            publish(store, online, Change(roles=roles), now=now)
         elif sealed is not None:
             store.drop()
         yield

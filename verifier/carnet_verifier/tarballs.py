@@ -93,11 +93,11 @@ def verify_tarball(
     Args:
         attributed: Whose word for which bytes.
         data: The tarball.
-        beside: Signed files that came with it.
+        beside: The signed files that say how it came about: all of them, for a version that has any.
         file: What the tarball holds, when somebody has read these very bytes already.
 
     Raises:
-        MetadataMismatch: Other bytes than metadata vouches for.
+        MetadataMismatch: Other bytes than metadata vouches for, of the tarball or of a file beside it.
         ArchiveRefused: As `fetch_crates`.
     """
     digest = sha256_hex(data)
@@ -109,4 +109,8 @@ def verify_tarball(
     if file is None or file.sha256 != digest:
         file = read_crate(data, attributed.crate)
     compare_line(attributed.vouched.line, file)
-    return _verified(file, data, beside or {})
+    beside = beside or {}
+    for path, signed in _beside(attributed).items():
+        if path not in beside or sha256_hex(beside[path]) != signed:
+            raise MetadataMismatch(f"{path} is not the file that was signed for {attributed.crate}")
+    return _verified(file, data, beside)

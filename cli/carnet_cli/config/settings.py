@@ -88,7 +88,8 @@ def _said_outside_files(asked: Mapping[str, str]) -> dict[Setting[Any], Any]:
         text = asked.get(setting.name) or os.environ.get(variable(setting))
         if text:
             where = f"from --{setting.name} or {variable(setting)}"
-            written = int(text) if setting.form is int and text.isascii() and text.isdecimal() else text
+            number = setting.form is int and text.isascii() and text.isdecimal() and len(text) <= 9
+            written = int(text) if number else text
             found[setting] = _setting(setting, written, where)
     return found
 

@@ -100,6 +100,12 @@ class MetaFile(tuple[int, "int | None", "Mapping[str, str]"]):
         """Make one of its parts."""
         return tuple.__new__(cls, (version, length, hashes))
 
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+    def __repr__(self) -> str:
+        return f"MetaFile(version={self.version!r}, length={self.length!r}, hashes={self.hashes!r})"
+
     @property
     def version(self) -> int:
         """See the class."""
@@ -130,6 +136,12 @@ class TargetFile(tuple[int, "Mapping[str, str]", JsonObject]):
     def __new__(cls, length: int, hashes: Mapping[str, str], custom: JsonObject) -> TargetFile:
         """Make one of its parts."""
         return tuple.__new__(cls, (length, hashes, custom))
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return tuple(self)
+
+    def __repr__(self) -> str:
+        return f"TargetFile(length={self.length!r}, hashes={self.hashes!r}, custom={self.custom!r})"
 
     @property
     def length(self) -> int:

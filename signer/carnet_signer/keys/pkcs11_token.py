@@ -59,7 +59,8 @@ def module_path(uri: Pkcs11Uri) -> str:
         raise ConfigError(f"PKCS#11 module {str(path)!a}: {(error.strerror or 'cannot be read').lower()}") from None
     if not stat.S_ISREG(file.st_mode):
         raise ConfigError(f"PKCS#11 module {str(path)!a} is not a regular file")
-    if file.st_uid not in (0, os.geteuid()) or (file.st_mode | folder.st_mode) & stat.S_IWOTH:
+    mine = {0, os.geteuid()}
+    if not {file.st_uid, folder.st_uid} <= mine or (file.st_mode | folder.st_mode) & stat.S_IWOTH:
         raise ConfigError(f"PKCS#11 module {str(path)!a} is another user's, or everybody may replace it")
     return str(real)
 

@@ -115,5 +115,7 @@ def _backend(uri: str) -> tuple[Backend, str]:
 def _split(uri: str) -> tuple[str, str]:
     scheme, colon, rest = uri.partition(":")
     if not colon or "/" in scheme:
-        return _FILE, uri
+        scheme, rest = _FILE, uri
+    if scheme.lower() == _FILE and not Path(rest).name:
+        raise ConfigError(f"{uri!a} names no key file", hint="give the path of a file")
     return scheme.lower(), rest

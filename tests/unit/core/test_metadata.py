@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import pickle
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,17 @@ from carnet import strictjson
 from carnet.errors import FormatError, ThresholdNotMet
 from carnet.tuf.keys import Profile, PublicKey
 from carnet.tuf.read import MAX_KEYS, check_role_name, parse_role
-from carnet.tuf.roles import RoleKeys, Root, Signed, Snapshot, SuccinctRoles, Targets, Timestamp
+from carnet.tuf.roles import (
+    MetaFile,
+    RoleKeys,
+    Root,
+    Signed,
+    Snapshot,
+    SuccinctRoles,
+    TargetFile,
+    Targets,
+    Timestamp,
+)
 
 TYPES: dict[str, type[Signed]] = {
     "root": Root,
@@ -429,3 +440,13 @@ def test_other_names_are_no_bins(name: str) -> None:
     assert list(bins.names()) == ["index-0", "index-1", "index-2", "index-3"]
     assert all(bins.has(own) for own in bins.names())
     assert not bins.has(name)
+
+
+@pytest.mark.parametrize("entry", [MetaFile(3, 10, {"sha256": "00"}), TargetFile(3, {"sha256": "00"}, {"a": 1})])
+def test_an_entry_is_copied_as_it_is_and_shows_its_parts(entry: MetaFile | TargetFile) -> None:
+    for other in (copy.copy(entry), copy.deepcopy(entry), pickle.loads(pickle.dumps(entry))):
+        assert other == entry
+        assert type(other) is type(entry)
+        assert other.length == entry.length
+        assert other.hashes == entry.hashes
+    assert "length=" in repr(entry)

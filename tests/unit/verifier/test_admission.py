@@ -252,6 +252,23 @@ def test_evidence_of_one_version_says_nothing_of_another(world: World) -> None:
         inspect(other, (PROVENANCE,), now=world.now, crate=crate)
 
 
+def test_files_beside_a_tarball_are_the_ones_that_were_signed(world: World) -> None:
+    view = world.fresh()
+    vouched = vouch(open_index(view, NAME, find_target(view, NAME)), wanted())
+    crate = attribute(vouched, view.claim(NAME))
+    fetched = tarballs.fetch_files(view, [crate])[0]
+    assert len(fetched.beside) == 2
+    tarballs.verify_tarball(crate, fetched.data, beside=fetched.beside)
+    for path, data in fetched.beside.items():
+        others = [
+            {**fetched.beside, path: data + b" "},
+            {one: fetched.beside[one] for one in fetched.beside if one != path},
+        ]
+        for beside in others:
+            with pytest.raises(MetadataMismatch, match="not the file that was signed"):
+                tarballs.verify_tarball(crate, fetched.data, beside=beside)
+
+
 def test_an_index_file_is_the_crates_own(world: World) -> None:
     view = world.fresh()
     target = find_target(view, CrateId.of("plain", "1.0.0").name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import shutil
@@ -217,3 +218,30 @@ def test_rules_are_told_apart_by_what_they_are_and_not_by_what_they_say() -> Non
     twin = Rule(yanked.RULE.name, Action.WARN, yanked.RULE.about, yanked.RULE.judge)
     assert twin != yanked.RULE
     assert Policy(rules={twin: Action.DENY}).action(yanked.RULE) is Action.WARN
+
+
+def run_with(copy: Path) -> subprocess.CompletedProcess[str]:
+    """Import the rules of a copy of the rooms, alone."""
+    script = "from carnet_verifier.policy.rules import ALL; print(*(rule.name for rule in ALL))"
+    return subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = [{str(copy)!r}, *{sys.path!r}]; {script}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_rules_without_their_source_are_the_same_rules_and_a_rule_that_is_missing_is_told(tmp_path: Path) -> None:
+    """Slim images compile everything and leave the source out; a list that shrank unseen would let everything in."""
+    for room in ("core/carnet", "verifier/carnet_verifier", "evidence/carnet_evidence"):
+        shutil.copytree(PROJECT / room, tmp_path / Path(room).name, ignore=shutil.ignore_patterns("__pycache__"))
+    whole = run_with(tmp_path)
+    assert whole.stdout.split() == [rule.name for rule in rules.ALL], whole.stderr
+    assert compileall.compile_dir(tmp_path, quiet=2, legacy=True)
+    for source in tmp_path.rglob("*.py"):
+        source.unlink()
+    assert run_with(tmp_path).stdout == whole.stdout
+    (tmp_path / "carnet_verifier/policy/rules/takeover.pyc").unlink()
+    lost = run_with(tmp_path)
+    assert lost.returncode != 0
+    assert "the rule takeover is missing" in lost.stderr

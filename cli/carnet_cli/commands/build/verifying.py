@@ -83,7 +83,7 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
             for outcome in admit_all(
                 repository, wanted, settings.policy, trusted.directory, now=now, cache=trusted.directory.index_files
             ):
-                outcomes.append(outcome)
+                outcomes.append(Outcome(outcome.wanted, outcome.result))  # without the tarball: they are large
                 bar.update(1)
     report = LockReport(
         tuple(outcomes),

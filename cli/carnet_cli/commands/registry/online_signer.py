@@ -20,7 +20,7 @@ from carnet.tuf.paths import TIMESTAMP
 from carnet_cli.commands.registry.online import signer_command
 from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.state.store import Store
-from carnet_signer.keys.uri import exists
+from carnet_signer.keys.uri import exists, key_file
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
 
 SOCKET = "online.sock"
@@ -77,8 +77,9 @@ class OnlineSettings:
         if self.key is None or self.memory is None:
             raise ConfigError("this mirror's online signer runs by itself", hint=f"it listens on {self.socket}")
         absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
-        # A key that was lost cannot hand over: the new one signs alone, and clients are refused for a moment.
-        lost = self.next_key is not None and not exists(self.key)
+        # A key that was lost cannot hand over: the new one signs alone, and clients are refused for a moment. A file
+        # that is gone is lost; a token that does not answer may not be plugged in, and the signer says so.
+        lost = self.next_key is not None and key_file(self.key) is not None and not exists(self.key)
         keys = [key for key in (None if lost else self.key, self.next_key) if key is not None]
         return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
 

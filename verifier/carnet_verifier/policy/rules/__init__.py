@@ -1,7 +1,7 @@
 """The rules, one in each file of this folder: a new one is a new file, and nothing else has to know of it.
 
 A file says what stands for it: `RULE = Rule(...)`. Configuration, the proxy, help texts, documents and results iterate
-over `ALL`.
+over `ALL`. The rules that ship with carnet have to be there.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ def _modules() -> Iterator[ModuleType]:
 
             yield from (import_module(f"{__name__}.{found.name}") for found in iter_modules([folder]))
             continue
-        for file in files:
-            if file.endswith(".py") and not file.startswith("_"):
-                yield _load(f"{__name__}.{file[:-3]}", f"{folder}/{file}")
+        # Images are made smaller by leaving out the source: there the compiled files stand in its place.
+        found = {file.partition(".")[0]: file for file in sorted(files, reverse=True) if file.endswith((".py", ".pyc"))}
+        for name, file in found.items():
+            if not name.startswith("_"):
+                yield _load(f"{__name__}.{name}", f"{folder}/{file}")
 
 
 def _load(name: str, path: str) -> ModuleType:
@@ -60,7 +62,24 @@ def _rule(module: ModuleType) -> Rule:
     return rule
 
 
-ALL: tuple[Rule, ...] = tuple(sorted(map(_rule, _modules()), key=lambda rule: rule.name))
+_OURS = frozenset(
+    (
+        *("banned", "downgrade", "git", "level", "mass-yank", "other-registry", "released", "takeover", "yanked"),
+        "young",
+    )
+)
+
+
+def _found() -> tuple[Rule, ...]:
+    """Every rule, by name. A folder may grow; one that has lost a rule would let in what that rule denies."""
+    rules = tuple(sorted(map(_rule, _modules()), key=lambda rule: rule.name))
+    lost = _OURS.difference(rule.name for rule in rules)
+    if lost:
+        raise ImportError(f"carnet is not whole: the rule {min(lost)} is missing from {__path__}: install it again")
+    return rules
+
+
+ALL: tuple[Rule, ...] = _found()
 """Every rule, by name."""
 
 
