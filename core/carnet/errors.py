@@ -21,6 +21,7 @@
           RuleViolation       an artifact rule, or a rule of ours about links, was broken
           LayoutRefused       the layout itself is unsafe, or was out of date at acceptance
         PolicyRefused         verified, and below what the policy asks for
+        LockRefused           packages of a lock were refused, each for a reason of its own
       OpinionsDiffer          two implementations disagree; nothing was decided   exit 3
 
 Exit status 0 means allowed or done, and nothing else does. The command line maps errors to exit statuses once, in
@@ -29,7 +30,10 @@ Exit status 0 means allowed or done, and nothing else does. The command line map
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class CarnetError(Exception):
@@ -142,6 +146,24 @@ class LayoutRefused(ProvenanceError):  # noqa: N818
 
 class PolicyRefused(VerificationError):  # noqa: N818
     """Verified, and below what the policy asks for."""
+
+
+class LockRefused(VerificationError):  # noqa: N818
+    """Packages of a lock were refused, each for a reason of its own.
+
+    Args:
+        refusals: Each refused package, as `name@version`, and why; at least one.
+        of: How many packages were judged.
+
+    Attributes:
+        refusals: As given.
+    """
+
+    def __init__(self, refusals: Sequence[tuple[str, CarnetError]], *, of: int) -> None:
+        package, why = refusals[0]
+        more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
+        super().__init__(f"{len(refusals)} of {of} packages refused: {package}: {why}{more}", hint=why.hint)
+        self.refusals = tuple(refusals)
 
 
 class OpinionsDiffer(CarnetError):  # noqa: N818
