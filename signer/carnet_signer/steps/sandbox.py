@@ -28,7 +28,7 @@ _TMP = Path("/tmp")  # noqa: S108  -- not to write to: the command gets an empty
 # seen below a folder that is emptied waits in the stage meanwhile; as the working folder it is found even when covered.
 _LAY_OUT = """
 ip link set lo up 2>/dev/null
-lay() { mount "$@" || exit 126; }
+lay() { mount --no-mtab "$@" || exit 126; }
 cd "$1" && shift || exit 126
 number=0
 for word; do

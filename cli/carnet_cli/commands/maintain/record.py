@@ -134,8 +134,8 @@ def test(options: Options, tag_file: Path | None, cargo_home: Path | None, run: 
     }
     if cargo_home is not None:
         environment["CARGO_HOME"] = str(cargo_home.resolve())
-    file = key_file(options.key)
-    hide = [] if file is None else [file.resolve().parent]
+    key = key_file(options.key)  # of one in a token there is nothing to see
+    hide = [] if key is None else [key.resolve().parent]
     with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
         scratch = Path(folder).resolve()
         recorded = record_test(options.source, tagged.link, tagged.crate, run, environment, scratch=scratch, hide=hide)
