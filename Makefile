@@ -1,4 +1,4 @@
-# Each target makes the virtual environment when it is missing; Python 3.11+, make and cargo are all it needs.
+# Each target makes the virtual environment when it is missing; Python 3.11+ with venv, make, git and cargo are all it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.

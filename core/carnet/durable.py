@@ -24,6 +24,7 @@ _HINTS = {
     errno.EDQUOT: "your quota is used up; nothing was changed",
     errno.EACCES: "check who owns the folder and who may write to it",
     errno.EPERM: "check who owns the folder and who may write to it",
+    errno.ENOTDIR: "a part of the path is a file",
     errno.EROFS: "the file system is mounted read-only",
 }
 

@@ -30,7 +30,7 @@ Exit status 0 means allowed or done, and nothing else does. The command line map
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,14 +152,14 @@ class LockRefused(VerificationError):  # noqa: N818
     """Packages of a lock were refused, each for a reason of its own.
 
     Args:
-        refusals: Each refused package, as `name@version`, and why; at least one.
+        refusals: Each refused package, a `carnet.cargo.names.CrateId`, and why; at least one.
         of: How many packages were judged.
 
     Attributes:
         refusals: As given.
     """
 
-    def __init__(self, refusals: Sequence[tuple[str, CarnetError]], *, of: int) -> None:
+    def __init__(self, refusals: Sequence[tuple[Any, CarnetError]], *, of: int) -> None:
         package, why = refusals[0]
         more = f" (and {len(refusals) - 1} more)" if len(refusals) > 1 else ""
         super().__init__(f"{len(refusals)} of {of} packages refused: {package}: {why}{more}", hint=why.hint)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from carnet.cargo.lockfile import Lockfile
+from carnet.scratch import temporary_folder
 from carnet_gate.admission import Grounds
 from carnet_gate.home import CargoHome, passing_home
 from carnet_gate.project import Project
@@ -40,8 +39,8 @@ def resolving(
 
     keep = frozenset(package.id for package in pinned.registry_packages) if pinned else frozenset()
     keeper = Gatekeeper(lambda: view.repository, grounds.policy, grounds.trust, grounds.clock, pinned=keep)
-    with serve(keeper) as url, tempfile.TemporaryDirectory(prefix="carnet-") as folder:
-        yield passing_home(Path(folder), url, project, reporter)
+    with serve(keeper) as url, temporary_folder() as folder:
+        yield passing_home(folder, url, project, reporter)
 
 
 def bring_up_to_date(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,8 @@ def depend(box: GateBox, line: str) -> None:
 
 
 def git_repository(box: GateBox) -> Path:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     folder = box.machine.path / "fork"
     (folder / "src").mkdir(parents=True)
     (folder / "Cargo.toml").write_text('[package]\nname = "forked"\nversion = "1.0.0"\nedition = "2021"\n')

@@ -182,6 +182,18 @@ def test_a_member_of_a_workspace_is_tested_with_its_doctests(
 
 
 @pytest.mark.cargo
+def test_the_working_folder_is_not_hidden_for_a_key_that_is_in_no_file(team: Team, tmp_path: Path) -> None:
+    source = make_repository(tmp_path / "demo-lib", LIBRARY)
+    good(team.record("tag", "alice", source=source))
+    desk = tmp_path / "desk"
+    (desk / "bin").mkdir(parents=True)
+    team.machine.environment["PATH"] = f"{desk}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    common = ["--source", str(source), "-o", str(team.links), "--key", "pkcs11:token=none;object=none"]
+    done = team.machine.carnet("record", "test", *common, "--", "ls", f"{desk}/bin", cwd=desk)
+    assert "ls ended with exit status 0 " in done.stderr
+
+
+@pytest.mark.cargo
 def test_dependencies_come_through_the_verifying_proxy(team: Team, tmp_path: Path) -> None:
     files = {**LIBRARY, "Cargo.toml": f'{MANIFEST}[dependencies]\nleaf = "1"\n'.encode()}
     source = make_repository(tmp_path / "demo-lib", files)
@@ -215,6 +227,7 @@ def test_what_people_get_wrong(team: Team, tmp_path: Path) -> None:
     source = make_repository(tmp_path / "demo-lib", LIBRARY)
     bad(team.record("tag", "alice", "--revision", "v9", source=source), 2, "no revision 'v9'")
     bad(team.record("tag", "alice", source=tmp_path), 2, "is not a git repository")
+    bad(team.record("tag", "alice", source=tmp_path / "missing"), 2, "there is no folder")
     bad(team.record("tag", "alice", "--package-dir", "lib", source=source), 2, "the commit has no lib/Cargo.toml")
     bad(team.record("tag", "alice", "--toolchain", "1.0.0", source=source), 2, "1.0.0 is asked for, and this is cargo")
     bad(team.record("tag", "alice", "--index", "http://x/", source=source), 2, "not a sparse index")

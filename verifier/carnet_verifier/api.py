@@ -224,20 +224,20 @@ def verify_lock(repository: Repository, lock: Path | bytes, policy: Policy) -> V
     """
     parsed = _read_lock(lock)
     admissions: list[Admission] = []
-    refusals: list[tuple[str, CarnetError]] = []
+    refusals: list[tuple[CrateId, CarnetError]] = []
     wanted = [Wanted(package.id, package.checksum) for package in parsed.registry_packages]
     view, memory = repository._view, repository._memory
     for outcome in admit_all(view, wanted, policy, memory, now=view.now, cache=memory.index_files):
         if isinstance(outcome.result, Admission):
             admissions.append(outcome.result)
         else:
-            refusals.append((str(outcome.wanted.id), outcome.result))
+            refusals.append((outcome.wanted.id, outcome.result))
     foreign = foreign_verdicts(parsed, policy, now=view.now)
     for verdict in foreign:
         try:
             verdict.require()
         except PolicyRefused as error:
-            refusals.append((str(verdict.crate), error))
+            refusals.append((verdict.crate, error))
     if refusals:
         raise LockRefused(refusals, of=len(wanted) + len(foreign))
     own = tuple(package.id for package in parsed.of_kind(SourceKind.PATH))

@@ -63,7 +63,9 @@ def cargo_home() -> Path:
     try:
         return Path.home() / ".cargo"
     except RuntimeError:
-        raise ConfigError("neither CARGO_HOME nor HOME is set") from None
+        raise ConfigError(
+            "neither CARGO_HOME nor HOME is set", hint="set HOME, or CARGO_HOME to your cargo's folder"
+        ) from None
 
 
 def fingerprint(root: bytes) -> str:

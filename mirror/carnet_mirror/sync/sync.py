@@ -12,7 +12,6 @@ What is refused stops nothing else, and leaves what the mirror had as it was.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +24,7 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
 from carnet.progress import Progress
+from carnet.scratch import temporary_folder
 from carnet.tuf.paths import index_path
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import UnverifiedView
@@ -141,10 +141,10 @@ def sync(
 @contextlib.contextmanager
 def _scratch() -> Iterator[Path]:
     try:
-        with tempfile.TemporaryDirectory(prefix="carnet-sync-") as folder:
-            yield Path(folder)
+        with temporary_folder() as folder:
+            yield folder
     except OSError as error:
-        raise StorageError(f"cannot use a temporary directory: {error.strerror or error}") from None
+        raise StorageError(f"cannot use a temporary folder: {error.strerror or error}") from None
 
 
 def _reason(error: Exception) -> str:

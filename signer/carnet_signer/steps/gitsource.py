@@ -72,7 +72,8 @@ def run_git(
     """Run a harmless git command and return what it prints.
 
     Raises:
-        SigningError: git is missing, or the command failed.
+        ConfigError: git is missing.
+        SigningError: The command failed.
     """
     try:
         done = subprocess.run(
@@ -84,8 +85,8 @@ def run_git(
             check=False,
             timeout=120,
         )
-    except FileNotFoundError:
-        raise SigningError("git is not installed", hint="install git; carnet reads commits through it") from None
+    except OSError:  # not there, or the PATH has folders that only others may read
+        raise ConfigError("git is not installed", hint="install git; carnet reads commits through it") from None
     except subprocess.TimeoutExpired:
         raise SigningError(f"git {arguments[0]} did not end within two minutes") from None
     if done.returncode != 0:
@@ -203,12 +204,12 @@ def find_git_dir(repository: Path) -> Path:
     Raises:
         ConfigError: The folder is not inside a git repository.
     """
+    if not repository.is_dir():
+        raise ConfigError(f"there is no folder {repository}", hint="name the repository with --source")
     try:
         found = run_git("rev-parse", "--absolute-git-dir", cwd=repository).rstrip("\n")
     except SigningError:
         raise ConfigError(f"{repository} is not a git repository", hint="name the repository with --source") from None
-    except (NotADirectoryError, FileNotFoundError):
-        raise ConfigError(f"there is no folder {repository}") from None
     return Path(found)
 
 

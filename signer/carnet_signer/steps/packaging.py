@@ -16,7 +16,6 @@ import os
 import posixpath
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pathlib import Path
 from carnet.cargo.names import CrateId
 from carnet.cargo.original import crate_id, inherited_files, inherits, read_toml, resolve
 from carnet.errors import ConfigError, FormatError, SigningError
+from carnet.scratch import temporary_folder
 from carnet_signer.steps.gitsource import SourceTree, object_store, read_commit, run_git
 
 MAX_TARBALL = 128 * 1024 * 1024
@@ -55,9 +55,9 @@ def find_toolchain(pinned: str | None = None, cargo: Path | None = None) -> Tool
         ConfigError: There is none, or not of that version.
     """
     wanted = (pinned or "").removeprefix("cargo ").split(" ")[0].strip()
-    with tempfile.TemporaryDirectory(prefix="carnet-") as empty:
+    with temporary_folder() as empty:
         if cargo is None:
-            cargo = _from_rustup(wanted, Path(empty)) or _from_path()
+            cargo = _from_rustup(wanted, empty) or _from_path()
         try:
             done = subprocess.run(
                 [str(cargo), "-V"], cwd=empty, env={"PATH": os.defpath}, capture_output=True, check=False, timeout=60
@@ -275,8 +275,7 @@ def open_workspace(
     if '"' in (index or "") or "\\" in (index or ""):
         raise ConfigError("an index URL has no quotes")
     tree = read_commit(repository, revision)
-    with tempfile.TemporaryDirectory(prefix="carnet-") as scratch:
-        root = Path(scratch).resolve()
+    with temporary_folder() as root:
         for above in root.parents:
             for name in ("config", "config.toml"):
                 if (above / ".cargo" / name).exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from carnet.errors import ConfigError, SigningError
+from carnet.scratch import temporary_folder
 
 Kind = Literal["bwrap", "unshare", "none"]
 SANDBOXES: tuple[Kind, ...] = ("bwrap", "unshare")
@@ -28,7 +29,7 @@ _TMP = Path("/tmp")  # noqa: S108  -- not to write to: the command gets an empty
 # seen below a folder that is emptied waits in the stage meanwhile; as the working folder it is found even when covered.
 _LAY_OUT = """
 ip link set lo up 2>/dev/null
-lay() { mount "$@" || exit 126; }
+lay() { mount --no-mtab "$@" || exit 126; }
 cd "$1" && shift || exit 126
 number=0
 for word; do
@@ -92,8 +93,7 @@ def why_not(kind: Kind) -> str:
         return ""
     if shutil.which(kind) is None:
         return f"{kind} is not installed"
-    with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
-        place = Path(folder).resolve()
+    with temporary_folder() as place:
         trial = _wrap(kind, ["true"], place, place, [_Place("empty", _TMP.resolve()), _Place("write", place)])
         done = subprocess.run(trial, capture_output=True, check=False, cwd=place)
     said = done.stderr.decode(errors="replace").partition("\n")[0].removeprefix(f"{kind}: ")
@@ -131,12 +131,12 @@ def run(
     chosen = available() if kind is None else kind
     program = _find(command[0], folder, environment)
     # A file and not a pipe: what the command leaves running must not be able to hold the reader.
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryDirectory(prefix="carnet-") as stage:
+    with temporary_folder() as stage, tempfile.TemporaryFile(dir=stage) as output:
         hidden = [path.resolve() for path in hide if path.is_dir()]
         view = _view((scratch or folder).resolve(), hidden, _named(program, environment))
         try:
             process = subprocess.Popen(
-                _wrap(chosen, [*command], folder.resolve(), Path(stage), view),
+                _wrap(chosen, [*command], folder.resolve(), stage, view),
                 cwd=folder,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ import pytest
 
 _ENTER = (
     "echo 0 > /proc/sys/user/max_user_namespaces && "
-    'exec setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all "$@"'
+    'exec "$0" --ambient-caps=-all --inh-caps=-all --bounding-set=-all "$@"'
 )
 
 
@@ -23,7 +23,8 @@ def container(command: list[str], *, user: int = 0) -> list[str]:
 
 def _prefix(user: int) -> list[str]:
     who = ["--user", f"--map-user={user}", f"--map-group={user}", "--keep-caps"]
-    return ["unshare", *who, "sh", "-c", _ENTER, "sh"]
+    # By their paths: what is run in it may have another PATH.
+    return [str(shutil.which("unshare")), *who, "/bin/sh", "-c", _ENTER, str(shutil.which("setpriv"))]
 
 
 @cache

@@ -226,7 +226,10 @@ class Wire:
             return self._through(tls, lambda: tls.engine.read(_READ))
         except ssl.SSLZeroReturnError:
             return b""
-        except ssl.SSLEOFError:
+        except ssl.SSLError as error:
+            # Python up to 3.11.3 has no class of its own for it.
+            if not isinstance(error, ssl.SSLEOFError) and error.reason != "UNEXPECTED_EOF_WHILE_READING":
+                raise
             self.truncated = True
             return b""
 
@@ -261,6 +264,8 @@ class _Tls:
 
         # Not the default context of the standard library: it writes session keys where the environment says.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # Python up to 3.11.3, which Debian 12 has, lets OpenSSL 3 take an end that anybody can make for the peer's own.
+        context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
         if ca_file is None:
             context.load_default_certs()
         else:

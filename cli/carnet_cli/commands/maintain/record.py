@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,6 +122,7 @@ def test(options: Options, tag_file: Path | None, cargo_home: Path | None, run: 
     Example:
       carnet record test --key ci -- cargo test --locked
     """
+    from carnet.scratch import temporary_folder
     from carnet_signer.keys.uri import key_file
     from carnet_signer.steps import sandbox
     from carnet_signer.steps.record import record_test
@@ -129,15 +130,15 @@ def test(options: Options, tag_file: Path | None, cargo_home: Path | None, run: 
     tagged = _tag(options, tag_file)
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
-        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")),
         "LC_ALL": "C.UTF-8",
     }
+    with contextlib.suppress(RuntimeError):  # nobody has a home here, and rustup looks nowhere else
+        environment["RUSTUP_HOME"] = os.environ.get("RUSTUP_HOME") or str(Path.home() / ".rustup")
     if cargo_home is not None:
         environment["CARGO_HOME"] = str(cargo_home.resolve())
-    file = key_file(options.key)
-    hide = [] if file is None else [file.resolve().parent]
-    with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
-        scratch = Path(folder).resolve()
+    key = key_file(options.key)  # of one in a token there is nothing to see
+    hide = [] if key is None else [key.resolve().parent]
+    with temporary_folder() as scratch:
         recorded = record_test(options.source, tagged.link, tagged.crate, run, environment, scratch=scratch, hide=hide)
     status = recorded.link.return_value or 0
     if status:
