@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from carnet.cargo.lockfile import Lockfile, read_lockfile
+from carnet.cargo.lockfile import MAX_LOCK, Lockfile, read_lockfile
 from carnet.durable import read_file
 from carnet.errors import ConfigError
 from carnet_gate import config
 from carnet_gate.args import Invocation
 from carnet_gate.cargo import Cargo, find_cargo
-
-MAX_LOCK = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What each step of `carnet_verifier.admit` hands to the next one: made by that step, and by nothing else.
+"""What each step of `carnet_verifier.line` hands to the next one: made by that step, and by nothing else.
 
 The constructors are closed (`carnet.made`): a step that was skipped leaves nothing that the next one could take.
 """

@@ -169,7 +169,7 @@ def place_of(role: str) -> Place:
 
 
 def is_bin(role: str) -> bool:
-    """Whether a role is a hash bin: `place_of(role).kind is Kind.BIN`, for lists of many thousand names."""
+    """Whether a role is a hash bin: `place_of(role).kind == RoleKind.BIN`, for lists of many thousand names."""
     # TAP 15 numbers bins in hex; 2^32 of them are the most that it allows.
     return role.startswith(_BIN) and 1 <= len(role) - len(_BIN) <= 8 and _HEX.issuperset(role[len(_BIN) :])
 

@@ -17,7 +17,7 @@ from carnet.errors import FormatError, MetadataMismatch
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_owners_kept, check_role, check_root, check_unexpired
 from carnet.tuf.read import check_read_as, parse_role
-from carnet.tuf.roles import RoleFile, RoleKeys, Root, SuccinctRoles, Targets
+from carnet.tuf.roles import RoleFile, RoleKeys, Root, SuccinctRoles, TargetFile, Targets
 from carnet.tuf.tree import Place, RoleKind, parent_of, place_of
 from carnet_signer.metadata.published_state import (
     PublishedState,
@@ -199,6 +199,7 @@ def _named_targets(accepted: Accepted, offered: Mapping[str, bytes]) -> dict[str
             before = published.signed.targets.get(path) if published is not None else None
             if before is not None and (before.length, before.sha256) == (target.length, target.sha256):
                 continue
+            _check_digests(role, path, target)
             place = target_path(path, target.sha256)
             data = offered.get(path)
             if data is None:
@@ -214,6 +215,14 @@ def _named_targets(accepted: Accepted, offered: Mapping[str, bytes]) -> dict[str
     if unnamed and not _are_published(accepted, offered, unnamed):
         raise MetadataMismatch(f"the target {unnamed[0]} is named by no new role")
     return files
+
+
+def _check_digests(role: str, path: str, target: TargetFile) -> None:
+    """A client compares every digest that is listed: one that nobody compared here would keep it from the file."""
+    if target.hashes.keys() != {"sha256"}:
+        raise MetadataMismatch(
+            f"{role} lists the target {path} with other digests than sha256", hint="carnet lists sha256 alone"
+        )
 
 
 def _are_published(accepted: Accepted, offered: Mapping[str, bytes], listed: list[str]) -> bool:

@@ -116,7 +116,7 @@ def test_a_timestamp_that_nobody_signed(world: World, monkeypatch: pytest.Monkey
     assert where(check(world)) >= {"metadata/timestamp.json"}
 
 
-def test_a_target_that_python_tufs_client_cannot_download(world: World) -> None:
+def test_a_target_that_python_tufs_client_cannot_download(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Published past the intake, with a digest that carnet's own look at the state does not compare."""
     other = synthetic(crate=CrateId.of(str(NAME), "0.2.0"))
     proposal = world.release_proposal(tarball=other.tarball, bundle=other.bundle())
@@ -129,6 +129,7 @@ def test_a_target_that_python_tufs_client_cannot_download(world: World) -> None:
     assert isinstance(entry, dict)
     entry["hashes"] = {"sha256": other.crate.sha256, "sha512": "00" * 64}
     bad = sign(replace(proposal, drafts={role: draft(role, signed)}), map(person, ("rita", "sven")))
+    monkeypatch.setattr("carnet_signer.metadata.new_roles._check_digests", lambda *_: None)
     world.publish_roles({role: bad.drafts[role].raw}, dict(bad.targets))
     found = {problem.where: problem.what for problem in check(world).problems}
     assert "LengthOrHashMismatch" in found[path]

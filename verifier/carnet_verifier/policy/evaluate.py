@@ -1,4 +1,4 @@
-"""The verdict: facts and a policy to everything that is wrong with a crate, so that a person sees all of it at once.
+"""The verdict: facts and a policy to everything that is wrong with a crate, as far as its evidence is there.
 
 Pure: nothing here fetches, reads a clock or a file.
 """

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet_cli.commands.build.verify import policy_options
-from carnet_cli.commands.build.verifying import MAX_LOCK
 from carnet_cli.config import home
 from carnet_cli.config import settings as config
 from carnet_cli.report.chain import ChainReport, chain_as_json, chain_as_text
@@ -59,7 +58,7 @@ def command(
 
 def _pinned(crate: CrateId) -> str | None:
     """The checksum in the lock of this folder, when it pins the version."""
-    from carnet.cargo.lockfile import read_lockfile
+    from carnet.cargo.lockfile import MAX_LOCK, read_lockfile
     from carnet.durable import read_file
 
     try:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from carnet_verifier.admit import Admission, Outcome
 
 LOCK = "Cargo.lock"
-MAX_LOCK = 64 * 1024 * 1024
 
 
 def verify(
@@ -62,10 +61,10 @@ def verify(
 
 
 def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) -> int:
-    from carnet.cargo.lockfile import SourceKind, read_lockfile
+    from carnet.cargo.lockfile import MAX_LOCK, SourceKind, read_lockfile
     from carnet.durable import read_file
     from carnet_cli.report.admission import LockReport, lock_as_json, lock_as_text
-    from carnet_verifier.admit import Wanted, admit_all
+    from carnet_verifier.admit import Outcome, Wanted, admit_all
     from carnet_verifier.policy.foreign import foreign_verdicts
     from carnet_verifier.tuf.view import open_view
 

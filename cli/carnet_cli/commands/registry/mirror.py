@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from carnet_signer.metadata.publish import PublishResult
 
 
-_MAX_LOCKFILE = 64_000_000
 _SECOND_OPINION = "--second-opinion/--insecure-no-second-opinion"
 _SECOND_OPINION_HELP = (
     "Whether python-tuf and in-toto must agree with carnet before anything new is signed; the mirror remembers it."
@@ -205,10 +204,10 @@ def sync(
 
 def _read_lockfile(path: Path) -> Lockfile:
     from carnet import durable
-    from carnet.cargo.lockfile import read_lockfile
+    from carnet.cargo.lockfile import MAX_LOCK, read_lockfile
 
     try:
-        data = durable.read_file(path, "lock file", max_bytes=_MAX_LOCKFILE)
+        data = durable.read_file(path, "lock file", max_bytes=MAX_LOCK)
     except FileNotFoundError:
         raise ConfigError(f"there is no {path}", hint="`cargo generate-lockfile` makes one") from None
     return read_lockfile(data, str(path))
