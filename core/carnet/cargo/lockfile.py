@@ -80,7 +80,7 @@ class Lockfile:
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_SOURCE = re.compile(r"(?:registry|sparse|git)\+[\x21-\x7e]{1,2000}\Z")
+_SOURCE = r"(?:registry|sparse|git)\+[\x21-\x7e]{1,2000}\Z"
 _METADATA = "checksum "
 _REGENERATE = "restore it from version control, or have cargo write it anew"
 
@@ -152,7 +152,7 @@ def _text(entry: Mapping[str, Any], key: str, what: str) -> str | None:
 def _package(entry: Mapping[str, Any], old: Mapping[str, str], what: str) -> LockedPackage | None:
     name, version = str(entry["name"]), str(entry["version"])
     source, checksum = _text(entry, "source", what), _text(entry, "checksum", what)
-    if source is not None and _SOURCE.match(source) is None:
+    if source is not None and source != CRATES_IO and re.match(_SOURCE, source) is None:
         raise FormatError(f"{what}: {source[:80]!a} is not a source", hint=_REGENERATE)
     if checksum is None and source is not None:
         checksum = old.get(f"{name} {version} ({source})")

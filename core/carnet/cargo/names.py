@@ -17,13 +17,13 @@ MAX_VERSION = 128
 
 # Windows device names: the registry refuses them as crate names, and a path that ends in one opens a device there.
 _RESERVED = frozenset(("nul", "con", "prn", "aux", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))))
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_NAME = _LETTERS | frozenset("0123456789_-")
 _NUMBER = r"0|[1-9][0-9]{0,19}"
-_VERSION = re.compile(
+_VERSION = (
     rf"({_NUMBER})\.({_NUMBER})\.({_NUMBER})"
     r"(?:-((?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*))?"
-    r"(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?\Z",
-    re.ASCII,
+    r"(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?\Z"
 )
 _UINT64_MAX = 2**64 - 1
 
@@ -41,7 +41,7 @@ class CrateName:
     def __post_init__(self) -> None:
         if len(self.text) > MAX_NAME:
             raise FormatError(f"crate name {self.text[:MAX_NAME]!a}... is longer than {MAX_NAME} characters")
-        if _NAME.match(self.text) is None:
+        if self.text[:1] not in _LETTERS or not _NAME.issuperset(self.text):
             raise FormatError(
                 f"{self.text!a} is not a crate name",
                 hint="a crate name starts with a letter and has only ASCII letters, digits, `-` and `_`",
@@ -75,7 +75,9 @@ class Version:
     text: str
 
     def __post_init__(self) -> None:
-        match = _VERSION.match(self.text) if len(self.text) <= MAX_VERSION else None
+        if _is_plain(self.text):
+            return
+        match = re.match(_VERSION, self.text, re.ASCII) if len(self.text) <= MAX_VERSION else None
         if match is None or (len(self.text) > 19 and any(int(match[part]) > _UINT64_MAX for part in (1, 2, 3))):
             raise FormatError(
                 f"{self.text[:MAX_VERSION]!a} is not a semantic version",
@@ -89,15 +91,26 @@ class Version:
         return self._key() < other._key()
 
     def _parts(self) -> re.Match[str]:
-        match = _VERSION.match(self.text)
+        match = re.match(_VERSION, self.text, re.ASCII)
         if match is None:  # it was checked when it was built
             raise AssertionError(self.text)
         return match
 
     def _key(self) -> tuple[object, ...]:
+        if _is_plain(self.text):
+            major, minor, patch = map(int, self.text.split("."))
+            return ((major, minor, patch), True, (), (), self.text)
         match = self._parts()
         numbers = (int(match[1]), int(match[2]), int(match[3]))
         return (numbers, match[4] is None, _identifiers(match[4]), _identifiers(match[5]), self.text)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a version is three small numbers, as nearly all are: the pattern for the others takes long to compile."""
+    parts = text.split(".")
+    return len(parts) == 3 and all(
+        0 < len(part) < 19 and part.isascii() and part.isdigit() and (part[0] != "0" or part == "0") for part in parts
+    )
 
 
 def _identifiers(text: str | None) -> tuple[tuple[int, int, str], ...]:

@@ -97,7 +97,8 @@ def layout_path(name: CrateName, version: int) -> str:
 
 
 # White space, control characters and backslashes; parts that are empty, `.` or `..`.
-_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]|(?:^|/)\.{0,2}(?:/|\Z)")
+_UNSAFE_CHARACTERS = frozenset(map(chr, (*range(0x21), 0x7F, ord("\\"))))
+_UNSAFE_PARTS = frozenset(("", ".", ".."))
 
 
 def check_target_path(path: str) -> str:
@@ -112,7 +113,7 @@ def check_target_path(path: str) -> str:
     """
     if not 0 < len(path) <= MAX_PATH:
         raise FormatError(f"a target path must have 1 to {MAX_PATH} characters")
-    if _UNSAFE.search(path) is not None:
+    if not _UNSAFE_CHARACTERS.isdisjoint(path) or not _UNSAFE_PARTS.isdisjoint(path.split("/")):
         raise FormatError(f"target path {path[:80]!a} is unsafe")
     return path
 
