@@ -369,8 +369,7 @@ class _Check:
         who = {name: group.people for name, group in chosen.items()}
         counted = assign(needs, who, self.owned.terms.separate)
         if counted is None and REBUILD in needs:
-            del needs[REBUILD]
-            counted = assign(needs, who, self.owned.terms.separate)
+            return None  # tried again without the rebuilders, so that no later step leans on what they said
         if counted is None:
             self._overlaps(who)
             return None
