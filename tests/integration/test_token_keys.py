@@ -105,7 +105,9 @@ def test_a_token_that_was_lost_is_replaced_by_a_file(hsm: SoftHsm) -> None:
     hsm.remove_tokens()
     restart()  # the commands below run in this process, which saw the token
     next_key = ("--next-online-key", "online-2", "--passphrase-file", "secret")
-    assert "refused for a moment" in done("mirror", "refresh", "site", "--ceremony", "cer", *next_key).err
+    refresh = ("mirror", "refresh", "site", "--ceremony", "cer", *next_key)
+    assert "is it plugged in" in refused(3, "there is no token mirror", *refresh).err
+    assert "refused for a moment" in done(*refresh, "--online-key-lost").err
     done("mirror", "refresh", "site", "--passphrase-file", "secret")
     assert "no problem" in done("mirror", "fsck", "site").out
 

@@ -229,6 +229,12 @@ def _read_lockfile(path: Path) -> Lockfile:
     help="The online key that the ceremony's new root names: this time both sign, from then on it alone. Its "
     "passphrase is that of the key before.",
 )
+@click.option(
+    "--online-key-lost",
+    is_flag=True,
+    help="With --next-online-key: today's key is in a token that is gone for good, and the next one signs alone; "
+    "clients are refused for a moment.",
+)
 @click.option(_SECOND_OPINION, default=None, help=f"{_SECOND_OPINION_HELP}  [default: as it remembers]")
 @passphrase_options
 @output.message_format
@@ -236,6 +242,7 @@ def refresh(
     directory: Path,
     ceremony: Path | None,
     next_online_key: str | None,
+    online_key_lost: bool,
     second_opinion: bool | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
@@ -263,7 +270,8 @@ def refresh(
             with store.change():
                 set_second_opinion(store, wanted=second_opinion)
         warn_without_second_opinion(wants_second_opinion(store))
-        settings = replace(OnlineSettings.of(store), next_key=next_online_key and anchored(next_online_key))
+        next_key = next_online_key and anchored(next_online_key)
+        settings = replace(OnlineSettings.of(store), next_key=next_key, lost=online_key_lost)
         with online(directory, settings, passphrase) as signer:
             published = sign_again(store, signer, now=home.now(), roles=files)
         if settings.next_key is not None:

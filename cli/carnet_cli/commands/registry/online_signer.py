@@ -39,6 +39,7 @@ class OnlineSettings:
         socket: The socket of a signer that runs by itself, otherwise.
         example_keys: Whether the example keys are accepted.
         next_key: A key that takes over: both sign, so that clients with the root before and with the next one agree.
+        lost: Whether the operator says that `key` is lost for good.
     """
 
     key: str | None = None
@@ -46,6 +47,7 @@ class OnlineSettings:
     socket: Path | None = None
     example_keys: bool = False
     next_key: str | None = None
+    lost: bool = False
 
     @classmethod
     def of(cls, store: Store) -> OnlineSettings:
@@ -78,8 +80,9 @@ class OnlineSettings:
             raise ConfigError("this mirror's online signer runs by itself", hint=f"it listens on {self.socket}")
         absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
         # A key that was lost cannot hand over: the new one signs alone, and clients are refused for a moment. A file
-        # that is gone is lost; a token that does not answer may not be plugged in, and the signer says so.
-        lost = self.next_key is not None and key_file(self.key) is not None and not exists(self.key)
+        # that is gone is lost; a token that does not answer may be in a drawer.
+        gone = key_file(self.key) is not None and not exists(self.key)
+        lost = self.next_key is not None and (self.lost or gone)
         keys = [key for key in (None if lost else self.key, self.next_key) if key is not None]
         return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
 
