@@ -82,7 +82,7 @@ class Online:
     def _bin_of(self, path: str) -> tuple[str, dict[str, Any]]:
         """The file name and content of the bin that lists a path."""
         for name, meta in self._snapshot()["meta"].items():
-            if is_bin(name):
+            if is_bin(name.removesuffix(".json")):
                 bin_file = self._signed(f"{meta['version']}.{name}")
                 if path in bin_file["targets"]:
                     return name, bin_file
