@@ -24,7 +24,7 @@ from carnet.cargo.names import CrateId
 from carnet.errors import OpinionsDiffer, ThresholdNotMet
 from carnet.level import Level
 from carnet.tuf import paths
-from carnet.tuf.roles import RoleKeys
+from carnet.tuf.roles import RoleKeys, TargetFile
 from carnet_mirror import writing
 from carnet_mirror.second_opinion import in_toto_steps, opinion, python_tuf
 from carnet_mirror.second_opinion.agreement import agreeing, demand_same
@@ -233,7 +233,8 @@ def test_the_bytes_that_will_be_published_are_judged() -> None:
         (lambda signed: replace(signed, targets={}), rf"signed\.targets\.{TARBALL_PATH}: carnet says nothing"),
         (
             lambda signed: replace(
-                signed, targets={path: file._replace(length=3) for path, file in signed.targets.items()}
+                signed,
+                targets={path: TargetFile(3, file.hashes, file.custom) for path, file in signed.targets.items()},
             ),
             rf"signed\.targets\.{TARBALL_PATH}\.length: carnet says 3; python-tuf says 11",
         ),
