@@ -102,6 +102,7 @@ class Elsewhere:
                 yield next(line for line in process.stdout if "listening on http:" in line).split()[-1]
             finally:
                 process.terminate()
+                process.communicate(timeout=20)  # until nobody is left who could write
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,19 @@ def read_only(machine: Elsewhere, *more: str) -> None:
     """Nothing can be written to but the folder: no home, and no place for temporary files."""
     if shutil.which("bwrap") is None:
         pytest.skip("bwrap is not installed: nothing can be made read-only")
-    bwrap = ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--bind", str(machine.folder), str(machine.folder), *more]
+    bwrap = [
+        "bwrap",
+        "--die-with-parent",
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--bind",
+        str(machine.folder),
+        str(machine.folder),
+        *more,
+    ]
     if subprocess.run([*bwrap, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("bwrap does not work: nothing can be made read-only")
     machine.environment["HOME"] = "/"
