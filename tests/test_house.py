@@ -59,3 +59,13 @@ def test_no_check_answers_with_a_bool() -> None:
 def test_modules_are_named_for_what_they_hold() -> None:
     vague = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base", "tools"}
     assert [str(path.relative_to(PROJECT)) for path in MODULES if path.stem in vague] == []
+
+
+def test_no_test_waits_for_ever_for_a_process_that_nobody_ends() -> None:
+    """`with Popen(...)` does, when the test fails inside: `tests.support.machines.processes.running` ends it first."""
+    waiting = {
+        str(path.relative_to(PROJECT))
+        for path in (PROJECT / "tests").rglob("*.py")
+        if path != Path(__file__) and "with subprocess.Popen(" in path.read_text()
+    }
+    assert waiting == {"tests/support/machines/processes.py"}

@@ -10,19 +10,22 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from tests.support.crates.archives import honest_crate
+from tests.support.machines.processes import running
 from tests.support.registries.mirror_process import CARNET
 from tests.support.registries.sparse import SparseRegistry, sparse_registry
 from tests.support.worlds.ceremony import PASSPHRASE, Ceremony, make_ceremony, make_key
 
 from carnet.tuf import paths
+from carnet_signer.online.address import address_of
 
 
 @dataclass
@@ -79,17 +82,11 @@ class Site:
         """Serve it; yields the URL."""
         command = [*CARNET, "mirror", "serve", "mirror", "--port", "0", "--message-format", "json", *more]
         command += ["--access-log", "access.log"]
-        with subprocess.Popen(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            try:
-                line = process.stdout.readline()
-                assert line, process.stderr and process.stderr.read()
-                yield json.loads(line)["url"]
-            finally:
-                process.terminate()
-                process.wait(timeout=20)
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with running(command, cwd=self.folder, **pipes) as process:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            yield json.loads(line)["url"]
 
 
 @pytest.fixture(scope="module")
@@ -196,22 +193,16 @@ def test_a_sync_beside_a_serving_mirror_uses_its_signer(site: Site, registry: Sp
 
 def test_the_signer_ends_with_a_mirror_that_is_killed(site: Site) -> None:
     command = [*CARNET, "mirror", "serve", "mirror", "--port", "0", "--message-format", "json", *site.secret]
-    with subprocess.Popen(command, cwd=site.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout is not None
+    with running(command, cwd=site.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout.readline()
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.connect(short(site.mirror / "online.sock"))
+        with socket.socket(socket.AF_UNIX) as asking, address_of(site.mirror / "online.sock") as address:
+            asking.connect(address)
             assert asking.recv(1) == b"{"
             process.kill()
             asking.settimeout(10)
             while asking.recv(1000):
                 pass
     site.carnet("refresh", "mirror", *site.secret)  # the memory is free again, and the socket is known to be a relic
-
-
-def short(path: Path) -> str:
-    """A unix socket's address has room for 108 bytes."""
-    return os.path.relpath(path)
 
 
 def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
@@ -227,19 +218,14 @@ def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
     environment = {**os.environ, "PYTHONPATH": str(site.folder), "HOURS": "13", "NO_COLOR": "1"}
     command = [*CARNET, "mirror", "serve", "mirror", "--port", "0", "--message-format", "json", *site.secret]
     command += ["--access-log", "access.log"]
-    with subprocess.Popen(command, cwd=site.folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            url = json.loads(process.stdout.readline())["url"]
-            for _ in range(100):
-                with urlopen(f"{url}/metadata/timestamp.json") as answer:
-                    signed = json.loads(answer.read())["signed"]
-                if signed["version"] == 2:
-                    break
-                time.sleep(0.1)
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+    with running(command, cwd=site.folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        url = json.loads(process.stdout.readline())["url"]
+        for _ in range(100):
+            with urlopen(f"{url}/metadata/timestamp.json") as answer:
+                signed = json.loads(answer.read())["signed"]
+            if signed["version"] == 2:
+                break
+            time.sleep(0.1)
     assert signed["version"] == 2
     expires = datetime.fromisoformat(signed["expires"])
     assert expires > datetime.now(UTC) + timedelta(hours=36)
@@ -322,15 +308,15 @@ def test_sync_without_cargo(site: Site, registry: SparseRegistry) -> None:
 
 def test_two_syncs_at_once(site: Site, registry: SparseRegistry) -> None:
     """Both wait for one another and end well; the mirror is whole."""
-    with site.serving(*site.secret):
+    with site.serving(*site.secret), ExitStack() as both:
         processes = []
         for crate in ("one", "two"):
             lock = site.folder / f"{crate}.lock"
             lock.write_bytes(registry.lock(f"{crate}-0.1.0"))
             command = [*CARNET, "mirror", "sync", "mirror", "--lockfile", str(lock), "--upstream", registry.index_url]
-            processes.append(subprocess.Popen(command, cwd=site.folder, stderr=subprocess.PIPE, text=True))
+            syncing = running(command, cwd=site.folder, stderr=subprocess.PIPE, text=True)
+            processes.append(both.enter_context(syncing))
         for process in processes:
-            assert process.stderr is not None
             said = process.stderr.read()
             process.stderr.close()
             assert (process.wait(timeout=60), said) == (0, "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.cargo import Machine
+from tests.support.machines.processes import running
 from tests.support.registries.sparse import sparse_registry
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -59,7 +59,7 @@ class Reader:
 
     @contextmanager
     def leaves_running(self, text: str) -> Iterator[None]:
-        with subprocess.Popen(
+        with running(
             self.command(text),
             cwd=self.folder,
             env=self.machine.env(),
@@ -67,13 +67,8 @@ class Reader:
             stderr=subprocess.DEVNULL,
             text=True,
         ) as process:
-            try:
-                assert process.stdout is not None
-                assert process.stdout.readline() == f"listening on http://127.0.0.1:{self.port}\n"
-                yield
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(20)
+            assert process.stdout.readline() == f"listening on http://127.0.0.1:{self.port}\n"
+            yield
 
 
 @pytest.mark.cargo

@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.cargo import Machine
 from tests.support.machines.gatebox import EVIL, NEWER_LEAF, GateBox, gate_box
+from tests.support.machines.processes import running
 
 pytestmark = pytest.mark.cargo
 
@@ -283,21 +286,20 @@ def test_a_locked_version_that_was_yanked_still_builds(box: GateBox) -> None:
 # --- two gates at once ---
 
 
-def start(box: GateBox, cwd: Path) -> subprocess.Popen[str]:
+def start(box: GateBox, cwd: Path) -> AbstractContextManager[Any]:
     command = [sys.executable, "-c", "from carnet_cli.start import cargo_main; cargo_main()", "build"]
     environment = {name: value for name, value in box.machine.env().items() if value}
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return running(command, cwd=cwd, env=environment, **pipes)
 
 
 def test_two_gates_at_once(box: GateBox) -> None:
     other = box.machine.project("other", {"leaf": '"1"'}, main="fn main() { leaf::n(); }\n")
     for folders in ((box.project, other), (box.project, box.project)):
-        running = [start(box, folder) for folder in folders]
-        for process in running:
-            _, stderr = process.communicate(timeout=60)
-            assert process.returncode == 0, stderr
+        with start(box, folders[0]) as first, start(box, folders[1]) as second:
+            for process in (first, second):
+                _, stderr = process.communicate(timeout=60)
+                assert process.returncode == 0, stderr
 
 
 # --- carnet proxy ---
@@ -310,15 +312,10 @@ def test_the_proxy_serves_stock_cargo_and_tells_why_it_refuses(box: GateBox) -> 
     environment = {name: value for name, value in box.machine.env().items() if value}
 
     def build() -> subprocess.CompletedProcess[str]:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
-        try:
-            assert process.stderr is not None
+        with running(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
             url = process.stderr.readline().rsplit(" ", 1)[1].strip()
             source = f'[source.crates-io]\nreplace-with = "carnet"\n[source.carnet]\nregistry = "{url}"\n'
             return user.run("cargo", "build", "--config", configuration(folder, source), cwd=folder)
-        finally:
-            process.terminate()
-            process.communicate(timeout=20)
 
     assert build().returncode == 0
     (folder / "carnet.toml").write_text('[[ban]]\ncrates = "branch"\nreason = "stolen token"\n')

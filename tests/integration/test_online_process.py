@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.support.machines.processes import running
 from tests.support.worlds.ceremony import PASSPHRASE, Ceremony, make_ceremony
 from tests.support.worlds.publication import MemoryPublication
 
@@ -111,20 +112,13 @@ def standalone(ceremony: Ceremony, folder: Path) -> Iterator[Path]:
     ceremony.online.store(folder)
     path = folder / "socket"
     command = signer_command([str(folder / ceremony.online.name)], folder / "memory", secret(folder))
-    process = subprocess.Popen([*command, "--socket", str(path)], stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
+    with running([*command, "--socket", str(path)], stderr=subprocess.PIPE, text=True) as process:
         assert "listening" in process.stderr.readline()
         for _ in range(100):
             if path.is_socket() and path.stat().st_mode & 0o777 == 0o600:
                 break
             time.sleep(0.05)
         yield path
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-        if process.stderr is not None:
-            process.stderr.close()
 
 
 def test_a_standalone_signer_serves_several_clients(ceremony: Ceremony, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.container import container
+from tests.support.machines.processes import running
 from tests.support.registries.sparse import SparseRegistry, sparse_registry
 from tests.support.worlds.ceremony import PASSPHRASE
 from tests.support.worlds.release import make_repository
@@ -88,7 +89,7 @@ class Elsewhere:
     @contextmanager
     def serving(self) -> Iterator[str]:
         """`carnet mirror serve` with its online signer, while the block runs; the mirror's URL."""
-        with subprocess.Popen(
+        with running(
             self.wrap([*_CARNET, "mirror", "serve", "mirror", "--port", "0", *UNLOCK]),
             cwd=self.folder,
             env=self.environment,
@@ -96,13 +97,8 @@ class Elsewhere:
             stdout=subprocess.PIPE,
             text=True,
         ) as process:
-            try:
-                assert process.stdout is not None
-                # A terminal shows what goes to stderr too.
-                yield next(line for line in process.stdout if "listening on http:" in line).split()[-1]
-            finally:
-                process.terminate()
-                process.communicate(timeout=20)  # until nobody is left who could write
+            # A terminal shows what goes to stderr too.
+            yield next(line for line in process.stdout if "listening on http:" in line).split()[-1]
 
 
 @pytest.fixture(scope="module")

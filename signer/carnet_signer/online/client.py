@@ -14,6 +14,7 @@ from carnet import strictjson
 from carnet.errors import FormatError, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf.keys import Signature
+from carnet_signer.online.address import address_of
 from carnet_signer.online.server import MAX_LINE, read_lines, send_line
 
 _TIMEOUT = 120.0
@@ -165,7 +166,8 @@ def connect_signer(path: Path) -> OnlineClient:
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.connect(str(path))
+        with address_of(path) as address:
+            connection.connect(address)
     except OSError as error:
         with contextlib.suppress(OSError):
             connection.close()

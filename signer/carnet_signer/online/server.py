@@ -28,6 +28,7 @@ from carnet.tuf.keys import Signature
 from carnet.tuf.roles import Signed, Snapshot
 from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
+from carnet_signer.online.address import address_of
 from carnet_signer.online.memory import SigningMemory
 from carnet_signer.online.rules import check_payload, entry_of
 
@@ -180,7 +181,8 @@ def serve_socket(path: Path, oracle: Oracle, *, mode: int = 0o600, group: int | 
             path.unlink(missing_ok=True)
             old = os.umask(0o177)
             try:
-                listener.bind(str(path))
+                with address_of(path) as address:
+                    listener.bind(address)
             finally:
                 os.umask(old)
             if group is not None:

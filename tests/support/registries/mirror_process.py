@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+from tests.support.machines.processes import running
 from tests.support.worlds.ceremony import Ceremony, DirectOnlineSigner, make_ceremony
 
 from carnet.cargo.crate import read_crate
@@ -190,19 +192,11 @@ def serving(directory: MirrorDirectory, *arguments: str) -> Iterator[RunningMirr
     log = directory.path.with_name(directory.path.name + "-access.log")
     command = [*CARNET, "mirror", "serve", str(directory.path), "--port", "0", "--message-format", "json"]
     command += ["--access-log", str(log), *(arguments or ("--read-only",))]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "NO_COLOR": "1"}
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                assert process.stderr is not None
-                raise AssertionError(f"the mirror did not start: {process.stderr.read()}")
-            yield RunningMirror(json.loads(line)["url"], directory, log, process)
-        finally:
-            process.kill()
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with running(command, end=signal.SIGKILL, env={**os.environ, "NO_COLOR": "1"}, **pipes) as process:
+        line = process.stdout.readline()
+        assert line, f"the mirror did not start: {process.stderr.read()}"
+        yield RunningMirror(json.loads(line)["url"], directory, log, process)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.machines.processes import running
 
 from carnet.errors import SigningError, StorageError
 from carnet.lock import locked, take
@@ -26,8 +27,7 @@ with locked(Path(sys.argv[1]), timeout=5, busy=StorageError("busy")):
 
 def test_another_process_waits_and_then_is_told(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
+    with running([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         started = time.monotonic()
         with pytest.raises(SigningError, match="somebody holds it"), locked(path, timeout=0.2, busy=BUSY):

@@ -26,7 +26,6 @@ from carnet_signer.online.client import OnlineClient, connect_signer, start_sign
 SOCKET = "online.sock"
 _STARTED_WITHIN = 600.0
 """Seconds: somebody may have to look for the passphrase."""
-_MAX_SOCKET_PATH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,15 +164,10 @@ def _running(directory: Path, settings: OnlineSettings) -> OnlineClient | None:
     place = directory.absolute() / SOCKET
     if not place.exists():
         return None
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if len(str(place)) > _MAX_SOCKET_PATH:  # the address of a unix socket is short; Linux has a way round
-            place = Path(f"/proc/self/fd/{folder}/{SOCKET}")
         return connect_signer(place)
     except SigningError:
         return None  # left over from a signer that was killed
-    finally:
-        os.close(folder)
 
 
 def _descriptors(passphrase: PassphraseSource) -> tuple[int, ...]:
