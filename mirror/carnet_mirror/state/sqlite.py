@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,10 @@ class Database:
         try:
             yield
             self.execute("COMMIT")
-            # All is durable. Emptying the log is for the database file to be whole by itself.
-            self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # All is durable in the log, which is emptied for the database file to be whole by itself. If that fails,
+            # the log stays, and what was committed stays so: to say that nothing was would be wrong.
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             if self._connection.in_transaction:
                 self._connection.rollback()
