@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from securesystemslib.signer import CryptoSigner
@@ -106,6 +110,11 @@ def pem_of(private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | Ed25519Priv
     return private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
+@cache
+def rsa_private(bits: int = 2048) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, bits)
+
+
 SCHEMES = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384")
 
 
@@ -125,7 +134,7 @@ def test_an_ecdsa_key_is_on_the_curve_that_its_scheme_names(curve: ec.EllipticCu
 @pytest.mark.parametrize("keytype", ["ecdsa", *SCHEMES])
 @pytest.mark.parametrize("other", ["rsa", "ed25519"])
 def test_an_ecdsa_scheme_takes_no_key_of_another_kind(other: str, keytype: str) -> None:
-    private = rsa.generate_private_key(65537, 2048) if other == "rsa" else Ed25519PrivateKey.generate()
+    private = rsa_private() if other == "rsa" else Ed25519PrivateKey.generate()
     scheme = keytype if keytype in SCHEMES else SCHEMES[0]
     key = {"keytype": keytype, "scheme": scheme, "keyval": {"public": pem_of(private)}}
     for profile in Profile:
@@ -140,9 +149,9 @@ def rsa_key(public: str, scheme: str = "rsassa-pss-sha256") -> PublicKey:
 
 @pytest.mark.parametrize("bits", [1024, 2040])
 def test_a_short_rsa_key_is_refused(bits: int) -> None:
-    assert rsa_key(pem_of(rsa.generate_private_key(65537, 2048))).keytype == "rsa"
+    assert rsa_key(pem_of(rsa_private())).keytype == "rsa"
     with pytest.raises(FormatError, match="at least 2048 bits"):
-        rsa_key(pem_of(rsa.generate_private_key(65537, bits)))
+        rsa_key(pem_of(rsa_private(bits)))
 
 
 @pytest.mark.parametrize("private", [ec.generate_private_key(ec.SECP384R1()), Ed25519PrivateKey.generate()])
@@ -164,3 +173,32 @@ def test_a_pem_has_the_size_of_a_key() -> None:
     assert PublicKey.from_object(key | {"keyval": {"public": "\n" * 5000 + pem}}).keytype == "ecdsa"
     with pytest.raises(FormatError, match="in PEM is too large"):
         PublicKey.from_object(key | {"keyval": {"public": "\n" * 9990 + pem}})
+
+
+def sign_rsa(private: rsa.RSAPrivateKey, scheme: str, message: bytes) -> bytes:
+    digest = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}[scheme[-3:]]
+    if scheme.startswith("rsa-pkcs1v15"):
+        return private.sign(message, padding.PKCS1v15(), digest)
+    return private.sign(message, padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH), digest)
+
+
+@pytest.mark.parametrize("bits", ["256", "384", "512"])
+def test_an_rsa_signature_is_one_over_the_message_in_the_scheme(bits: str) -> None:
+    private, another = rsa_private(), rsa_private(2056)
+    schemes = [f"rsassa-pss-sha{bits}", f"rsa-pkcs1v15-sha{bits}"]
+    for scheme, other in (schemes, reversed(schemes)):
+        key = rsa_key(pem_of(private), scheme)
+        assert key.verifies(sign_rsa(private, scheme, b"message"), b"message")
+        assert not key.verifies(sign_rsa(private, scheme, b"message"), b"another")
+        assert not key.verifies(sign_rsa(private, other, b"message"), b"message")
+        assert not key.verifies(sign_rsa(another, scheme, b"message"), b"message")
+        assert not key.verifies(b"", b"message")
+
+
+@pytest.mark.parametrize(
+    "damage", [str.upper, lambda text: text[:-1], lambda text: text + "0", lambda text: "g" + text[1:]]
+)
+def test_an_ed25519_key_is_64_lower_case_digits(damage: Callable[[str], str]) -> None:
+    public = "ab" * 32
+    with pytest.raises(FormatError, match="64 lower-case hex digits"):
+        PublicKey.from_object({"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": damage(public)}})
