@@ -67,6 +67,41 @@ def test_what_the_specification_does_not_know_is_refused(files: dict[str, Any], 
         read(document, role)
 
 
+def listed(*keyids: str, threshold: int = 1) -> Change:
+    """The root's keys for targets."""
+    return lambda signed: signed["roles"]["targets"].update(keyids=list(keyids), threshold=threshold)
+
+
+FIRST_KEY, SECOND_KEY = (key(f"targets {number}").public_key.keyid for number in range(2))
+
+
+@pytest.mark.parametrize("profile", Profile)
+def test_a_role_lists_a_key_id_once(files: dict[str, Any], profile: Profile) -> None:
+    document = copy.deepcopy(files["root"])
+    listed(FIRST_KEY, SECOND_KEY)(document["signed"])
+    assert read(document, "root", profile)
+    listed(FIRST_KEY, SECOND_KEY, FIRST_KEY)(document["signed"])
+    with pytest.raises(FormatError, match="a role lists a key id twice"):
+        read(document, "root", profile)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (listed(FIRST_KEY, "0" * 64), "a role lists a key id that has no key"),
+        (listed(FIRST_KEY, SECOND_KEY, threshold=3), "a threshold of 3 cannot be met by 2 keys"),
+    ],
+    ids=["nobody", "too few"],
+)
+def test_our_own_roles_have_their_keys(files: dict[str, Any], change: Change, why: str) -> None:
+    """What others may leave out counts for nothing there, and is a mistake or a trick here."""
+    document = copy.deepcopy(files["root"])
+    change(document["signed"])
+    assert read(document, "root")
+    with pytest.raises(FormatError, match=why):
+        read(document, "root", Profile.PRODUCT)
+
+
 def test_our_own_delegations_go_by_paths(files: dict[str, Any]) -> None:
     document = copy.deepcopy(files["targets"])
     by_hashes("ab", "0" * 64)(document["signed"])

@@ -349,10 +349,18 @@ def test_what_a_proxy_sends_after_the_tunnel_is_refused(headers: str, more: byte
     assert [head.split(b" ")[0] for head in proxy.heads] == [b"CONNECT"]
 
 
-def test_more_than_a_tunnel_is_named() -> None:
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (b"\r\nhello", "the proxy sent more than the tunnel that was asked for"),
+        (b"content-length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "the server answered unasked"),
+    ],
+    ids=["bytes", "an answer"],
+)
+def test_what_comes_after_a_tunnel_is_named(more: bytes, why: str) -> None:
     with (
-        serving(once(b"HTTP/1.1 200 OK\r\n\r\nhello")) as proxy,
+        serving(once(b"HTTP/1.1 200 OK\r\n" + more)) as proxy,
         HttpFetcher("https://mirror.example/", proxy=proxy.url, limits=QUICK) as fetcher,
-        pytest.raises(TransportError, match="the proxy sent more than the tunnel that was asked for"),
+        pytest.raises(TransportError, match=why),
     ):
         fetcher.get("metadata/timestamp.json", max_bytes=10)
