@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from tests.support.crates.archives import honest_crate
+from tests.support.worlds.admissions import attributed_of
 from tests.support.worlds.altered import altered
 
 from carnet.cargo.crate import CrateLimits
-from carnet.cargo.names import CrateId
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import (
     CarnetError,
     ExpiredMetadata,
@@ -22,8 +26,11 @@ from carnet.errors import (
 )
 from carnet.tuf import paths
 from carnet_verifier.admit import Wanted, admit_all, admit_tarball
+from carnet_verifier.claims.owners import Claim
+from carnet_verifier.line import attribute
 from carnet_verifier.memory.metadata_store import MemoryStore
 from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.net.wire import Clock, Wire
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rules.young import LEAST_AGE
 from carnet_verifier.testing import InMemoryRepository
@@ -177,3 +184,21 @@ def test_roots_without_end_decide_nothing(registry: InMemoryRepository, monkeypa
     with pytest.raises(MetadataError, match=f"more than {MAX_NEW_ROOTS} new roots at once: nothing was decided"):
         opened(registry)
     assert len(taken) == MAX_NEW_ROOTS
+
+
+# --- what does not belong together ---
+
+
+def test_a_claim_of_another_crate_says_nothing_of_this_one() -> None:
+    attributed = attributed_of(honest_crate("plain", "1.0.0"))
+    for name in ("other", "plainer", "plai"):
+        claim = cast(Claim, SimpleNamespace(name=CrateName(name)))
+        with pytest.raises(MetadataMismatch, match=f"the claim of {name} was offered for plain@1.0.0"):
+            attribute(attributed.vouched, claim, released=False)
+
+
+def test_a_connection_that_is_not_open_is_not_read() -> None:
+    wire = Wire(Clock(1, 1, 1))
+    for use in (wire.receive, lambda: wire.send(b"x")):
+        with pytest.raises(TransportError, match="the connection is closed"):
+            use()
