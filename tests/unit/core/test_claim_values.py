@@ -181,3 +181,33 @@ def test_what_is_no_submission_is_refused(name: str) -> None:
 def test_a_submission_has_a_size() -> None:
     with pytest.raises(FormatError, match=f"larger than {MAX_SUBMISSION} bytes"):
         Submission.from_bytes(bytes(MAX_SUBMISSION + 1))
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a b", "a\0b"])
+def test_a_target_of_a_submission_is_a_path(name: str) -> None:
+    """A pattern's `*` takes any name, `..` as well."""
+    for pattern in paths.owner_patterns(DEMO):
+        path = pattern.replace("*", name)
+        assert paths.matches(pattern, path)
+        with pytest.raises(FormatError, match="target path"):
+            Submission(DEMO, {}, {path: b""})
+
+
+def crate_role(*listed: str) -> Targets:
+    custom = {"index": "0" * 64, "yanked": False, "registry": "crates-io"}
+    target = {"length": 1, "hashes": {"sha256": "0" * 64}}
+    signed = {
+        "_type": "targets",
+        "version": 1,
+        "spec_version": "1.0.31",
+        "expires": "2030-01-01T00:00:00Z",
+        "targets": {path: target | ({"custom": custom} if path.endswith(".crate") else {}) for path in listed},
+    }
+    return parse_role(strictjson.encode({"signed": signed, "signatures": []}), Targets).signed
+
+
+def test_versions_have_one_spelling() -> None:
+    plain, other = (paths.crate_path(CrateId.of(*crate)) for crate in (("demo", "1.0.0"), ("Demo", "1.1.0")))
+    assert list(Releases.of(DEMO, crate_role(plain)).versions) == [Version("1.0.0")]
+    with pytest.raises(FormatError, match=r"crate\.demo spells its crate (demo and Demo|Demo and demo)"):
+        Releases.of(DEMO, crate_role(plain, other))
