@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from tests.mutants import switch
@@ -63,54 +64,55 @@ class Trier:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         for task in self._tasks:
-            tests = [items[name] for name in task["tests"] if name in items]
+            tests = [(items[name], most) for name, most in task["tests"] if name in items]
             began = time.monotonic()
-            verdict, test = self._try(task["site"], tests, began + task["most"])
+            verdict, test = self._try(task["site"], tests)
             seconds = round(time.monotonic() - began, 2)
             _tell({"site": task["site"], "verdict": verdict, "test": test, "seconds": seconds})
         return True
 
-    def _try(self, site: str, tests: Sequence[pytest.Item], deadline: float) -> tuple[str, str]:
+    def _try(self, site: str, tests: Sequence[tuple[pytest.Item, float]]) -> tuple[str, str]:
         mine, theirs = os.pipe()
         child = os.fork()
         if child == 0:
             os.setsid()
             os.close(mine)
-            with os.fdopen(theirs, "w") as answer:
-                answer.write(self._first_failure(site, tests))
+            with os.fdopen(theirs, "w", buffering=1) as answer:
+                print(self._first_failure(site, tests, answer), file=answer)
             os._exit(0)
         os.close(theirs)
-        late = False
-        while os.waitpid(child, os.WNOHANG) == (0, 0):
-            if time.monotonic() > deadline:
-                late = True
-                os.kill(child, signal.SIGKILL)
-            time.sleep(0.01)
-        _end_group(child)
-        os.set_blocking(mine, False)  # a server that left the group may still hold the other end
-        try:
-            said = os.read(mine, 10_000).decode()
-        except BlockingIOError:
-            said = ""
-        os.close(mine)
-        if late:
-            return "killed", "(hung)"
-        if not said:
-            return "killed", "(the process ended)"
-        return ("survived", "") if said == "passed" else ("killed", said)
+        said = _listen(mine)
+        with contextlib.suppress(ProcessLookupError):  # with all that it started
+            os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return said
 
-    def _first_failure(self, site: str, tests: Sequence[pytest.Item]) -> str:
+    def _first_failure(self, site: str, tests: Sequence[tuple[pytest.Item, float]], answer: TextIO) -> str:
         switch.take_out(site)
-        for test in tests:  # each is taken down whole: quickest first, those of one fixture rarely follow one another
+        for test, most in tests:  # each is taken down whole: quickest first, those of one fixture rarely follow another
+            print(f"within {most}", file=answer)
             test.config.hook.pytest_runtest_protocol(item=test, nextitem=None)
             if self._failed:
-                return self._failed
-        return "passed"
+                return f"killed {self._failed}"
+        return "survived"
 
 
-def _end_group(leader: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
+def _listen(pipe: int) -> tuple[str, str]:
+    """What a mutant's process says in the end: the verdict, and the test that failed."""
+    patience = 60.0
+    with os.fdopen(pipe, "rb", buffering=0) as answers:
+        pending = b""
+        while select.select([answers], [], [], patience)[0]:
+            data = answers.read(10_000)
+            if not data:
+                return "killed", "(the process ended)"
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                word, _, rest = line.decode().partition(" ")
+                if word != "within":
+                    return word, rest
+                patience = float(rest)
+    return "killed", "(hung)"
 
 
 def pytest_configure(config: pytest.Config) -> None:

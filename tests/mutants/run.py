@@ -210,9 +210,9 @@ class Record:
     def _seconds(self, test: str) -> float:
         return float(self.tests[test]["seconds"])
 
-    def most_seconds(self, tests: Sequence[str]) -> float:
-        """When a mutant counts as hung."""
-        return 30 + 4 * sum(map(self._seconds, tests))
+    def patience(self, test: str) -> float:
+        """After how many seconds a test counts as hung."""
+        return 20 + 10 * self._seconds(test)
 
 
 class Results:
@@ -234,7 +234,7 @@ class Results:
                 continue
             tried[site.name] = site, stamp
             if tests:
-                tasks.append({"site": site.name, "tests": tests, "most": self._record.most_seconds(tests)})
+                tasks.append({"site": site.name, "tests": [(test, self._record.patience(test)) for test in tests]})
             else:
                 self._keep(site, stamp, {"verdict": "survived", "test": "(it fires in no test)", "seconds": 0})
         if tasks:
@@ -244,7 +244,7 @@ class Results:
     def _try(self, tasks: Sequence[Mapping[str, Any]], tried: Mapping[str, tuple[sites.Site, str]]) -> None:
         file = KEPT / "tasks.json"
         file.write_text(json.dumps(tasks))
-        names = sorted({test for task in tasks for test in task["tests"]})
+        names = sorted({test for task in tasks for test, _ in task["tests"]})
         files = sorted({name.partition("::")[0] for name in names})
         print(f"trying {len(tasks)} mutants with {len(names)} tests of {len(files)} files", flush=True)
         try:
