@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench dist clean
+.PHONY: demo test check lint types imports bench mutants dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -34,6 +34,10 @@ check: lint types imports test
 bench: .venv/ready
 	$(BIN)/python benchmarks/bench_verify.py
 
+# Every check of what a build trusts, taken out in turn: is there a test that fails? MODULE=carnet.tuf for a part of them.
+mutants: .venv/ready
+	@$(BIN)/python tests/mutants/run.py --module '$(MODULE)' --tests '$(or $(TESTS),tests)'
+
 # The same commit gives the same bytes: times in the archives are the commit's.
 dist: .venv/ready
 	@rm -rf dist
@@ -41,4 +45,4 @@ dist: .venv/ready
 	@cd dist && { command -v sha256sum > /dev/null && sha256sum carnet-* || shasum -a 256 carnet-*; } | tee SHA256SUMS
 
 clean:
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .mutants

@@ -11,9 +11,12 @@ from tests.support.worlds.claims import NAME, World, refusal, with_dependency
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
-from carnet.cargo.names import Version
+from carnet.cargo.names import CrateId, Version
 from carnet.errors import MetadataMismatch, NotFound
+from carnet_verifier.admit import Wanted
 from carnet_verifier.claims.owners import Claim
+from carnet_verifier.line import attribute, find_target, open_index, vouch
+from carnet_verifier.outcomes import Vouched
 from carnet_verifier.releases.signed_releases import attest, judge_index, read_signed_releases
 
 
@@ -123,3 +126,17 @@ def test_a_release_for_another_registry_is_not_this_ones(world: World) -> None:
     other = replace(claim, facts=replace(claim.facts, registry="internal"))
     error = refusal(lambda: attest(read_signed_releases(other), line))
     assert "was signed for the registry 'crates-io'" in str(error)
+
+
+@pytest.mark.parametrize("hidden", ["0.9.0", "1.1.0"])
+def test_a_version_is_hidden_from_whoever_asks_for_another(world: World, hidden: str) -> None:
+    """The line itself refuses, whatever kinds of evidence look through the whole file afterwards."""
+    claim, wanted = _claim(world), Wanted(CrateId(NAME, Version("1.0.0")))
+
+    def vouched() -> Vouched:
+        repository = world.fresh()
+        return vouch(open_index(repository, NAME, find_target(repository, NAME)), wanted)
+
+    assert attribute(vouched(), claim, released=False).release is not None
+    world.publish_index(lambda index: [line for line in index.lines if str(line.id.version) != hidden])
+    assert f"hides {NAME}@{hidden}" in str(refusal(lambda: attribute(vouched(), claim, released=False)))

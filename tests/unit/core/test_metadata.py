@@ -185,6 +185,23 @@ REFUSED: dict[str, tuple[str, Change]] = {
     "bit_length 33": ("index", put("delegations", "succinct_roles", "bit_length", 33)),
     "bit_length true": ("index", put("delegations", "succinct_roles", "bit_length", True)),
     "bins and roles": ("index", put("delegations", "roles", [])),
+    "a target that is a number": ("crate.serde", put("targets", CRATE, 1)),
+    "a target that is null": ("crate.serde", put("targets", CRATE, None)),
+    "a target that is a list": ("crate.serde", put("targets", CRATE, [])),
+    "a target that is a text": ("crate.serde", put("targets", CRATE, "00" * 32)),
+    "a target without hashes": ("crate.serde", lambda signed: signed["targets"][CRATE].pop("hashes")),
+    "a target with hashes null": ("crate.serde", put("targets", CRATE, "hashes", None)),
+    "a target with no hash": ("crate.serde", put("targets", CRATE, "hashes", {})),
+    "a target with a list of hashes": ("crate.serde", put("targets", CRATE, "hashes", ["00" * 32])),
+    "a target with a hash that is a number": ("crate.serde", put("targets", CRATE, "hashes", {"sha256": 1})),
+    "a target with a hash of odd length": (
+        "crate.serde",
+        lambda signed: signed["targets"][CRATE]["hashes"].update(sha512="0"),
+    ),
+    "a target with an empty hash": (
+        "crate.serde",
+        lambda signed: signed["targets"][CRATE]["hashes"].update(sha512=""),
+    ),
 }  # fmt: skip
 
 
@@ -450,3 +467,25 @@ def test_an_entry_is_copied_as_it_is_and_shows_its_parts(entry: MetaFile | Targe
         assert other.length == entry.length
         assert other.hashes == entry.hashes
     assert "length=" in repr(entry)
+
+
+@pytest.mark.parametrize("entry", [None, 1, "00", [], [{"length": 1}]], ids=str)
+@pytest.mark.parametrize("profile", Profile)
+def test_a_target_is_an_object(files: dict[str, Any], profile: Profile, entry: Any) -> None:
+    document = copy.deepcopy(files["crate.serde"])
+    document["signed"]["targets"][CRATE] = entry
+    with pytest.raises(FormatError, match=r"target 'crates/8b/serde/serde-1\.0\.0\.crate' is not an object"):
+        read("crate.serde", document, profile)
+
+
+@pytest.mark.parametrize("hashes", [None, {}, [], "00", {"sha256": None}, {"sha512": ["00"]}], ids=str)
+@pytest.mark.parametrize("profile", Profile)
+def test_a_target_has_a_hash(files: dict[str, Any], profile: Profile, hashes: Any) -> None:
+    """Without one, any bytes of that length would be the target: all that are listed are compared, and none is."""
+    document = copy.deepcopy(files["crate.serde"])
+    document["signed"]["targets"][CRATE]["hashes"] = hashes
+    with pytest.raises(FormatError, match="are not an object of strings"):
+        read("crate.serde", document, profile)
+    del document["signed"]["targets"][CRATE]["hashes"]
+    with pytest.raises(FormatError, match="are not an object of strings"):
+        read("crate.serde", document, profile)

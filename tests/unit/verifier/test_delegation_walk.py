@@ -12,6 +12,7 @@ import pytest
 from tests.support.worlds.simulator import DAY, NOW, key, sign
 from tuf.api.metadata import SPECIFICATION_VERSION
 
+from carnet.cargo.names import CrateName
 from carnet.errors import FormatError, MetadataError, MetadataMismatch, NotFound, ThresholdNotMet, TransportError
 from carnet.tuf.keys import Profile
 from carnet_verifier.memory.metadata_store import MemoryStore
@@ -254,3 +255,17 @@ def test_a_role_of_another_type_is_refused() -> None:
     graph.files["metadata/1.a.json"] = sign(signed, [key("a")])
     with pytest.raises(FormatError, match="type"):
         graph.open().find_target("x")
+
+
+def test_claims_are_read_in_our_own_repositories_only() -> None:
+    """In another one, roles of these names would be anybody's, and what is in them unchecked."""
+    graph = Graph({"targets": [To("claims")], "claims": [To("claims-8b")], "claims-8b": [To("owner.serde")]})
+    repository = graph.open()
+    for ask in (
+        lambda: repository.claim(CrateName("serde")),
+        lambda: repository.claims([CrateName("serde")]),
+        lambda: repository.look_up(["x"], [CrateName("serde")]),
+    ):
+        with pytest.raises(MetadataMismatch, match="claims are read in carnet's own repositories only"):
+            ask()
+    assert graph.asked == []

@@ -325,3 +325,42 @@ def test_urls_that_are_none_are_refused(url: str) -> None:
 )
 def test_urls_are_taken(url: str) -> None:
     assert HttpFetcher(url).url == (url if url.endswith("/") else url + "/")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"x",
+        b"\x16\x03\x03\x00\x7a",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+    ],
+    ids=["a byte", "the start of a handshake", "another answer"],
+)
+@pytest.mark.parametrize("headers", ["", "content-length: 0\r\n", "content-length: 99\r\n", "connection: close\r\n"])
+def test_what_a_proxy_sends_after_the_tunnel_is_refused(headers: str, more: bytes) -> None:
+    """What came before TLS begins would otherwise be read as if it came from the origin, or be lost."""
+    answer = f"HTTP/1.1 200 OK\r\n{headers}\r\n".encode() + more
+    with (
+        serving(once(answer)) as proxy,
+        HttpFetcher("https://mirror.example/", proxy=proxy.url, limits=QUICK) as fetcher,
+        pytest.raises(TransportError, match=r"more than the tunnel|answered unasked|not proper HTTP"),
+    ):
+        fetcher.get("metadata/timestamp.json", max_bytes=10)
+    assert [head.split(b" ")[0] for head in proxy.heads] == [b"CONNECT"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (b"\r\nhello", "the proxy sent more than the tunnel that was asked for"),
+        (b"content-length: 0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "the server answered unasked"),
+    ],
+    ids=["bytes", "an answer"],
+)
+def test_what_comes_after_a_tunnel_is_named(more: bytes, why: str) -> None:
+    with (
+        serving(once(b"HTTP/1.1 200 OK\r\n" + more)) as proxy,
+        HttpFetcher("https://mirror.example/", proxy=proxy.url, limits=QUICK) as fetcher,
+        pytest.raises(TransportError, match=why),
+    ):
+        fetcher.get("metadata/timestamp.json", max_bytes=10)

@@ -154,7 +154,7 @@ class TrustDirectory:
     # --- what was seen ---
 
     def last_refresh(self) -> datetime | None:
-        """When this client last completed a refresh, by its own clock; None before the first."""
+        """The latest time, by its own clock, at which this client completed a refresh; None before the first."""
         text = self._seen().get("refreshed")
         try:
             return datetime.fromisoformat(text) if isinstance(text, str) else None
@@ -162,13 +162,15 @@ class TrustDirectory:
             raise _damaged(self._seen_file, "its time is not one") from None
 
     def remember_refresh(self, now: datetime) -> None:
-        """Remember a completed refresh; times within an hour of the last one are not written again.
+        """Remember a completed refresh, if it is an hour later than the latest one that is remembered.
+
+        An earlier one is not remembered: a clock that went back a little each time could go back as far as it likes.
 
         Raises:
             StorageError: The disk failed.
         """
         last = self.last_refresh()
-        if last is None or abs((now - last).total_seconds()) > 3600:
+        if last is None or (now - last).total_seconds() > 3600:
             with self.locked():
                 for folder in (self.path, self.path / "metadata"):
                     remove_leftovers(str(folder))

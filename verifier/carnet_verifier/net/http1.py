@@ -166,8 +166,9 @@ class Connection:
             self._answers.expect([_TUNNEL])
             self._send(_ask("CONNECT", target, target))
             status = self._next().status
-            if status != 200 or not self._answers.idle:
+            if status != 200:
                 raise TransportError(f"the proxy answered {status}", status=None)
+            self._answers.take()  # raises when the proxy sent more than its answer: it would pass for the origin's
             self._answers.close()
             self._answers = _Answers()  # what follows is between us and the origin
         self._wire.start_tls(self._origin.host, self._ca_file)
@@ -361,7 +362,7 @@ class _Answers:
     def on_body(self, data: bytes) -> None:
         self._overhead = 0
         if not self._status:
-            raise TransportError("the server sent more than the tunnel that was asked for")
+            raise TransportError("the proxy sent more than the tunnel that was asked for")
         most = self._expected[0]
         if self._status != 200 or most is None:
             most = _DRAIN
