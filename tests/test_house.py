@@ -59,3 +59,28 @@ def test_no_check_answers_with_a_bool() -> None:
 def test_modules_are_named_for_what_they_hold() -> None:
     vague = {"utils", "util", "common", "helpers", "helper", "manager", "misc", "base", "tools"}
     assert [str(path.relative_to(PROJECT)) for path in MODULES if path.stem in vague] == []
+
+
+def test_each_parser_has_one_door() -> None:
+    """What a parser raises and takes is bounded in one module, so nobody else imports it."""
+    doors = {
+        "tomli": {"core/carnet/stricttoml.py"},
+        "tomllib": set[str](),
+        # Writing only: as cargo's index and as in-toto write it.
+        "json": {
+            "core/carnet/strictjson.py",
+            "core/carnet/cargo/index_file.py",
+            "mirror/carnet_mirror/second_opinion/in_toto_steps.py",
+        },
+    }
+    found: dict[str, set[str]] = {parser: set() for parser in doors}
+    for name, tree in trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported = [alias.name for alias in node.names]
+            else:
+                imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for module in imported:
+                if module.partition(".")[0] in found:
+                    found[module.partition(".")[0]].add(name)
+    assert found == doors
