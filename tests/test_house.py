@@ -84,3 +84,15 @@ def test_each_parser_has_one_door() -> None:
                 if module.partition(".")[0] in found:
                     found[module.partition(".")[0]].add(name)
     assert found == doors
+
+
+def test_times_have_one_door() -> None:
+    """Where the calendar ends, and which digits and forms count, is decided in `carnet.times`."""
+    readers = {"strptime", "fromisoformat", "fromtimestamp", "utcfromtimestamp", "parsedate_to_datetime", "parsedate"}
+    found = {
+        name
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in readers
+    }
+    assert found == {"core/carnet/times.py"}

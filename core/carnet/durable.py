@@ -230,3 +230,5 @@ def _as_storage_error(path: Path, *, but: type[OSError] | None = None) -> Iterat
             raise
         reason = (error.strerror or type(error).__name__).lower()
         raise StorageError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
+    except ValueError:  # with a NUL in it, or half a character: paths also come out of files that others wrote
+        raise StorageError(f"{str(path)[:200]!a} is no path") from None

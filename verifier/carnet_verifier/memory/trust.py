@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carnet import durable, strictjson
+from carnet import durable, strictjson, times
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
 from carnet.lock import locked
@@ -157,9 +157,9 @@ class TrustDirectory:
         """When this client last completed a refresh, by its own clock; None before the first."""
         text = self._seen().get("refreshed")
         try:
-            return datetime.fromisoformat(text) if isinstance(text, str) else None
-        except ValueError:
-            raise _damaged(self._seen_file, "its time is not one") from None
+            return times.read(text.replace("+00:00", "Z"), "its time") if isinstance(text, str) else None
+        except FormatError as error:
+            raise _damaged(self._seen_file, str(error)) from None
 
     def remember_refresh(self, now: datetime) -> None:
         """Remember a completed refresh; times within an hour of the last one are not written again.
@@ -172,7 +172,7 @@ class TrustDirectory:
             with self.locked():
                 for folder in (self.path, self.path / "metadata"):
                     remove_leftovers(str(folder))
-                self._write({**self._seen(), "refreshed": now.replace(microsecond=0).isoformat()})
+                self._write({**self._seen(), "refreshed": times.written(now)})
 
     def highest_levels(self, names: Iterable[CrateName]) -> dict[CrateName, int]:
         """The highest level at which a version of a crate was ever admitted; those never seen are left out."""
