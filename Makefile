@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench dist clean
+.PHONY: demo test check lint types imports bench fuzz dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -33,6 +33,10 @@ check: lint types imports test
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/bench_verify.py
+
+# Goes on where the last run stopped; what fails is kept in fuzz/failed. FUZZ="--seconds 600 --seed 2 toml" for less.
+fuzz: .venv/ready
+	@nice -n 19 $(BIN)/python -m tests.fuzz.fuzz $(FUZZ)
 
 # The same commit gives the same bytes: times in the archives are the commit's.
 dist: .venv/ready
