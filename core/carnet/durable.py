@@ -167,8 +167,9 @@ def read_file(path: Path, what: str, *, max_bytes: int, check: Callable[[os.stat
                 raise StorageError(f"{what} {path} is not a regular file")
             if check is not None:
                 check(status)
-            data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
+            # A file without end, such as a large hole, is not read to see that it is one.
+            data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
+    if len(data) > max_bytes or status.st_size > max_bytes:
         raise StorageError(f"{what} {path} is larger than {max_bytes} bytes")
     return data
 
