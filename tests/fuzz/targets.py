@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.fuzz.mutate import Mutator, bodies, documents, envelopes, octets, tarballs
 from tests.support.crates.archives import TarballBuilder
+from tests.support.worlds import ceremony
 from tests.support.worlds.ceremony import make_key
 from tests.support.worlds.claims import NAME, World, body, person, sign
 from tests.support.worlds.release import LOCK, MANIFEST, PUBLISHED, synthetic
@@ -46,9 +47,11 @@ from carnet_gate.home import to_toml
 from carnet_layouts import template
 from carnet_mirror.upstream.cargo import parse_index_cache
 from carnet_mirror.upstream.sparse import SparseUpstream, fill_template
+from carnet_mirror.web import client
 from carnet_signer.keys.file import _check_rounds
 from carnet_signer.keys.pkcs11_uri import Pkcs11Uri
 from carnet_signer.keys.public import _from_openssh
+from carnet_signer.online.rules import check_payload
 from carnet_signer.proposals.proposal import Request
 from carnet_signer.steps import gitsource
 from carnet_signer.steps.layouts import compile_layout
@@ -100,6 +103,11 @@ def _world() -> dict[str, bytes]:
 
 def _roles(*names: str) -> Callable[[], list[bytes]]:
     return lambda: [data for name, data in _world().items() if name.startswith(names)]
+
+
+def _payloads() -> list[bytes]:
+    found = _roles("timestamp", "1.snapshot", "1.index-0")()
+    return [strictjson.canonical(strictjson.parse_object(data, "x", max_bytes=1 << 22)["signed"]) for data in found]
 
 
 @cache
@@ -283,6 +291,26 @@ def _bundle(data: bytes) -> None:
     for links in Bundle.from_bytes(data).links.values():
         for envelope in links:
             Link.from_payload(envelope.payload)
+
+
+def _functionary(data: bytes) -> None:
+    """What the check does with a link that somebody who may sign it made up."""
+    link = Link.from_payload(data)
+    release = _release()
+    step = link.name if link.name in release.links else "package"
+    release.with_links(step, *((who, link) for who, _ in release.links[step])).check()
+
+
+def _payload(data: bytes) -> None:
+    """What the online signer is asked to sign."""
+    payload = strictjson.canonical(strictjson.parse(data, "a payload", max_bytes=1 << 22))
+    memory: Any = SimpleNamespace(last=lambda role: None, named_snapshot={})
+    kind = data[data.find(b'"_type":"') + 9 :].partition(b'"')[0].decode("ascii", "replace")
+    check_payload("index-0" if kind == "targets" else kind, payload, memory, ceremony.NOW)
+
+
+def _mirror_answer(data: bytes) -> None:
+    raise client._refusal(400, strictjson.parse(data, "the answer", max_bytes=1 << 20), "https://mirror.example/")
 
 
 def _answers(data: bytes) -> None:
@@ -483,6 +511,9 @@ TARGETS: dict[str, Target] = {
     "layout": Target(lambda: [_release().layout.to_payload()], _layout, documents),
     "terms": Target(lambda: [strictjson.encode(_release().terms.to_custom())], _terms, documents),
     "link": Target(_links, _link, documents),
+    "functionary": Target(_links, _functionary, documents),
+    "payload": Target(_payloads, _payload, documents),
+    "mirror-answer": Target(lambda: [b'{"errors":[{"detail":"no","hint":"x"}]}'], _mirror_answer, documents),
     "bundle": Target(lambda: [_release().bundle().to_bytes()], _bundle, envelopes),
     "crate": Target(_tars, lambda data: read_crate(data, CRATE), tarballs),
     "crate-strict": Target(_tars, lambda data: read_crate(data, CRATE, strict=True), tarballs),
