@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench mutants dist clean
+.PHONY: demo test check lint types imports bench mutants fuzz dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -37,6 +37,10 @@ bench: .venv/ready
 # Every check of what a build trusts, taken out in turn: is there a test that fails? MODULE=carnet.tuf for a part of them.
 mutants: .venv/ready
 	@$(BIN)/python tests/mutants/run.py --module '$(MODULE)' --tests '$(or $(TESTS),tests)'
+
+# Goes on where the last run stopped; what fails is kept in fuzz/failed. FUZZ="--seconds 600 --seed 2 toml" for less.
+fuzz: .venv/ready
+	@nice -n 19 $(BIN)/python -m tests.fuzz.fuzz $(FUZZ)
 
 # The same commit gives the same bytes: times in the archives are the commit's.
 dist: .venv/ready

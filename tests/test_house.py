@@ -69,3 +69,40 @@ def test_no_test_waits_for_ever_for_a_process_that_nobody_ends() -> None:
         if path != Path(__file__) and "with subprocess.Popen(" in path.read_text()
     }
     assert waiting == {"tests/support/machines/processes.py"}
+
+
+def test_each_parser_has_one_door() -> None:
+    """What a parser raises and takes is bounded in one module, so nobody else imports it."""
+    doors = {
+        "tomli": {"core/carnet/stricttoml.py"},
+        "tomllib": set[str](),
+        # Writing only: as cargo's index and as in-toto write it.
+        "json": {
+            "core/carnet/strictjson.py",
+            "core/carnet/cargo/index_file.py",
+            "mirror/carnet_mirror/second_opinion/in_toto_steps.py",
+        },
+    }
+    found: dict[str, set[str]] = {parser: set() for parser in doors}
+    for name, tree in trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported = [alias.name for alias in node.names]
+            else:
+                imported = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for module in imported:
+                if module.partition(".")[0] in found:
+                    found[module.partition(".")[0]].add(name)
+    assert found == doors
+
+
+def test_times_have_one_door() -> None:
+    """Where the calendar ends, and which digits and forms count, is decided in `carnet.times`."""
+    readers = {"strptime", "fromisoformat", "fromtimestamp", "utcfromtimestamp", "parsedate_to_datetime", "parsedate"}
+    found = {
+        name
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in readers
+    }
+    assert found == {"core/carnet/times.py"}

@@ -167,8 +167,9 @@ def read_file(path: Path, what: str, *, max_bytes: int, check: Callable[[os.stat
                 raise StorageError(f"{what} {path} is not a regular file")
             if check is not None:
                 check(status)
-            data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
+            # A file without end, such as a large hole, is not read to see that it is one.
+            data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
+    if len(data) > max_bytes or status.st_size > max_bytes:
         raise StorageError(f"{what} {path} is larger than {max_bytes} bytes")
     return data
 
@@ -230,3 +231,5 @@ def _as_storage_error(path: Path, *, but: type[OSError] | None = None) -> Iterat
             raise
         reason = (error.strerror or type(error).__name__).lower()
         raise StorageError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
+    except ValueError:  # with a NUL in it, or half a character: paths also come out of files that others wrote
+        raise StorageError(f"{str(path)[:200]!a} is no path") from None

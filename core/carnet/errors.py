@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_LONGEST = 2_000
+"""Characters of an error; a list of twenty packages, each with its reason, stays whole."""
+
+
 class CarnetError(Exception):
     """The root of the tree: a one-line reason, and a hint about what to do.
 
@@ -51,8 +55,13 @@ class CarnetError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(_cut(message))
+        self.hint = _cut(hint)
+
+
+def _cut(text: str) -> str:
+    """What input is quoted in an error does not make it a page long, wherever that is forgotten."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 200]} [...] {text[-150:]}"
 
 
 class ConfigError(CarnetError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from carnet.errors import FormatError
+from carnet import times
 from carnet_evidence.kind import Kind, Material
 
 NEW = timedelta(days=14)
@@ -22,12 +22,7 @@ SHARE = 0.75
 
 def _published(material: Material) -> datetime | None:
     pubtime = material.line.pubtime
-    if pubtime is None:
-        return None
-    try:
-        return datetime.fromisoformat(pubtime)  # of cargo's one form, which the line has checked
-    except ValueError:
-        raise FormatError(f"{material.line.id}: pubtime {pubtime[:40]!a} is not a time") from None
+    return None if pubtime is None else times.read(pubtime, f"{material.line.id}: pubtime")
 
 
 def _mass_yank(material: Material) -> str | None:

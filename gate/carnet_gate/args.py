@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -115,19 +116,20 @@ def parse(args: Sequence[str]) -> Invocation:
         ConfigError: There is no subcommand, or an option that would lead cargo elsewhere.
         PolicyRefused: A subcommand that was not tried behind the gate.
     """
-    rest = list(args)
-    toolchain = rest.pop(0)[1:] if rest and rest[0].startswith("+") else None
+    rest = deque(args)  # a list would move all others at each pop
+    toolchain = rest.popleft()[1:] if rest and rest[0].startswith("+") else None
     leading: list[str] = []
     while rest and rest[0].startswith("-"):
-        option = rest.pop(0)
+        option = rest.popleft()
         leading.append(option)
         if option in _TAKES_VALUE and rest:
-            leading.append(rest.pop(0))
+            leading.append(rest.popleft())
     if not rest:
         raise ConfigError("no cargo command given", hint="for example: cargo carnet build --locked")
     subcommand = _SHORT.get(rest[0], rest[0])
     _check_subcommand(subcommand)
-    own = (*leading, *rest[1:])
+    rest.popleft()
+    own = (*leading, *rest)
     options = list(_options(subcommand, own))
     names = {name for name, _ in options}
     if "-C" in names:

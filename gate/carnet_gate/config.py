@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from carnet import stricttoml
 from carnet.durable import read_file
-from carnet.errors import ConfigError, PolicyRefused
+from carnet.errors import ConfigError, FormatError, PolicyRefused
 
 MAX_BYTES = 10_000_000
 _DEEPEST_INCLUDE = 16
@@ -88,7 +89,7 @@ def check_argument(argument: str, folder: Path) -> None:
         is_file = file.is_file()
     except (OSError, ValueError):  # too long for a path, or with a NUL
         is_file = False
-    document = read_config(file) if is_file else _parse(argument, where)
+    document = read_config(file) if is_file else _parse(argument.encode(errors="surrogateescape"), where)
     _check(document or {}, where, set(), file.parent if is_file else folder, 0)
 
 
@@ -124,7 +125,7 @@ def _check_toolchain(file: Path) -> None:
     # The usual file is one line, and not always TOML; a key with escapes in it is TOML.
     if b"path" not in data and b"\\" not in data:
         return
-    if _has(_parse(data.decode(errors="replace"), str(file)), ["toolchain", "path"]):
+    if _has(_parse(data, str(file)), ["toolchain", "path"]):
         raise PolicyRefused(
             f"{file} sets `toolchain.path`: cargo itself would be the project's", hint="name a toolchain by its channel"
         )
@@ -153,7 +154,7 @@ def includes(document: Mapping[str, Any], where: str) -> Iterator[str]:
         yield path
 
 
-def read_config(file: Path) -> dict[str, Any] | None:
+def read_config(file: Path) -> stricttoml.Table | None:
     """One configuration file; None when there is none.
 
     Raises:
@@ -163,19 +164,14 @@ def read_config(file: Path) -> dict[str, Any] | None:
         data = read_file(file, "cargo's configuration", max_bytes=MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return _parse(data, str(file))
+
+
+def _parse(data: bytes, where: str) -> stricttoml.Table:
     try:
-        return _parse(data.decode(), str(file))
-    except UnicodeDecodeError:
-        raise ConfigError(f"{file} is not UTF-8") from None
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    import tomli
-
-    try:
-        return tomli.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where} is not TOML: {str(error).splitlines()[0]}") from None
+        return stricttoml.parse(data, where, max_bytes=MAX_BYTES)
+    except FormatError as error:
+        raise ConfigError(str(error), hint="cargo reads this file too: mend it, or remove it") from None
 
 
 def is_same(left: Path, right: Path) -> bool:

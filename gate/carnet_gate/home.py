@@ -230,6 +230,8 @@ def _value(value: Any) -> str:
 
 def quoted(text: str) -> str:
     """A TOML string."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     escaped = "".join(
         {"\\": "\\\\", '"': '\\"'}.get(char) or (char if char.isprintable() else f"\\U{ord(char):08x}") for char in text
     )

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
 from carnet.cargo.names import CrateId
@@ -288,7 +289,7 @@ def _versions(
     standing: Mapping[CrateId, StoredVersion], releases: Releases, lines: Mapping[CrateId, IndexLine], now: datetime
 ) -> list[StoredVersion]:
     known = dict(standing)
-    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = times.written(now)
     for release in releases:
         stored = known.get(release.id)
         if stored is None:

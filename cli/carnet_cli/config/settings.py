@@ -111,12 +111,12 @@ def read(path: Path, *, now: datetime, required: bool = False) -> Settings:
         if required:
             raise ConfigError(f"{path} does not exist") from None
         return Settings()
-    import tomli
+    from carnet import stricttoml  # its parser takes as long to import as the rest of a look at a lock
 
     try:
-        document = tomli.loads(data.decode())
-    except (ValueError, RecursionError) as error:  # tomli.TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise ConfigError(f"{path} is not TOML: {str(error).splitlines()[0]}") from None
+        document = stricttoml.parse(data, str(path), max_bytes=MAX_BYTES)
+    except FormatError as error:
+        raise ConfigError(str(error), hint="docs/build-systems.md shows every key of it") from None
     return _settings(document, path, now)
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-import tomli
-
+from carnet import stricttoml
 from carnet.cargo.names import CrateId
 from carnet.errors import FormatError
 from carnet.value import value
@@ -95,7 +94,7 @@ def read_lockfile(data: bytes, what: str = "Cargo.lock") -> Lockfile:
     Raises:
         FormatError: Not a lock file of version 1 to 4, or one that contradicts itself.
     """
-    document = _parse(data, what)
+    document = stricttoml.parse(data, what, max_bytes=MAX_LOCK, hint=_REGENERATE)
     marked = document.get("version")
     if marked not in (None, 3, 4) or type(marked) is bool:
         raise FormatError(
@@ -117,19 +116,6 @@ def read_lockfile(data: bytes, what: str = "Cargo.lock") -> Lockfile:
     if old and (new or marked):
         raise FormatError(f"{what} has checksums in two places, as after a bad merge", hint=_REGENERATE)
     return Lockfile(marked or (2 if new else 1), kept, nameless)
-
-
-def _parse(data: bytes, what: str) -> dict[str, Any]:
-    if len(data) > MAX_LOCK:
-        raise FormatError(f"{what} is larger than {MAX_LOCK} bytes")
-    try:
-        return tomli.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{what} is not UTF-8 (byte {error.start})", hint=_REGENERATE) from None
-    except RecursionError:
-        raise FormatError(f"{what} is nested too deeply", hint=_REGENERATE) from None
-    except ValueError as error:  # tomli.TOMLDecodeError, and an integer of more than 4,300 digits
-        raise FormatError(f"{what} is not TOML: {str(error).splitlines()[0]}", hint=_REGENERATE) from None
 
 
 def _entries(document: Mapping[str, Any], what: str) -> Iterator[Mapping[str, Any]]:

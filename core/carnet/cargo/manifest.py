@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import tomli
-
+from carnet import stricttoml
 from carnet.cargo.names import CrateId
 from carnet.errors import FormatError
 from carnet.value import field, value
@@ -90,7 +89,7 @@ def read_manifest(data: bytes, what: str = "Cargo.toml") -> Manifest:
     Raises:
         FormatError: Not TOML, not a package, or a field of the wrong type.
     """
-    document = _parse(data, what)
+    document = stricttoml.parse(data, what, max_bytes=MAX_MANIFEST)
     table = _Table(document, what)
     package = table.table("package")
     if not package.values:
@@ -111,19 +110,6 @@ def read_manifest(data: bytes, what: str = "Cargo.toml") -> Manifest:
         rust_version=package.text("rust-version"),
         document=document,
     )
-
-
-def _parse(data: bytes, what: str) -> dict[str, Any]:
-    if len(data) > MAX_MANIFEST:
-        raise FormatError(f"{what} is larger than {MAX_MANIFEST} bytes")
-    try:
-        return tomli.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{what} is not UTF-8 (byte {error.start})") from None
-    except RecursionError:
-        raise FormatError(f"{what} is nested too deeply") from None
-    except ValueError as error:  # tomli.TOMLDecodeError, and an integer of more than 4,300 digits
-        raise FormatError(f"{what} is not TOML: {str(error).splitlines()[0]}") from None
 
 
 @value

@@ -12,8 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import tomli
-
+from carnet import stricttoml
 from carnet.cargo.names import CrateId
 from carnet.errors import FormatError
 
@@ -40,14 +39,7 @@ def read_toml(data: bytes, what: str) -> Table:
     Raises:
         FormatError: Too large, not UTF-8, or not TOML.
     """
-    if len(data) > MAX_MANIFEST:
-        raise FormatError(f"{what} is larger than {MAX_MANIFEST} bytes")
-    try:
-        return tomli.loads(data.decode("utf-8").removeprefix("\ufeff"))
-    except UnicodeDecodeError:
-        raise FormatError(f"{what} is not UTF-8") from None
-    except (tomli.TOMLDecodeError, RecursionError) as error:
-        raise FormatError(f"{what} is not TOML: {str(error).splitlines()[0]}") from None
+    return stricttoml.parse(data, what, max_bytes=MAX_MANIFEST)
 
 
 def workspace_manifest(folder: str, manifest: Table, read: Callable[[str], bytes | None]) -> str | None:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from carnet import strictjson
+from carnet import strictjson, times
 from carnet.errors import FormatError
 from carnet.intoto.dsse import MAX_ENVELOPE, Envelope
 from carnet.tuf.keys import PublicKey, is_keyid
@@ -28,7 +28,6 @@ MAX_ARTIFACT_PATH = 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 STEP_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
-_EXPIRES = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def check_artifact_path(path: str) -> str:
@@ -314,7 +313,7 @@ class Layout:
                 "steps": steps,
                 "inspect": [],
                 "keys": keys,
-                "expires": self.expires.strftime(_EXPIRES),
+                "expires": times.written(self.expires),
                 "readme": self.readme,
             },
             "the layout",
@@ -361,7 +360,4 @@ def _layout_key(keyid: str, value: Any) -> PublicKey:
 
 
 def _date(text: str) -> datetime:
-    try:
-        return datetime.strptime(text, _EXPIRES).replace(tzinfo=UTC)
-    except ValueError:
-        raise FormatError(f"{text[:40]!a} is not a time such as 2030-01-31T00:00:00Z") from None
+    return times.read(text, "expires")

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from carnet import times
 from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
@@ -204,7 +205,7 @@ def _check_view(store: Store, report: FsckReport, now: datetime) -> TrustedRepos
         report.notes.append(f"{error}: clients refuse this mirror until it is signed again")
         try:
             expires = parse_role(timestamp, Timestamp).signed.expires
-            return read_repository(root, fetcher, now=min(now, expires - timedelta(seconds=1)))
+            return read_repository(root, fetcher, now=min(now, times.moved(expires, timedelta(seconds=-1))))
         except CarnetError as second:
             report.add("metadata", second)
     except CarnetError as error:

@@ -24,6 +24,7 @@ from in_toto.verifylib import (
     verify_threshold_constraints,
 )
 
+from carnet import times
 from carnet.errors import OpinionsDiffer
 from carnet.intoto.duties import is_optional
 from carnet.intoto.values import ArtifactRule, Layout, Link
@@ -32,7 +33,6 @@ from carnet_mirror.second_opinion.agreement import agreeing, demand_same
 from carnet_verifier.provenance.provenance import Provenance, StepEvidence
 
 LIBRARY = "in-toto"
-_EXPIRES = "%Y-%m-%dT%H:%M:%SZ"
 _ONE_AT_A_TIME = threading.Lock()
 """in-toto keeps the trace of its rules in a global of the process, and a mirror judges in threads."""
 
@@ -145,7 +145,7 @@ def _layout_as_we_read(layout: Layout) -> dict[str, Any]:
         ],
         "inspect": [],
         "keys": {keyid: _key(key.to_object()) for keyid, key in layout.keys.items()},
-        "expires": layout.expires.strftime(_EXPIRES),
+        "expires": times.written(layout.expires),
     }
 
 

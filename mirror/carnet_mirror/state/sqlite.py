@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from carnet import durable
 from carnet.errors import ConfigError, StorageError
 from carnet_mirror.state import schema
 
@@ -31,6 +32,11 @@ class Database:
             StorageError: The disk or SQLite failed.
         """
         with failures(path), ExitStack() as opened:
+            # SQLite would make it as the umask says; what it puts beside it gets the permissions of the file itself.
+            try:
+                durable.create_file(path, b"", mode=0o600)
+            except FileExistsError:
+                raise StorageError(f"{path} is there already") from None
             connection = opened.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
             _demand_durability(connection, path)
             connection.executescript(f"BEGIN;{schema.tables()}PRAGMA user_version={schema.VERSION};COMMIT;")

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from carnet import durable
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, StorageError
 from carnet.lock import locked
@@ -66,11 +67,11 @@ class Store:
         if (directory / DATABASE).exists():
             raise ConfigError(f"{directory} holds a mirror already", hint="choose another directory")
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(directory)
             if any(directory.iterdir()):
                 raise ConfigError(f"{directory} is not empty", hint="a new mirror needs an empty directory of its own")
             for folder in FOLDERS:
-                (directory / folder).mkdir()
+                durable.make_folder(directory / folder)
         except OSError as error:
             raise StorageError(f"cannot make {directory}: {error.strerror}") from None
         return cls(directory, Database.create(directory / DATABASE))

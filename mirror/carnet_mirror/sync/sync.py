@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line, line_from_crate
 from carnet.cargo.lockfile import LockedPackage
@@ -206,7 +207,7 @@ def _line(item: UpstreamCrate, contents: CrateFile, now: datetime) -> tuple[Inde
 
 def pubtime(now: datetime) -> str:
     """A time as an index line's `pubtime` writes it."""
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.written(now)
 
 
 # --- 3. against what the mirror has ---

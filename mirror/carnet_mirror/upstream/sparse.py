@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from carnet import strictjson
 from carnet.cargo.lockfile import LockedPackage
@@ -42,8 +42,8 @@ class SparseUpstream:
 
     def __post_init__(self) -> None:
         base = self.url.removeprefix("sparse+")
-        parts = urlsplit(base)
-        if base == self.url or parts.scheme not in ("https", "http") or not parts.hostname or not base.endswith("/"):
+        parts = _split(base)
+        if base == self.url or not _is_http(parts) or not base.endswith("/"):
             raise ConfigError(
                 f"{self.url[:200]!a} is not the URL of a sparse index",
                 hint="it looks like sparse+https://host/index/, with the slash at its end",
@@ -95,7 +95,7 @@ def _download_template(config: bytes) -> str:
         raise ConfigError(
             "this upstream demands credentials", hint="leave --upstream out: your own cargo has the credentials"
         )
-    if not isinstance(template, str) or urlsplit(template).scheme not in ("http", "https"):
+    if not isinstance(template, str) or not _is_http(_split(template)):
         raise FormatError("the upstream's config.json has no usable `dl`")
     return template
 
@@ -140,7 +140,7 @@ def _get(pool: PoolManager, url: str, max_bytes: int, *, redirects: bool = False
                 decode_content=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise TransportError(f"{url}: {str(error).splitlines()[0][:200]}") from None
+            raise TransportError(f"{url}: {' '.join(str(error).split())[:200]}") from None
         try:
             location = answer.headers.get("location")
             if redirects and answer.status in (301, 302, 303, 307, 308) and location:
@@ -170,12 +170,32 @@ def _read(answer: object, url: str, max_bytes: int, deadline: float) -> bytes:
             if time.monotonic() > deadline:
                 raise TransportError(f"{url} took longer than {_DEADLINE:.0f} s")
     except urllib3.exceptions.HTTPError as error:
-        raise TransportError(f"{url}: {str(error).splitlines()[0][:200]}") from None
+        raise TransportError(f"{url}: {' '.join(str(error).split())[:200]}") from None
     return b"".join(pieces)
 
 
+def _split(url: str) -> SplitResult | None:
+    """A URL's parts; None for what cannot be one, such as half an IPv6 address, a port of letters."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _is_http(parts: SplitResult | None) -> bool:
+    return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 def _redirected(url: str, location: str) -> str:
-    target = urljoin(url, location)
-    if urlsplit(target).scheme != urlsplit(url).scheme and not target.startswith("https://"):
+    try:
+        target = urljoin(url, location)
+    except ValueError:  # as `_split`
+        target = ""
+    parts = _split(target)
+    if not _is_http(parts):
+        raise TransportError(f"{url} redirects to {location[:200]!a}, which is no URL")
+    if parts is not None and parts.scheme != urlsplit(url).scheme and parts.scheme != "https":
         raise TransportError(f"{url} redirects to {target[:200]!a}, which is less safe")
     return target

@@ -8,6 +8,7 @@ server underneath cuts neither slow bodies nor large ones, so bodies are refused
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 import time
 from collections import OrderedDict
@@ -206,8 +207,11 @@ class RequestLog:
 
 
 def open_log(path: Path | None) -> TextIO:
-    """The stream that a request log goes to: a file, appended to, or stderr."""
-    return sys.stderr if path is None else path.open("a", encoding="utf-8", newline="\n")
+    """The stream that a request log goes to: a file, appended to, or stderr. A new file is its operator's alone."""
+    if path is None:
+        return sys.stderr
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY, 0o600)
+    return os.fdopen(descriptor, "a", encoding="utf-8", newline="\n")
 
 
 def _text(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from carnet import durable
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
+from carnet.folder import read_folder
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, Root, Signed, Targets
@@ -29,21 +30,15 @@ def read(folder: Path) -> Ceremony:
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet root init` makes one")
     files: dict[str, dict[int, RoleFile[Signed]]] = {}
-    for path in sorted(folder.iterdir()):
-        match = _FILE.match(path.name)
-        if match is None or match[2] not in _KNOWN:
-            continue
-        role, version = match[2], int(match[1])
+    for name, data in read_folder(folder, max_bytes=MAX_FILE, wanted=_is_role_file, deep=False).items():
+        number, _, role = name.removesuffix(".json").partition(".")
         try:
-            data = durable.read_file(path, "metadata file", max_bytes=MAX_FILE)
-            envelope = _parse(role, data, path.name)
-        except FileNotFoundError:
-            continue
+            envelope = _parse(role, data, name)
         except FormatError as error:
             raise FormatError(f"{folder}: {error}", hint=error.hint) from None
-        if envelope.signed.version != version:
-            raise FormatError(f"{path} says that it is of version {envelope.signed.version}")
-        files.setdefault(role, {})[version] = envelope
+        if envelope.signed.version != int(number):
+            raise FormatError(f"{folder / name} says that it is of version {envelope.signed.version}")
+        files.setdefault(role, {})[int(number)] = envelope
     if paths.ROOT not in files:
         raise ConfigError(f"there is no root in {folder}", hint="`carnet root init` makes a ceremony")
     return Ceremony(files)
@@ -97,6 +92,11 @@ def finished(folder: Path) -> dict[str, bytes]:
             hint=f"`carnet root status {folder}` says whose",
         )
     return {role: ceremony.latest(role).raw for role in OFFLINE_ROLES}
+
+
+def _is_role_file(name: str) -> bool:
+    match = _FILE.match(name)
+    return match is not None and match[2] in _KNOWN
 
 
 def _parse(role: str, data: bytes, name: str) -> RoleFile[Signed]:

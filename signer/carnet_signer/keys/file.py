@@ -215,7 +215,11 @@ def _is_example(path: Path) -> bool:
 def _check_rounds(data: bytes, path: Path) -> None:
     """Refuse a work factor that would keep this process busy for hours: a damaged file, or a trap."""
     body = b"".join(line for line in data.splitlines() if not line.startswith(b"-"))
-    _, found, options = base64.b64decode(body, validate=False).partition(b"\x00\x00\x00\x06bcrypt")
+    try:
+        key = base64.b64decode(body, validate=False)
+    except ValueError:
+        raise SigningError(f"{path} is not a private key that carnet can read", hint="the file is damaged") from None
+    _, found, options = key.partition(b"\x00\x00\x00\x06bcrypt")
     salt = int.from_bytes(options[4:8], "big")
     if found and int.from_bytes(options[8 + salt : 12 + salt], "big") > _MAX_KDF_ROUNDS:
         raise SigningError(f"{path} asks for more than {_MAX_KDF_ROUNDS} bcrypt rounds", hint="the file is damaged")

@@ -92,7 +92,7 @@ def _from_openssh(data: bytes, path: Path) -> PublicKey:
 
     try:
         public = load_ssh_public_key(data.strip())
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, NotImplementedError):  # a certificate's, a curve point's in short form
         raise FormatError(f"public key file {path} is not an OpenSSH public key") from None
     if isinstance(public, Ed25519PublicKey | EllipticCurvePublicKey):
         return from_cryptography(public)

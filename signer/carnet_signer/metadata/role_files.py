@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from carnet import strictjson
+from carnet import strictjson, times
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
@@ -35,7 +35,7 @@ MAX_ROLE_FILE = Snapshot.MAX_BYTES
 
 def at(moment: datetime) -> str:
     """A time as metadata writes it: UTC, whole seconds, `2030-01-01T00:00:00Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.written(moment)
 
 
 def file_bytes(message: bytes, signatures: Iterable[Signature]) -> bytes:

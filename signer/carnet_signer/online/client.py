@@ -93,8 +93,11 @@ class OnlineClient:
         for batch in _batches(payloads):
             answer = self._ask({"op": "sign", "payloads": {role: data.decode() for role, data in batch.items()}})
             signatures: Any = answer.get("signatures")
-            for role in batch:
-                made[role] = [Signature(item["keyid"], bytes.fromhex(item["sig"])) for item in signatures[role]]
+            try:
+                for role in batch:
+                    made[role] = [Signature(item["keyid"], bytes.fromhex(item["sig"])) for item in signatures[role]]
+            except (KeyError, TypeError, ValueError):
+                raise SigningError("the online signer's answer makes no sense") from None
         return made
 
     def _ask(self, request: JsonObject) -> JsonObject:

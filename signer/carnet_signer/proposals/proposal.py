@@ -24,6 +24,7 @@ from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.submission import Submission, crate_of_stem
 from carnet.errors import ConfigError, FormatError, SigningError, ThresholdNotMet
+from carnet.folder import read_folder
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
@@ -329,47 +330,40 @@ def load(folder: Path) -> Proposal:
         FormatError: A file in it does not parse.
         StorageError: A file cannot be read.
     """
-    try:
-        request = Request.from_bytes(_read(folder / "request.json", _MAX_REQUEST))
-    except FileNotFoundError:
+    files = read_folder(folder, max_bytes=MAX_FILE, wanted=_has_a_place)
+    if "request.json" not in files:
         raise ConfigError(
             f"{folder} is not a folder of `carnet claim new` or `carnet release assemble`",
             hint="name the folder that holds request.json",
-        ) from None
+        )
+    request = Request.from_bytes(files["request.json"])
     own = roles_of(request.crate)
-    drafts = _roles(folder / "roles", own)
+    drafts = _roles(_below(files, "roles"), folder / "roles", own)
     if not drafts:
         raise ConfigError(f"{folder} holds nothing to sign")
-    base = _roles(folder / "base", (paths.TARGETS, paths.CLAIMS, *own))
-    targets = dict(_files(folder / "targets"))
+    base = _roles(_below(files, "base"), folder / "base", (paths.TARGETS, paths.CLAIMS, *own))
+    targets = _below(files, "targets")
     lines = {}
-    for name, data in _files(folder / "lines"):
+    for name, data in _below(files, "lines").items():
         stem = name.removesuffix(".json")
         crate_of_stem(request.crate, stem)
         lines[stem] = data
     return Proposal(request, drafts, base, targets, lines)
 
 
-def _roles(folder: Path, known: Iterable[str]) -> dict[str, RoleFile[Targets]]:
+def _has_a_place(path: str) -> bool:
+    return path == "request.json" or path.startswith(("roles/", "base/", "targets/", "lines/"))
+
+
+def _below(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
+    return {path.removeprefix(f"{folder}/"): data for path, data in files.items() if path.startswith(f"{folder}/")}
+
+
+def _roles(files: Mapping[str, bytes], folder: Path, known: Iterable[str]) -> dict[str, RoleFile[Targets]]:
     expected = {f"{paths.role_file(role)}.json": role for role in known}
     found = {}
-    for name, data in _files(folder):
+    for name, data in files.items():
         if name not in expected:
             raise ConfigError(f"{folder / name} has no place in this folder")
         found[expected[name]] = read_role(data, expected[name])
     return found
-
-
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file below a folder, by relative path; links are refused, because they lead out of it."""
-    if not folder.exists():
-        return
-    for place in sorted(folder.rglob("*")):
-        if place.is_symlink():
-            raise ConfigError(f"{place} is a symbolic link", hint="these folders hold plain files only")
-        if place.is_file():
-            yield place.relative_to(folder).as_posix(), _read(place, MAX_FILE)
-
-
-def _read(path: Path, most: int) -> bytes:
-    return durable.read_file(path, "the file", max_bytes=most)

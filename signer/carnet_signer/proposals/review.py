@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.claims.holders import ClaimFacts, Holders
@@ -352,14 +353,8 @@ def _release(release: SignedRelease) -> str:
 
 def _evidence(proposal: Proposal, now: datetime) -> Words:
     lines = [f"asked on {proposal.request.asked}"]
-    try:
-        asked = datetime.strptime(proposal.request.asked, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=now.tzinfo)
-        ends = asked + WAITING
-        lines.append(
-            f"the waiting period of {WAITING.days} days {'ended' if ends <= now else 'ENDS'} on {ends:%Y-%m-%d}"
-        )
-    except ValueError:
-        raise FormatError(f"request.json: asked {proposal.request.asked[:40]!a} is not a time") from None
+    ends = times.moved(times.read(proposal.request.asked, "request.json: asked"), WAITING)
+    lines.append(f"the waiting period of {WAITING.days} days {'ended' if ends <= now else 'ENDS'} on {ends.date()}")
     lines += [f"they say: {line}" for line in proposal.request.evidence] or ["NO EVIDENCE WAS GIVEN"]
     return Words("before the registry signs", tuple(lines))
 

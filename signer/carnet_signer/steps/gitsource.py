@@ -34,6 +34,7 @@ _MAX_TREE = 16 * 1024 * 1024
 _MAX_LINK = 4096
 """Bytes of a symbolic link: no system follows a longer one."""
 
+_MODE = re.compile(rb"[0-7]{5,6}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _MAX_HOPS = 40
 _OPTIONS = (
@@ -357,13 +358,13 @@ def _entries(data: bytes, width: int) -> Iterator[tuple[int, str, str]]:
     while at < len(data):
         space = data.find(b" ", at)
         end = data.find(b"\0", space)
-        if space < 0 or end < 0 or end + width >= len(data) + 1 or space - at > 6:
+        if space < 0 or end < 0 or end + width >= len(data) + 1 or _MODE.match(data[at:space]) is None:
             raise SigningError("a tree object is damaged")
-        try:
-            mode = int(data[at:space], 8)
-        except ValueError:
-            raise SigningError("a tree object is damaged") from None
-        yield mode, data[space + 1 : end].decode("utf-8", "surrogateescape"), data[end + 1 : end + 1 + width].hex()
+        yield (
+            int(data[at:space], 8),
+            data[space + 1 : end].decode("utf-8", "surrogateescape"),
+            data[end + 1 : end + 1 + width].hex(),
+        )
         at = end + 1 + width
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from carnet import strictjson
-from carnet.cargo.original import read_toml
+from carnet import strictjson, stricttoml
 from carnet.errors import ConfigError, FormatError
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms
@@ -25,6 +24,7 @@ _TOP = frozenset(("readme", "valid-days", "expires", "least-level", "separate-du
 _STEP = frozenset(("name", "by", "threshold", "materials", "products"))
 _MAX_DAYS = 3 * 366
 _MAX_KEY = 16 * 1024
+_MAX_LAYOUT = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def compile_layout(data: bytes, read_key: Callable[[str], bytes], *, now: dateti
         ConfigError: Not TOML, an unknown key, a person without keys, a rule that is none. It is not linted here.
     """
     try:
-        return _compile(read_toml(data, what), read_key, now)
+        return _compile(stricttoml.parse(data, what, max_bytes=_MAX_LAYOUT), read_key, now)
     except FormatError as error:
         raise ConfigError(f"{what}: {error}", hint=error.hint) from None
 

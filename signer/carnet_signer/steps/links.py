@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
 from carnet.durable import read_named_file
 from carnet.errors import ConfigError
+from carnet.folder import read_folder
 from carnet.intoto.steps import TAG, TagRecord
 from carnet.intoto.values import Link
 from carnet_signer.steps.record import SignedLink
 
 MAX_LINK = 160 * 1024 * 1024
 _MAX_LINKS = 1000
+
+_TAGS = "*.tag.*.link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,12 @@ def find_tag(folder: Path) -> Path:
     Raises:
         ConfigError: There is none, or more than one.
     """
-    found = sorted(folder.glob("*.tag.*.link")) if folder.is_dir() else []
+    found = []
+    if folder.is_dir():
+        files = read_folder(
+            folder, max_bytes=MAX_LINK, wanted=lambda path: fnmatchcase(path, "*.tag.*.link"), deep=False
+        )
+        found = [folder / name for name in files]
     if len(found) == 1:
         return found[0]
     if not found:
@@ -71,10 +80,11 @@ def read_links(folder: Path) -> list[SignedLink]:
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet record` writes the links into one")
-    places = sorted(folder.rglob("*.link"))[:_MAX_LINKS]
-    if not places:
+    files = read_folder(folder, max_bytes=MAX_LINK, wanted=lambda path: path.endswith(".link"))
+    if not files:
         raise ConfigError(f"there is no link in {folder}", hint="their names end in .link")
-    return [_read(place) for place in places]
+    first = list(files.items())[:_MAX_LINKS]
+    return [SignedLink.from_bytes(data, str(folder / name)) for name, data in first]
 
 
 def _read(place: Path) -> SignedLink:

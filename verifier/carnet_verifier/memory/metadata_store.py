@@ -76,12 +76,12 @@ class MetadataDirectory:
 
     def keep(self, role: str, data: bytes) -> None:
         """See `MetadataStore.keep`."""
-        durable.write_file(self._file(role), data)
+        durable.write_file(self._file(role), data, mode=0o600)
 
     def cache(self, files: Mapping[str, bytes]) -> None:
         """See `MetadataStore.cache`."""
         for role, data in files.items():
-            durable.write_file(self._file(role), data)
+            durable.write_file(self._file(role), data, mode=0o600)
 
     def flush(self) -> None:
         """See `MetadataStore.flush`; nothing is put off here."""

@@ -151,7 +151,8 @@ def replace_file(place: str, data: bytes) -> None:
     """
     temporary = f"{place}-{os.urandom(8).hex()}"
     try:
-        with open(temporary, "wb") as file:  # noqa: PTH123
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(temporary, flags, 0o600), "wb") as file:  # noqa: PTH123
             file.write(data)
         os.replace(temporary, place)  # noqa: PTH105
     except OSError as error:

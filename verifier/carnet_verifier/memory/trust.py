@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carnet import durable, strictjson
+from carnet import durable, strictjson, times
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
 from carnet.lock import locked
@@ -79,16 +79,16 @@ class TrustDirectory:
             pinned.signed.roles[paths.ROOT].check(pinned, "root", "5.2")
         except CarnetError as error:
             raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
-        durable.make_folder(path / "metadata")
+        durable.make_folder(path / "metadata", mode=0o700)
         if (path / "trust.json").exists():
             raise ConfigError(
                 f"{path} already trusts a repository",
                 hint="choose another directory, or remove this one to forget everything that was seen",
             )
-        durable.write_file(path / "metadata" / "root.json", root)
-        durable.write_file(path / "pinned-root.json", root)
+        durable.write_file(path / "metadata" / "root.json", root, mode=0o600)
+        durable.write_file(path / "pinned-root.json", root, mode=0o600)
         # Last, because `open` asks for it: a directory that a crash left half made is not one.
-        durable.write_file(path / "trust.json", strictjson.encode({"url": url}) + b"\n")
+        durable.write_file(path / "trust.json", strictjson.encode({"url": url}) + b"\n", mode=0o600)
         return cls.open(path)
 
     @classmethod
@@ -144,7 +144,7 @@ class TrustDirectory:
             busy = StorageError(
                 f"another carnet process has held {place} for {timeout:.0f} seconds", hint="wait for it, or end it"
             )
-            with locked(place, timeout=timeout, busy=busy, mode=0o644):
+            with locked(place, timeout=timeout, busy=busy):
                 self._depth = 1
                 try:
                     yield
@@ -157,9 +157,9 @@ class TrustDirectory:
         """The latest time, by its own clock, at which this client completed a refresh; None before the first."""
         text = self._seen().get("refreshed")
         try:
-            return datetime.fromisoformat(text) if isinstance(text, str) else None
-        except ValueError:
-            raise _damaged(self._seen_file, "its time is not one") from None
+            return times.read(text.replace("+00:00", "Z"), "its time") if isinstance(text, str) else None
+        except FormatError as error:
+            raise _damaged(self._seen_file, str(error)) from None
 
     def remember_refresh(self, now: datetime) -> None:
         """Remember a completed refresh, if it is an hour later than the latest one that is remembered.
@@ -174,7 +174,7 @@ class TrustDirectory:
             with self.locked():
                 for folder in (self.path, self.path / "metadata"):
                     remove_leftovers(str(folder))
-                self._write({**self._seen(), "refreshed": now.replace(microsecond=0).isoformat()})
+                self._write({**self._seen(), "refreshed": times.written(now)})
 
     def highest_levels(self, names: Iterable[CrateName]) -> dict[CrateName, int]:
         """The highest level at which a version of a crate was ever admitted; those never seen are left out."""
@@ -259,7 +259,7 @@ class TrustDirectory:
         data = strictjson.encode(seen)
         if len(data) > _MAX_SEEN:  # it could not be read again
             raise StorageError(f"{self._seen_file} would become larger than {_MAX_SEEN} bytes")
-        durable.write_file(self._seen_file, data)
+        durable.write_file(self._seen_file, data, mode=0o600)
         self._remembered = (None, {})
 
     @staticmethod

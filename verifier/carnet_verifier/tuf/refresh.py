@@ -15,6 +15,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from carnet import times
 from carnet.errors import (
     ExpiredMetadata,
     FormatError,
@@ -135,7 +136,7 @@ def _check_clock(last: datetime | None, now: datetime) -> None:
     hint = "set this machine's clock; with a wrong one, old metadata would pass for fresh"
     if now < EARLIEST:
         raise ExpiredMetadata(f"this machine's clock says {now:%Y-%m-%d %H:%M}, before carnet existed", hint=hint)
-    if last is not None and now < last - CLOCK_SLACK:
+    if last is not None and now < times.moved(last, -CLOCK_SLACK):
         raise ExpiredMetadata(
             f"this machine's clock says {now:%Y-%m-%d %H:%M}, and the last refresh was at {last:%Y-%m-%d %H:%M}",
             hint=f"{hint}. If it was wrong then and is right now, trust the repository anew",

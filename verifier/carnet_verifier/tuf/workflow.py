@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from carnet import times
 from carnet.digests import sha256_hex, sha256_raw
 from carnet.errors import (
     ExpiredMetadata,
@@ -383,4 +384,4 @@ def _present(envelope: RoleFile[RoleT] | None, role: str) -> RoleFile[RoleT]:
 
 
 def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.written(moment)

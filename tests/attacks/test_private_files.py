@@ -1,0 +1,110 @@
+"""Another user of the same machine: reads nothing that is private and changes nothing, whatever the umask was.
+
+Everything that commands leave on the disk is looked at. What may be read by others is listed here; whatever is not, is
+its owner's alone. Control: the commands succeed, and what others need can be read where the umask lets it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from tests.support.machines.command import done
+from tests.support.worlds.ceremony import PASSPHRASE, make_ceremony, make_key
+from tests.support.worlds.claims import World
+
+from carnet.cargo.names import CrateId
+from carnet_mirror.web.files import open_log
+from carnet_signer.ceremony import folder as ceremony_folder
+from carnet_signer.online.memory import SigningMemory
+from carnet_signer.online.server import Oracle, serve_socket
+from carnet_signer.proposals.proposal import save
+from carnet_verifier import api
+from carnet_verifier.cargo.localregistry import LocalRegistry
+from carnet_verifier.policy.policy import Policy
+from carnet_verifier.testing import InMemoryRepository
+
+# What is handed out, or served to everybody: readable as the umask says, never writable for others.
+PUBLIC = (
+    *("*.pub", "ceremony", "ceremony/*", "layout.toml", "proposal", "proposal/*"),
+    *("mirror", "mirror/metadata", "mirror/metadata/*", "mirror/targets", "mirror/targets/*", "mirror/blobs"),
+    *("mirror/blobs/*", "mirror/crates", "mirror/crates/*", "mirror/index", "mirror/index/*"),
+)
+MUST_BE_THERE = (
+    *("key", "key.pub", "ceremony/1.root.json", "mirror/mirror.db", "home/trust/*/trust.json", "proposal/request.json"),
+    *("online-memory/*", "online.sock", "access.log", "api/metadata/*", "api/lock", "api/seen.json"),
+)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def _use_everything(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CARNET_HOME", str(folder / "home"))
+    secret = folder / "secret"
+    secret.touch(mode=0o600)
+    secret.write_bytes(PASSPHRASE)
+    done("key", "generate", "key", "--insecure-no-passphrase")
+    done("layout", "new", "--template", "minimal", "--may", "tag", "alice=key.pub", "--may", "package", "bob=key.pub")
+    ceremony = make_ceremony(bit_length=1)
+    ceremony_folder.create(folder / "ceremony", {f"1.{role}.json": data for role, data in ceremony.files.items()})
+    make_key("online").store(folder)
+    online = ("--online-key", "online", "--passphrase-file", "secret")
+    done("mirror", "init", "mirror", "--ceremony", "ceremony", *online)
+    done("trust", "add", "http://127.0.0.1:9/", "--root", "ceremony/1.root.json")
+    now = datetime.now(UTC)
+    repository = InMemoryRepository(now=now)
+    repository.add("serde@1.0.219")
+    repository.publish()
+    api.trust(folder / "api", repository.root, repository.url)
+    with api.open_repository(folder / "api", now=now, fetcher=repository) as opened:
+        api.verify_lock(opened, repository.lock(), Policy())
+        api.explain(opened, CrateId.parse("serde@1.0.219"), Policy())
+    LocalRegistry(folder / "home" / "cargo" / "registry")
+    world = World.make(folder / "world")
+    save(world.claim_proposal(), folder / "proposal")
+    log = open_log(folder / "access.log")
+    log.write("127.0.0.1\n")
+    log.close()
+    memory = SigningMemory(folder / "online-memory")
+    oracle = Oracle([make_key("online")], memory, lambda: now)
+    threading.Thread(target=serve_socket, args=(folder / "online.sock", oracle), daemon=True).start()
+    for _ in range(500):
+        if (folder / "online.sock").exists() and stat.S_IMODE((folder / "online.sock").stat().st_mode) == 0o600:
+            break
+        threading.Event().wait(0.01)
+
+
+def test_what_commands_leave_is_private_or_listed_as_public(
+    umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _use_everything(tmp_path, monkeypatch)
+    found, wrong = [], []
+    for path in sorted(tmp_path.rglob("*")):
+        name = path.relative_to(tmp_path).as_posix()
+        if name.startswith(("world", "layout.toml.")):
+            continue  # the test's own
+        found.append(name)
+        status = path.lstat()
+        mode = stat.S_IMODE(status.st_mode)
+        if any(fnmatchcase(name, pattern) for pattern in PUBLIC):
+            expected = (0o777 if path.is_dir() else 0o666) & ~umask & ~0o022
+            allowed = {expected, expected & ~0o222}
+        else:
+            allowed = {0o700} if path.is_dir() else {0o600, 0o400}
+        if mode not in allowed:
+            wrong.append(f"{name}: {mode:04o}, not {', '.join(f'{each:04o}' for each in sorted(allowed))}")
+    assert wrong == []
+    for pattern in MUST_BE_THERE:
+        assert any(fnmatchcase(name, pattern) for name in found), (pattern, found)

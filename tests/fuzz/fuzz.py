@@ -1,0 +1,193 @@
+"""Fuzzing: only errors of carnet's leave a reader, and no input costs more than its size allows.
+
+    python -m tests.fuzz.fuzz [--inputs N] [--seconds S] [--seed N] [--state FOLDER] [TARGET...]
+    python -m tests.fuzz.fuzz --replay FILE...
+
+Inputs depend on the seed, the target and a number alone, so a run that was stopped goes on where it was. What failed is
+written to `FOLDER/failed/TARGET/`, with what happened beside it, and can be replayed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+from tests.fuzz.targets import TARGETS, Target
+
+from carnet.errors import CarnetError
+
+BATCH = 500
+FLOOR, PER_BYTE = 0.05, 0.2 / 1e6
+"""Seconds of CPU that any input, and each byte of it, may cost."""
+LONGEST = 2_000
+SLOW_MACHINE = 2.0
+"""How much slower than the machine that the bound is for the present one may be."""
+
+
+@dataclass
+class Total:
+    """What was done with one target."""
+
+    batches: int = 0
+    inputs: int = 0
+    taken: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    worst: float = 0.0
+    """The largest share of its bound that an input cost."""
+
+
+class Failure(Exception):  # noqa: N818
+    """What an input did that none may do; its text says where."""
+
+
+def judge(target: Target, data: bytes) -> tuple[bool, float]:
+    """Read one input.
+
+    Returns:
+        Whether it was taken, and which share of the CPU time that it may cost it did.
+
+    Raises:
+        Failure: Another error than carnet's left the reader, or it cost too much, three times.
+    """
+    allowed = max(FLOOR, PER_BYTE * len(data)) * SLOW_MACHINE
+    cost = allowed
+    for _ in range(3):
+        begin = time.thread_time()
+        taken = True
+        try:
+            target.read(data)
+        except CarnetError as error:
+            taken = False
+            if len(str(error)) > LONGEST:
+                raise Failure(f"an error of more than {LONGEST} characters") from error
+        except Exception as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = next(
+                (f for f in reversed(traceback.extract_tb(error.__traceback__)) if "/carnet" in f.filename), frame
+            )
+            raise Failure(
+                f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno} {where.name}"
+            ) from error
+        cost = min(cost, time.thread_time() - begin)
+        if cost < allowed:
+            return taken, cost / allowed
+    raise Failure(f"{cost:.2f} s of CPU for {len(data)} bytes")
+
+
+def one_input(target: Target, seeds: Sequence[bytes], seed: int, name: str, number: int) -> bytes:
+    """The input of that number: the same one in every run with that seed."""
+    return target.mutator(Random(f"{seed}/{name}/{number}"), seeds)
+
+
+def run_batch(name: str, total: Total, seed: int, failed: Path | None, *, size: int = BATCH) -> None:
+    """Read the next inputs of a target; what fails is kept in a folder, or raised when there is none."""
+    target = TARGETS[name]
+    seeds = target.seeds()
+    begin = time.thread_time()
+    for number in range(total.inputs, total.inputs + size):
+        data = one_input(target, seeds, seed, name, number)
+        try:
+            taken, share = judge(target, data)
+        except Failure as failure:
+            total.failed += 1
+            if failed is None:
+                raise Failure(f"{name}, seed {seed}, input {number}: {failure}") from failure
+            keep(failed / name, data, failure)
+        else:
+            total.taken += taken
+            total.worst = max(total.worst, share)
+    total.inputs += size
+    total.batches += 1
+    total.seconds += time.thread_time() - begin
+
+
+def keep(folder: Path, data: bytes, failure: Failure) -> None:
+    """Write an input that failed, one for each way of failing."""
+    stem = hashlib.sha256(str(failure).encode()).hexdigest()[:16]
+    place = folder / stem
+    if not place.exists() or len(data) < place.stat().st_size:
+        folder.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        text = f"{failure}\n\n{''.join(traceback.format_exception(failure.__cause__))}"
+        (folder / f"{stem}.txt").write_text(text[-20_000:], errors="backslashreplace")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="fuzz", description="Fuzz what reads foreign input.")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all when none is named")
+    parser.add_argument("--inputs", type=int, default=10_000_000, help="in all, over every run with this folder")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--state", type=Path, default=Path("fuzz"), help="where a run is remembered")
+    parser.add_argument("--replay", nargs="+", type=Path, metavar="FILE", help="read files again: TARGET/FILE")
+    options = parser.parse_args(arguments)
+    if options.replay:
+        return replay(options.replay)
+    unknown = sorted(set(options.targets) - TARGETS.keys())
+    if unknown:
+        parser.error(f"there is no target {unknown[0]}")
+    totals = run(options.targets or list(TARGETS), options)
+    show(totals, options)
+    return 1 if any(total.failed for total in totals.values()) else 0
+
+
+def run(names: Sequence[str], options: argparse.Namespace) -> dict[str, Total]:
+    """Give each target the same CPU time, until there were enough inputs."""
+    options.state.mkdir(parents=True, exist_ok=True)
+    memory = options.state / f"seed-{options.seed}.json"
+    known = json.loads(memory.read_text()) if memory.exists() else {}
+    totals = {name: Total(**known.get(name, {})) for name in TARGETS}
+    print(f"seed {options.seed}; remembered in {memory}", flush=True)
+    end = time.monotonic() + options.seconds
+    try:
+        while sum(total.inputs for total in totals.values()) < options.inputs and time.monotonic() < end:
+            name = min(names, key=lambda name: totals[name].seconds)
+            run_batch(name, totals[name], options.seed, options.state / "failed")
+            if sum(total.batches for total in totals.values()) % 50 == 0:
+                memory.write_text(json.dumps({name: asdict(total) for name, total in totals.items()}))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+    memory.write_text(json.dumps({name: asdict(total) for name, total in totals.items()}))
+    return totals
+
+
+def show(totals: dict[str, Total], options: argparse.Namespace) -> None:
+    """Print a table, and how what failed is read again."""
+    print(f"{'target':14} {'inputs':>10} {'a second':>9} {'taken':>6} {'worst cost':>10} {'failed':>7}")
+    for name, total in totals.items():
+        if total.inputs:
+            rate, taken = total.inputs / (total.seconds or 1), total.taken / total.inputs
+            print(f"{name:14} {total.inputs:10,} {rate:9,.0f} {taken:6.0%} {total.worst:10.0%} {total.failed:7,}")
+    everything = sum(total.inputs for total in totals.values())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{everything:,} inputs, {sum(total.failed for total in totals.values()):,} failed, {peak:.0f} MB at most")
+    for place in sorted((options.state / "failed").rglob("*.txt")):
+        print(f"  {place.read_text().splitlines()[0]}\n    python -m tests.fuzz.fuzz --replay {place.with_suffix('')}")
+
+
+def replay(places: Sequence[Path]) -> int:
+    """Read files again, each with the target that its folder is named for."""
+    failed = 0
+    for place in places:
+        try:
+            taken, share = judge(TARGETS[place.parent.name], place.read_bytes())
+            print(f"{place}: {'taken' if taken else 'refused'}, {share:.0%} of what it may cost")
+        except Failure as failure:
+            failed += 1
+            traceback.print_exception(failure.__cause__ or failure)
+            print(f"{place}: {failure}")
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,536 @@
+"""What is fuzzed: each reader of input that others wrote, with honest seeds and the mutator that knows its format."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tests.fuzz.mutate import Mutator, bodies, documents, envelopes, octets, tarballs
+from tests.support.crates.archives import TarballBuilder
+from tests.support.worlds import ceremony
+from tests.support.worlds.ceremony import make_key
+from tests.support.worlds.claims import NAME, World, body, person, sign
+from tests.support.worlds.release import LOCK, MANIFEST, PUBLISHED, synthetic
+
+from carnet import strictjson, stricttoml, times
+from carnet.cargo import requirement
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_file import IndexFile, IndexLine
+from carnet.cargo.lockfile import read_lockfile
+from carnet.cargo.manifest import read_manifest
+from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.cargo.original import inherited_files, inherits, meaning, outside_files, read_toml, resolve
+from carnet.claims.holders import ClaimFacts, SeenOwners
+from carnet.claims.releases import Demands, Releases
+from carnet.claims.submission import ParsedSubmission
+from carnet.errors import CarnetError, FormatError
+from carnet.intoto.bundle import Bundle
+from carnet.intoto.dsse import Envelope
+from carnet.intoto.duties import Terms
+from carnet.intoto.layout_lint import lint_layout
+from carnet.intoto.steps import TagRecord
+from carnet.intoto.values import Layout, Link, check_artifact_path
+from carnet.tuf import paths
+from carnet.tuf.keys import Profile, PublicKey
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Root, Snapshot, Targets, Timestamp
+from carnet.tuf.structure import check_structure
+from carnet_cli.config import settings
+from carnet_gate import args, config
+from carnet_gate.home import to_toml
+from carnet_layouts import template
+from carnet_mirror.upstream.cargo import parse_index_cache
+from carnet_mirror.upstream.sparse import SparseUpstream, fill_template
+from carnet_mirror.web import client
+from carnet_signer.keys.file import _check_rounds
+from carnet_signer.keys.pkcs11_uri import Pkcs11Uri
+from carnet_signer.keys.public import _from_openssh
+from carnet_signer.online.rules import check_payload
+from carnet_signer.proposals.proposal import Request
+from carnet_signer.steps import gitsource
+from carnet_signer.steps.layouts import compile_layout
+from carnet_verifier.memory import pack
+from carnet_verifier.net.fetch import _parse_url
+from carnet_verifier.net.http1 import _Answers
+from carnet_verifier.provenance import unpack
+
+CRATE = CrateId.of("demo", "0.1.0")
+RELEASED = CrateId.of("demo-lib", "0.1.0")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HEX = "0123456789abcdef" * 4
+
+
+@dataclass(frozen=True)
+class Target:
+    """One reader.
+
+    Attributes:
+        seeds: Honest inputs, made when they are asked for.
+        read: The reader; it returns, or raises an error of carnet's.
+        mutator: How inputs are made of the seeds.
+    """
+
+    seeds: Callable[[], Sequence[bytes]]
+    read: Callable[[bytes], object]
+    mutator: Mutator = octets
+
+
+# --- seeds ---
+
+
+@cache
+def _world() -> dict[str, bytes]:
+    """A claimed crate in a registry: role files, and what was handed in for them."""
+    release = synthetic(crate=CrateId.of(str(NAME), "1.0.0"))
+    with tempfile.TemporaryDirectory() as folder:
+        world = World.make(Path(folder))
+        claim = sign(world.claim_proposal(), map(person, ("alice", "rita")))
+        world.claim()
+        proposal = sign(world.release_proposal(tarball=release.tarball), map(person, ("rita", "sven")))
+        found = {"claim": body(claim), "release": body(proposal), "root": world.ceremony.root}
+        found |= {role: draft.raw for role, draft in claim.drafts.items()}
+        for file in ("timestamp.json", "1.snapshot.json", "1.index-0.json", "1.targets.json", "1.index.json"):
+            found[file] = world.store.read(f"metadata/{file}") or found["root"]
+        world.store.close()
+    return found
+
+
+def _roles(*names: str) -> Callable[[], list[bytes]]:
+    return lambda: [data for name, data in _world().items() if name.startswith(names)]
+
+
+def _payloads() -> list[bytes]:
+    found = _roles("timestamp", "1.snapshot", "1.index-0")()
+    return [strictjson.canonical(strictjson.parse_object(data, "x", max_bytes=1 << 22)["signed"]) for data in found]
+
+
+@cache
+def _release() -> Any:
+    return synthetic()
+
+
+def _links() -> list[bytes]:
+    return [link.to_payload() for links in _release().links.values() for _, link in links]
+
+
+def _line(version: str = "0.1.0", **more: object) -> bytes:
+    dependency = {
+        **{"name": "log", "req": "^1.0, <1.9", "features": ["std"], "optional": False, "default_features": True},
+        **{"target": 'cfg(all(unix, not(target_os = "macos")))', "kind": "normal", "package": "log-x"},
+    }
+    fields = {"features": {"default": ["dep:log"]}, "cksum": HEX, "yanked": False, "links": None, "v": 2}
+    line = {"name": "demo", "vers": version, "deps": [dependency], **fields, "pubtime": "2026-01-01T00:00:00Z", **more}
+    return strictjson.encode(line)
+
+
+def _tars() -> list[bytes]:
+    honest = TarballBuilder().manifest().file("src/lib.rs", "pub fn f() {}\n").file("build.rs", "", executable=True)
+    long = TarballBuilder().manifest().directory("src").file(f"{'deep/' * 30}x.rs", "x").file("Cargo.lock", LOCK)
+    return [honest.tar(), long.tar()]
+
+
+LINES = b"\n".join(
+    (_line("0.1.0"), _line("0.2.0", features2={"x": ["log?/y"]}), _line("1.0.0-rc.1", rust_version="1.8"))
+)
+RICH = b"""\xef\xbb\xbf[package]
+name = "demo"
+version = "0.1.0"
+edition = { workspace = true }
+readme.workspace = true
+license-file = "../LICENSE"
+build = ["build.rs"]
+links = "z"
+[lib]
+proc-macro = true
+crate-type = ["rlib"]
+path = "src/lib.rs"
+[[bin]]
+name = "tool"
+path = "src/bin/tool.rs"
+[dependencies]
+log = { workspace = true, features = ["std"], optional = true }
+own = { path = "../own", version = "0.1", package = "own-x" }
+[target.'cfg(unix)'.dev-dependencies]
+rand = "0.8"
+[features]
+default = ["log", "own?/x", "dep:log"]
+[workspace.package]
+edition = "2021"
+readme = "README.md"
+[workspace.dependencies]
+log = { version = "1", default-features = false, features = ["a"] }
+[badges]
+x = { at = 1979-05-27T07:32:00-08:00, f = 1.5e3, n = [0xff, -1, inf] }
+"""
+CONFIG = b"""[source.crates-io]
+replace-with = "mine"
+[net]
+git-fetch-with-cli = true
+[build]
+rustflags = ["-C", "x"]
+target-dir = "t"
+[target.x86_64-unknown-linux-gnu]
+linker = "cc"
+[registries.mine]
+index = "sparse+https://host/index/"
+include = [{ path = "other.toml", optional = true }, "x.toml"]
+[env]
+A = { value = "b", relative = true }
+[alias]
+b = "build"
+"""
+SETTINGS = b"""repository = "https://mirror.example/"
+[policy]
+least-level = "maintainer"
+least-age-days = 14
+[rules]
+young = "warn"
+[[require]]
+crates = "serde*"
+least-level = "provenance"
+[[ban]]
+crates = "evil"
+reason = "bad"
+[[exception]]
+crates = "foo@1.0.0"
+rule = "young"
+reason = "looked at"
+expires = 2026-03-01
+"""
+
+
+# --- readers: each as it is called, and what is asked of its result at once ---
+
+
+def _json(data: bytes) -> None:
+    value = strictjson.parse(data, "the input", max_bytes=4 << 20)
+    strictjson.canonical(value)
+
+
+def _original(data: bytes) -> None:
+    own, _, workspace = data.partition(b"\0")
+    manifest, shared = read_toml(own, "Cargo.toml"), read_toml(workspace or own, "the workspace")
+    inherits(manifest)
+    resolved = resolve(inherited_files(manifest, shared, "a", ""), shared)
+    outside_files(resolved)
+    meaning(resolved, {"src/lib.rs", "build.rs"})
+
+
+def _unpacked(data: bytes) -> None:
+    original, written, lock, tagged = (data.split(b"\0") + [b""] * 4)[:4]
+    files = {"Cargo.toml": written, "Cargo.lock": lock}
+    crate: Any = SimpleNamespace(
+        id=RELEASED, file=files.get, entries=[SimpleNamespace(path=path) for path in (*files, "src/lib.rs")]
+    )
+    tag: Any = SimpleNamespace(lock=tagged.decode("utf-8", "replace"), path_in_vcs="", commit="0" * 40)
+    list(unpack._same_lock(crate, tag))
+    list(unpack._same_meaning(crate, tag, read_toml(original, "Cargo.toml.orig")))
+
+
+def _index_line(data: bytes) -> None:
+    line = IndexLine.from_bytes(data)
+    line.identity()
+    line.with_(yanked=True).to_bytes()
+    if line.pubtime is not None:
+        times.read(line.pubtime, "pubtime")
+
+
+def _index_file(data: bytes) -> None:
+    file = IndexFile.from_bytes(data, CrateName("demo"))
+    for line in file.lines:
+        line.identity()
+    file.to_bytes()
+
+
+def _role(kind: Any) -> Callable[[bytes], None]:
+    def read(data: bytes) -> None:
+        parsed = parse_role(data, kind, profile=Profile.GENERAL if len(data) % 4 == 0 else Profile.PRODUCT)
+        if kind is Targets:
+            _targets(parsed.signed)
+
+    return read
+
+
+def _targets(signed: Targets) -> None:
+    for read in (
+        lambda: ClaimFacts.of(signed),
+        lambda: Releases.of(NAME, signed),
+        lambda: Demands.of(NAME, signed),
+        lambda: check_structure("claims-" + NAME.shard, signed),
+        lambda: check_structure(paths.owner_role(NAME), signed),
+        lambda: check_structure("index-0", signed),
+    ):
+        try:
+            read()
+        except CarnetError:
+            continue
+
+
+def _layout(data: bytes) -> None:
+    layout = Layout.from_payload(data)
+    list(lint_layout(layout, Terms.from_custom({"least_level": "provenance"})))
+    layout.to_payload()
+
+
+def _terms(data: bytes) -> None:
+    Terms.from_custom(strictjson.parse_object(data, "terms", max_bytes=1 << 20)).to_custom()
+
+
+def _link(data: bytes) -> None:
+    link = Link.from_payload(data)
+    TagRecord.from_link(link, RELEASED)
+
+
+def _bundle(data: bytes) -> None:
+    for links in Bundle.from_bytes(data).links.values():
+        for envelope in links:
+            Link.from_payload(envelope.payload)
+
+
+def _functionary(data: bytes) -> None:
+    """What the check does with a link that somebody who may sign it made up."""
+    link = Link.from_payload(data)
+    release = _release()
+    step = link.name if link.name in release.links else "package"
+    release.with_links(step, *((who, link) for who, _ in release.links[step])).check()
+
+
+def _payload(data: bytes) -> None:
+    """What the online signer is asked to sign."""
+    payload = strictjson.canonical(strictjson.parse(data, "a payload", max_bytes=1 << 22))
+    memory: Any = SimpleNamespace(last=lambda role: None, named_snapshot={})
+    kind = data[data.find(b'"_type":"') + 9 :].partition(b'"')[0].decode("ascii", "replace")
+    check_payload("index-0" if kind == "targets" else kind, payload, memory, ceremony.NOW)
+
+
+def _mirror_answer(data: bytes) -> None:
+    raise client._refusal(400, strictjson.parse(data, "the answer", max_bytes=1 << 20), "https://mirror.example/")
+
+
+def _answers(data: bytes) -> None:
+    answers = _Answers()
+    answers.expect([4096, None, 0, 1 << 20])
+    half = len(data) // 2
+    for part in (data[:half], data[half:]):
+        answers.feed(part)
+    answers.end(truncated=len(data) % 2 == 0)
+    while answers.take() is not None:
+        pass
+
+
+def _version(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    for read in (
+        lambda: Version(text) < Version("1.0.0"),
+        lambda: CrateId.parse(text),
+        lambda: requirement.meaning(text),
+        lambda: requirement.requirement(text),
+        lambda: requirement.platform(text),
+    ):
+        try:
+            read()
+        except CarnetError:
+            continue
+
+
+def _path(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    for read in (
+        lambda: paths.check_target_path(text),
+        lambda: check_artifact_path(text),
+        lambda: paths.index_path(CrateName(text)),
+        lambda: times.read(text, "it"),
+    ):
+        try:
+            read()
+        except CarnetError:
+            continue
+
+
+def _cargo_config(data: bytes) -> None:
+    document = config._parse(data, "config.toml")
+    list(config.includes(document, "config.toml"))
+    stricttoml.parse(to_toml(document).encode(), "again", max_bytes=1 << 24)
+    config._check({key: value for key, value in document.items() if key != "include"}, "x", set(), Path("/nowhere"), 0)
+
+
+def _settings(data: bytes) -> None:
+    settings._settings(stricttoml.parse(data, "carnet.toml", max_bytes=1 << 20), Path("carnet.toml"), NOW)
+
+
+def _layout_toml(data: bytes) -> None:
+    key = strictjson.encode(make_key("alice").public_key.to_object())
+    compile_layout(data, lambda path: key, now=NOW, what="layout.toml")
+
+
+def _public_key(data: bytes) -> None:
+    if data.startswith((b"ssh-", b"ecdsa-")):
+        _from_openssh(data, Path("x.pub"))
+    else:
+        value = strictjson.parse(data, "a key", max_bytes=1 << 20)
+        SeenOwners.from_object({"version": 1, "threshold": 1, "keys": {"0" * 64: value}})
+
+
+def _any_key(data: bytes) -> None:
+    PublicKey.from_object(strictjson.parse(data, "a key", max_bytes=1 << 20))
+
+
+def _key_file(data: bytes) -> None:
+    _check_rounds(data, Path("x"))
+
+
+def _uri(data: bytes) -> None:
+    uri = Pkcs11Uri.parse(data.decode("utf-8", "surrogateescape"))
+    str((uri.name, uri.place))
+
+
+def _git(data: bytes) -> None:
+    if data.startswith(b"tree"):
+        gitsource._tree_of(data)
+        return
+    for mode, name, _ in gitsource._entries(data, 20):
+        gitsource._path("", name)
+        f"{mode:o}"
+
+
+def _url(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    _parse_url(text, "mirror")
+    fill_template(text, CRATE, HEX)
+    SparseUpstream(f"sparse+{text}/")
+
+
+def _index_cache(data: bytes) -> None:
+    for line in parse_index_cache(data):
+        IndexLine.from_bytes(line)
+
+
+def _arguments(data: bytes) -> None:
+    invocation = args.parse(data.decode("utf-8", "surrogateescape").split(" "))
+    str((invocation.kind, invocation.compiles))
+
+
+def _pack(data: bytes) -> None:
+    try:
+        pack._unpack(data)
+    except ValueError as error:  # its one caller takes a damaged pack for none
+        raise FormatError("not a pack") from error
+
+
+P256 = b"""-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+"""
+
+
+def _keys() -> list[bytes]:
+    ecdsa = {"keytype": "ecdsa", "scheme": "ecdsa-sha2-nistp256", "keyval": {"public": P256.decode()}}
+    return [strictjson.encode(make_key("a").public_key.to_object()), strictjson.encode(ecdsa)]
+
+
+def _openssh() -> list[bytes]:
+    return [
+        b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl alice\n",
+        b"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZM"
+        b"y7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg= x",
+    ]
+
+
+def _tree() -> list[bytes]:
+    entries = ((b"100644", b"a.rs"), (b"40000", b"src"), (b"120000", b"link"), (b"160000", b"module"))
+    tree = b"".join(b"%b %b\0%b" % (mode, name, bytes(range(20))) for mode, name in entries)
+    return [tree, b"tree " + HEX[:40].encode() + b"\nauthor x\n\nmessage\n"]
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+INTERIM = b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n"
+VERSIONS = (
+    "1.2.3",
+    "0.1.0-rc.1+build.5",
+    "demo@1.2.3",
+    ">=1.0, <2.0.0-a",
+    "~1.2",
+    "1.*",
+    'cfg(all(unix, not(a = "b")))',
+)
+PATHS = (
+    "crates/ab/demo/demo-1.0.0.crate",
+    "index/de/mo/demo",
+    "demo-1.0.0/src/lib.rs",
+    "serde_json",
+    "2026-01-01T00:00:00Z",
+)
+URLS = ("https://mirror.example:8080/a/", "http://[::1]/x/", "https://host/{crate}/{version}/{sha256-checksum}")
+PKCS11 = ("token=desk;object=alice", "serial=12;id=%01%02;type=private?module-path=/usr/lib/x.so")
+ARGUMENTS = (
+    "+nightly build --locked -p foo --config a.b=1",
+    "test -vvq --target=x -- --nocapture",
+    "install foo --version 1",
+)
+REQUEST = strictjson.encode(
+    {
+        **{"_type": "carnet-request", "version": 1, "kind": "claim", "crate": "demo", "evidence": ["x"]},
+        **{"asked": "2026-01-01T00:00:00Z", "takeover": False},
+    }
+)
+
+
+def _texts(texts: Sequence[str]) -> Callable[[], list[bytes]]:
+    return lambda: [text.encode() for text in texts]
+
+
+TARGETS: dict[str, Target] = {
+    "json": Target(lambda: [_line(), *_roles("root")()], _json, documents),
+    "toml": Target(lambda: [RICH, CONFIG, SETTINGS], lambda data: stricttoml.parse(data, "x", max_bytes=1 << 24)),
+    "manifest": Target(lambda: [RICH, MANIFEST, PUBLISHED], read_manifest),
+    "original": Target(lambda: [RICH, RICH + b"\0" + RICH], _original),
+    "unpack": Target(
+        lambda: [b"\0".join((MANIFEST, PUBLISHED, LOCK.encode(), LOCK.encode())), b"\0".join((RICH, RICH, b"", b""))],
+        _unpacked,
+    ),
+    "lock": Target(
+        lambda: [LOCK.encode(), b'[root]\nname = "a"\nversion = "1.0.0"\n[metadata]\n"checksum a 1.0.0 (x)" = "y"\n'],
+        read_lockfile,
+    ),
+    "index-line": Target(lambda: [_line()], _index_line, documents),
+    "index-file": Target(lambda: [LINES], _index_file),
+    "index-cache": Target(lambda: [b"\x03\x02\0\0\0x\0" + b"1.0.0\0" + _line() + b"\0"], _index_cache),
+    "root": Target(_roles("root"), _role(Root), documents),
+    "timestamp": Target(_roles("timestamp"), _role(Timestamp), documents),
+    "snapshot": Target(_roles("1.snapshot"), _role(Snapshot), documents),
+    "targets": Target(_roles("owner.", "crate.", "claims-", "1.index-0", "1.index.json"), _role(Targets), documents),
+    "dsse": Target(lambda: [_release().layout_file], Envelope.from_bytes, documents),
+    "layout": Target(lambda: [_release().layout.to_payload()], _layout, documents),
+    "terms": Target(lambda: [strictjson.encode(_release().terms.to_custom())], _terms, documents),
+    "link": Target(_links, _link, documents),
+    "functionary": Target(_links, _functionary, documents),
+    "payload": Target(_payloads, _payload, documents),
+    "mirror-answer": Target(lambda: [b'{"errors":[{"detail":"no","hint":"x"}]}'], _mirror_answer, documents),
+    "bundle": Target(lambda: [_release().bundle().to_bytes()], _bundle, envelopes),
+    "crate": Target(_tars, lambda data: read_crate(data, CRATE), tarballs),
+    "crate-strict": Target(_tars, lambda data: read_crate(data, CRATE, strict=True), tarballs),
+    "submission": Target(lambda: [_world()["claim"], _world()["release"]], ParsedSubmission.from_bytes),
+    "request": Target(lambda: [REQUEST], Request.from_bytes, documents),
+    "http": Target(lambda: [OK, CHUNKED, INTERIM + OK, OK + CHUNKED, b"HTTP/1.1 404 No\r\n\r\n"], _answers, bodies),
+    "version": Target(_texts(VERSIONS), _version),
+    "path": Target(_texts(PATHS), _path),
+    "cargo-config": Target(lambda: [CONFIG, CONFIG.replace(b"[source.crates-io]", b"[http]")], _cargo_config),
+    "settings": Target(lambda: [SETTINGS], _settings),
+    "layout-toml": Target(_texts((template("minimal"), template("release"))), _layout_toml),
+    "key": Target(_keys, _any_key, documents),
+    "openssh": Target(_openssh, _public_key),
+    "key-file": Target(lambda: [b"-----BEGIN X-----\nAAAABmJjcnlwdAAAABgAAAAQ\n-----END X-----\n"], _key_file),
+    "pkcs11-uri": Target(_texts(PKCS11), _uri),
+    "git": Target(_tree, _git),
+    "url": Target(_texts(URLS), _url),
+    "arguments": Target(_texts(ARGUMENTS), _arguments),
+    "pack": Target(lambda: [pack._HEAD + b"1\n" + bytes(32) + b"3 a b\nxyz\n"], _pack),
+}
