@@ -10,6 +10,7 @@ import pytest
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
 from carnet.level import Level
+from carnet_cli.config import places
 from carnet_cli.config import settings as config
 from carnet_verifier.policy.rule import Action
 from carnet_verifier.policy.rules import downgrade, yanked
@@ -45,9 +46,11 @@ expires = 2026-12-31
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("CARNET_CONFIG", "CARNET_REPOSITORY", "CARNET_LEAST_LEVEL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("nobody")))
+    monkeypatch.setattr(places, "MACHINE", tmp_path_factory.mktemp("nothing") / "absent")
 
 
 def write(folder: Path, text: str) -> Path:
@@ -66,8 +69,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert policy.action(yanked.RULE) is Action.DENY
     assert policy.asks(LEAST_LEVEL, CrateId.of("acme-core", "1.0.0")) is Level.PROVENANCE
     assert policy.bans[0].reason == "abandoned"
-    excuse = policy.excuse_for(downgrade.RULE, CrateId.of("foo", "1.2.3"), NOW)
-    assert excuse is not None
+    assert policy.excuse_for(downgrade.RULE, CrateId.of("foo", "1.2.3"), NOW) is None, "nobody lets projects except it"
+    (excuse,) = policy.projects_excuses
+    assert excuse.holds(downgrade.RULE, CrateId.of("foo", "1.2.3"), NOW)
     assert excuse.expires == datetime(2026, 12, 31, tzinfo=UTC)
 
 
@@ -86,7 +90,13 @@ def test_flag_before_environment_before_file_before_default(tmp_path: Path, monk
     by_environment = config.load(tmp_path, now=NOW)
     assert (by_environment.repository, by_environment.policy.settings[LEAST_LEVEL]) == ("environment", Level.PROVENANCE)
     by_flag = config.load(tmp_path, now=NOW, repository="flag", asked={"least-level": "registry"})
-    assert (by_flag.repository, by_flag.policy.settings[LEAST_LEVEL]) == ("flag", Level.REGISTRY)
+    assert (by_flag.repository, by_flag.policy.settings[LEAST_LEVEL]) == ("flag", Level.MAINTAINER), (
+        "which asks for more"
+    )
+    (tmp_path / "carnet.toml").unlink()
+    assert (
+        config.load(tmp_path, now=NOW, asked={"least-level": "registry"}).policy.settings[LEAST_LEVEL] is Level.REGISTRY
+    )
 
 
 def test_another_file_by_flag_or_environment_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
