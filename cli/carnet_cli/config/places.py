@@ -35,7 +35,7 @@ def machines_file(now: datetime) -> PolicyFile | None:
         ConfigError: Somebody else than root can write it, or it says something that carnet does not know.
         StorageError: It cannot be read.
     """
-    return _read(MACHINE, (MACHINE_OWNER,), now)
+    return _read(MACHINE, "root", (MACHINE_OWNER,), now)
 
 
 def users_file(now: datetime) -> PolicyFile | None:
@@ -49,7 +49,7 @@ def users_file(now: datetime) -> PolicyFile | None:
         StorageError: It cannot be read.
     """
     folder = users_folder()
-    return None if folder is None else _read(folder, (os.geteuid(), MACHINE_OWNER), now)
+    return None if folder is None else _read(folder, "you", (os.geteuid(), MACHINE_OWNER), now)
 
 
 def users_folder() -> Path | None:
@@ -70,22 +70,21 @@ def lies_in(path: Path, folder: Path) -> bool:
     return named.is_relative_to(folder.absolute()) or found.is_relative_to(folder.resolve())
 
 
-def _read(folder: Path, owners: tuple[int, ...], now: datetime) -> PolicyFile | None:
+def _read(folder: Path, whose: str, owners: tuple[int, ...], now: datetime) -> PolicyFile | None:
     try:
         status = os.stat(folder)  # noqa: PTH116  -- start-up time counts: mostly it is not there
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ConfigError(f"{folder} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
-    _refuse_others(folder, owners, status)
+    _refuse_others(folder, whose, owners, status)
     file = folder / FILE_NAME
-    return policy_file.read(file, now=now, check=lambda status: _refuse_others(file, owners, status))
+    return policy_file.read(file, now=now, check=lambda status: _refuse_others(file, whose, owners, status))
 
 
-def _refuse_others(path: Path, owners: tuple[int, ...], status: os.stat_result) -> None:
+def _refuse_others(path: Path, whose: str, owners: tuple[int, ...], status: os.stat_result) -> None:
     if status.st_uid not in owners or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        whose = "root" if owners == (0,) else "you"
         raise ConfigError(
             f"{path} can be written by others than {whose}, and it decides what every build asks",
-            hint=f"look at what it says; then `chmod go-w {path}`, and `chown` it when it is not {whose}'s",
+            hint=f"look at what it says; then `chmod go-w {path}`, and `chown` it when it is another user's",
         )
