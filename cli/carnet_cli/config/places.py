@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carnet.errors import ConfigError
-from carnet_cli.config import policy_file
-from carnet_cli.config.policy_file import PolicyFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from carnet_cli.config.policy_file import PolicyFile
 
 FILE_NAME = "carnet.toml"
 MACHINE = Path("/etc/carnet")
@@ -64,17 +68,40 @@ def users_folder() -> Path | None:
     return Path(folder, "carnet") if folder else None
 
 
+def candidates(folder: Path) -> Iterator[str]:
+    """Everything that has to be there for somebody to say something, of a project in `folder`."""
+    yield str(MACHINE)
+    users = users_folder()
+    if users is not None:
+        yield str(users)
+    yield f"{folder}/{FILE_NAME}"
+
+
+def is_there(path: str) -> bool:
+    """Whether something may be at a path: where one cannot look, there may be."""
+    try:
+        os.stat(path)  # noqa: PTH116  -- start-up time counts
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a file comes with a folder: by its name, or by where a link leads."""
-    named, found = Path(os.path.abspath(path)), path.resolve()  # noqa: PTH100  -- without following links
-    return named.is_relative_to(folder.absolute()) or found.is_relative_to(folder.resolve())
+    """Whether a file comes with a folder: by its name, by the folder that it is in, or by where a link leads."""
+    named, around = (os.path.abspath(one) for one in (path, folder))  # noqa: PTH100  -- without following links
+    found, there = (path.parent.resolve() / path.name, path.resolve()), folder.resolve()
+    return Path(named).is_relative_to(around) or any(one.is_relative_to(there) for one in found)
 
 
 def _read(folder: Path, whose: str, owners: tuple[int, ...], now: datetime) -> PolicyFile | None:
-    try:
-        status = os.stat(folder)  # noqa: PTH116  -- start-up time counts: mostly it is not there
-    except (FileNotFoundError, NotADirectoryError):
+    from carnet_cli.config import policy_file  # most machines have none, and start-up time counts
+
+    if not is_there(str(folder)):
         return None
+    try:
+        status = folder.stat()
     except OSError as error:
         raise ConfigError(f"{folder} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
     _refuse_others(folder, whose, owners, status)

@@ -72,11 +72,6 @@ def read(path: Path, *, now: datetime, check: Callable[[os.stat_result], None] |
     return _policy_file(document, path, now)
 
 
-def variable(setting: Setting[Any]) -> str:
-    """The environment variable of a setting: `CARNET_LEAST_LEVEL` of `least-level`."""
-    return f"CARNET_{setting.name.upper().replace('-', '_')}"
-
-
 def said_by(texts: Mapping[Setting[Any], str], source: Callable[[Setting[Any]], str]) -> Policy:
     """What flags or the environment say, as a policy of those settings alone.
 
@@ -90,7 +85,7 @@ def said_by(texts: Mapping[Setting[Any], str], source: Callable[[Setting[Any]], 
     settings = {}
     for setting, text in texts.items():
         number = setting.form is int and text.isascii() and text.isdecimal() and len(text) <= 9
-        where = f"from --{setting.name} or {variable(setting)}"
+        where = f"from {setting.flag} or {setting.variable}"
         settings[setting] = _setting(setting, int(text) if number else text, where)
     return Policy(settings, sources={setting: source(setting) for setting in settings})
 

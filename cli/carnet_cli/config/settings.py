@@ -6,28 +6,27 @@ more (`carnet_verifier.policy.floor`). `docs/build-systems.md` shows every key.
 
 A file that a flag or the environment names is read instead of the project's, and has the rank of who named it; unless
 it lies in the project, whose word it then is. So is that of a user's file that lies in the project.
+
+On the path of `carnet verify`: what reads files and weighs them is imported when somebody says something.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from carnet.errors import ConfigError
 from carnet.value import field, value
-from carnet_cli.config import places, policy_file
-from carnet_cli.config.places import FILE_NAME
-from carnet_cli.config.policy_file import PolicyFile, said_by, variable
+from carnet_cli.config import places
 from carnet_verifier.policy import rules
-from carnet_verifier.policy.floor import over, tighten, with_user
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.rule import Setting
 
-_NOTHING = Policy()
+if TYPE_CHECKING:
+    from carnet_cli.config.policy_file import PolicyFile
 
 
 @value
@@ -53,17 +52,21 @@ class Settings:
 class _Word:
     """What one of those says who may say something, or several together."""
 
-    policy: Policy = _NOTHING
+    policy: Policy = field(default_factory=Policy)
     repository: str | None = None
     may_choose: frozenset[str] | None = None
 
     def over(self, lower: _Word) -> _Word:
         """This word above another one, which counts where this one says nothing."""
+        from carnet_verifier.policy.floor import over
+
         may_choose = lower.may_choose if self.may_choose is None else self.may_choose
         return _Word(over(self.policy, lower.policy), self.repository or lower.repository, may_choose)
 
     def with_user(self, user: _Word) -> _Word:
         """The machine's word and the user's."""
+        from carnet_verifier.policy.floor import with_user
+
         both = [said for said in (self.may_choose, user.may_choose) if said is not None]
         may_choose = frozenset.intersection(*both) if both else None
         return _Word(with_user(self.policy, user.policy), self.repository or user.repository, may_choose)
@@ -89,39 +92,70 @@ def load(
     Raises:
         ConfigError: A file, the environment or a flag is wrong, or a file of the floor can be written by others.
     """
+    if file is None and not asked and not _is_anything_said(folder):
+        return Settings(repository or os.environ.get("CARNET_REPOSITORY") or None)
+    return _decide(folder, now, file, repository, asked or {})
+
+
+def _is_anything_said(folder: Path) -> bool:
+    """Whether a variable or a file may ask for something."""
+    variables = ("CARNET_CONFIG", *(setting.variable for setting in rules.settings()))
+    return any(map(os.environ.get, variables)) or any(map(places.is_there, places.candidates(folder)))
+
+
+def _decide(
+    folder: Path, now: datetime, file: Path | None, repository: str | None, asked: Mapping[str, str]
+) -> Settings:
+    from carnet_cli.config import policy_file
+
     machine, user = places.machines_file(now), places.users_file(now)
     by_flag = _named(file, now)
     by_variable = _named(_path_from_environment(), now) if by_flag is None else None
-    beside = by_flag or by_variable or policy_file.read(folder / FILE_NAME, now=now)
+    beside = by_flag or by_variable or policy_file.read(folder / places.FILE_NAME, now=now)
+    files = [one for one in (machine, user, beside) if one is not None]
     projects = [one for one in (beside, user) if one is not None and _is_projects(one, folder)]
 
     def word(one: PolicyFile | None) -> _Word:
         return _Word() if one is None or one in projects else _Word(one.policy, one.repository, one.may_choose)
 
-    floor = word(machine).with_user(word(user))
-    for rank in (
-        word(by_variable),
-        _Word(said_by(_variables(), variable), os.environ.get("CARNET_REPOSITORY")),
-        word(by_flag),
-        _Word(said_by(_flags(asked or {}), "--{0.name}".format), repository),
-    ):
-        floor = rank.over(floor)
-    remarks = [remark for one in (machine, user, beside) if one is not None for remark in one.remarks]
-    path = None if beside is None else beside.path
-    if not projects:
-        return Settings(floor.repository, floor.policy, path, tuple(remarks))
+    flags = {setting: text for setting in rules.settings() if (text := asked.get(setting.name))}
+    variables = {setting: text for setting in rules.settings() if (text := os.environ.get(setting.variable))}
+    floor = reduce(
+        lambda lower, upper: upper.over(lower),
+        (
+            word(machine).with_user(word(user)),
+            word(by_variable),
+            _Word(
+                policy_file.said_by(variables, lambda setting: setting.variable), os.environ.get("CARNET_REPOSITORY")
+            ),
+            word(by_flag),
+            _Word(policy_file.said_by(flags, lambda setting: setting.flag), repository),
+        ),
+    )
+    remarks = tuple(remark for one in files for remark in one.remarks)
+    settings = Settings(floor.repository, floor.policy, None if beside is None else beside.path, remarks)
+    return _tightened(settings, floor, projects, folder) if projects else settings
+
+
+def _tightened(settings: Settings, floor: _Word, projects: Sequence[PolicyFile], folder: Path) -> Settings:
+    """The floor, and more than that where the project's files ask for it."""
+    from carnet_verifier.policy.floor import tighten
+
     project = reduce(_Word.with_user, (_Word(one.policy, one.repository) for one in projects))
     tightened = tighten(floor.policy, project.policy)
-    remarks += [*tightened.less, *(remark for one in projects for remark in _not_a_projects(one, folder))]
+    remarks = [*settings.remarks, *tightened.less]
+    remarks += [remark for one in projects for remark in _not_a_projects(one, folder)]
     chosen, wished = floor.repository, project.repository
     if chosen is not None and wished is not None and not _is_same(wished, chosen):
-        remarks.append(f"{path}: repository = {wished!a} does not count: {chosen} is asked for")
+        remarks.append(f"{projects[0].path}: repository = {wished!a} does not count: {chosen} is asked for")
     may_choose = chosen is not None or wished is None or any(_is_same(wished, one) for one in floor.may_choose or ())
-    return Settings(chosen or wished, tightened.policy, path, tuple(remarks), may_choose)
+    return Settings(chosen or wished, tightened.policy, settings.file, tuple(remarks), may_choose)
 
 
 def _named(path: Path | None, now: datetime) -> PolicyFile | None:
     """The file that a flag or a variable names: it has to be there."""
+    from carnet_cli.config import policy_file
+
     found = None if path is None else policy_file.read(path, now=now)
     if path is not None and found is None:
         raise ConfigError(f"{path} does not exist")
@@ -133,22 +167,14 @@ def _path_from_environment() -> Path | None:
     return Path(text) if text else None
 
 
-def _flags(asked: Mapping[str, str]) -> dict[Setting[Any], str]:
-    return {setting: text for setting in rules.settings() if (text := asked.get(setting.name))}
-
-
-def _variables() -> dict[Setting[Any], str]:
-    return {setting: text for setting in rules.settings() if (text := os.environ.get(variable(setting)))}
-
-
 def _is_projects(file: PolicyFile, folder: Path) -> bool:
     """Whether a file comes with the code under judgement: beside the lock, wherever a link leads, or anywhere below."""
-    return file.path == folder / FILE_NAME or places.lies_in(file.path, folder)
+    return file.path == folder / places.FILE_NAME or places.lies_in(file.path, folder)
 
 
 def _not_a_projects(file: PolicyFile, folder: Path) -> Iterator[str]:
     """What a project's file says and no project can say."""
-    if file.path != folder / FILE_NAME:
+    if file.path != folder / places.FILE_NAME:
         yield f"{file.path} lies in the project: it can only ask for more"
     if file.policy.may_except is not None or file.may_choose is not None:
         yield f"{file.path}: [project] does not count: what projects may is not a project's to say"

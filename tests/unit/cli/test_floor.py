@@ -16,7 +16,6 @@ from carnet.errors import FormatError
 from carnet.level import Level
 from carnet_cli.config import places
 from carnet_cli.config import settings as config
-from carnet_cli.config.policy_file import variable
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import evaluate
 from carnet_verifier.policy.policy import Policy
@@ -50,10 +49,10 @@ class Voices:
         """Let somebody of the floor ask for something; returns what results call them."""
         if source == "flag":
             self._asked = {setting.name: str(said)}
-            return f"--{setting.name}"
+            return setting.flag
         if source == "environment":
-            self._patch.setenv(variable(setting), str(said))
-            return variable(setting)
+            self._patch.setenv(setting.variable, str(said))
+            return setting.variable
         return self.writes(source, f"[policy]\n{setting.name} = {said!r}\n")
 
     def writes(self, source: str, text: str) -> str:

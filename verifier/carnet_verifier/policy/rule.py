@@ -119,6 +119,16 @@ class Setting(Generic[T]):
     about: str
     written: Callable[[T], str | int] = str
 
+    @property
+    def flag(self) -> str:
+        """`--least-level` of `least-level`."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """`CARNET_LEAST_LEVEL` of `least-level`."""
+        return f"CARNET_{self.name.upper().replace('-', '_')}"
+
 
 def whatever(_: Policy) -> bool:
     """For a rule that is in force unless the policy allows what it finds."""
