@@ -33,6 +33,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "carnet_cli.commands.build.explain",
         "Show the whole chain behind one crate, and why it is let in or not.",
     ),
+    "policy": ("carnet_cli.commands.build.policy", "Say what is asked of crates, and who decided it."),
     "proxy": ("carnet_cli.commands.build.proxy", "A cargo registry on loopback that serves only what was verified."),
 }
 

@@ -154,7 +154,15 @@ class LayoutRefused(ProvenanceError):  # noqa: N818
 
 
 class PolicyRefused(VerificationError):  # noqa: N818
-    """Verified, and below what the policy asks for."""
+    """Verified, and below what the policy asks for.
+
+    Attributes:
+        decided_by: Who asked for it, such as a file; empty when it is carnet's default, or not known.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", decided_by: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.decided_by = decided_by
 
 
 class LockRefused(VerificationError):  # noqa: N818

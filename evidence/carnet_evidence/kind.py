@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from carnet.errors import MetadataMismatch
+from carnet.errors import FormatError, MetadataMismatch
 from carnet.made import made_by, maker
 from carnet.value import field, value
 
@@ -128,5 +128,8 @@ def gather(kinds: Iterable[Kind[Any]], material: Material) -> Evidence:
     found = {}
     for kind in kinds:
         if not kind.waits_for_bytes(material):
-            found[kind] = kind.gather(material) if kind.concerns(material) else None
+            try:
+                found[kind] = kind.gather(material) if kind.concerns(material) else None
+            except (ArithmeticError, ValueError) as error:  # one odd line must not end the look at a whole lock
+                raise FormatError(f"{material.line.id}: its {kind.name} cannot be reckoned with: {error}") from error
     return _evidence(material.line.cksum, found)

@@ -46,9 +46,7 @@ def test_a_git_dependency_is_refused_unless_the_policy_gives_a_reason(box: GateB
     depend(box, f'forked = {{ git = "file://{git_repository(box)}" }}')
     assert "forked@1.0.0 comes from git+file://" in box.refused("check")
     day = (datetime.now(UTC) + timedelta(days=30)).date()
-    (box.project / "carnet.toml").write_text(
-        f'[[exception]]\ncrates = "forked"\nrule = "git"\nreason = "our own fork"\nexpires = {day}\n'
-    )
+    box.machine.configure(f'[[exception]]\ncrates = "forked"\nrule = "git"\nreason = "our own fork"\nexpires = {day}\n')
     stderr = box.works("check")
     assert "excused until" in stderr
     assert "our own fork" in stderr

@@ -187,12 +187,15 @@ def test_one_refusal_refuses_the_lock_and_shows_the_others(machine: Machine, mor
 
 
 def test_a_git_source_is_allowed_by_an_exception_with_a_reason(machine: Machine) -> None:
-    write_lock(machine, locked(LEAF, more=package("forked", "1.0.0", "git+https://example.com/x?rev=1#0123")))
+    lock = machine.path / "app/Cargo.lock"
+    lock.parent.mkdir()
+    lock.write_text(locked(LEAF, more=package("forked", "1.0.0", "git+https://example.com/x?rev=1#0123")))
     day = (datetime.now(UTC) + timedelta(days=30)).date()
-    (machine.path / "carnet.toml").write_text(
-        f'[[exception]]\ncrates = "forked"\nrule = "git"\nreason = "our own fork"\nexpires = {day}\n'
-    )
-    done = machine.carnet("verify")
+    text = f'[[exception]]\ncrates = "forked"\nrule = "git"\nreason = "our own fork"\nexpires = {day}\n'
+    (lock.parent / "carnet.toml").write_text(text)
+    assert machine.carnet("verify", str(lock)).returncode == 1, "a project's own reason is none"
+    machine.configure(text)
+    done = machine.carnet("verify", str(lock))
     assert done.returncode == 0, done.stderr
     assert "our own fork" in done.stderr
 

@@ -41,7 +41,7 @@ from carnet.tuf.keys import Profile, PublicKey
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Root, Snapshot, Targets, Timestamp
 from carnet.tuf.structure import check_structure
-from carnet_cli.config import settings
+from carnet_cli.config import policy_file
 from carnet_gate import args, config
 from carnet_gate.home import to_toml
 from carnet_layouts import template
@@ -361,7 +361,7 @@ def _cargo_config(data: bytes) -> None:
 
 
 def _settings(data: bytes) -> None:
-    settings._settings(stricttoml.parse(data, "carnet.toml", max_bytes=1 << 20), Path("carnet.toml"), NOW)
+    policy_file._policy_file(stricttoml.parse(data, "carnet.toml", max_bytes=1 << 20), Path("carnet.toml"), NOW)
 
 
 def _layout_toml(data: bytes) -> None:

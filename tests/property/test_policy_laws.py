@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.worlds.admissions import facts_of, unchecked_evidence
 
@@ -16,6 +16,7 @@ from carnet_evidence.history import MASS_YANK, PUBLISHED
 from carnet_evidence.kind import Kind
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import evaluate, in_force
+from carnet_verifier.policy.floor import over, tighten, with_user
 from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
 from carnet_verifier.policy.rule import Action, Facts, Rule
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
@@ -120,3 +121,50 @@ def test_without_evidence_a_rule_waits_and_nothing_is_admitted_that_would_not_be
     whole = evaluate(fact, policy, now=NOW)
     assert set(early.findings) <= set(whole.findings)
     assert bool(early.waiting) == any(missing & set(rule.needs) for rule in in_force(policy))
+
+
+# --- a floor, and who may say less ---
+
+let = st.none() | st.frozensets(st.sampled_from(rules.ALL), max_size=3)
+floors = st.builds(lambda policy, rules: replace(policy, may_except=rules), policies, let)
+
+
+@given(facts, floors, policies)
+def test_what_the_floor_denies_no_project_lets_in(fact: Facts, floor: Policy, project: Policy) -> None:
+    """Rule by rule, save those that the floor lets projects except."""
+    together = evaluate(fact, tighten(floor, project).policy, now=NOW)
+    denied = {finding.rule for finding in evaluate(fact, floor, now=NOW).denials}
+    assert denied - {finding.rule for finding in together.denials} <= (floor.may_except or frozenset())
+
+
+@settings(max_examples=50)
+@given(facts, policies, policies)
+def test_a_project_that_may_except_nothing_lets_nothing_in(fact: Facts, floor: Policy, project: Policy) -> None:
+    together = tighten(floor, project).policy
+    assert admitted(fact, floor) or not admitted(fact, together)
+    said = replace(project, excuses=(), rules={rule: project.rules.get(rule, floor.action(rule)) for rule in rules.ALL})
+    assert admitted(fact, said) or not admitted(fact, replace(together, excuses=(), floor=None)), (
+        "what it asks is asked"
+    )
+
+
+@settings(max_examples=50)
+@given(facts, policies, policies)
+def test_a_project_that_says_again_what_the_floor_says_changes_nothing(
+    fact: Facts, floor: Policy, project: Policy
+) -> None:
+    together = tighten(floor, project).policy
+    assert admitted(fact, tighten(together, Policy()).policy) or not admitted(fact, together)
+    assert admitted(fact, tighten(floor, Policy()).policy) == admitted(fact, floor)
+    assert admitted(fact, tighten(floor, floor).policy) == admitted(fact, floor)
+
+
+@settings(max_examples=50)
+@given(facts, policies, policies)
+def test_a_user_who_excepts_nothing_lets_in_nothing_that_the_machine_does_not(
+    fact: Facts, machine: Policy, user: Policy
+) -> None:
+    """Of rules and settings that the machine says something of; elsewhere the user's word takes the default's place."""
+    user = replace(user, excuses=(), rules={rule: said for rule, said in user.rules.items() if said >= rule.default})
+    assert admitted(fact, machine) or not admitted(fact, with_user(machine, user))
+    assert admitted(fact, over(machine, Policy())) == admitted(fact, over(Policy(), machine)) == admitted(fact, machine)

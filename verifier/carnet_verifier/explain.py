@@ -21,6 +21,7 @@ from carnet_verifier.outcomes import Admission, Attributed, LevelMemory, Vouched
 from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
+from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.provenance.kind import PROVENANCE, level_of
 from carnet_verifier.provenance.provenance import Provenance
 from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
@@ -74,11 +75,13 @@ class Chain:
         wanted: Which crate.
         links: From the root to the verdict.
         admission: The evidence, when it is let in.
+        verdict: What the policy says; None when the chain ended before it was asked.
     """
 
     wanted: Wanted
     links: tuple[ChainLink, ...]
     admission: Admission | None
+    verdict: Verdict | None = None
 
     @property
     def failure(self) -> ChainLink | None:
@@ -95,7 +98,7 @@ def explain(
     vouched = walk.index(wanted)
     attributed = walk.claims(vouched, wanted)
     admission = walk.verdict(attributed, policy, memory, now)
-    return Chain(wanted, tuple(walk.links), admission)
+    return Chain(wanted, tuple(walk.links), admission, walk.judged)
 
 
 class _Walk:
@@ -103,6 +106,7 @@ class _Walk:
         self._repository = repository
         self._stopped = False
         self.links: list[ChainLink] = []
+        self.judged: Verdict | None = None
 
     def _step(self, depth: int, what: str, mended_by: str, look: Callable[[], tuple[Any, tuple[str, ...]]]) -> Any:
         """Look at one link, unless an earlier one failed."""
@@ -227,11 +231,14 @@ class _Walk:
                 raise MetadataMismatch("no level was reached")
             highest = {} if memory is None else memory.highest_levels([proven[0].crate.name])
             judged = judge(*proven, policy, highest, now=now)
+            self.judged = judged.verdict
             admission = admit(judged)
-            remarks = tuple(f"{finding.message} [{finding.rule.name}]" for finding in judged.verdict.findings)
-            return admission, (f"asks for {policy.asks(LEAST_LEVEL, admission.crate)} at least", *remarks)
+            asker = policy.who_asks(LEAST_LEVEL, admission.crate)
+            asks = f"asks for {policy.asks(LEAST_LEVEL, admission.crate)} at least{f', says {asker}' if asker else ''}"
+            return admission, (asks, *map(str, judged.verdict.findings))
 
-        admission: Admission | None = self._step(0, "your policy", f"you, in carnet.toml, or {MAINTAINERS}", decide)
+        mended_by = f"you, in carnet.toml of your own, or {MAINTAINERS}"
+        admission: Admission | None = self._step(0, "your policy", mended_by, decide)
         return admission
 
     def _signers(self, delegator: str, role: str) -> RoleKeys | None:

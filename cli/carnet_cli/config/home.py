@@ -113,11 +113,12 @@ def open_trusted(trust_id: str) -> Trusted:
     return Trusted(trust_id, directory, home() / "cargo" / trust_id)
 
 
-def choose(repository: str | None) -> Trusted:
+def choose(repository: str | None, *, may_choose: bool = True) -> Trusted:
     """Open the repository that a command works with.
 
     Args:
         repository: Its URL, or the beginning of its fingerprint; None when there is only one.
+        may_choose: Whether whoever named it may choose among several. A project may not, unless it is let.
 
     Raises:
         ConfigError: None is trusted, none fits, or it is not clear which one is meant.
@@ -125,12 +126,17 @@ def choose(repository: str | None) -> Trusted:
     ids = trusted_ids()
     if not ids:
         raise ConfigError("no repository is trusted yet", hint=f"run `{_ADD}` with the root file that you got safely")
-    if repository is None:
-        if len(ids) > 1:
-            raise ConfigError(
-                "more than one repository is trusted", hint='name one: `repository = "URL"` in carnet.toml, or a flag'
-            )
-        return open_trusted(ids[0])
+    if len(ids) > 1 and (repository is None or not may_choose):
+        alone = "" if repository is None else f", and the project alone asks for {repository[:200]!a}"
+        raise ConfigError(
+            f"more than one repository is trusted{alone}",
+            hint='name one: `repository = "URL"` in your own carnet.toml, or a flag; `[project] may-choose` there lets '
+            "projects choose",
+        )
+    return open_trusted(ids[0]) if repository is None else _fitting(ids, repository)
+
+
+def _fitting(ids: list[str], repository: str) -> Trusted:
     by_id = [one for one in ids if len(repository) >= 8 and one.startswith(repository[:16])]
     if len(by_id) == 1:
         return open_trusted(by_id[0])

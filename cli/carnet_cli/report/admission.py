@@ -110,7 +110,8 @@ def warn_of(verdict: Verdict) -> None:
         if finding not in verdict.denials:
             excuse = finding.excuse
             because = f"; excused until {excuse.expires.date()}: {excuse.reason}" if excuse is not None else ""
-            output.warn(f"{finding.message} [{finding.rule.name}]{because}")
+            by = f" ({excuse.source})" if excuse is not None and excuse.source else ""
+            output.warn(f"{finding}{because}{by}")
 
 
 def _report_denials(verdict: Verdict) -> None:

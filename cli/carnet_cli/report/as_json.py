@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from carnet.errors import CarnetError
+from carnet.errors import CarnetError, PolicyRefused
 
 if TYPE_CHECKING:
     from carnet.cargo.names import CrateId
@@ -22,9 +22,10 @@ def time(moment: datetime) -> str:
 
 
 def error_object(error: CarnetError) -> dict[str, Any]:
-    """An error: its kind in kebab-case (`policy-refused`), its message, its hint."""
+    """An error: its kind in kebab-case (`policy-refused`), its message, its hint; of a refusal, who decided it."""
     kind = _BOUNDARY.sub("-", type(error).__name__).lower()
-    return {"kind": kind, "message": str(error), "hint": error.hint or None}
+    said: dict[str, Any] = {"kind": kind, "message": str(error), "hint": error.hint or None}
+    return said | {"decided_by": error.decided_by or None} if isinstance(error, PolicyRefused) else said
 
 
 def verdict_findings(verdict: Verdict) -> list[dict[str, Any]]:
@@ -36,7 +37,12 @@ def verdict_findings(verdict: Verdict) -> list[dict[str, Any]]:
             "message": finding.message,
             "excused": None
             if finding.excuse is None
-            else {"reason": finding.excuse.reason, "expires": time(finding.excuse.expires)},
+            else {
+                "reason": finding.excuse.reason,
+                "expires": time(finding.excuse.expires),
+                "decided_by": finding.excuse.source or None,
+            },
+            "decided_by": finding.source or None,
         }
         for finding in verdict.findings
     ]
@@ -89,7 +95,12 @@ def foreign_object(verdict: Verdict) -> dict[str, Any]:
         "findings": verdict_findings(verdict),
         "error": None
         if not denied
-        else {"kind": "policy-refused", "message": denied[0].message, "hint": denied[0].hint},
+        else {
+            "kind": "policy-refused",
+            "message": denied[0].message,
+            "hint": denied[0].hint,
+            "decided_by": denied[0].source or None,
+        },
     }
 
 

@@ -121,6 +121,12 @@ def warn(text: str, hint: str = "") -> None:
         _say("hint", hint)
 
 
+def warn_all(remarks: Iterable[str]) -> None:
+    """Print several things that a person should know."""
+    for remark in remarks:
+        warn(remark)
+
+
 def note(text: str) -> None:
     """Print what was done, for people only; results that machines read go to stdout."""
     echo(plain(text), err=True)

@@ -40,6 +40,15 @@ class Machine:
     def carnet_home(self) -> Path:
         return self.path / "carnet"
 
+    def configure(self, text: str) -> Path:
+        """Write the user's own `carnet.toml`."""
+        file = self.home / ".config/carnet/carnet.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.chmod(0o700)
+        file.write_text(text)
+        file.chmod(0o600)
+        return file
+
     @property
     def registry(self) -> Path:
         """The local registry of the one repository that is trusted."""

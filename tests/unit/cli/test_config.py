@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from carnet.cargo.names import CrateId
-from carnet.errors import ConfigError
+from carnet.errors import ConfigError, StorageError
 from carnet.level import Level
+from carnet_cli.config import places
 from carnet_cli.config import settings as config
 from carnet_verifier.policy.rule import Action
 from carnet_verifier.policy.rules import downgrade, yanked
@@ -45,9 +48,11 @@ expires = 2026-12-31
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("CARNET_CONFIG", "CARNET_REPOSITORY", "CARNET_LEAST_LEVEL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("nobody")))
+    monkeypatch.setattr(places, "MACHINE", tmp_path_factory.mktemp("nothing") / "absent")
 
 
 def write(folder: Path, text: str) -> Path:
@@ -66,8 +71,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert policy.action(yanked.RULE) is Action.DENY
     assert policy.asks(LEAST_LEVEL, CrateId.of("acme-core", "1.0.0")) is Level.PROVENANCE
     assert policy.bans[0].reason == "abandoned"
-    excuse = policy.excuse_for(downgrade.RULE, CrateId.of("foo", "1.2.3"), NOW)
-    assert excuse is not None
+    assert policy.excuse_for(downgrade.RULE, CrateId.of("foo", "1.2.3"), NOW) is None, "nobody lets projects except it"
+    (excuse,) = policy.projects_excuses
+    assert excuse.holds(downgrade.RULE, CrateId.of("foo", "1.2.3"), NOW)
     assert excuse.expires == datetime(2026, 12, 31, tzinfo=UTC)
 
 
@@ -86,7 +92,13 @@ def test_flag_before_environment_before_file_before_default(tmp_path: Path, monk
     by_environment = config.load(tmp_path, now=NOW)
     assert (by_environment.repository, by_environment.policy.settings[LEAST_LEVEL]) == ("environment", Level.PROVENANCE)
     by_flag = config.load(tmp_path, now=NOW, repository="flag", asked={"least-level": "registry"})
-    assert (by_flag.repository, by_flag.policy.settings[LEAST_LEVEL]) == ("flag", Level.REGISTRY)
+    assert (by_flag.repository, by_flag.policy.settings[LEAST_LEVEL]) == ("flag", Level.MAINTAINER), (
+        "which asks for more"
+    )
+    (tmp_path / "carnet.toml").unlink()
+    assert (
+        config.load(tmp_path, now=NOW, asked={"least-level": "registry"}).policy.settings[LEAST_LEVEL] is Level.REGISTRY
+    )
 
 
 def test_another_file_by_flag_or_environment_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +164,21 @@ EXCEPTION = '[[exception]]\ncrates = "a"\nrule = "git"\nreason = "r"\nexpires = 
         (EXCEPTION.replace('crates = "a"', 'crates = "a b"'), "is not a crate pattern"),
         ("[[ban]]\ncrates = 'a'", "needs `reason`"),
         ("[[require]]\ncrates = 'a'", "needs `least-level`"),
+        (EXCEPTION.replace("2026-07-01", "9999-12-31"), "more than a year from now"),
+        (EXCEPTION.replace("2026-07-01", "9999-12-31T23:59:59-14:00"), "ends of time"),
+        (EXCEPTION.replace("2026-07-01", "0001-01-01T00:00:00+14:00"), "ends of time"),
+        (EXCEPTION.replace("2026-07-01", "07:32:00"), "expires is not a date"),
+        (f"[policy]\nleast-age-days = {'9' * 5000}", "is not TOML"),
+        (f"[policy]\nleast-age-days = 0x{'f' * 5000}", "least-age-days: it is not a number of days"),
+        ("[policy]\nleast-age-days = 99999999999", "least-age-days: it is not a number of days"),
+        (f"[rules]\nyanked = 0x{'f' * 5000}", "yanked is not a string"),
+        (f"repository = 0x{'f' * 5000}", "repository is not a string"),
+        ("[policy]\nleast-age-days = 1e400", "least-age-days is not a whole number"),
+        ("project = 3", "is not a table"),
+        ("[project]\nmay-except = 'git'", "may-except is not a list of strings"),
+        ("[project]\nmay-except = ['got']", "'got' is not a rule"),
+        ("[project]\nmay-choose = [3]", "may-choose is not a list of strings"),
+        ("[project]\nmay = []", "unknown key 'may'"),
         ("not toml", "is not TOML"),
         ("a = " + "[" * 5000, "is not TOML"),
         ("\x00", "is not TOML"),
@@ -164,3 +191,83 @@ def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
         config.load(tmp_path, now=NOW)
     assert "\n" not in str(caught.value)
+
+
+def test_an_exception_with_a_zone_of_its_own_ends_in_utc(tmp_path: Path) -> None:
+    write(tmp_path, EXCEPTION.replace("2026-07-01", "2026-07-01T01:00:00+14:00"))
+    (excuse,) = config.load(tmp_path, now=NOW).policy.projects_excuses
+    assert (excuse.expires, excuse.expires.utcoffset()) == (datetime(2026, 6, 30, 11, tzinfo=UTC), timedelta(0))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "\ufeff[policy]\nleast-age-days = 3\n")
+    assert config.load(tmp_path, now=NOW).policy.settings[LEAST_AGE].days == 3
+
+
+# --- the machine's file and the user's ---
+
+
+@pytest.fixture
+def floor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where both may stand, below one folder of ours: `etc` and `user`."""
+    for name in ("etc", "user/carnet"):
+        (tmp_path / name).mkdir(mode=0o700, parents=True)
+        file = tmp_path / name / "carnet.toml"
+        file.write_text("[policy]\nleast-age-days = 3\n")
+        file.chmod(0o600)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    monkeypatch.setattr(places, "MACHINE", tmp_path / "etc")
+    monkeypatch.setattr(places, "MACHINE_OWNER", os.geteuid())
+    (tmp_path / "project").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("place", ["etc", "etc/carnet.toml", "user/carnet", "user/carnet/carnet.toml"])
+@pytest.mark.parametrize("more", [0o020, 0o002])
+def test_a_file_that_others_can_write_is_refused_and_not_passed_over(floor: Path, place: str, more: int) -> None:
+    config.load(floor / "project", now=NOW)
+    mode = (floor / place).stat().st_mode
+    (floor / place).chmod(mode | more)
+    with pytest.raises(ConfigError, match="can be written by others than") as caught:
+        config.load(floor / "project", now=NOW)
+    assert str(floor / place) in str(caught.value)
+    assert f"chmod go-w {floor / place}" in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_the_machines_file_is_roots(floor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As somebody else's it is nobody's word; the user's may be root's, and else the user's own."""
+    monkeypatch.setattr(places, "MACHINE_OWNER", os.geteuid() + 1)
+    with pytest.raises(ConfigError, match=f"{floor / 'etc'} can be written by others than root"):
+        config.load(floor / "project", now=NOW)
+
+
+@pytest.mark.root
+def test_a_users_file_of_another_user_is_refused(floor: Path) -> None:
+    os.chown(floor / "user/carnet/carnet.toml", 1234, -1)
+    with pytest.raises(ConfigError, match="can be written by others than you"):
+        config.load(floor / "project", now=NOW)
+
+
+@pytest.mark.parametrize("place", ["etc", "user/carnet"])
+def test_a_file_of_the_floor_that_is_malformed_is_an_error_and_not_passed_over(floor: Path, place: str) -> None:
+    (floor / place / "carnet.toml").write_text("[policy]\nleast-levle = 'registry'\n")
+    with pytest.raises(ConfigError, match=rf"{re.escape(str(floor / place))}.*unknown key 'least-levle'"):
+        config.load(floor / "project", now=NOW)
+    (floor / place / "carnet.toml").unlink()
+    (floor / place / "carnet.toml").mkdir()
+    with pytest.raises(StorageError, match="is a directory"):
+        config.load(floor / "project", now=NOW)
+
+
+def test_the_users_folder_is_where_the_xdg_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for xdg, home, found in (
+        ("/x", "/home/u", Path("/x/carnet")),
+        ("", "/home/u", Path("/home/u/.config/carnet")),
+        ("relative", "/home/u", Path("/home/u/.config/carnet")),
+        ("relative", "relative", None),
+        ("", "", None),
+    ):
+        monkeypatch.setenv("XDG_CONFIG_HOME", xdg)
+        monkeypatch.setenv("HOME", home)
+        assert places.users_folder() == found

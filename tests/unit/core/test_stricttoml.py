@@ -15,7 +15,7 @@ from carnet.cargo.lockfile import read_lockfile
 from carnet.cargo.manifest import read_manifest
 from carnet.cargo.original import read_toml
 from carnet.errors import CarnetError, FormatError
-from carnet_cli.config import settings
+from carnet_cli.config import policy_file
 from carnet_gate.config import check_argument, read_config
 from carnet_signer.steps.layouts import compile_layout
 
@@ -80,7 +80,7 @@ def _cargo_config(data: bytes) -> object:
 
 
 def _settings(data: bytes) -> object:
-    return settings.read(_written(data, "carnet.toml"), now=NOW)
+    return policy_file.read(_written(data, "carnet.toml"), now=NOW)
 
 
 def _argument(data: bytes) -> None:

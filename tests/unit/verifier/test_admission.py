@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from tests.support.worlds.claims import NAME, World, refusal
 from tests.support.worlds.release import synthetic
 
 from carnet.cargo import crate as crates
-from carnet.cargo.names import CrateId
-from carnet.errors import MetadataMismatch, PolicyRefused
+from carnet.cargo.names import CrateId, CrateName
+from carnet.errors import FormatError, MetadataMismatch, PolicyRefused
 from carnet.level import Level
 from carnet.tuf import paths
 from carnet_evidence.kind import Kind, Material
@@ -32,6 +33,7 @@ from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.policy import Ban, Pattern, Policy
 from carnet_verifier.policy.rule import Action, Breach, Rule
+from carnet_verifier.policy.rules.young import LEAST_AGE
 from carnet_verifier.provenance.kind import PROVENANCE
 from carnet_verifier.tuf.refresh import read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
@@ -303,3 +305,45 @@ def test_the_level_is_established_also_when_no_rule_asks_for_it(world: World, ac
 def test_a_crate_that_is_wanted_twice_is_admitted_twice(world: World) -> None:
     outcomes = list(admit_all(world.fresh(), [wanted(), wanted()], Policy(), None, now=world.now))
     assert [outcome.error for outcome in outcomes] == [None, None]
+
+
+# --- what a line says that nobody can reckon with ---
+
+
+def test_an_odd_time_of_one_crate_never_ends_the_look_at_a_lock(tmp_path: Path) -> None:
+    world = World.make(tmp_path)
+    world.add(PLAIN, honest_crate("odd", "1.0.0"))
+
+    def publish(name: str, pubtime: str) -> None:
+        world.publish_index(lambda index: [said.with_(pubtime=pubtime) for said in index.lines], CrateName(name))
+
+    publish("plain", "2010-01-01T00:00:00Z")
+    wanted = [Wanted(CrateId.of(name, "1.0.0")) for name in ("odd", "plain")]
+    for pubtime, refused_at in (
+        ("9999-12-31T23:59:59Z", {7, 3650}),
+        ("9999-12-20T00:00:00Z", {7, 3650}),
+        ("0001-01-01T00:00:00Z", set[int]()),
+        ("2026-02-30T00:00:00Z", {0, 7, 3650}),
+        ("2026-11-23T25:00:00Z", {0, 7, 3650}),
+        ("2026-06-30T23:59:60Z", {0, 7, 3650}),
+    ):
+        publish("odd", pubtime)
+        view = world.fresh()
+        for days in (0, 7, 3650):
+            policy = Policy({LEAST_AGE: timedelta(days=days)})
+            odd, plain = admit_all(view, wanted, policy, None, now=world.now)
+            assert plain.admission is not None, (pubtime, days)
+            assert (odd.admission is None) is (days in refused_at), (pubtime, days)
+            chain = explain(view, wanted[0], policy, None, now=world.now)
+            assert (chain.admission is None) is (days in refused_at), (pubtime, days)
+
+
+def test_what_a_kind_cannot_reckon_with_refuses_one_crate(world: World) -> None:
+    def overflow(material: Material) -> None:
+        if str(material.line.id.name) == "plain":
+            raise OverflowError("date value out of range")
+
+    odd: Kind[None] = Kind("odd", frozenset(("line",)), overflow)
+    with pytest.raises(FormatError, match=r"plain@1\.0\.0: its odd cannot be reckoned with: date value out of range"):
+        inspect(attributed_of(PLAIN), [odd], now=world.now)
+    assert odd in inspect(attributed_of(honest_crate("other", "1.0.0")), [odd], now=world.now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,8 +14,8 @@ from carnet.errors import FormatError, PolicyRefused
 from carnet.level import Level
 from carnet_verifier.policy.evaluate import evaluate
 from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
-from carnet_verifier.policy.rule import Action, Facts, Rule
-from carnet_verifier.policy.rules import banned, downgrade, git, level, released, takeover, young
+from carnet_verifier.policy.rule import Action, Breach, Facts, Rule
+from carnet_verifier.policy.rules import banned, downgrade, git, level, released, takeover, yanked, young
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
 from carnet_verifier.policy.rules.young import LEAST_AGE
 
@@ -117,6 +118,69 @@ def test_a_ban_covers_what_its_pattern_says() -> None:
     policy = Policy(bans=(Ban(Pattern("left_pad@1.*"), "abandoned"),))
     assert rules_broken(facts_of(CrateId.of("left-pad", "1.2.0"), Level.REGISTRY), policy) == {banned.RULE: Action.DENY}
     assert rules_broken(facts_of(CrateId.of("left-pad", "2.0.0"), Level.REGISTRY), policy) == {}
+
+
+def test_a_ban_and_a_demand_on_a_version_cover_its_builds_and_an_exception_does_not() -> None:
+    """To cargo and to the registry 1.0.0 and 1.0.0+x are one version; an exception lets in what it spells out."""
+    built = facts_of(CrateId.of("foo", "1.0.0+x"), Level.REGISTRY)
+    assert rules_broken(built, Policy(bans=(Ban(Pattern("foo@1.0.0"), "bad"),))) == {banned.RULE: Action.DENY}
+    demand = Demand(Pattern("FOO@1.0.?"), {LEAST_LEVEL: Level.MAINTAINER})
+    assert rules_broken(built, Policy(demands=(demand,))) == {level.RULE: Action.DENY}
+    ends = NOW + timedelta(days=1)
+    for pattern, action in (("foo@1.0.0", Action.DENY), ("foo@1.0.0+x", Action.WARN), ("foo@1.*", Action.WARN)):
+        excuse = Excuse(Pattern(pattern), level.RULE, "known", ends)
+        assert rules_broken(built, Policy(demands=(demand,), excuses=(excuse,))) == {level.RULE: action}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "version", "covered", "named"),
+    [
+        ("foo@1.0.0", "1.0.0", True, True),
+        ("foo@1.0.0", "1.0.0+x", True, False),
+        ("foo@1.0.0", "1.0.0-rc.1+x", False, False),
+        ("foo@1.0.0-rc.1", "1.0.0-rc.1+x.y", True, False),
+        ("foo@1.0.?", "1.0.0+x", True, False),
+        ("foo@1.0.0+*", "1.0.0+x", True, True),
+        ("foo@1.0.0+x", "1.0.0", False, False),
+        ("foo@1.0.0+x", "1.0.0+y", False, False),
+        ("foo", "1.0.0+x", True, True),
+        ("bar@1.0.0", "1.0.0+x", False, False),
+    ],
+)
+def test_which_versions_a_pattern_is_about(pattern: str, version: str, covered: bool, named: bool) -> None:
+    crate = CrateId.of("foo", version)
+    assert (Pattern(pattern).covers(crate), Pattern(pattern).names(crate)) == (covered, named)
+
+
+@pytest.mark.parametrize("published", ["9999-12-31T23:59:59", "9999-12-20T00:00:00", "0001-01-01T00:00:00"])
+@pytest.mark.parametrize("days", [0, 7, 3650])
+def test_a_time_at_the_ends_of_time_is_old_or_yet_to_come(published: str, days: int) -> None:
+    when = datetime.fromisoformat(published).replace(tzinfo=UTC)
+    policy = Policy({LEAST_AGE: timedelta(days=days)})
+    broken = rules_broken(facts_of(SERDE, Level.REGISTRY, published=when), policy)
+    assert (young.RULE in broken) is (days > 0 and when.year == 9999)
+
+
+def test_what_a_rule_cannot_reckon_with_refuses_the_crate(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflowing(*_: object) -> list[Breach]:
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setitem(vars(yanked.RULE), "judge", overflowing)
+    with pytest.raises(FormatError, match=r"serde@1\.0\.219 cannot be judged by the rule yanked: date value"):
+        evaluate(facts_of(SERDE, Level.REGISTRY), Policy(), now=NOW)
+
+
+def test_what_is_said_by_whom_is_in_the_finding_and_in_the_refusal() -> None:
+    policy = Policy({LEAST_LEVEL: Level.MAINTAINER}, sources={LEAST_LEVEL: "the flag"})
+    verdict = evaluate(facts_of(SERDE, Level.REGISTRY), policy, now=NOW)
+    with pytest.raises(PolicyRefused, match=r"\[level\], says the flag$") as caught:
+        verdict.require()
+    assert caught.value.decided_by == "the flag"
+    demand = Demand(Pattern("serde"), {LEAST_LEVEL: Level.PROVENANCE}, "a file")
+    (finding,) = evaluate(facts_of(SERDE, Level.REGISTRY), replace(policy, demands=(demand,)), now=NOW).findings
+    assert finding.source == "a file"
+    owners = facts_of(SERDE, Level.MAINTAINER, owner_least_level=Level.PROVENANCE)
+    assert [finding.source for finding in evaluate(owners, policy, now=NOW).findings] == [""]
 
 
 @pytest.mark.parametrize("text", ["", "a b", "[ab]c", "serde@", "serde@1@2", "x" * 65, "ä"])

@@ -178,8 +178,12 @@ def test_a_rule_and_a_kind_of_evidence_are_one_file_each(tmp_path: Path) -> None
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
-    long = {"rule": "long-name", "action": "warn", "message": "demo@1.0.0 has a name of 4 letters", "excused": None}
-    assert seen["default"] == seen["off"] == []
+    long = {
+        **{"rule": "long-name", "action": "warn", "message": "demo@1.0.0 has a name of 4 letters", "excused": None},
+        "decided_by": None,
+    }
+    assert seen["default"] == []
+    assert seen["off"] == [long], "a project does not switch it off"
     assert seen["setting"] == seen["flag"] == seen["demand"] == [long]
     assert (seen["hidden"], seen["shown"]) == ([], ["demo@1.0.0"])
     words = " ".join(seen["help"].split())

@@ -5,19 +5,20 @@ Pure: nothing here fetches, reads a clock or a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from carnet.cargo.lockfile import SourceKind
+from carnet.errors import FormatError
 from carnet.made import maker
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.rule import Action
 from carnet_verifier.policy.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
-    from carnet_verifier.policy.policy import Policy
-    from carnet_verifier.policy.rule import Facts, Rule
+    from carnet_verifier.policy.policy import Excuse, Policy
+    from carnet_verifier.policy.rule import Breach, Facts, Rule
 
 _verdict = maker(Verdict)
 
@@ -50,6 +51,9 @@ def evaluate(facts: Facts, policy: Policy, *, now: datetime, judging: Sequence[R
         now: The time of the check.
         judging: What `in_force` says for the policy and the package's origin, when somebody has asked already: for a
             whole lock it is worked out once. The order of the rules makes no difference.
+
+    Raises:
+        FormatError: What was found of the crate is past what a rule can reckon with.
     """
     findings: list[Finding] = []
     waiting: list[Rule] = []
@@ -57,12 +61,53 @@ def evaluate(facts: Facts, policy: Policy, *, now: datetime, judging: Sequence[R
         if rule.needs and not all(map(facts.has, rule.needs)):
             waiting.append(rule)
             continue
-        for breach in rule.judge(facts, policy, now):
-            action = policy.action(rule)
-            excuse = policy.excuse_for(rule, facts.crate, now) if action is Action.DENY else None
-            if excuse is not None:
-                action = Action.WARN
-            findings.append(Finding(rule, action, breach.message, breach.hint, excuse))
+        breaches = _judge(rule, facts, policy, now)
+        if breaches:
+            findings.extend(_findings(rule, breaches, facts, policy, now))
     if len(findings) > 1:
         findings.sort(key=lambda finding: (-finding.action, finding.rule.name, finding.message))
     return _verdict(facts.crate, facts.level, tuple(findings), tuple(waiting))
+
+
+def _judge(rule: Rule, facts: Facts, policy: Policy, now: datetime) -> list[Breach]:
+    """Every way in which a crate breaks a rule.
+
+    Raises:
+        FormatError: What was found of the crate is past what the rule can reckon with: nothing is decided by default.
+    """
+    try:
+        return list(rule.judge(facts, policy, now))
+    except (ArithmeticError, ValueError) as error:
+        raise FormatError(f"{facts.crate} cannot be judged by the rule {rule.name}: {error}") from error
+
+
+def _findings(rule: Rule, breaches: Sequence[Breach], facts: Facts, policy: Policy, now: datetime) -> Iterator[Finding]:
+    action, excuse, withheld = policy.action(rule), None, ""
+    if action is Action.DENY:
+        excuse = policy.excuse_for(rule, facts.crate, now)
+        if excuse is None and policy.floor is not None:
+            excuse, withheld = _projects_excuse(rule, facts, policy, policy.floor, now)
+    for breach in breaches:
+        yield Finding(
+            rule,
+            Action.WARN if excuse is not None else action,
+            breach.message,
+            "; ".join(filter(None, (breach.hint, withheld))),
+            excuse,
+            policy.who_says(rule) if breach.source is None else breach.source,
+        )
+
+
+def _projects_excuse(
+    rule: Rule, facts: Facts, policy: Policy, floor: Policy, now: datetime
+) -> tuple[Excuse | None, str]:
+    """A project's exception to what only the project asks; where the floor denies as well, a hint that says so."""
+    excuse = next((one for one in policy.projects_excuses if one.holds(rule, facts.crate, now)), None)
+    if excuse is None:
+        return None, ""
+    if floor.action(rule) is Action.DENY and _judge(rule, facts, floor, now):
+        return None, (
+            f"the exception in {excuse.source or 'the project'} does not hold: make it in your own carnet.toml, or let "
+            f'projects except it there: `[project] may-except = ["{rule.name}"]`'
+        )
+    return excuse, ""

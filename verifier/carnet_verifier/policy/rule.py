@@ -41,10 +41,12 @@ class Breach:
     Attributes:
         message: What was found, against what was asked.
         hint: Who can mend it.
+        source: Who asked, such as a file; None for whoever decided what the rule leads to.
     """
 
     message: str
     hint: str = ""
+    source: str | None = None
 
 
 @value
@@ -102,8 +104,11 @@ class Setting(Generic[T]):
         default: What holds when nobody says anything.
         form: `str` or `int`: what is written.
         read: From what is written to the value; raises a `FormatError` when it is none.
-        stricter: The one of two values that lets less in: several demands about one crate all count.
+        stricter: The one of two values that lets less in: several demands about one crate all count, and a project's
+            file counts only where it says that one. Where it is the stricter one, the rule denies all that it denies
+            with the other.
         about: One sentence, for help texts and documents.
+        written: From a value back to what is written, for people and machines.
     """
 
     name: str
@@ -112,6 +117,17 @@ class Setting(Generic[T]):
     read: Callable[[Any], T]
     stricter: Callable[[T, T], T]
     about: str
+    written: Callable[[T], str | int] = str
+
+    @property
+    def flag(self) -> str:
+        """`--least-level` of `least-level`."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """`CARNET_LEAST_LEVEL` of `least-level`."""
+        return f"CARNET_{self.name.upper().replace('-', '_')}"
 
 
 def whatever(_: Policy) -> bool:

@@ -25,6 +25,7 @@ class Finding:
         message: What was found, against what was asked.
         hint: Who can mend it.
         excuse: The exception that keeps it from denying, or None.
+        source: Who decided it, such as a file; empty when it is carnet's default, or not known.
     """
 
     rule: Rule
@@ -32,6 +33,10 @@ class Finding:
     message: str
     hint: str = ""
     excuse: Excuse | None = None
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.rule.name}]{f', says {self.source}' if self.source else ''}"
 
 
 @made_by("evaluate")
@@ -66,4 +71,4 @@ class Verdict:
         denials = self.denials if self.findings else ()
         if denials:
             more = f" (and {len(denials) - 1} more)" if len(denials) > 1 else ""
-            raise PolicyRefused(f"{denials[0].message} [{denials[0].rule.name}]{more}", hint=denials[0].hint)
+            raise PolicyRefused(f"{denials[0]}{more}", hint=denials[0].hint, decided_by=denials[0].source)

@@ -52,8 +52,7 @@ def command(args: tuple[str, ...]) -> int:
         return find_cargo(invocation.toolchain, folder, environment).explain(invocation)
     project = open_project(invocation, folder, home.cargo_home(), environment)
     settings = config.load(project.workspace, now=home.now())
-    trusted = home.choose(settings.repository)
-    for remark in settings.remarks:
-        output.warn(remark)
+    output.warn_all(settings.remarks)
+    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     grounds = Grounds(settings.policy, trusted.directory, home.now)
     return Gate(project, grounds, trusted.cargo, TerminalReporter()).run()

@@ -47,7 +47,8 @@ def command(
     crate_id = CrateId.parse(crate)
     now = home.now()
     settings = config.load(Path.cwd(), now=now, file=config_file, repository=repository, asked=asked)
-    trusted = home.choose(settings.repository)
+    output.warn_all(settings.remarks)
+    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate_id, _pinned(crate_id))
         chain = explain(view.repository, wanted, settings.policy, trusted.directory, now=now)

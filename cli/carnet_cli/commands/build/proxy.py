@@ -38,7 +38,8 @@ def command(port: int, asked: Mapping[str, str], repository: str | None, config_
     from carnet_verifier.tuf.view import open_renewed_view
 
     settings = config.load(Path.cwd(), now=home.now(), file=config_file, repository=repository, asked=asked)
-    trusted = home.choose(settings.repository)
+    output.warn_all(settings.remarks)
+    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     with bind(port) as listener, open_renewed_view(trusted.directory, home.now) as view:
         keeper = Gatekeeper(view, settings.policy, trusted.directory, home.now)
         serving, url = server(keeper, listener)

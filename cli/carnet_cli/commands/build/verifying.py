@@ -48,8 +48,7 @@ def verify(
     is_crate_id = "@" in target and not path.exists()
     folder = Path.cwd() if is_crate_id or path.suffix == ".crate" else path.absolute().parent
     settings = config.load(folder, now=home.now(), file=config_file, repository=repository, asked=asked)
-    for remark in settings.remarks:
-        output.warn(remark)
+    output.warn_all(settings.remarks)
     if is_crate_id:
         return _verify_crate(target, settings, message_format)
     if path.suffix == ".crate":
@@ -72,7 +71,7 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
         lock = read_lockfile(read_file(path, "the lock", max_bytes=MAX_LOCK), str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint="name a Cargo.lock, a .crate file or NAME@VERSION") from None
-    trusted = home.choose(settings.repository)
+    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     now = home.now()
     wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
     with open_view(trusted.directory, now=now) as view:
@@ -110,7 +109,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
     crate = read_crate(data)
-    trusted, now = home.choose(settings.repository), home.now()
+    trusted, now = home.choose(settings.repository, may_choose=settings.may_choose), home.now()
     with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate.id, crate.sha256)
         admission, _ = admit_tarball(
@@ -125,7 +124,7 @@ def _verify_crate(target: str, settings: Settings, message_format: MessageFormat
     from carnet_verifier.tuf.view import open_view
 
     wanted = Wanted(CrateId.parse(target))
-    trusted, now = home.choose(settings.repository), home.now()
+    trusted, now = home.choose(settings.repository, may_choose=settings.may_choose), home.now()
     with open_view(trusted.directory, now=now) as view:
         try:
             admission = admit_one(view.repository, wanted, settings.policy, trusted.directory, now=now)

@@ -16,7 +16,7 @@ def _in_force(policy: Policy) -> bool:
 def _judge(facts: Facts, policy: Policy, _: datetime) -> Iterator[Breach]:
     for ban in policy.bans:
         if ban.pattern.covers(facts.crate):
-            yield Breach(f"{facts.crate} is banned by the policy: {ban.reason}")
+            yield Breach(f"{facts.crate} is banned by the policy: {ban.reason}", source=ban.source)
 
 
 RULE = Rule(

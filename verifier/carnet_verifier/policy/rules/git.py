@@ -14,7 +14,7 @@ def unvouched(facts: Facts, _: Policy, __: datetime) -> Iterator[Breach]:
     """Whatever the rule is about breaks it: to allow it takes the policy's word."""
     yield Breach(
         f"{facts.crate} comes from {facts.source[:200]}, which no signed metadata vouches for",
-        "depend on a published version, or allow it in carnet.toml with a reason and an expiry",
+        "depend on a published version, or allow it in your own carnet.toml with a reason and an expiry",
     )
 
 

@@ -29,12 +29,14 @@ def _judge(facts: Facts, policy: Policy, _: datetime) -> Iterator[Breach]:
     if level < least:
         yield Breach(
             f"{crate} is at level {level}, the policy asks for {least}",
-            "its maintainers can claim it and sign this version; or lower least-level for it in carnet.toml",
+            "its maintainers can claim it and sign this version; or lower least-level where it is asked for",
+            policy.who_asks(LEAST_LEVEL, crate),
         )
     if facts.owner_least_level is not None and level < facts.owner_least_level:
         yield Breach(
             f"{crate} is at level {level}, its owners ask for {facts.owner_least_level}",
             "its maintainers can submit the missing evidence",
+            "",
         )
 
 

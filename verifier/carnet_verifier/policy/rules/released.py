@@ -13,7 +13,7 @@ def _judge(facts: Facts, _: Policy, __: datetime) -> Iterator[Breach]:
     if facts.released:
         yield Breach(
             f"the owners of {facts.crate.name} gave the name up: nobody vouches for {facts.crate}",
-            "use another crate, or allow it with an exception for `released` in carnet.toml",
+            "use another crate, or allow it with an exception for `released` in your own carnet.toml",
         )
 
 

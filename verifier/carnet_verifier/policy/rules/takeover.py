@@ -13,7 +13,7 @@ def _judge(facts: Facts, _: Policy, __: datetime) -> Iterator[Breach]:
     if facts.takeover:
         yield Breach(
             f"the registry replaced the owners of {facts.crate.name} without their signatures",
-            "ask the registry why; an exception for `takeover` in carnet.toml accepts the new owners",
+            "ask the registry why; an exception for `takeover` in your own carnet.toml accepts the new owners",
         )
 
 

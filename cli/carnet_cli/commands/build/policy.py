@@ -1,0 +1,64 @@
+"""`carnet policy`: what is asked of crates, and who decided it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.config import home
+from carnet_cli.config import settings as config
+from carnet_cli.report.policy import PolicyReport, policy_as_json, policy_as_text
+from carnet_cli.terminal import output
+from carnet_cli.terminal.output import MessageFormat
+
+
+@click.group()
+def command() -> None:
+    """Say what is asked of crates, and who decided it.
+
+    A flag, the environment, the machine's carnet.toml and the user's decide, in this order; a project's can only ask
+    for more.
+    """
+
+
+@command.command()
+@click.argument("crate", metavar="NAME[@VERSION]")
+@policy_options
+@output.message_format
+def explain(
+    crate: str,
+    asked: Mapping[str, str],
+    repository: str | None,
+    config_file: Path | None,
+    message_format: MessageFormat,
+) -> int:
+    """Show each rule and setting for one crate, which file decided it, and what it found.
+
+    With a name alone nobody is asked, and what would be asked of any version is shown. Exit status 1 means that the
+    version is refused. For example:
+
+    \b
+        carnet policy explain serde@1.0.219
+        carnet policy explain serde
+    """
+    from carnet.cargo.names import CrateId
+    from carnet_verifier.admit import Wanted
+    from carnet_verifier.explain import explain as walk
+    from carnet_verifier.tuf.view import open_view
+
+    now = home.now()
+    is_version = "@" in crate
+    crate_id = CrateId.parse(crate if is_version else f"{crate}@0.0.0")
+    settings = config.load(Path.cwd(), now=now, file=config_file, repository=repository, asked=asked)
+    output.warn_all(settings.remarks)
+    chain = None
+    if is_version:
+        trusted = home.choose(settings.repository, may_choose=settings.may_choose)
+        with open_view(trusted.directory, now=now) as view:
+            chain = walk(view.repository, Wanted(crate_id), settings.policy, trusted.directory, now=now)
+    report = PolicyReport(crate_id, settings.policy, now, chain)
+    output.show(report, message_format, policy_as_text, policy_as_json)
+    return 0 if report.failure is None else report.failure.exit_code

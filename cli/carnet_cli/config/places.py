@@ -1,0 +1,117 @@
+"""Where the machine's and the user's own `carnet.toml` stand, and who may write there.
+
+::
+
+    /etc/carnet/carnet.toml                      the machine's: root's, and nobody else can write it
+    $XDG_CONFIG_HOME/carnet/carnet.toml          the user's; ~/.config where XDG_CONFIG_HOME is not set
+
+What stands there decides over projects. So a file that somebody else can write is refused, and not passed over: without
+it, less would be asked.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carnet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from carnet_cli.config.policy_file import PolicyFile
+
+FILE_NAME = "carnet.toml"
+MACHINE = Path("/etc/carnet")
+MACHINE_OWNER = 0
+
+
+def machines_file(now: datetime) -> PolicyFile | None:
+    """What the administrator of this machine says; None where there is no file.
+
+    Args:
+        now: The time of the command.
+
+    Raises:
+        ConfigError: Somebody else than root can write it, or it says something that carnet does not know.
+        StorageError: It cannot be read.
+    """
+    return _read(MACHINE, "root", (MACHINE_OWNER,), now)
+
+
+def users_file(now: datetime) -> PolicyFile | None:
+    """What the user says; None where there is no file, or no folder for it.
+
+    Args:
+        now: The time of the command.
+
+    Raises:
+        ConfigError: Somebody else can write it, or it says something that carnet does not know.
+        StorageError: It cannot be read.
+    """
+    folder = users_folder()
+    return None if folder is None else _read(folder, "you", (os.geteuid(), MACHINE_OWNER), now)
+
+
+def users_folder() -> Path | None:
+    """The folder of the user's own configuration; None where the environment names no absolute one.
+
+    A relative path would be read from whatever folder, and so whatever project, the command runs in.
+    """
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    if not folder.startswith("/"):  # as the XDG specification says of relative ones
+        home = os.environ.get("HOME", "")
+        folder = f"{home}/.config" if home.startswith("/") else ""
+    return Path(folder, "carnet") if folder else None
+
+
+def candidates(folder: Path) -> Iterator[str]:
+    """Everything that has to be there for somebody to say something, of a project in `folder`."""
+    yield str(MACHINE)
+    users = users_folder()
+    if users is not None:
+        yield str(users)
+    yield f"{folder}/{FILE_NAME}"
+
+
+def is_there(path: str) -> bool:
+    """Whether something may be at a path: where one cannot look, there may be."""
+    try:
+        os.stat(path)  # noqa: PTH116  -- start-up time counts
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a file comes with a folder: by its name, by the folder that it is in, or by where a link leads."""
+    named, around = (os.path.abspath(one) for one in (path, folder))  # noqa: PTH100  -- without following links
+    found, there = (path.parent.resolve() / path.name, path.resolve()), folder.resolve()
+    return Path(named).is_relative_to(around) or any(one.is_relative_to(there) for one in found)
+
+
+def _read(folder: Path, whose: str, owners: tuple[int, ...], now: datetime) -> PolicyFile | None:
+    from carnet_cli.config import policy_file  # most machines have none, and start-up time counts
+
+    if not is_there(str(folder)):
+        return None
+    try:
+        status = folder.stat()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
+    _refuse_others(folder, whose, owners, status)
+    file = folder / FILE_NAME
+    return policy_file.read(file, now=now, check=lambda status: _refuse_others(file, whose, owners, status))
+
+
+def _refuse_others(path: Path, whose: str, owners: tuple[int, ...], status: os.stat_result) -> None:
+    if status.st_uid not in owners or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"{path} can be written by others than {whose}, and it decides what every build asks",
+            hint=f"look at what it says; then `chmod go-w {path}`, and `chown` it when it is another user's",
+        )
