@@ -56,4 +56,4 @@ def command(args: tuple[str, ...]) -> int:
     for remark in settings.remarks:
         output.warn(remark)
     grounds = Grounds(settings.policy, trusted.directory, home.now)
-    return Gate(project, grounds, trusted.cargo, TerminalReporter()).run()
+    return Gate(project, grounds, home.home(), trusted.cargo, TerminalReporter()).run()
