@@ -33,6 +33,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "carnet_cli.commands.build.explain",
         "Show the whole chain behind one crate, and why it is let in or not.",
     ),
+    "doctor": ("carnet_cli.commands.build.doctor", "Say what protects builds on this machine, and what does not."),
     "proxy": ("carnet_cli.commands.build.proxy", "A cargo registry on loopback that serves only what was verified."),
 }
 

@@ -6,7 +6,8 @@
     2. resolve                      when Cargo.lock is missing or incomplete, through a verifying registry on loopback
     3. admit                        every package of the lock, or stop with the reason             -> Admitted
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
-    5. run                          the user's own cargo, from there, with --locked and offline
+    5. run                          the user's own cargo, from there, with --locked and offline; where the system can do
+                                    it, neither cargo nor anything that it starts can write to carnet's home
     6. compare again                nothing was changed while cargo ran; if it was, no later run uses what was built
 
 A crate that was refused is refused each time: what lies in a cache decides nothing.
@@ -25,6 +26,7 @@ from carnet_gate.args import CommandKind
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
+from carnet_gate.confinement.protection import Confinement, confinement, find_protection, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
@@ -68,7 +70,9 @@ class Gate:
         """Run a command that works with the locked crates."""
         invocation = self._project.invocation
         marks = Marks(self._home / "marks", self._project.outputs)
+        protection = find_protection(self._home, self._project.cargo.environment)
         if invocation.compiles:
+            require(protection, self._grounds.policy, self._reporter)
             marks.require_none()
         with open_view(self._grounds.trust, now=self._grounds.clock()) as view:
             admitted = self._admit(view, self._lock_or_resolve(view))  # 2, 3
@@ -85,9 +89,10 @@ class Gate:
         home, before = prepared
         self._lock.require_unchanged()
         if not invocation.compiles:
-            return self._run(home)  # 5
-        with marks.held():
-            status = self._run(home)  # 5
+            return self._run(home, Confinement())  # 5
+        outputs, environment = self._project.outputs, home.environment(self._project)
+        with confinement(protection, self._home, outputs, environment) as within, marks.held():
+            status = self._run(home, within)  # 5
             before.compare_again()  # 6
         marks.require_none()  # of a gate that ran beside this one
         return status
@@ -149,7 +154,7 @@ class Gate:
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")
 
-    def _run(self, home: CargoHome) -> int:
+    def _run(self, home: CargoHome, within: Confinement) -> int:
         """5. cargo itself, on the lock that was admitted."""
         invocation, build = self._project.invocation, self._project.build_folder
         strict = [flag for flag in ("--locked", "--offline") if not invocation.has(flag)]
@@ -162,6 +167,7 @@ class Gate:
             *strict,
             *invocation.args,
             environment=home.environment(self._project),
+            within=within,
         )
 
     def _tell(self, admitted: Admitted) -> None:

@@ -90,7 +90,7 @@ def _ask(cargo: Cargo, invocation: Invocation) -> dict[str, str]:
     try:
         document = json.loads(done.stdout)  # not our strict reader: a project's `metadata` tables may hold fractions
     except (ValueError, RecursionError):
-        raise ConfigError("cargo's metadata is not JSON", hint="try `cargo metadata --no-deps`") from None
+        raise ConfigError("cargo's metadata is not JSON", hint="look at what `cargo metadata` prints") from None
     found = {}
     for name, otherwise in (("workspace_root", ""), ("target_directory", ""), ("build_directory", "target_directory")):
         value = document.get(name, document.get(otherwise))

@@ -17,9 +17,11 @@ import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.gatebox import GateBox, gate_box
 
+from carnet_gate.confinement.protection import WRITABLE
+
 pytestmark = pytest.mark.cargo
 
-UNCONFINED = {"CARNET_INSECURE_WRITABLE_HOME": "1"}
+UNCONFINED = {WRITABLE: "1"}
 VICTIM = honest_crate(
     "victim", "1.0.0", source="pub fn n() -> u32 { 42 }\n", extra='[dependencies]\nworm = { version = "1" }\n'
 )
