@@ -23,6 +23,7 @@ from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet_gate.admission import Admitted, Grounds, admit_lock
 from carnet_gate.args import CommandKind
+from carnet_gate.comparison.checkouts import read_checkouts
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
@@ -75,13 +76,15 @@ class Gate:
             require(protection, self._grounds.policy, self._reporter)
             marks.require_none()
         with open_view(self._grounds.trust, now=self._grounds.clock()) as view:
-            admitted = self._admit(view, self._lock_or_resolve(view))  # 2, 3
+            lock = self._lock_or_resolve(view)  # 2
+            admitted = self._admit(view, lock)  # 3
             registry = self._registry()
             with registry.locked():
-                prepared = self._prepare(registry, view, admitted)  # 4
+                prepared = self._prepare(registry, view, lock, admitted)  # 4
                 if isinstance(prepared, CompletedProcess) and not invocation.locked and self._resolve(view) == 0:
-                    admitted = self._admit(view, self._lock.read())
-                    prepared = self._prepare(registry, view, admitted)
+                    lock = self._lock.read()
+                    admitted = self._admit(view, lock)
+                    prepared = self._prepare(registry, view, lock, admitted)
                 if isinstance(prepared, CompletedProcess):
                     self._reporter.cargo_said(prepared.stderr)
                     return prepared.returncode
@@ -137,7 +140,7 @@ class Gate:
         return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter)
 
     def _prepare(
-        self, registry: LocalRegistry, view: View, admitted: Admitted
+        self, registry: LocalRegistry, view: View, lock: Lockfile, admitted: Admitted
     ) -> tuple[CargoHome, StateBefore] | CompletedProcess[str]:
         """4. Everything that cargo compiles from, complete and compared; or what cargo said against the lock."""
         crates = [admission.crate for admission in admitted.admissions]
@@ -149,7 +152,7 @@ class Gate:
         left = announce(registry, found, look(registry, path, crates))
         if isinstance(unpacked, CompletedProcess):
             return unpacked
-        return home, StateBefore(registry, path, kept, unpacked, left)
+        return home, StateBefore(registry, path, kept, unpacked, read_checkouts(path, lock.packages), left)
 
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from carnet.cargo.names import CrateId
 from carnet_gate.comparison import surroundings
+from carnet_gate.comparison.checkouts import Checkout, compare_checkouts
 from carnet_gate.comparison.surroundings import Surroundings
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned, Unfinished, Unpacked, compare_sources
 
@@ -21,13 +22,15 @@ class StateBefore:
         home: The private CARGO_HOME.
         kept: What the tarballs unpack to.
         unpacked: The unpacked trees.
-        surroundings: What lies around them.
+        checkouts: What the packages from git have to be.
+        surroundings: What lies around all that.
     """
 
     registry: LocalRegistry
     home: Path
     kept: Mapping[CrateId, Kept]
     unpacked: Unpacked
+    checkouts: tuple[Checkout, ...]
     surroundings: Surroundings
 
     def compare_again(self) -> None:
@@ -40,6 +43,7 @@ class StateBefore:
         try:
             with self.registry.locked():
                 compare_sources(self.home, self.kept, before=self.unpacked)
+                compare_checkouts(self.home, self.checkouts)
                 surroundings.compare(self.surroundings, surroundings.look(self.registry, self.home, self.kept))
         except (Poisoned, Unfinished) as error:
             raise Poisoned(

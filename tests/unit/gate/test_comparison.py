@@ -42,7 +42,7 @@ class Prepared:
         unpacked = compare_sources(self.home, kept)
         protect(self.home, kept)
         around = look(self.registry, self.home, kept)
-        self.state = StateBefore(self.registry, self.home, kept, unpacked, around)
+        self.state = StateBefore(self.registry, self.home, kept, unpacked, (), around)
 
     def unpack(self, root: Path) -> Path:
         tree = root / self.crate.id.stem
