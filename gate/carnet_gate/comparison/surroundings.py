@@ -59,13 +59,14 @@ def look(registry: LocalRegistry, home: Path, crates: Iterable[CrateId]) -> Surr
     own: dict[str, object] = {}
     shared: dict[str, object] = {str(path): _content(path) for path in _files_of(home)}
     for crate in crates:
-        index = registry.path / paths.index_path(crate.name)
-        shared[str(index)] = _content(index)
-        own[str(registry.tarball(crate))] = _stamp(registry.tarball(crate))
-    sources = home / "registry" / "src"
-    for root in sorted(sources.iterdir()) if sources.is_dir() else ():
-        shared[str(root)] = _kind(root)
-        shared.update((str(tree), _kind(tree)) for tree in (root.iterdir() if root.is_dir() else ()))
+        index = f"{registry.path}/{paths.index_path(crate.name)}"
+        shared[index] = _stamp(index)
+        tarball = str(registry.tarball(crate))
+        own[tarball] = _stamp(tarball)
+    for root in _entries(home / "registry" / "src"):
+        shared[root.path] = _kind(root)
+        if root.is_dir(follow_symlinks=False):
+            shared.update((tree.path, _kind(tree)) for tree in _entries(root.path))
     return Surroundings(_generation(registry), own, shared)
 
 
@@ -147,15 +148,22 @@ def _unexpected(path: Path) -> Poisoned:
     )
 
 
-def _kind(path: Path) -> tuple[int, ...]:
-    status = path.lstat()
-    return stat.S_IFMT(status.st_mode), status.st_ino
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool, int]:
+    return entry.is_dir(follow_symlinks=False), entry.is_symlink(), entry.inode()
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
     """What a write to a file leaves; nothing is compiled from it, and the next run reads all of it."""
     try:
-        status = path.lstat()
+        status = os.lstat(path)
     except FileNotFoundError:
         return None
     return status.st_mode, status.st_ino, status.st_nlink, status.st_size, status.st_mtime_ns, status.st_ctime_ns

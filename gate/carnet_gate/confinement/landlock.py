@@ -74,8 +74,8 @@ def read_only(folder: Path) -> tuple[int, Callable[[], None]]:
     if rules < 0:
         raise _refused("create rules")
     try:
-        for path, status in _beside(folder):
-            _grant(libc, rules, path, status)
+        for path in _beside(folder):
+            _grant(libc, rules, path)
     except BaseException:
         os.close(rules)
         raise
@@ -91,47 +91,33 @@ def read_only(folder: Path) -> tuple[int, Callable[[], None]]:
     return rules, enter
 
 
-def _beside(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Everything that lies in one of the ancestors of a folder and does not lead to it."""
-    spared = {folder, *folder.parents}
-    looked_into = [*reversed(folder.parents)]
+def _beside(folder: Path) -> Iterator[str]:
+    """Everything that lies in one of the ancestors of a folder, and is neither a link nor on the way to it."""
+    spared = {str(folder), *map(str, folder.parents), *_RAW_MEMORY}
+    looked_into = [str(above) for above in reversed(folder.parents)]
     if os.geteuid() == 0:
-        spared.update(map(Path, (*_ROOTS_WAYS_OUT, "/dev")))
-        looked_into.append(Path("/dev"))
+        spared.update((*_ROOTS_WAYS_OUT, "/dev"))
+        looked_into.append("/dev")
     for above in looked_into:
         try:
-            entries = sorted(os.scandir(above), key=lambda entry: entry.name)
+            with os.scandir(above) as entries:
+                yield from (entry.path for entry in entries if entry.path not in spared and not entry.is_symlink())
         except OSError:
             continue  # what cannot be listed is not granted
-        for entry in entries:
-            path = above / entry.name
-            if path in spared or entry.path in _RAW_MEMORY or entry.is_symlink():
-                continue
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError:
-                continue
-            if not stat.S_ISBLK(status.st_mode):
-                yield path, status
 
 
-def _grant(libc: ctypes.CDLL, rules: int, path: Path, seen: os.stat_result) -> None:
+def _grant(libc: ctypes.CDLL, rules: int, path: str) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return
     try:
-        status = os.fstat(descriptor)
-        if (status.st_dev, status.st_ino) != (seen.st_dev, seen.st_ino):
-            return  # another thing by now
-        rights = _FOR_FOLDERS if stat.S_ISDIR(status.st_mode) else _FOR_FILES
-        libc.syscall(
-            _ADD_RULE,
-            rules,
-            _RULE_PATH_BENEATH,
-            ctypes.create_string_buffer(struct.pack("=Qi", rights, descriptor), 12),
-            0,
-        )  # what cannot be granted stays forbidden
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISLNK(mode) or stat.S_ISBLK(mode):
+            return
+        rights = _FOR_FOLDERS if stat.S_ISDIR(mode) else _FOR_FILES
+        libc.syscall(_ADD_RULE, rules, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
+        # What cannot be granted stays forbidden.
     finally:
         os.close(descriptor)
 

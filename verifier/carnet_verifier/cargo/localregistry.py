@@ -354,11 +354,10 @@ def _source_roots(home: Path, *, strict: bool) -> list[Path]:
 def _is_finished(tree: Path) -> bool:
     """Whether cargo would use a tree as it is; without a good marker it unpacks again, over what is there."""
     try:
-        return (
-            stat.S_ISDIR(tree.lstat().st_mode)
-            and stat.S_ISREG((tree / MARKER).lstat().st_mode)
-            and _read(str(tree / MARKER), len(_FINISHED))[0] == _FINISHED
-        )
+        if not stat.S_ISDIR(os.lstat(tree).st_mode):
+            return False
+        marker = f"{tree}/{MARKER}"
+        return stat.S_ISREG(os.lstat(marker).st_mode) and _read(marker, len(_FINISHED))[0] == _FINISHED
     except FileNotFoundError:
         return False
 
@@ -389,8 +388,14 @@ def _read(path: str, length: int) -> tuple[bytes, os.stat_result]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _poisoned(f"{path} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        return file.read(length + 1) or b"", os.fstat(descriptor)
+    try:
+        status = os.fstat(descriptor)
+        data = os.read(descriptor, length + 1)
+        while len(data) < min(status.st_size, length + 1) and (more := os.read(descriptor, length + 1 - len(data))):
+            data += more
+    finally:
+        os.close(descriptor)
+    return data, status
 
 
 def remove_tree(tree: Path) -> None:
