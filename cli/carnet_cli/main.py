@@ -34,6 +34,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "Show the whole chain behind one crate, and why it is let in or not.",
     ),
     "policy": ("carnet_cli.commands.build.policy", "Say what is asked of crates, and who decided it."),
+    "doctor": ("carnet_cli.commands.build.doctor", "Say what protects builds on this machine, and what does not."),
     "proxy": ("carnet_cli.commands.build.proxy", "A cargo registry on loopback that serves only what was verified."),
 }
 

@@ -77,6 +77,7 @@ class Invocation:
         subcommand: One of `SUBCOMMANDS`.
         args: Everything after the subcommand; options that stood before it come first.
         manifest_path: The value of `--manifest-path`, or None.
+        target_dir: The value of `--target-dir`, or None.
         configs: The values of `--config`.
         locked: Whether the user demands an unchanged lock.
         offline: Whether the user forbids the network.
@@ -88,6 +89,7 @@ class Invocation:
     subcommand: str
     args: tuple[str, ...]
     manifest_path: str | None
+    target_dir: str | None
     configs: tuple[str, ...]
     locked: bool
     offline: bool
@@ -140,19 +142,26 @@ def parse(args: Sequence[str]) -> Invocation:
         raise ConfigError("`-Z build-std` is not supported behind the gate: it compiles the crates of another lock")
     if "-" in names:
         raise ConfigError("an option cannot be understood", hint="write each option as an argument of its own")
-    manifests = [value for name, value in options if name == "--manifest-path"]
     frozen = "--frozen" in names
     return Invocation(
         toolchain,
         subcommand,
         own,
-        manifests[-1] if manifests else None,
+        _last(value for name, value in options if name == "--manifest-path"),
+        _last(value for name, value in options if name == "--target-dir"),
         tuple(value for name, value in options if name == "--config" and value is not None),
         "--locked" in names or frozen,
         "--offline" in names or frozen,
         bool(names & {"-q", "--quiet"}),
         bool(names & {"-h", "--help"}),
     )
+
+
+def _last(values: Iterator[str | None]) -> str | None:
+    last = None
+    for value in values:
+        last = value
+    return last
 
 
 def _check_subcommand(name: str) -> None:

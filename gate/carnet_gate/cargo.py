@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from carnet.errors import ConfigError
+from carnet.errors import ConfigError, StorageError
 from carnet_gate.args import Invocation
+from carnet_gate.confinement.protection import Confinement
+
+_UNCONFINED = Confinement()
 
 
 @dataclass(frozen=True)
@@ -44,25 +47,38 @@ class Cargo:
             check=False,
         )
 
-    def run(self, *args: str, environment: Mapping[str, str] | None = None) -> int:
+    def run(self, *args: str, environment: Mapping[str, str] | None = None, within: Confinement = _UNCONFINED) -> int:
         """Run a command on our own terminal; interrupts are its to handle.
 
         Args:
             args: After the program.
             environment: Instead of the user's.
+            within: What it may not write to.
 
         Returns:
             Its exit status; 128 and the signal's number when a signal ended it.
+
+        Raises:
+            StorageError: It cannot be started so.
         """
-        chosen = dict(self.environment if environment is None else environment)
-        with subprocess.Popen([*self.command, *args], env=chosen, cwd=self.folder) as process:
-            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-            terminate = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        chosen = {**(self.environment if environment is None else environment), **within.environment}
+        command = [*within.prefix, *self.command, *args]
+        try:
+            # Between fork and exec are only system calls, prepared before: no thread of ours can be in their way.
+            process = subprocess.Popen(command, env=chosen, cwd=self.folder, preexec_fn=within.enter)  # noqa: PLW1509
+        except (OSError, subprocess.SubprocessError) as error:
+            raise StorageError(f"{command[0]} cannot be started: {error}") from None
+        with process:
+            # What a terminal sends to all is cargo's to handle; what is sent to us alone, cargo has to be told.
+            handlers = dict.fromkeys((signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN)
+            before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                before[number] = signal.signal(number, lambda *_: process.terminate())
             try:
                 status = process.wait()
             finally:
-                signal.signal(signal.SIGINT, before)
-                signal.signal(signal.SIGTERM, terminate)
+                for number, handler in before.items():
+                    signal.signal(number, handler)
         return status if status >= 0 else 128 - status
 
     def explain(self, invocation: Invocation) -> int:

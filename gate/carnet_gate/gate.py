@@ -6,8 +6,9 @@
     2. resolve                      when Cargo.lock is missing or incomplete, through a verifying registry on loopback
     3. admit                        every package of the lock, or stop with the reason             -> Admitted
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
-    5. run                          the user's own cargo, from there, with --locked and offline
-    6. compare again                nothing was changed while cargo ran
+    5. run                          the user's own cargo, from there, with --locked and offline; where the system can do
+                                    it, neither cargo nor anything that it starts can write to carnet's home
+    6. compare again                nothing was changed while cargo ran; if it was, no later run uses what was built
 
 A crate that was refused is refused each time: what lies in a cache decides nothing.
 """
@@ -15,17 +16,23 @@ A crate that was refused is refused each time: what lies in a cache decides noth
 from __future__ import annotations
 
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from carnet.cargo.lockfile import Lockfile
 from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet_gate.admission import Admitted, Grounds, admit_lock
 from carnet_gate.args import CommandKind
-from carnet_gate.home import CargoHome, lasting_home
+from carnet_gate.comparison.checkouts import read_checkouts
+from carnet_gate.comparison.marks import Marks
+from carnet_gate.comparison.state import StateBefore
+from carnet_gate.comparison.surroundings import announce, look
+from carnet_gate.confinement.protection import Confinement, confinement, find_protection, require
+from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
 from carnet_gate.resolving import bring_up_to_date, resolving
-from carnet_gate.sources import compare_again, keep, unpack
+from carnet_gate.sources import keep, unpack
 from carnet_verifier.cargo.localregistry import LocalRegistry
 from carnet_verifier.tuf.view import View, open_view
 
@@ -36,13 +43,15 @@ class Gate:
     Args:
         project: From step 1, `carnet_gate.project.open_project`.
         grounds: What is decided by.
-        folder: Where the admitted tarballs and the private CARGO_HOMEs of the trusted repository are.
+        home: All of carnet's own folder for this user.
+        folder: Where in it the admitted tarballs and the private CARGO_HOMEs of the trusted repository are.
         reporter: Is told what is found.
     """
 
-    def __init__(self, project: Project, grounds: Grounds, folder: Path, reporter: Reporter) -> None:
+    def __init__(self, project: Project, grounds: Grounds, home: Path, folder: Path, reporter: Reporter) -> None:
         self._project = project
         self._grounds = grounds
+        self._home = home
         self._folder = folder
         self._reporter = reporter
         self._lock = LockOnDisk(project.workspace)
@@ -61,24 +70,34 @@ class Gate:
     def _use(self) -> int:
         """Run a command that works with the locked crates."""
         invocation = self._project.invocation
+        marks = Marks(self._home / "marks", self._project.outputs)
+        protection = find_protection(self._home, self._project.cargo.environment)
+        if invocation.compiles:
+            require(protection, self._grounds.policy, self._reporter)
+            marks.require_none()
         with open_view(self._grounds.trust, now=self._grounds.clock()) as view:
-            admitted = self._admit(view, self._lock_or_resolve(view))  # 2, 3
+            lock = self._lock_or_resolve(view)  # 2
+            admitted = self._admit(view, lock)  # 3
             registry = self._registry()
             with registry.locked():
-                kept = keep(registry, view, admitted, self._reporter)  # 4
-                home = lasting_home(self._folder, registry.path, self._project, self._reporter)
-                problem = unpack(self._project, home, kept, foreign=bool(admitted.foreign))
-                if problem is not None and not invocation.locked and self._resolve(view) == 0:
-                    admitted = self._admit(view, self._lock.read())
-                    kept = keep(registry, view, admitted, self._reporter)
-                    problem = unpack(self._project, home, kept, foreign=bool(admitted.foreign))
-                if problem is not None:
-                    self._reporter.cargo_said(problem.stderr)
-                    return problem.returncode
+                prepared = self._prepare(registry, view, lock, admitted)  # 4
+                if isinstance(prepared, CompletedProcess) and not invocation.locked and self._resolve(view) == 0:
+                    lock = self._lock.read()
+                    admitted = self._admit(view, lock)
+                    prepared = self._prepare(registry, view, lock, admitted)
+                if isinstance(prepared, CompletedProcess):
+                    self._reporter.cargo_said(prepared.stderr)
+                    return prepared.returncode
         self._tell(admitted)
-        status = self._run(home)  # 5
-        if invocation.compiles:
-            compare_again(home.path, kept)  # 6
+        home, before = prepared
+        self._lock.require_unchanged()
+        if not invocation.compiles:
+            return self._run(home, Confinement())  # 5
+        outputs, environment = self._project.outputs, home.environment(self._project)
+        with confinement(protection, self._home, outputs, environment) as within, marks.held():
+            status = self._run(home, within)  # 5
+            before.compare_again()  # 6
+        marks.require_none()  # of a gate that ran beside this one
         return status
 
     def _choose(self) -> int:
@@ -120,20 +139,38 @@ class Gate:
         """3. Every package of the lock."""
         return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter)
 
+    def _prepare(
+        self, registry: LocalRegistry, view: View, lock: Lockfile, admitted: Admitted
+    ) -> tuple[CargoHome, StateBefore] | CompletedProcess[str]:
+        """4. Everything that cargo compiles from, complete and compared; or what cargo said against the lock."""
+        crates = [admission.crate for admission in admitted.admissions]
+        path = lasting_path(self._folder, self._project)
+        found = look(registry, path, crates)
+        kept = keep(registry, view, admitted, self._reporter)
+        home = lasting_home(self._folder, registry.path, self._project, self._reporter)
+        unpacked = unpack(self._project, home, kept, foreign=bool(admitted.foreign))
+        left = announce(registry, found, look(registry, path, crates))
+        if isinstance(unpacked, CompletedProcess):
+            return unpacked
+        return home, StateBefore(registry, path, kept, unpacked, read_checkouts(path, lock.packages), left)
+
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")
 
-    def _run(self, home: CargoHome) -> int:
+    def _run(self, home: CargoHome, within: Confinement) -> int:
         """5. cargo itself, on the lock that was admitted."""
-        invocation = self._project.invocation
-        self._lock.require_unchanged()
+        invocation, build = self._project.invocation, self._project.build_folder
         strict = [flag for flag in ("--locked", "--offline") if not invocation.has(flag)]
+        # It may be named by the user's CARGO_HOME, which the gate's own is not.
+        folder = ["--config", f"build.build-dir={quoted(str(build))}"] if build is not None else []
         return self._project.cargo.run(
             invocation.subcommand,
             *home.flags,
+            *folder,
             *strict,
             *invocation.args,
             environment=home.environment(self._project),
+            within=within,
         )
 
     def _tell(self, admitted: Admitted) -> None:

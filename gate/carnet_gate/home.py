@@ -91,6 +91,13 @@ class CargoHome:
             _write_if_new(self.path / credentials, data)
 
 
+def lasting_path(folder: Path, project: Project) -> Path:
+    """Where the CARGO_HOME is that compiles a project, of those below `folder`."""
+    # A project below the folder of the user's own `.cargo` reads that configuration anyway; a copy would be merged
+    # with it, and lists would hold everything twice. So there are two homes, one with the copy and one without.
+    return folder / ("home-beneath" if is_read_anyway(project.cargo.folder, project.own_home) else "home")
+
+
 def lasting_home(folder: Path, registry: Path, project: Project, reporter: Reporter) -> CargoHome:
     """The CARGO_HOME that compiles from a local registry, written as the user's configuration is now.
 
@@ -104,10 +111,7 @@ def lasting_home(folder: Path, registry: Path, project: Project, reporter: Repor
         ConfigError: The user's configuration cannot be read, or the folder is open for others.
         StorageError: The disk failed.
     """
-    # A project below the folder of the user's own `.cargo` reads that configuration anyway; a copy would be merged
-    # with it, and lists would hold everything twice. So there are two homes, one with the copy and one without.
-    beneath = is_read_anyway(project.cargo.folder, project.own_home)
-    path = private_folder(folder / ("home-beneath" if beneath else "home"))
+    path = private_folder(lasting_path(folder, project))
     home = CargoHome(path, _source_name(path), {"local-registry": str(registry)}, offline=True)
     home.write(project, reporter)
     return home

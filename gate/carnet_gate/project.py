@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,16 @@ class Project:
         cargo: The user's own cargo.
         own_home: The user's CARGO_HOME.
         workspace: The folder of `Cargo.lock`.
+        outputs: The folders that cargo builds into, absolute and without links; they need not be there yet.
+        build_folder: The one for what only cargo looks at (`build.build-dir`), where it is another than for results.
     """
 
     invocation: Invocation
     cargo: Cargo
     own_home: Path
     workspace: Path
+    outputs: tuple[Path, ...]
+    build_folder: Path | None = None
 
     @property
     def arguments(self) -> list[str]:
@@ -56,18 +61,43 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
     for argument in invocation.configs:
         config.check_argument(argument, folder)
     config.check_environment(environment)
-    return Project(invocation, cargo, own_home, _find_workspace(cargo, invocation.manifest_path))
+    found = _ask(cargo, invocation)
+    target, build = Path(found["target_directory"]), Path(found["build_directory"])
+    if invocation.target_dir is not None:  # `cargo metadata` does not know this flag
+        named = folder / invocation.target_dir
+        target, build = named, named if build == target else build
+    outputs = dict.fromkeys((target.resolve(), build.resolve()))
+    return Project(
+        invocation,
+        cargo,
+        own_home,
+        Path(found["workspace_root"]),
+        tuple(outputs),
+        build if build != target else None,
+    )
 
 
-def _find_workspace(cargo: Cargo, manifest_path: str | None) -> Path:
-    flags = ["--manifest-path", manifest_path] if manifest_path else []
-    if flags and Path(flags[1]).name != "Cargo.toml":
+def _ask(cargo: Cargo, invocation: Invocation) -> dict[str, str]:
+    """Where cargo's own answer to `cargo metadata` puts the workspace and the results."""
+    if invocation.manifest_path and Path(invocation.manifest_path).name != "Cargo.toml":
         raise ConfigError("--manifest-path must lead to a Cargo.toml")
-    done = cargo.ask("locate-project", "--workspace", "--message-format", "plain", *flags)
+    flags = ["--manifest-path", invocation.manifest_path] if invocation.manifest_path else []
+    flags += [part for argument in invocation.configs for part in ("--config", argument)]
+    done = cargo.ask("metadata", "--no-deps", "--format-version", "1", "--offline", *flags)
     if done.returncode != 0:
         reason = done.stderr.strip().removeprefix("error: ").splitlines() or ["cargo found no project"]
         raise ConfigError(reason[0])
-    return Path(done.stdout.strip()).parent
+    try:
+        document = json.loads(done.stdout)  # not our strict reader: a project's `metadata` tables may hold fractions
+    except (ValueError, RecursionError):
+        raise ConfigError("cargo's metadata is not JSON", hint="look at what `cargo metadata` prints") from None
+    found = {}
+    for name, otherwise in (("workspace_root", ""), ("target_directory", ""), ("build_directory", "target_directory")):
+        value = document.get(name, document.get(otherwise))
+        if not isinstance(value, str) or not value.startswith("/"):
+            raise ConfigError(f"this cargo does not say where its `{name}` is", hint="update cargo: 1.95 was tried")
+        found[name] = value
+    return found
 
 
 class LockOnDisk:

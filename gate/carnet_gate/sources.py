@@ -1,10 +1,9 @@
-"""The sources that cargo compiles: admitted tarballs and what cargo unpacked of them, compared before and after."""
+"""The sources that cargo compiles: admitted tarballs and what cargo unpacks of them, compared before it runs."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 
 from carnet.cargo.names import CrateId
 from carnet.errors import MetadataMismatch
@@ -14,7 +13,7 @@ from carnet_gate.project import Project
 from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission
 from carnet_verifier.cargo import localregistry
-from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned, Unfinished
+from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Unfinished, Unpacked
 from carnet_verifier.tarballs import fetch_crates
 from carnet_verifier.tuf.view import View
 
@@ -64,7 +63,7 @@ def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Repo
 
 def unpack(
     project: Project, home: CargoHome, kept: Mapping[CrateId, Kept], *, foreign: bool
-) -> subprocess.CompletedProcess[str] | None:
+) -> Unpacked | subprocess.CompletedProcess[str]:
     """Let cargo unpack what is missing, compare everything, and find out whether the lock is complete.
 
     Args:
@@ -74,7 +73,7 @@ def unpack(
         foreign: Whether the lock has packages that cargo has to fetch from elsewhere.
 
     Returns:
-        None, or what cargo said when it could not work with the lock as it is.
+        What is unpacked, or what cargo said when it could not work with the lock as it is.
 
     Raises:
         Poisoned: What is unpacked is not what was admitted.
@@ -89,26 +88,11 @@ def unpack(
     if done.returncode != 0:
         return done
     try:
-        localregistry.compare_sources(home.path, kept)
+        unpacked = localregistry.compare_sources(home.path, kept)
     except Unfinished:
         raise MetadataMismatch(
             "cargo did not unpack the crates where the gate looks for them",
             hint="this cargo keeps its sources elsewhere than cargo 1.95; please report it",
         ) from None
     localregistry.protect(home.path, kept)
-    return None
-
-
-def compare_again(home: Path, kept: Mapping[CrateId, Kept]) -> None:
-    """Compare what cargo compiled from, after it ran.
-
-    Raises:
-        Poisoned: It was changed meanwhile.
-    """
-    try:
-        localregistry.compare_sources(home, kept)
-    except (Poisoned, Unfinished) as error:
-        raise Poisoned(
-            f"{error} -- it was changed while cargo ran, so what was compiled is not sure to be what was admitted",
-            hint="a build script or macro may have written there; run `carnet trust clean` and `cargo clean`",
-        ) from None
+    return unpacked

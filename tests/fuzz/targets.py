@@ -18,7 +18,7 @@ from tests.support.worlds.ceremony import make_key
 from tests.support.worlds.claims import NAME, World, body, person, sign
 from tests.support.worlds.release import LOCK, MANIFEST, PUBLISHED, synthetic
 
-from carnet import strictjson, stricttoml, times
+from carnet import gitobjects, strictjson, stricttoml, times
 from carnet.cargo import requirement
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_file import IndexFile, IndexLine
@@ -392,9 +392,9 @@ def _uri(data: bytes) -> None:
 
 def _git(data: bytes) -> None:
     if data.startswith(b"tree"):
-        gitsource._tree_of(data)
+        gitobjects.tree_of(data)
         return
-    for mode, name, _ in gitsource._entries(data, 20):
+    for mode, name, _ in gitobjects.tree_entries(data, 20):
         gitsource._path("", name)
         f"{mode:o}"
 

@@ -1,70 +1,30 @@
 """Read what a commit holds, from git's objects alone, with a repository in mind whose author means harm.
 
-Only `git rev-parse` and `git cat-file --batch` are run, with every configuration file but the repository's own switched
-off, no transport allowed, and nothing in the environment. Neither runs hooks, filters, text conversion or the file
-system monitor, whatever the repository's configuration says. The work tree is never looked at, and every object is
-hashed again: what is recorded is what the commit id stands for, even when the object store lies.
+Only `git rev-parse` and `git cat-file --batch` are run, as `carnet.gitobjects` runs git. The work tree is never looked
+at, and every object is hashed again: what is recorded is what the commit id stands for, even when the store lies.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import posixpath
-import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO
 
 from carnet.digests import sha256_hex
-from carnet.errors import ConfigError, FormatError, SigningError
+from carnet.errors import ConfigError, FormatError, SigningError, StorageError
+from carnet.gitobjects import COMMIT, GitObjects, git_command, git_environment, tree_entries, tree_of
 from carnet.intoto.values import MAX_ARTIFACTS, check_artifact_path
 
 MAX_SOURCE = 1024 * 1024 * 1024
 """Bytes of all files of a commit together."""
 MAX_ENTRIES = 200_000
 """Files, folders, links and submodules of a commit together: one folder may stand in a thousand places."""
-_MAX_TREE = 16 * 1024 * 1024
-"""Bytes of a tree or commit object."""
 _MAX_LINK = 4096
 """Bytes of a symbolic link: no system follows a longer one."""
 
-_MODE = re.compile(rb"[0-7]{5,6}\Z")
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _MAX_HOPS = 40
-_OPTIONS = (
-    *("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
-    *("-c", "protocol.allow=never", "-c", "core.sshCommand=false", "-c", "core.gitProxy=false"),
-    *("-c", "core.alternateRefsCommand=false", "-c", "core.pager=cat", "-c", "credential.helper="),
-)
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "PATH": os.defpath,
-        "HOME": "/nonexistent",
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_ALLOW_PROTOCOL": "none",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_LITERAL_PATHSPECS": "1",
-    }
-
-
-def git_command(*arguments: str, git_dir: Path | None = None) -> list[str]:
-    """A git command line on which nothing that a repository configures can run."""
-    where = () if git_dir is None else (f"--git-dir={git_dir}",)
-    return [shutil.which("git") or "git", "--no-pager", *_OPTIONS, *where, *arguments]
 
 
 def run_git(
@@ -80,7 +40,7 @@ def run_git(
         done = subprocess.run(
             git_command(*arguments, git_dir=git_dir),
             cwd=cwd,
-            env={**_environment(), **(more or {})},
+            env={**git_environment(), **(more or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -243,10 +203,13 @@ def read_commit(repository: Path, revision: str = "HEAD") -> SourceTree:
         raise ConfigError(
             f"the repository has no revision {revision[:80]!a}", hint="name a tag or commit with --revision"
         ) from None
-    if _COMMIT.match(commit) is None:
+    if COMMIT.match(commit) is None:
         raise SigningError("git answered something that is not a commit id")
     reader = _Reader()
-    reader.read(git_dir, commit, "")
+    try:
+        reader.read(git_dir, commit, "")
+    except StorageError as error:
+        raise SigningError(str(error), hint=error.hint) from None
     return reader.tree(commit)
 
 
@@ -261,19 +224,19 @@ class _Reader:
     entries: int = 0
 
     def read(self, git_dir: Path, commit: str, prefix: str) -> None:
-        with _objects(git_dir) as objects:
-            tree = _tree_of(objects.get(commit, b"commit"))
+        with GitObjects(git_dir, MAX_SOURCE) as objects:
+            tree = tree_of(objects.get(commit, b"commit"))
             self._walk(objects, tree, prefix, 0)
         self.stores[prefix] = git_dir
         for path, pinned in list(self.gitlinks.items()):
             if path.startswith(f"{prefix}/" if prefix else "") and path != prefix:
                 self._submodule(git_dir, prefix, path, pinned)
 
-    def _walk(self, objects: _Objects, tree: str, prefix: str, depth: int) -> None:
+    def _walk(self, objects: GitObjects, tree: str, prefix: str, depth: int) -> None:
         if depth > 100:
             raise FormatError("the commit's folders are nested deeper than 100 levels")
         seen: set[str] = set()
-        for mode, name, oid in _entries(objects.get(tree, b"tree"), objects.width):
+        for mode, name, oid in tree_entries(objects.get(tree, b"tree"), objects.width):
             self.entries += 1
             if self.entries > MAX_ENTRIES:
                 raise FormatError(f"the commit has more than {MAX_ENTRIES} entries")
@@ -305,7 +268,7 @@ class _Reader:
             try:
                 before = set(self.gitlinks)
                 self.read(candidate, pinned, path)
-            except SigningError:
+            except StorageError:
                 for added in set(self.gitlinks) - before:
                     del self.gitlinks[added]
                 continue
@@ -343,95 +306,3 @@ def _path(prefix: str, name: str) -> str:
     except UnicodeEncodeError:
         raise FormatError(f"the commit has a file name that is not UTF-8: {name[:120]!a}") from None
     return check_artifact_path(posixpath.join(prefix, name))
-
-
-def _tree_of(commit: bytes) -> str:
-    first = commit.split(b"\n", 1)[0].decode("ascii", "replace")
-    if not first.startswith("tree ") or _COMMIT.match(first[5:]) is None:
-        raise SigningError("the commit names no tree")
-    return first[5:]
-
-
-def _entries(data: bytes, width: int) -> Iterator[tuple[int, str, str]]:
-    """The entries of a raw tree object: mode, name, object id."""
-    at = 0
-    while at < len(data):
-        space = data.find(b" ", at)
-        end = data.find(b"\0", space)
-        if space < 0 or end < 0 or end + width >= len(data) + 1 or _MODE.match(data[at:space]) is None:
-            raise SigningError("a tree object is damaged")
-        yield (
-            int(data[at:space], 8),
-            data[space + 1 : end].decode("utf-8", "surrogateescape"),
-            data[end + 1 : end + 1 + width].hex(),
-        )
-        at = end + 1 + width
-
-
-@contextmanager
-def _objects(git_dir: Path) -> Iterator[_Objects]:
-    if not git_dir.is_dir():
-        raise SigningError(f"{git_dir} is no git directory")
-    with _Objects(git_dir) as objects:
-        yield objects
-
-
-class _Objects:
-    """One `git cat-file --batch`, whose answers are hashed again."""
-
-    def __init__(self, git_dir: Path) -> None:
-        self._git_dir = git_dir
-        self.width = 20
-
-    def __enter__(self) -> _Objects:
-        self._process = subprocess.Popen(
-            git_command("cat-file", "--batch", git_dir=self._git_dir),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-            cwd="/",
-        )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        self._process.terminate()
-        self._process.wait()
-
-    def get(self, oid: str, kind: bytes) -> bytes:
-        """An object's bytes.
-
-        Raises:
-            SigningError: It is absent, of another kind, or does not hash to its id.
-        """
-        self.width = len(oid) // 2
-        stdin, stdout = self._streams()
-        try:
-            stdin.write(oid.encode() + b"\n")
-            stdin.flush()
-        except BrokenPipeError:
-            raise SigningError(f"git cannot read objects in {self._git_dir}") from None
-        header = stdout.readline().split()
-        if len(header) != 3 or header[1] != kind:
-            raise SigningError(f"object {oid[:12]} is not in the repository, or is no {kind.decode()}")
-        if int(header[2]) > (MAX_SOURCE if kind == b"blob" else _MAX_TREE):
-            raise FormatError(f"object {oid[:12]} has {int(header[2])} bytes: that is no source")
-        data = stdout.read(int(header[2]))
-        stdout.read(1)
-        hashing = hashlib.sha256 if len(oid) == 64 else hashlib.sha1
-        found = hashing(b"%b %d\0" % (kind, len(data)), usedforsecurity=len(oid) == 64)
-        found.update(data)
-        if found.hexdigest() != oid:
-            raise SigningError(f"object {oid[:12]} does not hash to its id: the repository is damaged, or lies")
-        return data
-
-    def _streams(self) -> tuple[IO[bytes], IO[bytes]]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise SigningError("git was started without pipes")
-        return stdin, stdout

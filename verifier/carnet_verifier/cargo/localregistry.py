@@ -29,6 +29,8 @@ from carnet_verifier.outcomes import Admission
 
 MARKER = ".cargo-ok"
 """What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""
+_FINISHED = b'{"v":1}'
+_FINISHED_DIGEST = sha256_raw(_FINISHED)
 
 
 class Poisoned(MetadataMismatch):
@@ -49,11 +51,12 @@ class Kept:
 
     Attributes:
         id: Which one.
-        files: Path in the unpacked tree to length and sha256; the contents of a large lock would not fit into memory.
+        files: Path in the unpacked tree to length, sha256, and whether it is executable; the contents of a large lock
+            would not fit into memory.
     """
 
     id: CrateId
-    files: Mapping[str, tuple[int, bytes]]
+    files: Mapping[str, tuple[int, bytes, bool]]
 
     @classmethod
     def of(cls, crate: CrateFile) -> Kept:
@@ -61,11 +64,24 @@ class Kept:
         return cls(
             crate.id,
             {
-                entry.path: (len(entry.data), sha256_raw(entry.data))
+                entry.path: (len(entry.data), sha256_raw(entry.data), entry.executable)
                 for entry in crate.entries
                 if entry.path.rpartition("/")[2] != MARKER
             },
         )
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """The unpacked trees of a lock, each exactly its tarball's files.
+
+    Attributes:
+        roots: The folders that have all of them. Empty only when there is nothing to unpack.
+        empty: The empty folders in the trees.
+    """
+
+    roots: tuple[Path, ...]
+    empty: frozenset[str]
 
 
 class LocalRegistry:
@@ -209,7 +225,7 @@ class LocalRegistry:
             if stems is None or tree.name in stems
         ]
         for tree in trees:
-            _remove(tree)
+            remove_tree(tree)
         for index in sorted((self.path / "index").rglob("*")) if trees or found else ():
             if index.is_file() or index.is_symlink():
                 index.unlink()  # written again from the signed index by the next run
@@ -227,61 +243,85 @@ def remove_unfinished(home: Path, crates: Iterable[CrateId]) -> None:
     for root in _source_roots(home, strict=True):
         for stem in stems:
             if not _is_finished(root / stem) and os.path.lexists(root / stem):
-                _remove(root / stem)
+                remove_tree(root / stem)
 
 
-def compare_sources(home: Path, kept: Mapping[CrateId, Kept]) -> tuple[Path, ...]:
+def compare_sources(home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacked | None = None) -> Unpacked:
     """Compare every unpacked tree of these crates with its tarball, and demand that cargo finds all of them.
 
     Args:
         home: A private CARGO_HOME.
         kept: What their tarballs unpack to.
+        before: What was found before cargo ran; then permissions, too, have to be what `protect` left.
 
     Returns:
-        The folders that have all of them, complete: cargo compiles from one of these. Empty only when `kept` is.
+        Where they are; cargo compiles from one of these folders.
 
     Raises:
         Poisoned: A tree is not exactly its tarball's files.
         Unfinished: No folder has all of them.
     """
     complete: list[Path] = []
+    empty: set[str] = set()
     missing: list[CrateId] = list(kept)
     for root in _source_roots(home, strict=True):
         missing = []
         for crate, expected in kept.items():
             tree = root / crate.stem
             if _is_finished(tree):
-                compare_tree(tree, expected)
+                empty |= compare_tree(tree, expected, protected=before is not None)
             else:
                 missing.append(crate)
         if not missing:
             complete.append(root)
+        elif before is not None and root in before.roots:
+            raise Unfinished(f"{missing[0]}: cargo's copy of the crate is not there, or not complete")
     if kept and not complete:
         raise Unfinished(f"{missing[0]}: cargo's copy of the crate is not there, or not complete")
-    return tuple(complete)
+    if before is not None and empty != before.empty:
+        raise _poisoned(f"an empty folder was added or removed: {min(empty ^ before.empty)!a}")
+    return Unpacked(tuple(complete), frozenset(empty))
 
 
-def compare_tree(tree: Path, kept: Kept) -> None:
+def compare_tree(tree: Path, kept: Kept, *, protected: bool = False) -> set[str]:
     """Demand that an unpacked tree is exactly the files of its tarball.
 
+    Args:
+        tree: The folder.
+        kept: What the tarball unpacks to.
+        protected: Whether permissions, too, have to be what `protect` left.
+
+    Returns:
+        The empty folders in it: a tarball may bring some.
+
     Raises:
-        Poisoned: A file differs, is missing, was added, or is a link or device.
+        Poisoned: A file differs, is missing, was added, is a link or device, or has another name somewhere else.
     """
     seen = 0
-    for relative, path in _walk(tree, ""):
+    empty: set[str] = set()
+    loose: list[str] = []
+    for relative, path in _walk(tree, empty, loose):
         expected = kept.files.get(relative)
         if expected is None:
-            if relative == MARKER:
-                continue
-            raise _poisoned(f"{kept.id}: {relative!a} was added to the unpacked crate: {tree}")
-        length, digest = expected
-        data = _read(path, length)
+            if relative != MARKER:
+                raise _poisoned(f"{kept.id}: {relative!a} was added to the unpacked crate: {tree}")
+            length, digest, executable = len(_FINISHED), _FINISHED_DIGEST, False
+        else:
+            length, digest, executable = expected
+            seen += 1
+        data, status = _read(path, length)
         if len(data) != length or sha256_raw(data) != digest:
             raise _poisoned(f"{kept.id}: {relative!a} was changed after the crate was admitted: {tree}")
-        seen += 1
+        if status.st_nlink != 1:
+            raise _poisoned(f"{kept.id}: {relative!a} can be written to by another name, a hard link: {tree}")
+        if stat.S_IMODE(status.st_mode) != (0o555 if executable else 0o444):
+            loose.append(relative)
     if seen != len(kept.files):
         missing = next(path for path in kept.files if not os.path.lexists(tree / path))
         raise _poisoned(f"{kept.id}: {missing!a} was removed from the unpacked crate: {tree}")
+    if protected and loose:
+        raise _poisoned(f"{kept.id}: the permissions of {loose[0]!a} were changed: {tree}")
+    return empty
 
 
 def protect(home: Path, crates: Iterable[CrateId]) -> None:
@@ -314,41 +354,52 @@ def _source_roots(home: Path, *, strict: bool) -> list[Path]:
 def _is_finished(tree: Path) -> bool:
     """Whether cargo would use a tree as it is; without a good marker it unpacks again, over what is there."""
     try:
-        return (
-            stat.S_ISDIR(tree.lstat().st_mode)
-            and stat.S_ISREG((tree / MARKER).lstat().st_mode)
-            and _read(str(tree / MARKER), 100).startswith(b'{"v":1}')
-        )
+        if not stat.S_ISDIR(os.lstat(tree).st_mode):
+            return False
+        marker = f"{tree}/{MARKER}"
+        return stat.S_ISREG(os.lstat(marker).st_mode) and _read(marker, len(_FINISHED))[0] == _FINISHED
     except FileNotFoundError:
         return False
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, str]]:
-    stack = [(str(folder), prefix)]
+def _walk(tree: Path, empty: set[str], loose: list[str]) -> Iterator[tuple[str, str]]:
+    stack = [(str(tree), "")]
     while stack:
         current, below = stack.pop()
+        if stat.S_IMODE(os.lstat(current).st_mode) != 0o555:
+            loose.append(below or ".")
         with os.scandir(current) as entries:
-            for entry in entries:
-                relative = below + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    stack.append((entry.path, relative + "/"))
-                elif entry.is_file(follow_symlinks=False):
-                    yield relative, entry.path
-                else:
-                    raise _poisoned(f"{relative!a} is a link or device in the unpacked crate {folder}")
+            listed = list(entries)
+        if not listed:
+            empty.add(current)
+        for entry in listed:
+            relative = below + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                stack.append((entry.path, relative + "/"))
+            elif entry.is_file(follow_symlinks=False):
+                yield relative, entry.path
+            else:
+                raise _poisoned(f"{relative!a} is a link or device in the unpacked crate {tree}")
 
 
-def _read(path: str, length: int) -> bytes:
+def _read(path: str, length: int) -> tuple[bytes, os.stat_result]:
     """The content, without following a link that took the file's place since it was listed; one byte more is enough."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _poisoned(f"{path} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        return file.read(length + 1) or b""
+    try:
+        status = os.fstat(descriptor)
+        data = os.read(descriptor, length + 1)
+        while len(data) < min(status.st_size, length + 1) and (more := os.read(descriptor, length + 1 - len(data))):
+            data += more
+    finally:
+        os.close(descriptor)
+    return data, status
 
 
-def _remove(tree: Path) -> None:
+def remove_tree(tree: Path) -> None:
+    """Remove whatever is there: a file, a link, or a folder that is protected."""
     if tree.is_symlink() or not tree.is_dir():
         tree.unlink()
         return

@@ -55,4 +55,4 @@ def command(args: tuple[str, ...]) -> int:
     output.warn_all(settings.remarks)
     trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     grounds = Grounds(settings.policy, trusted.directory, home.now)
-    return Gate(project, grounds, trusted.cargo, TerminalReporter()).run()
+    return Gate(project, grounds, home.home(), trusted.cargo, TerminalReporter()).run()

@@ -129,11 +129,15 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
     """
     from carnet.cargo.names import CrateId
     from carnet.durable import private_folder
-    from carnet_verifier.cargo.localregistry import LocalRegistry
+    from carnet_gate.comparison.surroundings import tidy
+    from carnet_verifier.cargo.localregistry import LocalRegistry, remove_tree
 
     trusted = home.choose(repository)
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     wanted = [CrateId.parse(text) for text in crates] or None
     with registry.locked():
-        count = registry.clean(wanted, [path for path in trusted.cargo.glob("home*") if path.is_dir()])
+        homes = [path for path in trusted.cargo.glob("home*") if path.is_dir()]
+        count = registry.clean(wanted, homes)
+        for path in [path for folder in homes for path in tidy(folder)] if wanted is None else ():
+            remove_tree(path)
     output.note(f"removed {count} tarballs and unpacked crates")

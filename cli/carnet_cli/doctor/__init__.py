@@ -1,0 +1,1 @@
+"""What `carnet doctor` looks at: one file for each check."""

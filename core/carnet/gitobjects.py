@@ -1,0 +1,173 @@
+"""git's objects by their ids, from a repository whose owner may mean harm.
+
+Every configuration file but the repository's own is switched off, no transport is allowed, nothing of the environment
+is handed on. `git cat-file --batch` runs no hooks, filters, text conversion or file system monitor, whatever the
+repository's configuration says; and what it answers is hashed again: an object is what its id stands for, even when
+the store lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from carnet.errors import ConfigError, FormatError, StorageError
+
+MAX_BLOB = 1024 * 1024 * 1024
+"""Bytes of a file."""
+_MAX_TREE = 16 * 1024 * 1024
+"""Bytes of a tree or commit object."""
+COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+"""An object's id in full, by sha1 or sha256."""
+_MODE = re.compile(rb"[0-7]{5,6}\Z")
+_OPTIONS = (
+    *("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
+    *("-c", "protocol.allow=never", "-c", "core.sshCommand=false", "-c", "core.gitProxy=false"),
+    *("-c", "core.alternateRefsCommand=false", "-c", "core.pager=cat", "-c", "credential.helper="),
+)
+
+
+def git_environment() -> dict[str, str]:
+    """The variables that git runs with, all of them."""
+    return {
+        "PATH": os.defpath,
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_LITERAL_PATHSPECS": "1",
+    }
+
+
+def git_command(*arguments: str, git_dir: Path | None = None) -> list[str]:
+    """A git command line on which nothing that a repository configures can run."""
+    where = () if git_dir is None else (f"--git-dir={git_dir}",)
+    return [shutil.which("git") or "git", "--no-pager", *_OPTIONS, *where, *arguments]
+
+
+def tree_of(commit: bytes) -> str:
+    """The id of the tree that a raw commit object names.
+
+    Raises:
+        StorageError: It names none.
+    """
+    first = commit.split(b"\n", 1)[0].decode("ascii", "replace")
+    if not first.startswith("tree ") or COMMIT.match(first[5:]) is None:
+        raise StorageError("the commit names no tree")
+    return first[5:]
+
+
+def tree_entries(data: bytes, width: int) -> Iterator[tuple[int, str, str]]:
+    """The entries of a raw tree object: mode, name, object id.
+
+    Args:
+        data: The object.
+        width: Bytes of an id: 20 or 32.
+
+    Raises:
+        StorageError: It is damaged.
+    """
+    at = 0
+    while at < len(data):
+        space = data.find(b" ", at)
+        end = data.find(b"\0", space)
+        if space < 0 or end < 0 or end + width >= len(data) + 1 or _MODE.match(data[at:space]) is None:
+            raise StorageError("a tree object is damaged")
+        yield (
+            int(data[at:space], 8),
+            data[space + 1 : end].decode("utf-8", "surrogateescape"),
+            data[end + 1 : end + 1 + width].hex(),
+        )
+        at = end + 1 + width
+
+
+class GitObjects:
+    """One `git cat-file --batch`, whose answers are hashed again; it runs while a `with` block does.
+
+    Args:
+        git_dir: A git directory.
+        max_blob: Bytes of a file; more is refused before it is read.
+
+    Attributes:
+        width: Bytes of an id in what was read last.
+
+    Raises:
+        StorageError: It is none.
+        ConfigError: git is missing.
+    """
+
+    def __init__(self, git_dir: Path, max_blob: int = MAX_BLOB) -> None:
+        if not git_dir.is_dir():
+            raise StorageError(f"{git_dir} is no git directory")
+        self._git_dir = git_dir
+        self._max_blob = max_blob
+        self.width = 20
+
+    def __enter__(self) -> GitObjects:
+        try:
+            self._process = subprocess.Popen(
+                git_command("cat-file", "--batch", git_dir=self._git_dir),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=git_environment(),
+                cwd="/",
+            )
+        except OSError:
+            raise ConfigError("git is not installed", hint="install git; carnet reads commits through it") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._process.terminate()
+        self._process.wait()
+
+    def get(self, oid: str, kind: bytes) -> bytes:
+        """An object's bytes.
+
+        Raises:
+            StorageError: It is absent, of another kind, or does not hash to its id.
+        """
+        self.width = len(oid) // 2
+        stdin, stdout = self._streams()
+        try:
+            stdin.write(oid.encode() + b"\n")
+            stdin.flush()
+        except BrokenPipeError:
+            raise StorageError(f"git cannot read objects in {self._git_dir}") from None
+        header = stdout.readline().split()
+        if len(header) != 3 or header[1] != kind:
+            raise StorageError(f"object {oid[:12]} is not in the repository, or is no {kind.decode()}")
+        if int(header[2]) > (self._max_blob if kind == b"blob" else _MAX_TREE):
+            raise FormatError(f"object {oid[:12]} has {int(header[2])} bytes: that is no source")
+        data = stdout.read(int(header[2]))
+        stdout.read(1)
+        hashing = hashlib.sha256 if len(oid) == 64 else hashlib.sha1
+        found = hashing(b"%b %d\0" % (kind, len(data)), usedforsecurity=len(oid) == 64)
+        found.update(data)
+        if found.hexdigest() != oid:
+            raise StorageError(f"object {oid[:12]} does not hash to its id: the repository is damaged, or lies")
+        return data
+
+    def _streams(self) -> tuple[IO[bytes], IO[bytes]]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise StorageError("git was started without pipes")
+        return stdin, stdout

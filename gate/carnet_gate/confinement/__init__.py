@@ -1,0 +1,1 @@
+"""How cargo is kept from writing to carnet's home while it compiles."""

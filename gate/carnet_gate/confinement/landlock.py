@@ -1,0 +1,131 @@
+"""Landlock: a process gives up the right to write below one folder, for itself and all that it will ever start.
+
+Rights are granted, never taken: so everything beside the folder is granted, on each level of its path. What is granted
+nowhere, such as making an entry in one of the folders above it, nobody in there can do: an ancestor cannot be renamed
+and another folder put in its place. It needs no privilege, no namespace and no other program, and holds for root too.
+
+The kernel's numbers are the same on every architecture. See `Documentation/userspace-api/landlock.rst` of Linux.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from carnet.errors import StorageError
+
+LEAST_ABI = 3
+"""Linux 6.2. Version 1 forbids every rename between folders; below 3 a file can be cut off by its name."""
+
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # system calls
+_CREATE_RULESET_VERSION = 1
+_RULE_PATH_BENEATH = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
+
+_WRITE_FILE = 1 << 1
+_REMOVE = 1 << 4 | 1 << 5  # folders, files
+_MAKE = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12  # folders, files, sockets, pipes, symbolic links
+_MAKE_DEVICE = 1 << 6 | 1 << 11
+_REFER = 1 << 13  # rename and link between folders
+_TRUNCATE = 1 << 14
+_FOR_FOLDERS = _WRITE_FILE | _REMOVE | _MAKE | _REFER | _TRUNCATE
+_FOR_FILES = _WRITE_FILE | _TRUNCATE
+_HANDLED = _FOR_FOLDERS | _MAKE_DEVICE
+"""What is forbidden unless it is granted; devices nobody may make: a disk's would lead around every path."""
+
+_ROOTS_WAYS_OUT = ("/proc", "/sys")
+"""Where root tells the kernel which programs to start (`core_pattern`, `release_agent`), outside every confinement."""
+_RAW_MEMORY = ("/dev/mem", "/dev/kmem", "/dev/port")
+_CAPABILITIES = (2, 16, 17, 19, 21, 22, 27, 38, 39)
+"""What root loses too: opening files by handle, modules, raw input and output, tracing, administration, booting another
+kernel, making devices, performance monitoring, BPF."""
+
+
+def abi() -> int:
+    """The version of the kernel's Landlock; 0 where there is none, or it is switched off."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    return max(0, int(_libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)))
+
+
+def read_only(folder: Path) -> tuple[int, Callable[[], None]]:
+    """Prepare what keeps a process from writing below a folder.
+
+    Args:
+        folder: Absolute and without links. What is made beside it, or beside one of its ancestors, later than now,
+            cannot be written to either.
+
+    Returns:
+        The descriptor of the prepared rules, for the caller to close, and what a new process calls between `fork` and
+        `exec`: it only makes system calls.
+
+    Raises:
+        StorageError: The kernel refused.
+    """
+    libc = _libc()
+    attributes = ctypes.create_string_buffer(struct.pack("=Q", _HANDLED), 8)
+    rules = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(8), 0)
+    if rules < 0:
+        raise _refused("create rules")
+    try:
+        for path in _beside(folder):
+            _grant(libc, rules, path)
+    except BaseException:
+        os.close(rules)
+        raise
+    is_root = os.geteuid() == 0
+
+    def enter() -> None:
+        if is_root:
+            for capability in _CAPABILITIES:
+                libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # one that it has not, it cannot drop either
+        if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.syscall(_RESTRICT_SELF, rules, 0) != 0:
+            raise _refused("confine cargo")
+
+    return rules, enter
+
+
+def _beside(folder: Path) -> Iterator[str]:
+    """Everything that lies in one of the ancestors of a folder, and is neither a link nor on the way to it."""
+    spared = {str(folder), *map(str, folder.parents), *_RAW_MEMORY}
+    looked_into = [str(above) for above in reversed(folder.parents)]
+    if os.geteuid() == 0:
+        spared.update((*_ROOTS_WAYS_OUT, "/dev"))
+        looked_into.append("/dev")
+    for above in looked_into:
+        try:
+            with os.scandir(above) as entries:
+                yield from (entry.path for entry in entries if entry.path not in spared and not entry.is_symlink())
+        except OSError:
+            continue  # what cannot be listed is not granted
+
+
+def _grant(libc: ctypes.CDLL, rules: int, path: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISLNK(mode) or stat.S_ISBLK(mode):
+            return
+        rights = _FOR_FOLDERS if stat.S_ISDIR(mode) else _FOR_FILES
+        libc.syscall(_ADD_RULE, rules, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
+        # What cannot be granted stays forbidden.
+    finally:
+        os.close(descriptor)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _refused(what: str) -> StorageError:
+    number = ctypes.get_errno()
+    return StorageError(f"the kernel's Landlock did not {what}: {os.strerror(number).lower()}")

@@ -1,0 +1,146 @@
+"""Which protection of carnet's home is in force while cargo compiles, and why no better one.
+
+Landlock comes first: it needs nothing but the kernel, and holds for root and in containers that forbid namespaces; then
+bubblewrap. Where neither works, what was compiled from is only compared afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from carnet.errors import ConfigError, PolicyRefused
+from carnet.scratch import temporary_folder
+from carnet_gate.confinement import bubblewrap, landlock
+from carnet_gate.reporter import Reporter
+from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.rule import Action
+from carnet_verifier.policy.rules import read_only_home
+
+WRITABLE = "CARNET_INSECURE_WRITABLE_HOME"
+"""The variable by which a user goes without: for programs that need more privileges than they were started with."""
+
+
+class Means(Enum):
+    """What keeps builds from writing to carnet's home."""
+
+    LANDLOCK = "landlock"
+    BUBBLEWRAP = "bubblewrap"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What is in force.
+
+    Attributes:
+        means: By what.
+        about: The same for people, in one line.
+        lacking: Why each better one is not.
+    """
+
+    means: Means
+    about: str
+    lacking: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """How a command is started so that it cannot write to carnet's home.
+
+    Attributes:
+        prefix: What stands before it.
+        enter: What the new process does before it becomes the command; None when there is nothing to do.
+        environment: More variables for it.
+    """
+
+    prefix: Sequence[str] = ()
+    enter: Callable[[], None] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_protection(home: Path, environment: Mapping[str, str]) -> Protection:
+    """Find the best protection that works here.
+
+    Args:
+        home: Carnet's own folder.
+        environment: The user's variables.
+    """
+    if environment.get(WRITABLE):
+        return Protection(Means.NONE, "nothing", (f"{WRITABLE} is set",))
+    version = landlock.abi()
+    if version >= landlock.LEAST_ABI:
+        return Protection(Means.LANDLOCK, f"Landlock, version {version}")
+    lacking = [
+        f"the kernel's Landlock has version {version}; {landlock.LEAST_ABI} is needed (Linux 6.2)"
+        if version
+        else "the kernel has no Landlock, or it is switched off"
+    ]
+    reason = bubblewrap.why_not(home.resolve())
+    if not reason:
+        return Protection(Means.BUBBLEWRAP, "bubblewrap", tuple(lacking))
+    return Protection(Means.NONE, "nothing", (*lacking, reason))
+
+
+def require(protection: Protection, policy: Policy, reporter: Reporter) -> None:
+    """Hold to what the policy asks of a machine whose builds can write to carnet's home.
+
+    Raises:
+        PolicyRefused: It lets nothing be compiled there.
+    """
+    if protection.means is not Means.NONE:
+        return
+    message = f"build scripts can write to carnet's home while cargo compiles: {'; '.join(protection.lacking)}"
+    action = policy.action(read_only_home.RULE)
+    if action is Action.DENY:
+        raise PolicyRefused(
+            f"{message} [{read_only_home.RULE.name}]",
+            hint="`carnet doctor` says what works here; Linux 6.2 or bubblewrap is needed",
+        )
+    if action is Action.WARN:
+        reporter.warn(f"{message} [{read_only_home.RULE.name}]")
+
+
+@contextmanager
+def confinement(
+    protection: Protection, home: Path, outputs: Sequence[Path], environment: Mapping[str, str]
+) -> Iterator[Confinement]:
+    """Prepare the start of one command.
+
+    Args:
+        protection: What is to be in force.
+        home: Carnet's own folder.
+        outputs: Where the command writes: absolute, without links; those are made that it could not make itself.
+        environment: The command's.
+
+    Raises:
+        ConfigError: It would write into carnet's home, or that lies in what it writes to.
+        StorageError: The system refused.
+    """
+    home = home.resolve()
+    for output in outputs:
+        if output == home or home in output.parents or output in home.parents:
+            raise ConfigError(
+                f"carnet's home {home} and the target folder {output} are not apart",
+                hint="set CARNET_HOME or CARGO_TARGET_DIR to another folder",
+            )
+    if protection.means is Means.BUBBLEWRAP:
+        yield Confinement(bubblewrap.command(home))
+        return
+    if protection.means is Means.NONE:
+        yield Confinement()
+        return
+    with ExitStack() as stack:
+        more = {}
+        for output in outputs:
+            output.mkdir(parents=True, exist_ok=True)
+        temporary = Path(environment.get("TMPDIR") or "/tmp").resolve()  # noqa: S108  -- where programs look for it
+        if temporary in home.parents:  # in which nothing new can be made
+            more["TMPDIR"] = str(stack.enter_context(temporary_folder()))
+        rules, enter = landlock.read_only(home)
+        stack.callback(os.close, rules)
+        yield Confinement((), enter, more)

@@ -1,0 +1,334 @@
+"""What a build runs cannot write to carnet's home: tried as whoever runs the tests, from root to a user without rights.
+
+Each attack is made twice: without a confinement, where it must succeed, and within each that works here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.support.crates.archives import honest_crate
+from tests.support.machines.gatebox import gate_box
+
+from carnet.errors import ConfigError
+from carnet_gate.confinement import bubblewrap, landlock
+from carnet_gate.confinement.protection import WRITABLE, Confinement, Means, Protection, confinement
+
+ATTACKER = r"""
+import ctypes, os, shutil, stat, sys, time
+attack, home, outside, victim = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+tree = os.path.join(home, "src/leaf-1.0.0")
+source = os.path.join(tree, "lib.rs")
+libc = ctypes.CDLL(None, use_errno=True)
+
+def evil(path=source):
+    with open(path, "w") as file:
+        file.write("evil")
+
+def open_all():
+    for path in (tree, source):
+        os.chmod(path, 0o777)
+
+def write():
+    open_all(); evil()
+
+def map_shared():
+    import mmap
+    open_all()
+    with open(source, "r+b") as file:
+        mmap.mmap(file.fileno(), 4)[:4] = b"evil"
+
+def truncate():
+    open_all(); os.truncate(source, 0)
+
+def replace():
+    open_all(); evil(outside + "/new"); os.rename(outside + "/new", source)
+
+def remove():
+    open_all(); os.unlink(source); evil()
+
+def add():
+    open_all(); evil(tree + "/build.rs"); os.rename(tree + "/build.rs", source)
+
+def rename_tree():
+    os.chmod(os.path.dirname(tree), 0o777); os.rename(tree, tree + "-x"); os.mkdir(tree); evil()
+
+def rename_home():
+    os.rename(home, home + "-x"); os.makedirs(tree); evil()
+
+def rename_an_ancestor():
+    above = os.path.dirname(home); os.rename(above, above + "-x"); os.makedirs(tree); evil()
+
+def exchange_an_ancestor():
+    above = os.path.dirname(home); new = outside + "/new"
+    shutil.copytree(above, new, symlinks=True); open_in(new); evil(new + source[len(above):])
+    if libc.renameat2(-100, above.encode(), -100, new.encode(), 2) != 0: raise OSError(ctypes.get_errno(), "renameat2")
+
+def open_in(new):
+    for folder, _, files in os.walk(new):
+        for path in [folder, *(folder + "/" + name for name in files)]: os.chmod(path, 0o777)
+
+def hard_link():
+    os.chmod(source, 0o666); os.link(source, outside + "/link"); evil(outside + "/link")
+
+def symbolic_link():
+    open_all(); os.symlink(source, outside + "/link"); evil(outside + "/link")
+
+def root_of_another_process():
+    open_all(); evil("/proc/%d/root%s" % (victim, source))
+
+def folder_of_another_process():
+    open_all(); evil("/proc/%d/cwd/src/leaf-1.0.0/lib.rs" % victim)
+
+def trace_another_process():
+    if libc.ptrace(16, victim, 0, 0) != 0: raise OSError(ctypes.get_errno(), "ptrace")
+    os.waitpid(victim, 0x40000000); libc.ptrace(17, victim, 0, 0); evil(outside + "/traced")
+
+def memory_of_another_process():
+    open("/proc/%d/mem" % victim, "r+b").close(); evil(outside + "/traced")
+
+def outlive():
+    if os.fork():
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    for stream in (0, 1, 2):
+        os.dup2(os.open("/dev/null", os.O_RDWR), stream)
+    while not os.path.exists(outside + "/ended"):
+        time.sleep(0.01)
+    try:
+        open_all(); evil()
+    finally:
+        os.mkdir(outside + "/tried")
+
+globals()[attack]()
+"""
+ATTACKS = (
+    *("write", "map_shared", "truncate", "replace", "remove", "add", "rename_tree", "rename_home"),
+    *("rename_an_ancestor", "exchange_an_ancestor", "hard_link", "symbolic_link", "outlive"),
+    *("root_of_another_process", "folder_of_another_process", "trace_another_process", "memory_of_another_process"),
+)
+
+
+class Target:
+    """A home of carnet's, beside a folder that builds may write to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder.resolve() / "share/data/carnet"
+        self.source = self.home / "src/leaf-1.0.0/lib.rs"
+        self.outside = folder.resolve() / "project"
+        self.source.parent.mkdir(parents=True)
+        self.source.write_text("good")
+        self.source.chmod(0o444)
+        self.source.parent.chmod(0o555)
+        self.outside.mkdir()
+
+    @contextmanager
+    def confined(self, means: Means) -> Iterator[Confinement]:
+        with confinement(Protection(means, ""), self.home, [self.outside / "target"], os.environ) as within:
+            yield within
+
+    def run(self, within: Confinement, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*within.prefix, *command],
+            preexec_fn=within.enter,
+            env={**os.environ, **within.environment},
+            cwd=self.outside,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def attack(self, attack: str, within: Confinement) -> subprocess.CompletedProcess[str]:
+        """Attack, with another process of the same user at work, whose folder is the home."""
+        with subprocess.Popen(["sleep", "60"], cwd=self.home) as other:
+            try:
+                places = str(self.home), str(self.outside), str(other.pid)
+                done = self.run(within, sys.executable, "-IS", "-c", ATTACKER, attack, *places)
+                if attack == "outlive":
+                    (self.outside / "ended").mkdir()
+                    end = time.monotonic() + 20
+                    while not (self.outside / "tried").exists():
+                        assert time.monotonic() < end
+                        time.sleep(0.01)
+                return done
+            finally:
+                other.kill()
+
+    @property
+    def fell(self) -> bool:
+        return self.source.read_text() != "good" or (self.outside / "traced").exists()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    return Target(tmp_path)
+
+
+def skip_where_not(means: Means, target: Target) -> None:
+    if means is Means.LANDLOCK and landlock.abi() < landlock.LEAST_ABI:
+        pytest.skip(f"the kernel's Landlock has version {landlock.abi()}")
+    if means is Means.BUBBLEWRAP and (reason := bubblewrap.why_not(target.home)):
+        pytest.skip(reason)
+
+
+REAL = (Means.LANDLOCK, Means.BUBBLEWRAP)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("means", REAL)
+def test_no_attack_reaches_the_home(target: Target, tmp_path: Path, means: Means, attack: str) -> None:
+    skip_where_not(means, target)
+    with target.confined(means) as within:
+        target.attack(attack, within)
+        assert not target.fell
+        control = Target(tmp_path / "control")
+        done = control.attack(attack, Confinement())
+        if not control.fell and ("another_process" in attack):
+            pytest.skip(f"this machine allows it to nobody: {done.stderr.strip().rpartition(chr(10))[2]}")
+        assert control.fell, done.stderr
+
+
+@pytest.mark.parametrize("means", REAL)
+def test_what_a_build_does_elsewhere_it_still_can(target: Target, means: Means) -> None:
+    skip_where_not(means, target)
+    script = (
+        "import os, tempfile\n"
+        "os.makedirs('target/x'); open('target/x/a', 'w').write('1'); os.rename('target/x/a', 'b'); os.link('b', 'c')\n"
+        "os.symlink('b', 'd'); os.truncate('c', 0); os.unlink('d'); os.mkfifo('e'); open('/dev/null', 'w').write('1')\n"
+        "tempfile.TemporaryFile().write(b'1')\n"
+        f"assert open({str(target.source)!r}).read() == 'good'\n"
+    )
+    with target.confined(means) as within:
+        done = target.run(within, sys.executable, "-IS", "-c", script)
+    assert done.returncode == 0, done.stderr
+
+
+MOUNTS = (
+    'umount -l "$0"; mount -o remount,rw,bind "$0"; mount -o remount,rw "$0"; chmod -R u+w "$0/src"; '
+    'echo -n evil > "$0/src/leaf-1.0.0/lib.rs"'
+)
+
+
+@pytest.mark.parametrize("inner", [[], ["unshare", "-Urm"]])
+@pytest.mark.parametrize("means", REAL)
+def test_nothing_is_unmounted_or_mounted_anew(target: Target, tmp_path: Path, means: Means, inner: list[str]) -> None:
+    skip_where_not(means, target)
+    command = [*inner, "sh", "-c", MOUNTS]
+    with target.confined(means) as within:
+        target.run(within, *command, str(target.home))
+        assert not target.fell
+    weak = Target(tmp_path / "weak")  # what does not hold: a mount that the inner process may change again
+    lay = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+    done = weak.run(
+        Confinement(("unshare", "-Urm", "sh", "-c", lay, str(weak.home))), "sh", "-c", MOUNTS, str(weak.home)
+    )
+    if "unshare" in done.stderr:
+        pytest.skip(f"no namespace to show what does not hold: {done.stderr.strip()[:100]}")
+    assert weak.fell, done.stderr
+
+
+def test_no_privilege_is_gained_inside(target: Target) -> None:
+    skip_where_not(Means.LANDLOCK, target)
+    with target.confined(Means.LANDLOCK) as within:
+        assert "NoNewPrivs:\t1" in target.run(within, "cat", "/proc/self/status").stdout
+
+
+@pytest.mark.root
+def test_root_has_no_way_around_paths(target: Target) -> None:
+    """Devices that hold the file system, and files that tell the kernel what to start outside."""
+    skip_where_not(Means.LANDLOCK, target)
+    if os.geteuid() != 0:
+        pytest.skip("only root could")
+    script = (
+        "import os, sys\n"
+        "done = []\n"
+        "for name, attempt in {\n"
+        "    'device': lambda: os.mknod('disk', 0o60600, os.makedev(253, 0)),\n"
+        "    'core pattern': lambda: open('/proc/sys/kernel/core_pattern', 'r+').close(),\n"
+        "}.items():\n"
+        "    try: attempt(); done.append(name)\n"
+        "    except OSError as error: print(error, file=sys.stderr)\n"
+        "print(done)\n"
+    )
+    with target.confined(Means.LANDLOCK) as within:
+        assert target.run(within, sys.executable, "-IS", "-c", script).stdout == "[]\n"
+        capabilities = target.run(within, "grep", "CapEff", "/proc/self/status").stdout.split()[1]
+    assert int(capabilities, 16) & sum(1 << number for number in (2, 16, 17, 19, 21, 22, 27)) == 0
+    if target.run(Confinement(), sys.executable, "-IS", "-c", script).stdout == "[]\n":
+        pytest.skip("this root can do none of it anyway")
+
+
+def test_a_temporary_folder_that_leads_to_the_home(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside an ancestor nothing new can be made; the command gets a temporary folder in which it can."""
+    skip_where_not(Means.LANDLOCK, target)
+    above = target.home.parent
+    monkeypatch.setenv("TMPDIR", str(above))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with target.confined(Means.LANDLOCK) as within:
+        done = target.run(within, sys.executable, "-IS", "-c", "import tempfile; print(tempfile.mkdtemp())")
+        assert done.stdout.startswith(str(above)), done.stderr
+        assert done.returncode == 0
+        beside = target.run(within, "mkdir", str(above / "new"))
+        assert beside.returncode != 0
+    assert [path.name for path in above.iterdir()] == ["carnet"]
+
+
+def test_a_target_folder_that_is_not_apart_from_the_home_is_refused(target: Target) -> None:
+    for output in (target.home, target.home / "target", target.home.parent):
+        with (
+            pytest.raises(ConfigError, match="are not apart"),
+            confinement(Protection(Means.NONE, ""), target.home, [output], {}),
+        ):
+            pass
+
+
+# --- the same with cargo ---
+
+
+SCRIPT = """
+use std::{env, fs, os::unix::fs::PermissionsExt, path::PathBuf};
+fn main() {
+    let leaf = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap()).parent().unwrap().join("leaf-1.0.0/src/lib.rs");
+    let before = fs::metadata(&leaf).unwrap().permissions();
+    fs::set_permissions(&leaf, fs::Permissions::from_mode(0o666)).unwrap();
+    let written = fs::write(&leaf, "pub fn n() -> u32 { 666 }");
+    fs::set_permissions(&leaf, before).unwrap();
+    fs::write(env::var("HOME").unwrap() + "/tried", format!("{written:?}")).unwrap();
+}
+"""
+
+
+@pytest.mark.cargo
+def test_a_build_script_writes_nowhere_in_the_home(tmp_path: Path) -> None:
+    if landlock.abi() < landlock.LEAST_ABI and shutil.which("bwrap") is None:
+        pytest.skip("nothing here can confine a build")
+    worm = honest_crate("worm", "1.0.0", files={"build.rs": SCRIPT.encode()})
+    with gate_box(tmp_path, worm) as box:
+        manifest = box.project / "Cargo.toml"
+        manifest.write_text(manifest.read_text() + 'worm = "1"\n')
+        done = box.cargo("run")
+        assert "Err(" in (box.machine.home / "tried").read_text()
+        assert done.returncode == 0, done.stderr
+        assert "answer 42" in done.stdout
+        assert "warning" not in done.stderr
+        shutil.rmtree(box.project / "target")
+        done = box.cargo("build", env={WRITABLE: "1"})
+        assert (box.machine.home / "tried").read_text() == "Ok(())"  # the positive control
+        assert f"{WRITABLE} is set [read-only-home]" in done.stderr
+        assert done.returncode == 1
+        (box.project / "carnet.toml").write_text('[rules]\nread-only-home = "deny"\n')
+        shutil.rmtree(box.project / "target")
+        box.machine.carnet("trust", "clean")
+        assert f"{WRITABLE} is set [read-only-home]" in box.refused("build", env={WRITABLE: "1"})
+        assert box.cargo("build").returncode == 0
