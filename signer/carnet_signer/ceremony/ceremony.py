@@ -24,6 +24,7 @@ from carnet.errors import ConfigError, FormatError, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import PublicKey, Signature
+from carnet.tuf.least import next_least
 from carnet.tuf.roles import RoleFile, RoleKeys, Root, Signed, Targets
 from carnet.tuf.structure import shard_field, shards_of
 from carnet.tuf.tree import parent_of, place_of
@@ -305,7 +306,8 @@ def _make(
     shard = place_of(role).shard
     if shard is None:
         raise FormatError(f"{role} is no role of a ceremony")
-    speaks_for = shard_field(shared if shard in shared else [shard])
+    least = next_least(None if last is None else as_targets(last), {})
+    speaks_for = shard_field(shared if shard in shared else [shard], least)
     if last is None:
         return role_files.targets(version, expires, extra=speaks_for)
     kept = strictjson.parse_object(last.raw, role, max_bytes=MAX_FILE)["signed"]
