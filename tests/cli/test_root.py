@@ -230,5 +230,5 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def test_every_command_explains_itself() -> None:
-    for command in ("init", "sign", "merge", "update", "status", "rotate"):
+    for command in ("init", "sign", "merge", "update", "add", "status", "rotate"):
         assert "DIR" in done("root", command, "--help").out

@@ -55,13 +55,19 @@ def read_standing(shard: Targets, files: Mapping[str, RoleFile[Targets]]) -> dic
         MetadataMismatch: A file is missing, or of another form than its role's.
         ThresholdNotMet: One is not signed by those whom the role above it names.
     """
-    found = {}
-    for name in claimed(shard):
-        _, owner_role, crate_role = roles_of(name)
-        owner = _verified(owner_role, shard, files)
-        crate = _verified(crate_role, owner, files)
-        found[name.canonical] = Least(owner.version, crate.version)
-    return found
+    return {name.canonical: read_standing_of(name, shard, files) for name in claimed(shard)}
+
+
+def read_standing_of(name: CrateName, shard: Targets, files: Mapping[str, RoleFile[Targets]]) -> Least:
+    """The same of one crate.
+
+    Raises:
+        MetadataMismatch: It is not claimed, or a file is missing, or of another form than its role's.
+        ThresholdNotMet: A file is not signed by those whom the role above it names.
+    """
+    _, owner_role, crate_role = roles_of(name)
+    owner = _verified(owner_role, shard, files)
+    return Least(owner.version, _verified(crate_role, owner, files).version)
 
 
 def _verified(role: str, above: Targets, files: Mapping[str, RoleFile[Targets]]) -> Targets:

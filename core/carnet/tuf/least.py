@@ -121,9 +121,13 @@ def next_least(shard: Targets | None, standing: Mapping[str, Least]) -> dict[str
         Those, and for the names that nobody owns any more what they had.
 
     Raises:
+        RollbackDetected: There is only something older than what the version before demands: it is not the newest.
         MetadataMismatch: The version before does not say two versions for each name.
     """
-    return ({} if shard is None else read_least(shard)) | dict(standing)
+    before = {} if shard is None else read_least(shard)
+    for name in before.keys() & standing.keys():
+        _check_not_lower("the next shard", before[name], standing[name], name)
+    return before | dict(standing)
 
 
 # --- following ---
@@ -152,18 +156,24 @@ def check_next(role: str, before: Targets | None, after: Targets, version: Calla
             )
     for name, least in new.items():
         was = dict(old[name].by_role(name)) if name in old else {}
+        if name in old:
+            _check_not_lower(f"the next {role}", old[name], least, name)
         for one, lowest in least.by_role(name):
-            if lowest < was.get(one, 0):
-                raise RollbackDetected(
-                    f"the next {role} would believe version {lowest} of {one} again: {was[one]} is the least before",
-                    hint="whoever drafted it was shown old files, or wants old keys back: make it anew",
-                )
             there = (version(one) or 0) if lowest > was.get(one, 0) else lowest
             if lowest > there:
                 raise MetadataMismatch(
                     f"the next {role} demands version {lowest} of {one}, and {there or 'none'} is the newest there is",
                     hint="clients would refuse the crate until it exists: publish that first, or make the shard anew",
                 )
+
+
+def _check_not_lower(what: str, before: Least, after: Least, name: str) -> None:
+    for (role, was), (_, now) in zip(before.by_role(name), after.by_role(name), strict=True):
+        if now < was:
+            raise RollbackDetected(
+                f"{what} would believe version {now} of {role} again: {was} is the least before",
+                hint="whoever drafts it was shown old files, or wants old keys back: start from what is published",
+            )
 
 
 # --- believing ---

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from carnet import durable
@@ -13,7 +14,9 @@ from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, Root, Signed, Targets
+from carnet_signer.ceremony import claim_files
 from carnet_signer.ceremony.ceremony import MAX_FILE, OFFLINE_ROLES, Ceremony
+from carnet_signer.ceremony.claim_files import ClaimFiles
 
 _FILE = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9-]+)\.json\Z")
 _KNOWN = frozenset(OFFLINE_ROLES)
@@ -29,7 +32,8 @@ def read(folder: Path) -> Ceremony:
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet root init` makes one")
     files: dict[str, dict[int, RoleFile[Signed]]] = {}
-    for path in sorted(folder.iterdir()):
+    listed = sorted(folder.iterdir())
+    for path in listed:
         match = _FILE.match(path.name)
         if match is None or match[2] not in _KNOWN:
             continue
@@ -46,7 +50,26 @@ def read(folder: Path) -> Ceremony:
         files.setdefault(role, {})[version] = envelope
     if paths.ROOT not in files:
         raise ConfigError(f"there is no root in {folder}", hint="`carnet root init` makes a ceremony")
-    return Ceremony(files)
+    return Ceremony(files, _read_claims(folder, [path.name for path in listed]))
+
+
+def _read_claims(folder: Path, names: Iterable[str]) -> ClaimFiles:
+    found = {}
+    for name in claim_files.newest(names):
+        with suppress(FileNotFoundError):
+            found[name] = durable.read_file(folder / name, "metadata file", max_bytes=MAX_FILE)
+    try:
+        return ClaimFiles.of(found)
+    except FormatError as error:
+        raise FormatError(f"{folder}: {error}", hint=error.hint) from None
+
+
+def remove_superseded(folder: Path) -> None:
+    """Take owners' and release keys' files out that a newer one replaces; one that stays harms nothing."""
+    listed = [path.name for path in folder.iterdir() if claim_files.is_one(path.name)]
+    for name in set(listed) - set(claim_files.newest(listed)):
+        with suppress(OSError):
+            (folder / name).unlink()
 
 
 def overlay(ceremony: Ceremony, files: Mapping[str, bytes]) -> Ceremony:
@@ -54,9 +77,9 @@ def overlay(ceremony: Ceremony, files: Mapping[str, bytes]) -> Ceremony:
     found = {role: dict(versions) for role, versions in ceremony.files.items()}
     for name, data in files.items():
         match = _FILE.match(name)
-        if match is not None:
+        if match is not None and match[2] in _KNOWN:
             found.setdefault(match[2], {})[int(match[1])] = _parse(match[2], data, name)
-    return Ceremony(found)
+    return Ceremony(found, ceremony.claims.with_newer(ClaimFiles.of(files)))
 
 
 def create(folder: Path, files: Mapping[str, bytes]) -> None:
