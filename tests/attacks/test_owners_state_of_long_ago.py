@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
+from tests.support.registries.mirror_process import quiet
 from tests.support.worlds.ceremony import sign_role
 from tests.support.worlds.claims import NAME, World, facts, people, person, refusal, sign
 
@@ -27,7 +28,9 @@ from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, MetadataError, MetadataMismatch, RollbackDetected
 from carnet.tuf import paths
 from carnet.tuf.least import Least, read_least
+from carnet.tuf.roles import Targets
 from carnet.tuf.structure import shard_field
+from carnet_mirror.fsck.fsck import FsckReport, _check_least, _Roles, fsck
 from carnet_signer.metadata.role_files import at
 from carnet_signer.proposals import ownership, review
 from carnet_signer.proposals.proposal import Proposal, draft
@@ -209,6 +212,26 @@ def test_another_crates_role_of_the_same_people(world: World) -> None:
     assert "does not say that it is" in str(error)
 
 
+def test_the_mirrors_own_check_finds_it(world: World, old: dict[str, bytes]) -> None:
+    renew(world)
+    assert fsck(world.store, now=world.now, progress=quiet).problems == []
+    view = world.fresh()
+    versions = {role: file.version for role, file in view.trusted.snapshot.signed.meta.items()}
+    shards = {SHARD: view.role(SHARD).signed}
+
+    def problems(changed: Mapping[str, int], shown: Mapping[str, Targets] = shards) -> str:
+        report = FsckReport()
+        _check_least(report, _Roles({**versions, **changed}, dict(shown)))
+        return "; ".join(problem.what for problem in report.problems)
+
+    assert problems({}) == ""
+    assert "holders saw version" in problems({OWNER: 1})
+    assert "holders saw version" in problems({CRATE: signed_of(old[CRATE])["version"]})
+    assert "nobody ever claimed" in problems({paths.owner_role(NEIGHBOUR): 1})
+    bare = replace(shards[SHARD], extra=shard_field([NAME.shard]))
+    assert "of an older form" in problems({}, {SHARD: bare})
+
+
 def edited(proposal: Proposal, edit: Callable[[dict[str, Any]], object]) -> Proposal:
     """A proposal whose draft of the shard was changed on the way."""
     signed = signed_of(proposal.drafts[SHARD].raw)
@@ -268,11 +291,23 @@ def test_a_claim_that_lets_old_roles_in_is_signed_and_published_by_nobody(
         NEIGHBOUR.canonical: Least(2, 1),
         NAME.canonical: Least(1, 1),
     }
+    assert not any("OLDER" in words.title for words in review.describe(honest, now=world.now))
     edit, why = DRAFTS[what]
     bad = edited(honest, edit)
     assert why in str(refusal(lambda: review.lint(bad, now=world.now))), "whoever is asked to sign is told"
     error = refusal(lambda: submit_by(world, bad, "alice", "bob", "rita", "sven"))
     assert isinstance(error, MetadataError), "the mirror refuses it, whoever signed"
+
+
+def test_a_draft_that_leaves_out_what_is_published_is_shown(world: World) -> None:
+    """No lower than before, and so not refused: somebody was shown old files, or let the folder lie for long."""
+    world.release("1.0.1")
+    changes = ownership.OwnerChanges(owners=people(("alice", "bob"), 2))
+    honest = world.owner_proposal(changes)
+    bad = edited(honest, _set_least(NAME.canonical, {"owner": 1, "crate": 1}))
+    review.lint(bad, now=world.now)
+    alarms = [words for words in review.describe(bad, now=world.now) if words.alarm]
+    assert any(f"version 1 of {OWNER} is demanded, and there is 2" in words.lines for words in alarms)
 
 
 def test_a_snapshots_numbers_are_not_drafted_from(crowded: tuple[World, Proposal]) -> None:
@@ -297,7 +332,12 @@ def test_a_name_is_never_free_of_its_past(world: World, old: dict[str, bytes]) -
     assert "never free" in str(refusal(world.claim_proposal))
     free = replace(world.published(), given_up=False)
     request, who = world.claim_request("claim"), facts(("mallory",), ("mallory",), 1)
-    again = ownership.new_claim(free, request, who, adopted=None, layout=None, now=world.now)
+    error = refusal(lambda: ownership.new_claim(free, request, who, adopted=None, layout=None, now=world.now))
+    assert isinstance(error, RollbackDetected), "no honest tool drafts it"
+    blank = replace(free.shard, signed=replace(free.shard.signed, extra=shard_field([NAME.shard])))
+    lying = replace(free, shard=blank)
+    again = ownership.new_claim(lying, request, who, adopted=None, layout=None, now=world.now)
+    again = replace(again, base=free.by_role(NAME))
     assert isinstance(refusal(lambda: review.lint(again, now=world.now)), RollbackDetected)
     assert isinstance(refusal(lambda: submit_by(world, again, "mallory")), RollbackDetected)
     above = {OWNER: tombstone.owner + 1, CRATE: tombstone.crate + 1}

@@ -22,6 +22,7 @@ from carnet.intoto.layout_lint import check_layout
 from carnet.intoto.values import Layout
 from carnet.tuf import paths
 from carnet.tuf.example_keys import refuse_example_keys
+from carnet.tuf.least import read_least
 from carnet.tuf.next_version import check_role, check_shard
 from carnet.tuf.roles import DelegatedRole, RoleFile, Targets
 from carnet.tuf.tree import roles_of
@@ -76,10 +77,15 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
 def _check_shard(proposal: Proposal, shard: str) -> None:
     """A shard's draft is about one crate, and demands of every crate what its published files or the drafts have."""
     published = _needed(proposal.base, shard).signed
-    standing = read_standing(published, proposal.base)
-    there = {role: version for name, least in standing.items() for role, version in least.by_role(name)}
-    there |= {role: envelope.signed.version for role, envelope in proposal.drafts.items()}
+    there = _there(proposal, shard)
     check_shard(shard, published, proposal.drafts[shard].signed, about=proposal.crate, version=there.get)
+
+
+def _there(proposal: Proposal, shard: str) -> dict[str, int]:
+    """The versions that there are, or will be, of the owner and crate roles of a shard: from their files."""
+    standing = read_standing(_needed(proposal.base, shard).signed, proposal.base)
+    there = {role: version for name, least in standing.items() for role, version in least.by_role(name)}
+    return there | {role: envelope.signed.version for role, envelope in proposal.drafts.items()}
 
 
 def _lint_layouts(proposal: Proposal, owner: str) -> None:
@@ -226,6 +232,7 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
             ("clients that saw it claimed refuse it from then on; its roles stay as a tombstone",),
             alarm=True,
         )
+        yield from _least(proposal, shard)
         return
     if owner in proposal.drafts:
         facts, before = _facts(proposal.drafts[owner], owner), proposal.base.get(owner)
@@ -244,8 +251,22 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
             f"{shard}, version {draft.version}",
             (f"appoints the owners above for {proposal.crate} and changes nobody else's entry",),
         )
+        yield from _least(proposal, shard)
     if proposal.request.kind in ("claim", "owners") and shard in proposal.drafts:
         yield _evidence(proposal, now)
+
+
+def _least(proposal: Proposal, shard: str) -> Iterator[Words]:
+    """A shard lives 90 days more: what it leaves out of what is published, nobody is protected from for so long."""
+    there = _there(proposal, shard)
+    behind = [
+        f"version {version} of {role} is demanded, and there is {there[role]}"
+        for name, least in sorted(read_least(proposal.drafts[shard].signed).items())
+        for role, version in least.by_role(name)
+        if version < there.get(role, 0)
+    ]
+    if behind:
+        yield Words("OLDER FILES THAN THE NEWEST WOULD BE BELIEVED", tuple(behind), alarm=True)
 
 
 _KIND = {
