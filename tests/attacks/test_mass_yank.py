@@ -15,6 +15,7 @@ from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import Version
 from carnet.claims.releases import Releases
 from carnet.errors import PolicyRefused
+from carnet.tuf.structure import role_field
 from carnet_evidence.history import MASS_YANK
 from carnet_evidence.kind import Material
 from carnet_signer.metadata import role_files
@@ -100,7 +101,9 @@ def test_the_mirror_holds_a_release_that_yanks_the_others(world: World) -> None:
     releases = Releases.of(NAME, proposal.drafts[role].signed)
     for version in GOOD:
         releases = releases.with_yank(Version(version), yanked=True)
-    signed = role_files.targets(2, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets())
+    signed = role_files.targets(
+        2, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets(), extra=role_field(role)
+    )
     both = sign(replace(proposal, drafts={role: draft(role, signed)}), map(person, ("rita", "sven")))
     error = refusal(lambda: world.submit(both))
     assert isinstance(error, PolicyRefused)

@@ -20,6 +20,7 @@ from carnet.errors import CarnetError, FormatError, LayoutRefused, MetadataError
 from carnet.intoto.bundle import Bundle
 from carnet.level import Level
 from carnet.tuf import paths
+from carnet.tuf.structure import role_field
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal, draft
@@ -128,7 +129,10 @@ def test_evidence_is_taken_away_from_a_version(world: World) -> None:
     before = Releases.of(NAME, world.fresh().role(role).signed)
     bare = Releases(before.name, {version: replace(one, bundle=None) for version, one in before.versions.items()})
     signed = role_files.targets(
-        proposal.drafts[role].signed.version, world.now + role_files.CLAIM_LIFE, listed=bare.to_targets()
+        proposal.drafts[role].signed.version,
+        world.now + role_files.CLAIM_LIFE,
+        listed=bare.to_targets(),
+        extra=role_field(role),
     )
     stripped = sign(replace(proposal, drafts={role: draft(role, signed)}, targets={}, lines={}), map(person, THIEVES))
     assert isinstance(refusal(lambda: world.submit(stripped)), PolicyRefused)
@@ -142,7 +146,7 @@ def test_they_change_a_version_that_stands(world: World) -> None:
     before = Releases.of(NAME, world.fresh().role(role).signed)
     changed = {version: replace(one, tarball=Digest(1, "0" * 64)) for version, one in before.versions.items()}
     signed = role_files.targets(
-        3, world.now + role_files.CLAIM_LIFE, listed=Releases(before.name, changed).to_targets()
+        3, world.now + role_files.CLAIM_LIFE, listed=Releases(before.name, changed).to_targets(), extra=role_field(role)
     )
     proposal = replace(
         world.release_proposal(tarball=NEXT.tarball, bundle=NEXT.bundle()),

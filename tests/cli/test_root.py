@@ -18,12 +18,20 @@ import pytest
 from tests.support.machines.command import done, refused
 from tests.support.worlds.ceremony import PASSPHRASE, DirectOnlineSigner, make_key, sign_role
 from tests.support.worlds.changes import signed_of
+from tests.support.worlds.claims import NAME, facts, person
+from tests.support.worlds.claims import sign as signed_by
 from tests.support.worlds.publication import FolderPublication
 
+from carnet.tuf import paths
 from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet_signer.ceremony.folder import finished
 from carnet_signer.keys.public import read_public_key
 from carnet_signer.metadata.publish import Change, publish
+from carnet_signer.metadata.role_files import at
+from carnet_signer.proposals import ownership
+from carnet_signer.proposals.proposal import Request
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.refresh import read_repository
 
 PEOPLE = ("alice", "bob", "carol")
 REPOSITORY = Path(__file__).parents[2]
@@ -213,6 +221,51 @@ def test_a_folder_catches_up_with_what_was_published() -> None:
     refused(3, "", "root", "update", "cer", url)
 
 
+def test_a_ceremony_is_brought_the_owners_files_and_refuses_without_them() -> None:
+    done(*init())
+    done(*sign("alice"))
+    done(*sign("bob"))
+    shutil.copytree("cer", "published/metadata")
+    publication, now = FolderPublication(Path("published")), datetime.now(UTC).replace(microsecond=0)
+    online = DirectOnlineSigner(make_key("online"))
+    publish(publication, online, Change(roles=finished(Path("cer"))), now=now)
+    view = read_repository(Path("cer/1.root.json").read_bytes(), ReadFetcher(publication.read), now=now)
+    claim = ownership.new_claim(
+        ownership.read_published(view, NAME, neighbours=True),
+        Request("claim", NAME, at(now)),
+        facts(),
+        adopted=None,
+        layout=None,
+        now=now,
+    )
+    claim = signed_by(claim, [*map(person, ("alice", "bob", "rita", "sven")), make_key("alice"), make_key("bob")])
+    publish(publication, online, Change(parsed=claim.drafts, about=NAME), now=now)
+    shard, owner = paths.claims_shard_role(NAME.shard), paths.owner_role(NAME)
+    with serving(Path("published")) as url:
+        assert "took 5 files over" in done("root", "update", "cer", url).err, "shard, owner, crate, snapshot, timestamp"
+        assert "took 0 files over" in done("root", "update", "cer", url).err
+    shutil.copytree("cer", "bare")
+    Path("bare/timestamp.json").unlink()
+    refused(3, "the owners' files of the claimed crates are not in the ceremony", "root", "rotate", "bare")
+    assert not Path(f"bare/3.{shard}.json").exists()
+    assert "made the next version of 3 files" in done("root", "rotate", "bare", "--keep-shards").err
+    shutil.copytree("cer", "late")
+    newer = signed_of(Path(f"cer/1.{owner}.json").read_bytes()) | {"version": 2}
+    Path("handed.json").write_bytes(sign_role(newer, [person("alice")]))
+    refused(1, f"the file of {owner}", "root", "add", "late", "handed.json")
+    Path("handed.json").write_bytes(sign_role(newer, [person("alice"), person("bob")]))
+    assert "took 1 files over" in done("root", "add", "late", "handed.json").err
+    assert not Path(f"late/1.{owner}.json").exists(), "superseded"
+    for folder, version in (("cer", 1), ("late", 2)):
+        assert "made the next version of 259 files" in done("root", "rotate", folder).err
+        least = signed_of(Path(f"{folder}/3.{shard}.json").read_bytes())["carnet"]["least"]
+        assert least == {NAME.canonical: {"owner": version, "crate": 1}}
+    shown = done(*sign("alice"))
+    assert "compared with the owners' files that were published on" in shown.out
+    Path(f"cer/1.{owner}.json").unlink()
+    refused(3, f"the file of {owner} is missing", *sign("bob"))
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     class Quiet(SimpleHTTPRequestHandler):
@@ -230,5 +283,5 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def test_every_command_explains_itself() -> None:
-    for command in ("init", "sign", "merge", "update", "status", "rotate"):
+    for command in ("init", "sign", "merge", "update", "add", "status", "rotate"):
         assert "DIR" in done("root", command, "--help").out

@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 from tests.support.machines.stock_client import read_target, stock_client
 from tests.support.worlds.ceremony import make_ceremony, make_key
-from tests.support.worlds.changes import TARBALL, TARBALL_PATH, TwoOnlineKeys, claim, new_online_key
+from tests.support.worlds.changes import NAME, TARBALL, TARBALL_PATH, TwoOnlineKeys, claim, new_online_key, signed_of
 from tests.support.worlds.publication import MemoryPublication
 from tuf.api.exceptions import ExpiredMetadataError
 
+from carnet.tuf import paths
+from carnet.tuf.least import Least, read_least
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Targets
+from carnet.tuf.structure import shard_field
 from carnet_signer.metadata.publish import Change, publish, refresh_due
 
 NOW = datetime.now(UTC).replace(microsecond=0)  # python-tuf's client reads the clock
@@ -38,12 +43,20 @@ def test_every_step_of_a_repositorys_life_is_accepted(tmp_path: Path) -> None:
     assert look_up(SERDE) == b"two\n"
     publish(publication, online, claim(ceremony), now=NOW)
     assert look_up(TARBALL_PATH) == TARBALL
+    least = {NAME.canonical: Least(1, 1)}
+    shard = paths.claims_shard_role(NAME.shard)
+    assert read_least(parse_role(publication.files[f"metadata/2.{shard}.json"], Targets).signed) == least
     publish(publication, online, new_online_key(ceremony, make_key("online-2"), ceremony.holders[1:]), now=NOW)
     assert look_up(SERDE) == b"two\n"
     assert look_up(TARBALL_PATH) == TARBALL
     fresh = stock_client(publication, ceremony.root, tmp_path / "fresh")
     fresh.refresh()
     assert read_target(fresh, SERDE) == b"two\n"
+    assert read_target(fresh, TARBALL_PATH) == TARBALL
+    given_up = signed_of(ceremony.files[shard]) | {"version": 3} | shard_field([NAME.shard], least)
+    publish(publication, online, Change(roles={shard: ceremony.sign(given_up)}, about=NAME), now=NOW)
+    assert look_up(TARBALL_PATH) is None
+    assert look_up(SERDE) == b"two\n"
 
 
 def test_a_timestamp_ends_after_a_day(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from carnet import strictjson
 from carnet.errors import CarnetError
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, SuccinctRoles, Targets
-from carnet.tuf.structure import bin_field
+from carnet.tuf.structure import role_field
 from carnet_signer.ceremony import ceremony
 from carnet_signer.ceremony import folder as ceremony_folder
 from carnet_signer.ceremony import lint as ceremony_lint
@@ -73,7 +73,7 @@ def test_a_bin_is_signed_with_the_paths_of_its_hash_only(names: list[str], bits:
     at_home = {bins.bin_of(path) for path in listed}
     with tempfile.TemporaryDirectory() as folder, oracle(Path(folder)) as one:
         for name in sorted(bins.names()):
-            signed = role_files.targets(1, NOW + timedelta(days=1), listed=dict(listed), extra=bin_field(name))
+            signed = role_files.targets(1, NOW + timedelta(days=1), listed=dict(listed), extra=role_field(name))
             answer = ask(one, name, strictjson.canonical(signed))
             if at_home <= {name}:
                 assert "signatures" in answer

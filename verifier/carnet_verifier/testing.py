@@ -26,7 +26,7 @@ from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.roles import RoleKeys, SuccinctRoles
-from carnet.tuf.structure import bin_field, shard_field
+from carnet.tuf.structure import role_field, shard_field
 from carnet.tuf.tree import place_of
 from carnet_verifier.net.local import ReadFetcher
 
@@ -119,7 +119,7 @@ class InMemoryRepository(ReadFetcher):
             self.files[paths.TARGETS_PREFIX + paths.hashed_path(path, sha256_hex(data))] = data
             listed[self._bins.bin_of(path)][path] = {"length": len(data), "hashes": {"sha256": sha256_hex(data)}}
         for role, targets in listed.items():
-            body = _targets({"targets": targets}) | bin_field(role)
+            body = _targets({"targets": targets}) | role_field(role)
             self._serve(role, self._online.sign(body, self._version, self._now + _BINS), self._version)
             self._meta[f"{role}.json"] = {"version": self._version}
         body = {"_type": paths.SNAPSHOT, "meta": self._meta}

@@ -12,8 +12,7 @@ from typing import Any
 from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
 from carnet.tuf.keys import PublicKey, is_keyid
-from carnet.tuf.roles import RoleKeys, Targets
-from carnet.tuf.structure import FIELD
+from carnet.tuf.roles import FIELD, RoleKeys, Targets
 from carnet.value import value
 
 MAX_PERSON = 100

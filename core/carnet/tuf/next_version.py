@@ -5,7 +5,8 @@
     version      exactly one above the version before                             (TUF 5.3.5, for every role)
     expiry       not over yet
     structure    what its place in the tree lets it say                            (`carnet.tuf.structure`)
-    what stays   the number of hash bins; in a shard, the owners of every crate that the change is not about
+    what stays   the number of hash bins; in a shard, the owners of every crate that the change is not about, every name
+                 that was ever claimed, and the least versions of its roles  (`carnet.tuf.least`)
     root         signed by the threshold before it, and by its own                 (TUF 5.3.4)
 
 Who must have signed any other role is said by the role above it, which may have a next version of its own: that is
@@ -14,11 +15,12 @@ checked where both are at hand.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from carnet.cargo.names import CrateName
 from carnet.errors import ExpiredMetadata, MetadataMismatch, RollbackDetected
-from carnet.tuf import paths
+from carnet.tuf import least, paths
 from carnet.tuf.roles import DelegatedRole, RoleFile, Root, Signed, Targets
 from carnet.tuf.structure import check_structure
 
@@ -102,6 +104,32 @@ def check_unexpired(role: str, signed: Signed, now: datetime) -> None:
         raise ExpiredMetadata(
             f"{role} expired on {signed.expires:%Y-%m-%dT%H:%M:%SZ}", hint="its holders must sign a new version"
         )
+
+
+def check_shard(
+    shard: str,
+    before: Targets | None,
+    after: Targets,
+    *,
+    about: CrateName | None,
+    version: Callable[[str], int | None],
+) -> None:
+    """Demand that a shard's next version is about one crate at most, and lets no claim be shown older than it could be.
+
+    Args:
+        shard: The shard's role.
+        before: The published version; None when there is none.
+        after: The version that is to follow.
+        about: See `check_owners_kept`.
+        version: See `carnet.tuf.least.check_next`.
+
+    Raises:
+        MetadataMismatch: Another crate would lose its owners, or get others; a name would be dropped; or a least
+            version is above what there is.
+        RollbackDetected: A least version would be lower.
+    """
+    check_owners_kept(shard, before, after, about=about)
+    least.check_next(shard, before, after, version)
 
 
 def check_owners_kept(shard: str, before: Targets | None, after: Targets, *, about: CrateName | None) -> None:

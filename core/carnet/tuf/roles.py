@@ -20,6 +20,9 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile, PublicKey, Signature
 from carnet.value import field, value
 
+FIELD = "carnet"
+"""The signed field that holds what carnet says beside TUF's own fields."""
+
 _HEX = frozenset("0123456789abcdef")
 _NO_HASHES: Mapping[str, str] = MappingProxyType({})
 
@@ -273,6 +276,12 @@ class Signed:
     expires: datetime
     spec_version: str
     extra: JsonObject
+
+    @property
+    def carnet(self) -> JsonObject:
+        """What carnet says beside TUF's own fields; empty when that is nothing, or no object."""
+        said = self.extra.get(FIELD)
+        return said if isinstance(said, dict) else {}
 
     def expired(self, now: datetime) -> bool:
         """Whether the role's time is over at `now`."""

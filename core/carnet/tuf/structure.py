@@ -5,23 +5,21 @@ TUF leaves a role free to delegate further and to list any path within its patte
 in between a crate's owners and their releases would be as good as an owner.
 
 TUF metadata does not name the role that it is of, and all bins have one key, as all shards of claims have the same
-keys: one that lists nothing would pass for any other. So each says, in the field `carnet` of its signed part, which
-role it speaks for (docs/formats.md, "What a file speaks for").
+keys: one that lists nothing would pass for any other; people may own several crates. So each says, in the field
+`carnet` of its signed part, which role it speaks for (docs/formats.md, "What a file speaks for").
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from carnet.errors import MetadataMismatch
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
-from carnet.tuf.roles import DelegatedRole, Targets
+from carnet.tuf.least import Least, check_least_form, least_field
+from carnet.tuf.roles import FIELD, DelegatedRole, Targets
 from carnet.tuf.tree import Place, RoleKind, place_of
-
-FIELD = "carnet"
-"""The signed field that holds what carnet says beside TUF's own fields."""
 
 _WHY_NOT = "another role's file was put in its place; or the repository is of an older form and has to be signed again"
 
@@ -71,7 +69,7 @@ def _check_shard(place: Place, signed: Targets) -> None:
         raise MetadataMismatch(
             f"the file that is to be {place.role} does not say that it speaks for that shard", hint=_WHY_NOT
         )
-    if entries and len(said) != 1:
+    if (entries or signed.carnet.get("least")) and len(said) != 1:
         raise MetadataMismatch(f"{place.role} has entries, and speaks for other shards as well")
     for entry in entries.values():
         owner = place_of(entry.name)
@@ -80,9 +78,11 @@ def _check_shard(place: Place, signed: Targets) -> None:
         if owner.parent != place.role:
             raise MetadataMismatch(f"{place.role} delegates to {entry.name}, whose shard is {owner.shard}")
         _check_entry(place, entry, owner)
+    check_least_form(place.role, signed)
 
 
 def _check_owner(place: Place, signed: Targets) -> None:
+    _names_itself(place, signed)
     entries = tuple(_roles(place, signed).values())
     crate = _place_below(place, entries[0]) if len(entries) == 1 else None
     if crate is None:
@@ -93,13 +93,13 @@ def _check_owner(place: Place, signed: Targets) -> None:
 
 
 def _check_crate(place: Place, signed: Targets) -> None:
+    _names_itself(place, signed)
     _delegates_nothing(place, signed)
     _check_targets(place, signed, place.patterns)
 
 
 def _check_bin(place: Place, signed: Targets) -> None:
-    if _said(signed, "role") != place.role:
-        raise MetadataMismatch(f"the file that is to be {place.role} does not say that it is", hint=_WHY_NOT)
+    _names_itself(place, signed)
     _delegates_nothing(place, signed)
     _check_targets(place, signed, place.patterns)
 
@@ -115,31 +115,33 @@ _CHECKS = {
 }
 
 
-def bin_field(role: str) -> JsonObject:
-    """What a bin says that it is, as a field of its signed part."""
+def role_field(role: str) -> JsonObject:
+    """What a bin, an owner role or a crate role says that it is, as a field of its signed part."""
     return {FIELD: {"role": role}}
 
 
-def shard_field(shards: Iterable[str]) -> JsonObject:
-    """Which shards of claims a file speaks for, as a field of its signed part.
+def shard_field(shards: Iterable[str], least: Mapping[str, Least] | None = None) -> JsonObject:
+    """Which shards of claims a file speaks for, and the least versions of its names, as a field of its signed part.
 
     Args:
         shards: Their two hex digits. A shard that has, or once had, an entry has a file of its own: otherwise the file
             that says of many shards that they are empty could be shown in its place. The shards that never had one
             share a file.
+        least: By canonical name, for every name of the shard (`carnet.tuf.least`).
     """
-    return {FIELD: {"shards": list[Json](sorted(shards))}}
+    speaks_for: JsonObject = {"shards": list[Json](sorted(shards))}
+    return {FIELD: speaks_for | least_field(least or {})}
 
 
 def shards_of(signed: Targets) -> tuple[str, ...]:
     """The shards of claims that a file says it speaks for; empty when it does not say."""
-    said = _said(signed, "shards")
+    said: Any = signed.carnet.get("shards")
     return tuple(said) if isinstance(said, list) and {*map(type, said)} <= {str} else ()
 
 
-def _said(signed: Targets, what: str) -> Any:
-    field = signed.extra.get(FIELD)
-    return field.get(what) if isinstance(field, dict) else None
+def _names_itself(place: Place, signed: Targets) -> None:
+    if signed.carnet.get("role") != place.role:
+        raise MetadataMismatch(f"the file that is to be {place.role} does not say that it is", hint=_WHY_NOT)
 
 
 def _place_below(place: Place, entry: DelegatedRole) -> Place | None:

@@ -4,7 +4,7 @@
 2. every published file: there, with the bytes it was published with;
 3. the signed view, from the first root on, with the verifier's own code;
 4. every role of the snapshot: its version, and signatures of those whom its delegator names;
-5. nothing newer was ever published than what the timestamp names;
+5. nothing newer was ever published than what the timestamp names, and nothing older than what the shards demand;
 6. every crate: index file made from the state = index file on the disk = index file that is signed, and every tarball;
 7. every target that claimed crates list, and that their index lines are the ones their maintainers signed;
 8. when it is asked for: what python-tuf and in-toto make of every role and of all evidence, and python-tuf's client of
@@ -27,6 +27,7 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
 from carnet.progress import Progress
+from carnet.tuf.least import check_listed, read_least
 from carnet.tuf.paths import (
     METADATA_PREFIX,
     ROOT,
@@ -37,9 +38,11 @@ from carnet.tuf.paths import (
     hashed_path,
     index_path,
     metadata_name,
+    owner_role,
 )
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, RoleKeys, Targets, Timestamp
+from carnet.tuf.structure import check_structure
 from carnet.tuf.tree import RoleKind, is_bin, parent_of, place_of
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import RawVersion, StoredFile
@@ -134,6 +137,7 @@ def _check(
         return None
     roles = _check_roles(store, report, progress)
     _check_newest(report, roles, files, signed)
+    _check_least(report, roles)
     _check_crates(store, report, roles, files, progress)
     _check_targets(report, roles, files)
     _check_claims(store, report, repository, roles)
@@ -296,6 +300,24 @@ def _check_newest(
             f"the online signer has signed {behind} timestamps more than were published: a publish was interrupted,"
             " or an older state was put back"
         )
+
+
+def _check_least(report: FsckReport, roles: _Roles) -> None:
+    """What a client demands of each shard, for every name that it has, and for every owner role of the snapshot."""
+    listed: dict[str, set[CrateName]] = {}
+    for role in roles.versions:
+        name = place_of(role).crate if role.startswith(("owner.", "crate.")) else None
+        if name is not None:
+            listed.setdefault(parent_of(owner_role(name)), set()).add(name)
+    for role, shard in roles.targets.items():
+        if place_of(role).kind != RoleKind.SHARD:
+            continue
+        try:
+            check_structure(role, shard)
+            for name in sorted({*listed.get(role, ()), *map(CrateName, read_least(shard))}):
+                check_listed(role, shard, name, roles.versions.get)
+        except CarnetError as error:
+            report.add(role, error)
 
 
 # --- 6. and 7. crates and targets ---

@@ -22,11 +22,13 @@ from datetime import datetime
 from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, SigningError
 from carnet.strictjson import JsonObject
-from carnet.tuf import keys, paths
+from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.roles import RoleFile, RoleKeys, Root, Signed, Targets
-from carnet.tuf.structure import shard_field, shards_of
-from carnet.tuf.tree import parent_of, place_of
+from carnet.tuf.structure import shard_field
+from carnet.tuf.tree import RoleKind, parent_of, place_of
+from carnet_signer.ceremony.claim_files import ClaimFiles
+from carnet_signer.ceremony.shards import shard_fields
 from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.published_state import succinct_of
@@ -119,9 +121,11 @@ class Ceremony:
 
     Attributes:
         files: By role, then by version.
+        claims: Owners' and release keys' files of the claimed crates.
     """
 
     files: Mapping[str, Mapping[int, RoleFile[Signed]]] = field(repr=False)
+    claims: ClaimFiles = field(default_factory=ClaimFiles, repr=False)
     _seen: dict[str, tuple[Quorum, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def latest(self, role: str) -> RoleFile[Signed]:
@@ -205,8 +209,8 @@ class Ceremony:
 
 def start(plan: Plan, now: datetime) -> dict[str, bytes]:
     """The unsigned first version of every offline role, by file name."""
-    shared = frozenset(paths.SHARDS)
-    return _unsigned({role: _make(role, 1, plan, now, None, shared) for role in OFFLINE_ROLES})
+    says = dict.fromkeys(paths.SHARDS, shard_field(paths.SHARDS))
+    return _unsigned({role: _make(role, 1, plan, now, None, says) for role in OFFLINE_ROLES})
 
 
 def plan_of(ceremony: Ceremony) -> Plan:
@@ -221,7 +225,9 @@ def plan_of(ceremony: Ceremony) -> Plan:
     )
 
 
-def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) -> dict[str, bytes]:
+def advance(
+    ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool, keep_shards: bool = False
+) -> dict[str, bytes]:
     """The unsigned next version of every offline role, by file name; claims keep what they say.
 
     Args:
@@ -229,10 +235,12 @@ def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) ->
         plan: Who is to decide from now on.
         now: From when the new expiries count.
         new_root: Whether there is to be a next root as well.
+        keep_shards: Whether the shards of claims stay as they are and live no longer: the owners' files are not needed.
 
     Raises:
-        SigningError: Something is still being signed.
-        ConfigError: The number of bins would change.
+        SigningError: Something is still being signed; or the owners' files of claimed crates are missing or too old.
+        VerificationError: An owner's or a crate's file is missing, or is not signed as it should be.
+        ConfigError: The number of bins would change, or others than before would have to have signed the shards.
     """
     ceremony = _without_unsigned(ceremony)
     pending = ceremony.pending()
@@ -243,28 +251,23 @@ def advance(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool) ->
         )
     if plan.bit_length != plan_of(ceremony).bit_length:
         raise ConfigError("the number of bins is fixed when a repository is made")
-    shared = _shared_shards(ceremony)
+    if keep_shards and not plan.offline_keys.same_as(plan_of(ceremony).offline_keys):
+        raise ConfigError("new holders have to sign the shards of claims as well: they cannot stay as they are")
+    says = {} if keep_shards else _shard_fields(ceremony, now)
     made = {}
     for role in OFFLINE_ROLES:
-        if role != paths.ROOT or new_root:
+        kept = keep_shards and place_of(role).kind == RoleKind.SHARD
+        if not kept and (role != paths.ROOT or new_root):
             last = ceremony.latest(role)
-            made[role] = _make(role, last.signed.version + 1, plan, now, last, shared)
+            made[role] = _make(role, last.signed.version + 1, plan, now, last, says)
     return _unsigned(made)
 
 
-def _shared_shards(ceremony: Ceremony) -> frozenset[str]:
-    """The shards that share one file (`carnet.tuf.structure.shard_field`): those that never had an entry.
-
-    They are signed together and never apart, so they have one version, below that of any other: a shard that is further
-    had an entry once, whatever its file says of itself.
-    """
-    latest = {shard: as_targets(ceremony.latest(paths.claims_shard_role(shard))) for shard in paths.SHARDS}
-    empty = {
-        shard: signed.version
-        for shard, signed in latest.items()
-        if signed.delegations is None and shards_of(signed) != (shard,)
-    }
-    return frozenset(shard for shard, version in empty.items() if version == min(empty.values()))
+def _shard_fields(ceremony: Ceremony, now: datetime) -> dict[str, JsonObject]:
+    shards = {shard: as_targets(ceremony.latest(paths.claims_shard_role(shard))) for shard in paths.SHARDS}
+    if any(signed.delegations is not None for signed in shards.values()):
+        ceremony.claims.check_age(online_roots(ceremony), now)
+    return shard_fields(shards, ceremony.claims)
 
 
 def _without_unsigned(ceremony: Ceremony) -> Ceremony:
@@ -273,11 +276,11 @@ def _without_unsigned(ceremony: Ceremony) -> Ceremony:
         newest = max(versions)
         drop = newest > 1 and not versions[newest].signatures
         files[role] = {version: envelope for version, envelope in versions.items() if not (drop and version == newest)}
-    return Ceremony(files)
+    return replace(ceremony, files=files)
 
 
 def _make(
-    role: str, version: int, plan: Plan, now: datetime, last: RoleFile[Signed] | None, shared: frozenset[str]
+    role: str, version: int, plan: Plan, now: datetime, last: RoleFile[Signed] | None, says: Mapping[str, JsonObject]
 ) -> JsonObject:
     offline, expires = plan.offline_keys, now + role_files.OFFLINE_LIFE
     if role == paths.ROOT:
@@ -305,13 +308,12 @@ def _make(
     shard = place_of(role).shard
     if shard is None:
         raise FormatError(f"{role} is no role of a ceremony")
-    speaks_for = shard_field(shared if shard in shared else [shard])
     if last is None:
-        return role_files.targets(version, expires, extra=speaks_for)
+        return role_files.targets(version, expires, extra=says[shard])
     kept = strictjson.parse_object(last.raw, role, max_bytes=MAX_FILE)["signed"]
     if not isinstance(kept, dict):
         raise FormatError(f"{role}: signed is not an object")
-    return kept | {"version": version, "expires": role_files.at(expires)} | speaks_for
+    return kept | {"version": version, "expires": role_files.at(expires)} | says[shard]
 
 
 def _unsigned(made: Mapping[str, JsonObject]) -> dict[str, bytes]:
@@ -389,8 +391,8 @@ def merge(ours: Ceremony, theirs: Ceremony) -> dict[str, bytes]:
                 # A copy may have spoiled somebody's signature: then the other's counts.
                 union += [one for one in envelope.signatures if listed.get(one.keyid, one) != one]
                 both[role][version] = replace(known, signatures=tuple(union))
-    merged = Ceremony(both)
-    made = {}
+    merged = Ceremony(both, ours.claims.with_newer(theirs.claims))
+    made = ours.claims.missing_from(theirs.claims)
     for role, versions in both.items():
         for version, envelope in versions.items():
             known = ours.files.get(role, {}).get(version)
@@ -407,16 +409,26 @@ def newest_final_root(ceremony: Ceremony) -> bytes:
     Raises:
         SigningError: There is none.
     """
-    for version in sorted(ceremony.files[paths.ROOT], reverse=True):
-        envelope = ceremony.files[paths.ROOT][version]
-        quorum = as_root(envelope).roles[paths.ROOT]
-        if len(keys.signers(quorum.keys, envelope.signatures, envelope.message)) >= quorum.threshold:
-            return envelope.raw
-    raise SigningError("no root in the ceremony has its signatures yet")
+    final = _final_roots(ceremony)
+    if not final:
+        raise SigningError("no root in the ceremony has its signatures yet")
+    return final[0].raw
+
+
+def online_roots(ceremony: Ceremony) -> tuple[Root, ...]:
+    """The roots whose online keys may have signed what is published: the newest, which may not be yet, and the last."""
+    return tuple(as_root(envelope) for envelope in _final_roots(ceremony)[:2])
+
+
+def _final_roots(ceremony: Ceremony) -> list[RoleFile[Signed]]:
+    """The roots that their own holders have signed, newest first."""
+    versions = ceremony.files[paths.ROOT]
+    ordered = [versions[version] for version in sorted(versions, reverse=True)]
+    return [envelope for envelope in ordered if as_root(envelope).roles[paths.ROOT].met_by(envelope)]
 
 
 def take_published(
-    ceremony: Ceremony, root: RoleFile[Root], published: Mapping[str, RoleFile[Targets]]
+    ceremony: Ceremony, root: RoleFile[Root], published: Mapping[str, RoleFile[Targets]], claims: ClaimFiles
 ) -> dict[str, bytes]:
     """The published files that a ceremony lacks, by file name; next versions that nobody has signed give way.
 
@@ -424,11 +436,12 @@ def take_published(
         ceremony: Ours.
         root: The newest root, verified.
         published: The other offline roles by name, verified.
+        claims: What was published of the claimed crates.
 
     Raises:
         SigningError: Holders have signed another file of a version than the one that was published.
     """
-    made = {}
+    made = ceremony.claims.missing_from(claims)
     files: dict[str, RoleFile[Signed]] = {paths.ROOT: root, **published}
     for role, envelope in files.items():
         version = envelope.signed.version

@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from carnet import durable
@@ -14,7 +15,9 @@ from carnet.folder import read_folder
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, Root, Signed, Targets
+from carnet_signer.ceremony import claim_files
 from carnet_signer.ceremony.ceremony import MAX_FILE, OFFLINE_ROLES, Ceremony
+from carnet_signer.ceremony.claim_files import ClaimFiles
 
 _FILE = re.compile(r"([1-9][0-9]{0,9})\.([a-z0-9-]+)\.json\Z")
 _KNOWN = frozenset(OFFLINE_ROLES)
@@ -30,7 +33,10 @@ def read(folder: Path) -> Ceremony:
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet root init` makes one")
     files: dict[str, dict[int, RoleFile[Signed]]] = {}
-    for name, data in read_folder(folder, max_bytes=MAX_FILE, wanted=_is_role_file, deep=False).items():
+    found = read_folder(folder, max_bytes=MAX_FILE, wanted=_has_a_place, deep=False)
+    for name, data in found.items():
+        if not _is_role_file(name):
+            continue
         number, _, role = name.removesuffix(".json").partition(".")
         try:
             envelope = _parse(role, data, name)
@@ -41,7 +47,22 @@ def read(folder: Path) -> Ceremony:
         files.setdefault(role, {})[int(number)] = envelope
     if paths.ROOT not in files:
         raise ConfigError(f"there is no root in {folder}", hint="`carnet root init` makes a ceremony")
-    return Ceremony(files)
+    return Ceremony(files, _read_claims(folder, found))
+
+
+def _read_claims(folder: Path, files: Mapping[str, bytes]) -> ClaimFiles:
+    try:
+        return ClaimFiles.of({name: files[name] for name in claim_files.newest(files)})
+    except FormatError as error:
+        raise FormatError(f"{folder}: {error}", hint=error.hint) from None
+
+
+def remove_superseded(folder: Path) -> None:
+    """Take owners' and release keys' files out that a newer one replaces; one that stays harms nothing."""
+    listed = [path.name for path in folder.iterdir() if claim_files.is_one(path.name)]
+    for name in set(listed) - set(claim_files.newest(listed)):
+        with suppress(OSError):
+            (folder / name).unlink()
 
 
 def overlay(ceremony: Ceremony, files: Mapping[str, bytes]) -> Ceremony:
@@ -49,9 +70,9 @@ def overlay(ceremony: Ceremony, files: Mapping[str, bytes]) -> Ceremony:
     found = {role: dict(versions) for role, versions in ceremony.files.items()}
     for name, data in files.items():
         match = _FILE.match(name)
-        if match is not None:
+        if match is not None and match[2] in _KNOWN:
             found.setdefault(match[2], {})[int(match[1])] = _parse(match[2], data, name)
-    return Ceremony(found)
+    return Ceremony(found, ceremony.claims.with_newer(ClaimFiles.of(files)))
 
 
 def create(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -92,6 +113,10 @@ def finished(folder: Path) -> dict[str, bytes]:
             hint=f"`carnet root status {folder}` says whose",
         )
     return {role: ceremony.latest(role).raw for role in OFFLINE_ROLES}
+
+
+def _has_a_place(name: str) -> bool:
+    return _is_role_file(name) or claim_files.is_one(name)
 
 
 def _is_role_file(name: str) -> bool:

@@ -13,9 +13,19 @@ from datetime import datetime, timedelta
 from carnet.errors import CarnetError, SigningError
 from carnet.tuf import paths, structure
 from carnet.tuf.example_keys import refuse_example_keys
+from carnet.tuf.least import check_next, read_least
 from carnet.tuf.next_version import check_root
 from carnet.tuf.roles import RoleKeys, Root, Targets
-from carnet_signer.ceremony.ceremony import MAX_BIT_LENGTH, OFFLINE_ROLES, Ceremony, as_root, as_root_file, as_targets
+from carnet.tuf.tree import RoleKind, place_of
+from carnet_signer.ceremony.ceremony import (
+    MAX_BIT_LENGTH,
+    OFFLINE_ROLES,
+    Ceremony,
+    as_root,
+    as_root_file,
+    as_targets,
+    online_roots,
+)
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.published_state import succinct_of
 
@@ -54,6 +64,7 @@ def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = Fal
         found += _expiries(ceremony, now)
         found += _keys(ceremony, insecure_example_keys)
         found += _delegations(ceremony)
+        found += _least(ceremony)
     except CarnetError as error:
         found.append(CeremonyFinding(str(error)))
     return found
@@ -94,6 +105,30 @@ def _versions(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
             yield CeremonyFinding(
                 f"{role} no longer delegates to {sorted(lost)[0]}", stops=not role.startswith("claims-")
             )
+
+
+def _least(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
+    """Every shard that is to be signed demands no less than before, and no more than the owners' files here have."""
+    aged = False
+    for role in OFFLINE_ROLES:
+        if place_of(role).kind != RoleKind.SHARD or ceremony.final(role):
+            continue
+        file = ceremony.before(role)
+        before = None if file is None else as_targets(file)
+        after = as_targets(ceremony.latest(role))
+        if before is not None and before.delegations is not None and not aged:
+            ceremony.claims.check_age(online_roots(ceremony), after.expires - role_files.OFFLINE_LIFE)
+            aged = True
+        standing = {} if before is None else ceremony.claims.standing(before)
+        there = {one: version for name, least in standing.items() for one, version in least.by_role(name)}
+        check_next(role, before, after, there.get)
+        for name, least in read_least(after).items():
+            for one, version in least.by_role(name):
+                if version < there.get(one, 0):
+                    yield CeremonyFinding(
+                        f"{role} demands version {version} of {one}, and version {there[one]} is here: make it anew",
+                        stops=False,
+                    )
 
 
 def _delegates(signed: Targets) -> set[str]:

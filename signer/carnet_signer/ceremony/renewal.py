@@ -10,7 +10,9 @@ ROOT_RENEWED_BEFORE = timedelta(days=120)
 """How long before its end a root is renewed with the other offline roles."""
 
 
-def renew(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool = False) -> dict[str, bytes]:
+def renew(
+    ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool = False, keep_shards: bool = False
+) -> dict[str, bytes]:
     """The unsigned next version of the offline roles, by file name; of the root only when that is called for.
 
     Args:
@@ -18,12 +20,12 @@ def renew(ceremony: Ceremony, plan: Plan, now: datetime, *, new_root: bool = Fal
         plan: Who is to decide from now on.
         now: From when the new expiries count.
         new_root: Make a next root even if nothing in it changes and it is not due.
+        keep_shards: Leave the shards of claims as they are; see `advance`.
 
     Raises:
-        SigningError: Something is still being signed.
-        ConfigError: The number of bins would change.
+        CarnetError: As `advance`.
     """
     old = plan_of(ceremony)
     changed = not (plan.offline_keys.same_as(old.offline_keys) and plan.online_keys.same_as(old.online_keys))
     due = ceremony.root.expires - now < ROOT_RENEWED_BEFORE
-    return advance(ceremony, plan, now, new_root=new_root or changed or due)
+    return advance(ceremony, plan, now, new_root=new_root or changed or due, keep_shards=keep_shards)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
+from carnet.tuf.least import read_least
 from carnet.tuf.roles import RoleKeys, Root, Targets
 from carnet_signer.ceremony.ceremony import OFFLINE_ROLES, Ceremony, as_root, as_targets
 from carnet_signer.metadata import role_files
@@ -119,12 +120,14 @@ def _entry(signed: Targets | None, name: str) -> RoleKeys | None:
 
 
 def _shards(ceremony: Ceremony, group: Sequence[str]) -> Iterator[str]:
-    claimed, lines = 0, []
+    claimed, raised, lines = 0, 0, list[str]()
     for role in group:
         signed, before = as_targets(ceremony.latest(role)), ceremony.before(role)
         old = as_targets(before) if before is not None else None
         entries = signed.delegations.roles if signed.delegations is not None else {}
         claimed += len(entries)
+        least = {} if old is None else read_least(old)
+        raised += sum(least.get(name) != one for name, one in read_least(signed).items())
         former = old.delegations.roles if old is not None and old.delegations is not None else {}
         for name, entry in entries.items():
             if name not in former:
@@ -132,4 +135,8 @@ def _shards(ceremony: Ceremony, group: Sequence[str]) -> Iterator[str]:
             lines += [f"change     {name}: {line}" for line in _changes(ceremony, _entry(old, name), entry.signers)]
         lines += [f"change     {name} is no longer claimed" for name in former if name not in entries]
     yield f"list {claimed} claimed crates" if claimed else "say that no crate is claimed"
+    if raised:
+        yield f"demand newer files than before of the owners or release keys of {raised} crates"
+    if claimed and ceremony.claims.timestamp is not None:
+        yield f"compared with the owners' files that were published on {role_files.at(ceremony.claims.made_at())}"
     yield from lines

@@ -15,7 +15,7 @@ from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError, MetadataMismatch
 from carnet.tuf import paths
-from carnet.tuf.next_version import check_owners_kept, check_role, check_root, check_unexpired
+from carnet.tuf.next_version import check_role, check_root, check_shard, check_unexpired
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import RoleFile, RoleKeys, Root, SuccinctRoles, TargetFile, Targets
 from carnet.tuf.tree import Place, RoleKind, parent_of, place_of
@@ -79,6 +79,10 @@ class Accepted:
         """A role's file: the new one, else the published one."""
         return self.new.get(role) or self.current.role(role)
 
+    def version(self, role: str) -> int:
+        """The version of a role in the snapshot that is about to be made; 0 when it lists none."""
+        return self.new[role].signed.version if role in self.new else self.current.version(role)
+
     @property
     def bins(self) -> SuccinctRoles:
         """How the index is split."""
@@ -110,6 +114,7 @@ def add_release(current: PublishedState, change: Change, now: datetime) -> Accep
         if envelope is not None:
             new[role] = envelope
             files[metadata_path(role, envelope.signed.version)] = envelope.raw
+    _check_shards(accepted, change.about)
     _check_delegates(accepted)
     files |= _named_targets(accepted, change.targets)
     return accepted
@@ -144,8 +149,6 @@ def _next_role(accepted: Accepted, role: str, change: Change, now: datetime) -> 
         return None
     before = None if published is None else published.signed
     check_role(role, before, envelope.signed, now=now)
-    if place_of(role).kind == RoleKind.SHARD:
-        check_owners_kept(role, before, envelope.signed, about=change.about)
     _signers(accepted, role).check(envelope, role, "5.6.3")
     return envelope
 
@@ -164,6 +167,15 @@ def _signers(accepted: Accepted, role: str) -> RoleKeys:
     if signers is None:
         raise MetadataMismatch(f"{delegator} does not delegate to {role}")
     return signers
+
+
+def _check_shards(accepted: Accepted, about: CrateName | None) -> None:
+    """After all roles are in: a shard may demand versions that come with it."""
+    for role, envelope in accepted.new.items():
+        if place_of(role).kind == RoleKind.SHARD:
+            published = accepted.current.role(role)
+            before = None if published is None else published.signed
+            check_shard(role, before, envelope.signed, about=about, version=accepted.version)
 
 
 def _check_delegates(accepted: Accepted) -> None:

@@ -28,7 +28,7 @@ from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import Signature
 from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, Signed, TargetFile
-from carnet.tuf.structure import bin_field
+from carnet.tuf.structure import role_field
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publication import Publication
@@ -214,7 +214,7 @@ def roll_bins(
                 _next_version(accepted, online, name),
                 now + role_files.BIN_LIFE,
                 listed={path: role_files.target(target.length, target.sha256) for path, target in listed.items()},
-                extra=bin_field(name),
+                extra=role_field(name),
             )
     return RolledBins(_sign(online, payloads, after.signers), files)
 

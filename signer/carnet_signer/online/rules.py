@@ -21,8 +21,8 @@ from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
-from carnet.tuf.roles import MetaFile, Signed, Snapshot, Targets, Timestamp
-from carnet.tuf.structure import FIELD, bin_field
+from carnet.tuf.roles import FIELD, MetaFile, Signed, Snapshot, Targets, Timestamp
+from carnet.tuf.structure import role_field
 from carnet.tuf.tree import is_bin
 from carnet_signer.metadata import role_files
 from carnet_signer.online.memory import Entry, SigningMemory
@@ -150,7 +150,7 @@ def _check_meta(what: str, document: JsonObject, files: Mapping[str, MetaFile], 
 
 
 def _check_bin(role: str, number: str, document: JsonObject, signed: Targets) -> None:
-    if document.get(FIELD) != bin_field(role)[FIELD]:
+    if document.get(FIELD) != role_field(role)[FIELD]:
         raise SigningError(f"{role} does not say that it is {role}")
     listed: Any = document["targets"]
     for path, entry in listed.items():

@@ -13,7 +13,7 @@ to.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -21,14 +21,16 @@ from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
+from carnet.claims.standing import read_standing
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError
 from carnet.intoto.duties import Terms
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
-from carnet.tuf.roles import DelegatedRole, RoleFile, RoleKeys, Targets
-from carnet.tuf.structure import FIELD, shard_field
+from carnet.tuf.least import Least, next_least
+from carnet.tuf.roles import FIELD, DelegatedRole, RoleFile, RoleKeys, Targets
+from carnet.tuf.structure import role_field, shard_field
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal, Request, draft
@@ -58,6 +60,8 @@ class PublishedClaim:
         owner: The owner role, or None when the crate is unclaimed.
         crate: The crate role, or None.
         given_up: Whether the name was claimed once and given up: its roles stay in the snapshot for ever.
+        neighbours: The owner and crate roles of every claimed crate of the shard, this one among them, when the shard
+            is to have a next version: it says of all of them below which version nobody believes them.
     """
 
     targets: RoleFile[Targets]
@@ -66,11 +70,12 @@ class PublishedClaim:
     owner: RoleFile[Targets] | None = None
     crate: RoleFile[Targets] | None = None
     given_up: bool = False
+    neighbours: Mapping[str, RoleFile[Targets]] = field(default_factory=dict, repr=False)
 
     def by_role(self, name: CrateName) -> dict[str, RoleFile[Targets]]:
         """By role name, as `Proposal.base` holds them."""
         shard, owner, crate = roles_of(name)
-        found = {paths.TARGETS: self.targets, paths.CLAIMS: self.claims, shard: self.shard}
+        found = {**self.neighbours, paths.TARGETS: self.targets, paths.CLAIMS: self.claims, shard: self.shard}
         if self.owner is not None:
             found[owner] = self.owner
         if self.crate is not None:
@@ -87,9 +92,17 @@ class VerifiedView(Protocol):
     def role(self, role: str) -> RoleFile[Targets]:
         """A verified role."""
 
+    def claimed_files(self, shards: Iterable[str]) -> dict[str, RoleFile[Targets]]:
+        """The owner and crate roles of every crate that these shards delegate to their owners, expired or not."""
 
-def read_published(view: VerifiedView, name: CrateName) -> PublishedClaim:
+
+def read_published(view: VerifiedView, name: CrateName, *, neighbours: bool = False) -> PublishedClaim:
     """The verified roles of one crate.
+
+    Args:
+        view: What is published.
+        name: The crate.
+        neighbours: Whether the shard is to have a next version, which needs the roles of all its crates.
 
     Raises:
         VerificationError: A role failed a check.
@@ -104,6 +117,7 @@ def read_published(view: VerifiedView, name: CrateName) -> PublishedClaim:
         view.role(owner) if claimed else None,
         view.role(crate) if claimed else None,
         given_up=not claimed and view.version(owner) is not None,
+        neighbours=view.claimed_files([shard]) if neighbours else {},
     )
 
 
@@ -173,9 +187,9 @@ def new_claim(
     _, owner, crate = roles_of(name)
     drafts = {
         owner: draft(owner, _owner(name, 1, facts, listed, exempt, now)),
-        crate: draft(crate, role_files.targets(1, now + role_files.CLAIM_LIFE, listed=releases.to_targets())),
+        crate: crate_draft(name, 1, releases, now),
     }
-    drafts |= _shard(published.shard, name, facts.owners.signers, now)
+    drafts |= _shard(published, name, facts.owners.signers, drafts, now)
     return Proposal(request, drafts, published.by_role(name), files)
 
 
@@ -221,13 +235,10 @@ def next_owner(published: PublishedClaim, request: Request, changes: OwnerChange
         exempt |= {release.tarball.sha256 for release in releases if release.bundle is None}
     _, owner, crate = roles_of(name)
     drafts = {owner: draft(owner, _owner(name, version, facts, listed, sorted(exempt), now))}
-    if not facts.owners.signers.same_as(before.owners.signers):
-        drafts |= _shard(published.shard, name, facts.owners.signers, now)
     if not facts.releasers.signers.met_by(published.crate):
-        signed = role_files.targets(
-            published.crate.signed.version + 1, now + role_files.CLAIM_LIFE, listed=releases.to_targets()
-        )
-        drafts[crate] = draft(crate, signed)
+        drafts[crate] = crate_draft(name, published.crate.signed.version + 1, releases, now)
+    if not facts.owners.signers.same_as(before.owners.signers):
+        drafts |= _shard(published, name, facts.owners.signers, drafts, now)
     return Proposal(request, drafts, published.by_role(name), files)
 
 
@@ -244,7 +255,14 @@ def give_up(published: PublishedClaim, request: Request, *, now: datetime) -> Pr
     name = request.crate
     if _entry(published.shard, name) is None:
         raise ConfigError(f"{name} is not claimed")
-    return Proposal(request, _shard(published.shard, name, None, now), published.by_role(name))
+    return Proposal(request, _shard(published, name, None, {}, now), published.by_role(name))
+
+
+def crate_draft(name: CrateName, version: int, releases: Releases, now: datetime) -> RoleFile[Targets]:
+    """A version of the crate role, which lists these versions of the crate; unsigned."""
+    role = paths.crate_role(name)
+    life = now + role_files.CLAIM_LIFE
+    return draft(role, role_files.targets(version, life, listed=releases.to_targets(), extra=role_field(role)))
 
 
 def _entry(shard: RoleFile[Targets], name: CrateName) -> DelegatedRole | None:
@@ -253,10 +271,26 @@ def _entry(shard: RoleFile[Targets], name: CrateName) -> DelegatedRole | None:
 
 
 def _shard(
-    shard: RoleFile[Targets], name: CrateName, owners: RoleKeys | None, now: datetime
+    published: PublishedClaim,
+    name: CrateName,
+    owners: RoleKeys | None,
+    drafts: Mapping[str, RoleFile[Targets]],
+    now: datetime,
 ) -> dict[str, RoleFile[Targets]]:
-    """The next version of a shard with one entry set to these owners, or taken out."""
-    role = paths.claims_shard_role(name.shard)
+    """The next version of a shard with one entry set to these owners, or taken out.
+
+    It lives 90 days more, and so it says anew of every crate in it what there is: the versions of the published files,
+    and of the drafts that come with it.
+
+    Raises:
+        MetadataMismatch: A published file of a crate in it is missing.
+        ThresholdNotMet: One is not signed by those whom the role above it names.
+    """
+    shard, (role, *own) = published.shard, roles_of(name)
+    standing = read_standing(shard.signed, published.by_role(name))
+    if owners is not None:
+        after = {**published.by_role(name), **drafts}
+        standing[name.canonical] = Least(*(after[one].signed.version for one in own))
     entries = dict(shard.signed.delegations.roles) if shard.signed.delegations is not None else {}
     entries.pop(paths.owner_role(name), None)
     if owners is not None:
@@ -271,7 +305,7 @@ def _shard(
         shard.signed.version + 1,
         now + role_files.OFFLINE_LIFE,
         delegations=delegations if entries else None,
-        extra=dict(shard.signed.extra) | shard_field([name.shard]),
+        extra=dict(shard.signed.extra) | shard_field([name.shard], next_least(shard.signed, standing)),
     )
     return {role: draft(role, signed)}
 
@@ -282,7 +316,7 @@ def _owner(
     crate = role_files.delegation(
         paths.crate_role(name), facts.releasers.signers, paths.crate_patterns(name), terminating=True
     )
-    words = facts.to_object()
+    words = facts.to_object() | {"role": paths.owner_role(name)}
     if adopted:
         words["adopted"] = list[Json](adopted)
     return role_files.targets(

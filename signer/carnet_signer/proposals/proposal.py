@@ -23,14 +23,14 @@ from carnet.cargo.crate import CrateFile
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.submission import Submission, crate_of_stem
-from carnet.errors import ConfigError, FormatError, SigningError, ThresholdNotMet
+from carnet.errors import ConfigError, FormatError, MetadataMismatch, SigningError, ThresholdNotMet
 from carnet.folder import read_folder
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, RoleKeys, Root, Targets
-from carnet.tuf.tree import roles_of
+from carnet.tuf.tree import place_of, roles_of
 from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.quorum import Quorum
@@ -102,7 +102,8 @@ class Proposal:
     Attributes:
         request: What is asked.
         drafts: Role name to its next version, with the signatures so far.
-        base: Role name to what is published now: top-level targets, claims, and the crate's own roles.
+        base: Role name to what is published now: top-level targets, claims, and the crate's own roles; with a draft of
+            the shard, also the owner and crate roles of every other crate in it.
         targets: Target path to bytes.
         lines: Index lines of new versions, by `<name>-<version>`.
         crates: Target path to those of the tarballs that were read when the proposal was made.
@@ -341,7 +342,12 @@ def load(folder: Path) -> Proposal:
     drafts = _roles(_below(files, "roles"), folder / "roles", own)
     if not drafts:
         raise ConfigError(f"{folder} holds nothing to sign")
-    base = _roles(_below(files, "base"), folder / "base", (paths.TARGETS, paths.CLAIMS, *own))
+    base = _roles(
+        _below(files, "base"),
+        folder / "base",
+        (paths.TARGETS, paths.CLAIMS, *own),
+        neighbours=request.crate.shard,
+    )
     targets = _below(files, "targets")
     lines = {}
     for name, data in _below(files, "lines").items():
@@ -359,11 +365,25 @@ def _below(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
     return {path.removeprefix(f"{folder}/"): data for path, data in files.items() if path.startswith(f"{folder}/")}
 
 
-def _roles(files: Mapping[str, bytes], folder: Path, known: Iterable[str]) -> dict[str, RoleFile[Targets]]:
+def _roles(
+    files: Mapping[str, bytes], folder: Path, known: Iterable[str], neighbours: str | None = None
+) -> dict[str, RoleFile[Targets]]:
+    """The roles in a folder: these, and those of the other crates of a shard."""
     expected = {f"{paths.role_file(role)}.json": role for role in known}
     found = {}
     for name, data in files.items():
-        if name not in expected:
+        role = expected.get(name) or _neighbour(name, neighbours)
+        if role is None:
             raise ConfigError(f"{folder / name} has no place in this folder")
-        found[expected[name]] = read_role(data, expected[name])
+        found[role] = read_role(data, role)
     return found
+
+
+def _neighbour(name: str, shard: str | None) -> str | None:
+    """The owner or crate role of a shard that a file is named after."""
+    role = name.removesuffix(".json")
+    try:
+        place = place_of(role)
+    except MetadataMismatch:
+        return None
+    return role if place.crate is not None and place.crate.shard == shard and name != role else None

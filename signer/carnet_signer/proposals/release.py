@@ -32,8 +32,8 @@ from carnet.intoto.dsse import Envelope
 from carnet.made import made_by, maker
 from carnet.tuf import paths
 from carnet_signer.metadata import role_files
-from carnet_signer.proposals.ownership import PublishedClaim
-from carnet_signer.proposals.proposal import Proposal, Request, draft
+from carnet_signer.proposals.ownership import PublishedClaim, crate_draft
+from carnet_signer.proposals.proposal import Proposal, Request
 from carnet_signer.steps.record import SignedLink
 
 
@@ -195,11 +195,9 @@ def _proposal(
     now: datetime,
 ) -> Proposal:
     version = 1 if published.crate is None else published.crate.signed.version + 1
-    role = paths.crate_role(name)
-    signed = role_files.targets(version, now + role_files.CLAIM_LIFE, listed=releases.to_targets())
     return Proposal(
         Request("release", name, role_files.at(now)),
-        {role: draft(role, signed)},
+        {paths.crate_role(name): crate_draft(name, version, releases, now)},
         published.by_role(name),
         targets,
         lines,

@@ -15,6 +15,7 @@ from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
+from carnet.claims.standing import read_standing
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, VerificationError
 from carnet.intoto.duties import Terms
@@ -22,7 +23,8 @@ from carnet.intoto.layout_lint import check_layout
 from carnet.intoto.values import Layout
 from carnet.tuf import paths
 from carnet.tuf.example_keys import refuse_example_keys
-from carnet.tuf.next_version import check_owners_kept, check_role
+from carnet.tuf.least import read_least
+from carnet.tuf.next_version import check_role, check_shard
 from carnet.tuf.roles import DelegatedRole, RoleFile, Targets
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
@@ -53,12 +55,12 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
             raise VerificationError(
                 f"the draft of {role} expires on {envelope.signed.expires:%Y-%m-%d}: that is not its life"
             )
+    giving_up = proposal.request.kind == "give-up"
+    if giving_up and (set(proposal.drafts) != {shard} or _entry_of(proposal.drafts[shard], owner)):
+        raise VerificationError("giving a crate up takes its entry out of the shard and does nothing else")
     if shard in proposal.drafts:
-        published = _needed(proposal.base, shard).signed
-        check_owners_kept(shard, published, proposal.drafts[shard].signed, about=proposal.crate)
-    if proposal.request.kind == "give-up":
-        if set(proposal.drafts) != {shard} or _entry_of(proposal.drafts[shard], owner):
-            raise VerificationError("giving a crate up takes its entry out of the shard and does nothing else")
+        _check_shard(proposal, shard)
+    if giving_up:
         return
     facts = _facts(proposal.after(owner), owner)
     listed = _entry_of(proposal.after(shard), owner)
@@ -71,6 +73,20 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
     if crate in proposal.drafts:
         _lint_releases(proposal, facts, crate)
     _lint_targets(proposal)
+
+
+def _check_shard(proposal: Proposal, shard: str) -> None:
+    """A shard's draft is about one crate, and demands of every crate what its published files or the drafts have."""
+    published = _needed(proposal.base, shard).signed
+    there = _there(proposal, shard)
+    check_shard(shard, published, proposal.drafts[shard].signed, about=proposal.crate, version=there.get)
+
+
+def _there(proposal: Proposal, shard: str) -> dict[str, int]:
+    """The versions that there are, or will be, of the owner and crate roles of a shard: from their files."""
+    standing = read_standing(_needed(proposal.base, shard).signed, proposal.base)
+    there = {role: version for name, least in standing.items() for role, version in least.by_role(name)}
+    return there | {role: envelope.signed.version for role, envelope in proposal.drafts.items()}
 
 
 def _lint_layouts(proposal: Proposal, owner: str) -> None:
@@ -217,6 +233,7 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
             ("clients that saw it claimed refuse it from then on; its roles stay as a tombstone",),
             alarm=True,
         )
+        yield from _least(proposal, shard)
         return
     if owner in proposal.drafts:
         facts, before = _facts(proposal.drafts[owner], owner), proposal.base.get(owner)
@@ -235,8 +252,22 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
             f"{shard}, version {draft.version}",
             (f"appoints the owners above for {proposal.crate} and changes nobody else's entry",),
         )
+        yield from _least(proposal, shard)
     if proposal.request.kind in ("claim", "owners") and shard in proposal.drafts:
         yield _evidence(proposal, now)
+
+
+def _least(proposal: Proposal, shard: str) -> Iterator[Words]:
+    """A shard lives 90 days more: what it leaves out of what is published, nobody is protected from for so long."""
+    there = _there(proposal, shard)
+    behind = [
+        f"version {version} of {role} is demanded, and there is {there[role]}"
+        for name, least in sorted(read_least(proposal.drafts[shard].signed).items())
+        for role, version in least.by_role(name)
+        if version < there.get(role, 0)
+    ]
+    if behind:
+        yield Words("OLDER FILES THAN THE NEWEST WOULD BE BELIEVED", tuple(behind), alarm=True)
 
 
 _KIND = {

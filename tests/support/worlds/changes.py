@@ -13,7 +13,8 @@ from carnet.cargo.names import CrateName
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
-from carnet.tuf.structure import shard_field
+from carnet.tuf.least import Least
+from carnet.tuf.structure import role_field, shard_field
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.publish import Change
 
@@ -57,7 +58,11 @@ def claim(
         crate_keys: Who signs the crate role.
     """
     shard = paths.claims_shard_role(NAME.shard)
-    signed = signed_of(ceremony.files[shard]) | {"version": version + 1} | shard_field([NAME.shard])
+    signed = (
+        signed_of(ceremony.files[shard])
+        | {"version": version + 1}
+        | shard_field([NAME.shard], {NAME.canonical: Least(version, version)})
+    )
     signed["delegations"] = role_files.delegate_by_name(
         [role_files.delegation(paths.owner_role(NAME), quorum(OWNERS, 2), paths.owner_patterns(NAME), terminating=True)]
     )
@@ -65,13 +70,21 @@ def claim(
     delegation = role_files.delegation(
         paths.crate_role(NAME), quorum(releasers, 1), paths.crate_patterns(NAME), terminating=True
     )
-    owner = role_files.targets(version, expires, delegations=role_files.delegate_by_name([delegation]))
+    owner = role_files.targets(
+        version,
+        expires,
+        delegations=role_files.delegate_by_name([delegation]),
+        extra=role_field(paths.owner_role(NAME)),
+    )
     listed: JsonObject = {TARBALL_PATH: role_files.target(len(TARBALL), hashlib.sha256(TARBALL).hexdigest())}
     return Change(
         roles={
             shard: ceremony.sign(signed),
             paths.owner_role(NAME): sign_role(owner, OWNERS),
-            paths.crate_role(NAME): sign_role(role_files.targets(version, expires, listed=listed), crate_keys),
+            paths.crate_role(NAME): sign_role(
+                role_files.targets(version, expires, listed=listed, extra=role_field(paths.crate_role(NAME))),
+                crate_keys,
+            ),
         },
         targets={TARBALL_PATH: TARBALL},
         about=NAME,

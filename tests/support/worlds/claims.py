@@ -126,7 +126,7 @@ class World:
         return admit_one(repository, Wanted(CrateId(name, Version(version))), policy or Policy(), memory, now=self.now)
 
     def published(self, name: CrateName = NAME) -> ownership.PublishedClaim:
-        return ownership.read_published(self.fresh(), name)
+        return ownership.read_published(self.fresh(), name, neighbours=True)
 
     def index(self, name: CrateName = NAME) -> IndexFile:
         view = self.fresh()

@@ -234,6 +234,7 @@ class Simulator:
         """Write who the owners and releasers are into the owner role, as docs/formats.md says."""
         owners, releasers = self.who[paths.owner_role(crate)], self.who[paths.crate_role(crate)]
         self.roles[paths.owner_role(crate)].unrecognized_fields["carnet"] = {
+            "role": paths.owner_role(crate),
             "owners": {
                 "threshold": owners.threshold,
                 "keys": {signer.public_key.keyid: signer.public_key.to_dict() for signer in owners.signers},
@@ -294,10 +295,23 @@ class Simulator:
             place = place_of(role)
             if place.kind == RoleKind.SHARD:
                 said = {"shards": [place.shard] if place.shard in self.once_claimed else shared}
-            elif place.kind == RoleKind.BIN:
+                least = self._least(place.shard)
+                if least:
+                    said["least"] = least
+            elif place.kind in (RoleKind.BIN, RoleKind.CRATE):
                 said = {"role": role}
             if said is not None:
                 self.roles[role].unrecognized_fields["carnet"] = said
+
+    def _least(self, shard: str | None) -> dict[str, dict[str, int]]:
+        """The versions of every claim's roles that a shard published now demands, docs/formats.md, "Least versions"."""
+        found: dict[str, dict[str, int]] = {}
+        for role in self.roles:
+            place = place_of(role)
+            if place.crate is not None and place.crate.shard == shard:
+                version = self.roles[role].version + (role in self.changed and self.path(role) in self.files)
+                found.setdefault(place.crate.canonical, {})[place.kind] = version
+        return found
 
     # --- attacking ---
 
@@ -415,7 +429,8 @@ class Simulator:
     def _signed_bytes(signed: Signed, signing: Sequence[CryptoSigner]) -> bytes:
         # Untouched shards are one file: one signature does for all of them.
         plain = isinstance(signed, Targets) and not signed.targets and signed.delegations is None
-        shards = tuple(signed.unrecognized_fields.get("carnet", {}).get("shards", ()))
+        said = signed.unrecognized_fields.get("carnet", {})
+        shards = () if "least" in said else tuple(said.get("shards", ()))
         if plain and shards:
             keyids = tuple(signer.public_key.keyid for signer in signing)
             cached = _EMPTY.get((signed.version, signed.expires, keyids, shards))

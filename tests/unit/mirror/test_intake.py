@@ -28,7 +28,7 @@ from carnet.errors import (
     VerificationError,
 )
 from carnet.tuf import paths
-from carnet.tuf.structure import shard_field
+from carnet.tuf.structure import role_field, shard_field
 from carnet.tuf.tree import roles_of
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.intake import take_submission
@@ -75,7 +75,10 @@ def release_with_line(world: World, tarball: bytes, line: IndexLine) -> Proposal
     release = SignedRelease(crate.id, Digest(crate.length, crate.sha256), line.identity(), False, "crates-io")
     releases = Releases.of(NAME, published.crate.signed).with_release(release)
     signed = role_files.targets(
-        published.crate.signed.version + 1, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets()
+        published.crate.signed.version + 1,
+        world.now + role_files.CLAIM_LIFE,
+        listed=releases.to_targets(),
+        extra=role_field(ROLE),
     )
     targets = {paths.crate_path(crate.id): tarball}
     lines = {crate.id.stem: line.to_bytes()}
@@ -153,7 +156,8 @@ def test_a_tarball_that_breaks_a_rule(world: World) -> None:
     published = world.published()
     assert published.crate is not None
     releases = Releases.of(NAME, published.crate.signed).with_release(release)
-    signed = role_files.targets(2, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets())
+    life = world.now + role_files.CLAIM_LIFE
+    signed = role_files.targets(2, life, listed=releases.to_targets(), extra=role_field(ROLE))
     bad = replace(
         proposal,
         drafts={ROLE: draft(ROLE, signed)},

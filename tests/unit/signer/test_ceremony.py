@@ -16,15 +16,18 @@ from tests.support.worlds.changes import TwoOnlineKeys
 from tests.support.worlds.publication import MemoryPublication
 
 from carnet import strictjson
+from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
 from carnet.tuf import paths
-from carnet.tuf.roles import RoleKeys
-from carnet.tuf.structure import shard_field
+from carnet.tuf.least import Least
+from carnet.tuf.roles import MetaFile, RoleKeys
+from carnet.tuf.structure import role_field, shard_field
 from carnet_signer.ceremony import ceremony
 from carnet_signer.ceremony import folder as ceremony_folder
 from carnet_signer.ceremony import lint as ceremony_lint
 from carnet_signer.ceremony import words as ceremony_words
 from carnet_signer.ceremony.ceremony import Ceremony, Holder, Plan
+from carnet_signer.ceremony.claim_files import ClaimFiles
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.publish import Change, publish
 
@@ -48,6 +51,24 @@ def started(chosen: Plan | None = None) -> Ceremony:
 @cache
 def final() -> Ceremony:
     return signed(started(), ALICE, BOB)
+
+
+def owners_files(name: str = "serde") -> dict[str, bytes]:
+    """What a ceremony's folder has of a claimed crate: signed by Alice and Bob, and published now."""
+    owner, crate = f"owner.{name}", f"crate.{name}"
+    life, shard = NOW + role_files.CLAIM_LIFE, CrateName(name).shard
+    entry = role_files.delegation(crate, plan().offline_keys, (f"crates/{shard}/{name}/*",), terminating=True)
+    delegations = role_files.delegate_by_name([entry])
+    snapshot = sign(role_files.snapshot(1, NOW + role_files.SNAPSHOT_LIFE, {crate: MetaFile(2)}), ONLINE)
+    meta = MetaFile(1, len(snapshot), {"sha256": hashlib.sha256(snapshot).hexdigest()})
+    return {
+        f"1.{owner}.json": sign(
+            role_files.targets(1, life, delegations=delegations, extra=role_field(owner)), ALICE, BOB
+        ),
+        f"2.{crate}.json": sign(role_files.targets(2, life, extra=role_field(crate)), ALICE, BOB),
+        "timestamp.json": sign(role_files.timestamp(1, NOW + role_files.TIMESTAMP_LIFE, meta), ONLINE),
+        "1.snapshot.json": snapshot,
+    }
 
 
 def signed(found: Ceremony, *people: TestKey) -> Ceremony:
@@ -179,13 +200,17 @@ def test_a_shard_that_had_a_claim_is_never_signed_together_with_the_empty_ones_a
     if caught_up:  # the other shards have the same version: what the files say still decides
         for shard in sorted(set(paths.SHARDS) - {"0a", "0b", "0c", "0d"}):
             found = ceremony_folder.overlay(found, change(shard, 2))
-    made = ceremony.advance(found, plan(), LATER, new_root=False)
+    with pytest.raises(SigningError, match="are not in the ceremony"):
+        ceremony.advance(found, plan(), NOW, new_root=False)
+    found = ceremony_folder.overlay(found, owners_files("x"))
+    made = ceremony.advance(found, plan(), NOW, new_root=False)
     after = ceremony_folder.overlay(found, made)
     alone = {"0a", "0b", "0d"} if caught_up else {"0a", "0b", "0c", "0d"}
     others = sorted(set(paths.SHARDS) - alone)
     for shard in paths.SHARDS:
         said = after.latest(f"claims-{shard}").signed.extra
-        assert said == shard_field([shard] if shard in alone else others), shard
+        least = {"x": Least(1, 2)} if shard in ("0b", "0d") else {}
+        assert said == shard_field([shard] if shard in alone else others, least), shard
     assert len({made[f"{3 if caught_up else 2}.claims-{shard}.json"] for shard in others}) == 1
 
 
@@ -405,12 +430,32 @@ def test_a_file_of_another_version_than_its_name_is_refused(tmp_path: Path) -> N
 def test_other_files_in_a_folder_are_passed_over(tmp_path: Path) -> None:
     ceremony_folder.create(tmp_path / "ceremony", ceremony.start(plan(), NOW))
     for name in (
-        "timestamp.json",
-        "1.snapshot.json",
         "1.index-00.json",
         "README",
         ".carnet-0123",
-        "1.owner.serde.json",
+        "1.owner.Serde.json",
+        "0.owner.serde.json",
+        "1.mirrors.json",
     ):
         (tmp_path / "ceremony" / name).write_bytes(b"whatever")
-    assert len(ceremony_folder.read(tmp_path / "ceremony").files) == 260
+    found = ceremony_folder.read(tmp_path / "ceremony")
+    assert len(found.files) == 260
+    assert found.claims == ClaimFiles()
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.owner.serde.json", "2.crate.serde.json"])
+def test_owners_files_in_a_folder_are_read_strictly_and_the_newest_count(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "ceremony"
+    ceremony_folder.create(folder, ceremony.start(plan(), NOW))
+    for file, data in owners_files().items():
+        (folder / file).write_bytes(data)
+    good = ceremony_folder.read(folder).claims
+    assert good.files() == owners_files()
+    (folder / "1.crate.serde.json").write_bytes(b"superseded, and not looked at")
+    assert ceremony_folder.read(folder).claims.files() == owners_files()
+    ceremony_folder.remove_superseded(folder)
+    assert not (folder / "1.crate.serde.json").exists()
+    assert len([*folder.iterdir()]) == 264
+    (folder / name).write_bytes(b"whatever")
+    with pytest.raises(FormatError, match="is not JSON"):
+        ceremony_folder.read(folder)

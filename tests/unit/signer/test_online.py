@@ -15,7 +15,7 @@ from tests.support.worlds.ceremony import NOW, make_key
 from carnet import strictjson
 from carnet.errors import SigningError, StorageError
 from carnet.tuf.roles import MetaFile
-from carnet.tuf.structure import bin_field
+from carnet.tuf.structure import role_field
 from carnet_signer.metadata import role_files
 from carnet_signer.online.memory import SigningMemory
 from carnet_signer.online.server import Oracle
@@ -57,7 +57,7 @@ def bin_(version: int = 1, days: float = 90, listed: tuple[str, ...] = (SERDE,))
 
 def _said(role: str, payload: dict[str, Any]) -> dict[str, Any]:
     """A bin says which one it is, unless a test says otherwise."""
-    return bin_field(role) | payload if role.startswith("index-") else payload
+    return role_field(role) | payload if role.startswith("index-") else payload
 
 
 def ask(oracle: Oracle, **payloads: dict[str, Any] | bytes) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def test_roles_of_others_are_refused(oracle: Oracle, role: str) -> None:
         (SERDE_BIN, bin_(listed=("crates/00/serde/serde-1.0.0.crate",)), "not an index file"),
         (SERDE_BIN, bin_(listed=("index/../x",)), "unsafe"),
         (OTHER_BIN, bin_(), "another bin"),
-        (OTHER_BIN, bin_(listed=()) | bin_field(SERDE_BIN), "does not say that it is"),
+        (OTHER_BIN, bin_(listed=()) | role_field(SERDE_BIN), "does not say that it is"),
         (OTHER_BIN, bin_(listed=()) | {"carnet": {"role": OTHER_BIN, "more": 1}}, "does not say that it is"),
         (SERDE_BIN, bin_() | {"targets": {SERDE: role_files.target(0, HASH, {})}}, "more than its length"),
         ("timestamp", role_files.timestamp(1, NOW + timedelta(days=1), MetaFile(1)), "must have exactly"),

@@ -24,8 +24,10 @@ from carnet.errors import (
     ThresholdNotMet,
 )
 from carnet.tuf import paths
+from carnet.tuf.least import Least
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Snapshot, Targets, Timestamp
+from carnet.tuf.structure import shard_field
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.publish import Change, publish, refresh_due
 from carnet_signer.metadata.published_state import read_published_state
@@ -296,7 +298,10 @@ def test_a_claim_is_published_in_one_snapshot_and_never_leaves_it() -> None:
         publication.files[f"targets/{paths.hashed_path(TARBALL_PATH, hashlib.sha256(TARBALL).hexdigest())}"] == TARBALL
     )
     shard = paths.claims_shard_role(NAME.shard)
-    released = dict(changes.signed_of(ceremony().files[shard])) | {"version": 3}
+    released = changes.signed_of(ceremony().files[shard]) | {"version": 3}
+    with pytest.raises(MetadataError, match="stays for ever"):
+        publish(publication, online, Change(roles={shard: ceremony().sign(released)}, about=NAME), now=NOW)
+    released |= shard_field([NAME.shard], {NAME.canonical: Least(1, 1)})
     publish(publication, online, Change(roles={shard: ceremony().sign(released)}, about=NAME), now=NOW)
     assert {"owner.serde", "crate.serde"} <= set(snapshot(publication).meta)  # a tombstone
 

@@ -19,6 +19,7 @@ from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.claims.releases import Releases
 from carnet.errors import ArchiveRefused, CarnetError, ConfigError, FormatError, ThresholdNotMet
 from carnet.tuf import paths
+from carnet.tuf.structure import role_field
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership, release, review
 from carnet_signer.proposals.proposal import Proposal, draft
@@ -169,7 +170,10 @@ def test_a_release_that_yanks_others_is_an_alarm_to_those_who_sign(tmp_path: Pat
     for version in ("0.1.0", "0.2.0"):
         releases = releases.with_yank(Version(version), yanked=True)
     signed = role_files.targets(
-        quiet.drafts[ROLE].signed.version, world.now + role_files.CLAIM_LIFE, listed=releases.to_targets()
+        quiet.drafts[ROLE].signed.version,
+        world.now + role_files.CLAIM_LIFE,
+        listed=releases.to_targets(),
+        extra=role_field(ROLE),
     )
     loud = replace(quiet, drafts={ROLE: draft(ROLE, signed)})
     assert any("YANKS" in words.title for words in review.describe(loud, now=world.now) if words.alarm)

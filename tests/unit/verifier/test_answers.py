@@ -146,9 +146,9 @@ def test_a_flipped_bit_is_noticed(trust: TrustDirectory, sim: Simulator) -> None
 def test_answers_of_another_form_are_none(trust: TrustDirectory, sim: Simulator) -> None:
     place = trust.path / "answers.pack"
     whole = place.read_bytes()
-    assert whole.startswith(b"carnet answers 2 ")
-    for other in (b"carnet answers 1 ", b"carnet answers 3 "):
-        place.write_bytes(whole.replace(b"carnet answers 2 ", other))
+    assert whole.startswith(b"carnet answers 3 ")
+    for other in (b"carnet answers 1 ", b"carnet answers 4 "):
+        place.write_bytes(whole.replace(b"carnet answers 3 ", other))
         look(trust, sim)
         assert place.read_bytes() == whole
 

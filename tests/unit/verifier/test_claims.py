@@ -152,7 +152,7 @@ def test_a_claim_that_does_not_describe_itself_is_refused(
 ) -> None:
     fields = sim.roles[OWNER].unrecognized_fields
     if damage is None:
-        del fields["carnet"]
+        fields["carnet"] = {"role": OWNER}
     else:
         del fields["carnet"][damage]
     sim.publish(OWNER)

@@ -26,7 +26,7 @@ from carnet.tuf.roles import MetaFile, Targets
 from carnet.value import value
 from carnet_verifier.memory.pack import replace_file
 
-_HEAD = b"carnet answers 2 "
+_HEAD = b"carnet answers 3 "
 """Another number makes older files unread: raise it when what an answer stands for changes."""
 _MAX_BYTES = 64_000_000
 

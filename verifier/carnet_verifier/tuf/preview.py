@@ -74,8 +74,7 @@ class _CurrentOwners:
         self._current = current
 
     def owners(self, names: Iterable[CrateName]) -> dict[CrateName, SeenOwners]:
-        known = [name for name in names if self._current.released(name)]
-        return {name: claim.seen for name, claim in self._current.claims(known).items() if claim is not None}
+        return {name: claim.seen for name, claim in self._current.claims(names).items() if claim is not None}
 
     def remember_owners(self, owners: Mapping[CrateName, SeenOwners]) -> None:
         pass

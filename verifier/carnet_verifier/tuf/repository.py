@@ -16,7 +16,7 @@ from carnet.errors import (
 )
 from carnet.made import made_by, maker
 from carnet.strictjson import JsonObject
-from carnet.tuf import paths
+from carnet.tuf import least, paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.roles import MetaFile, RoleFile, Targets
 from carnet.tuf.tree import way_to, way_to_claim
@@ -139,8 +139,7 @@ class TrustedRepository:
 
     def version(self, role: str) -> int | None:
         """The version of a targets role in this view, or None when it has none."""
-        found = self._trusted.snapshot.signed.meta.get(role)
-        return None if found is None else found.version
+        return self._trusted.version(role)
 
     def role(self, role: str) -> RoleFile[Targets]:
         """A role of the product's tree, verified: what a holder needs to see to sign the next version.
@@ -200,11 +199,7 @@ class TrustedRepository:
         walks: dict[str | CrateName, Callable[[], TrustedTarget | Claim | None]] = {
             path: self._search_for(path) for path, kept in targets.items() if kept is None
         }
-        walks |= {
-            name: self._claim_of(name)
-            for name in claims
-            if self._answers is None or not self._answers.is_unclaimed(name)
-        }
+        walks |= {name: self._claim_of(name) for name in claims if not self._is_kept_unclaimed(name)}
         for key, found in self._tree.run(walks, self._keep, _on_the_way(walks)).items():
             if isinstance(key, CrateName):
                 claims[key] = cast("Claim | None", found)
@@ -221,12 +216,20 @@ class TrustedRepository:
         version = self._trusted.meta(kept.role).version
         return _target(path, kept.length, {"sha256": kept.sha256}, {}, kept.role, version)
 
+    def _is_kept_unclaimed(self, name: CrateName) -> bool:
+        """Whether an earlier run found that nobody ever claimed a name, and nothing speaks against it."""
+        return (
+            self._answers is not None
+            and self._answers.is_unclaimed(name)
+            and self._trusted.version(paths.owner_role(name)) is None
+        )
+
     def _keep(self, key: str | CrateName, found: TrustedTarget | Claim | None, walked: Mapping[str, Targets]) -> None:
         """Keep what a walk found: a target that has nothing but a sha256, and that a name is nobody's."""
         if self._answers is None:
             return
         if isinstance(key, CrateName):
-            if found is None:
+            if found is None and not least.given_up(walked[paths.claims_shard_role(key.shard)], key):
                 self._answers.keep_unclaimed(key, walked)
         elif isinstance(found, TrustedTarget) and not found.custom and [*found.hashes] == ["sha256"]:
             self._answers.keep_target(key, found.length, found.sha256, walked)
@@ -370,8 +373,16 @@ class TrustedRepository:
         return claimed
 
     def released(self, name: CrateName) -> bool:
-        """Whether an unclaimed crate was claimed once: its roles stay in the snapshot for ever, as a tombstone."""
-        return self.version(paths.owner_role(name)) is not None
+        """Whether a crate was claimed once and is nobody's now: its shard keeps the name for ever, as a tombstone.
+
+        Raises:
+            MetadataError: A role on the way failed a check.
+            TransportError: A role on the way could not be fetched: nothing was decided.
+        """
+        if self._is_kept_unclaimed(name):
+            return False
+        chain = way_to(paths.claims_shard_role(name.shard))
+        return self._tree.run({name: lambda: least.given_up(self._read_shard(chain, name), name)})[name]
 
     def _claim_of(self, name: CrateName) -> Callable[[], Claim | None]:
         chain = way_to_claim(name)
@@ -379,13 +390,10 @@ class TrustedRepository:
 
     def _read_claim(self, name: CrateName, chain: Sequence[str]) -> Claim | None:
         _, _, shard_role, owner_role, crate_role = chain
-        self._tree.role(paths.TARGETS, None, chain)
-        claims = self._tree.role(paths.CLAIMS, paths.TARGETS, chain)
-        if claims.delegations is None or shard_role not in claims.delegations.roles:
-            raise MetadataMismatch(f"claims does not delegate to {shard_role}: who owns {name} cannot be told")
-        shard = self._tree.role(shard_role, paths.CLAIMS, chain)
+        shard = self._read_shard(chain, name)
         entry = shard.delegations.roles.get(owner_role) if shard.delegations is not None else None
         if entry is None:
+            least.check_listed(shard_role, shard, name, self._trusted.version)
             return None
         from carnet_verifier.claims.owners import Claim, Handover, read_facts
 
@@ -396,6 +404,32 @@ class TrustedRepository:
         if release is None:
             raise MetadataMismatch(f"{owner_role} does not delegate to its crate role")
         return Claim(name, owner, entry, crate, release, facts, Handover.FIRST_SEEN)
+
+    def claimed_files(self, shards: Iterable[str]) -> dict[str, RoleFile[Targets]]:
+        """The owner and crate roles of every crate that these shards delegate to their owners: for whoever drafts one.
+
+        They are the files that the snapshot names, expired or not; who signed them is for `carnet.claims.standing` to
+        see.
+
+        Args:
+            shards: The roles of shards of claims.
+
+        Raises:
+            MetadataError: A shard failed a check, or a file is not what the snapshot promises.
+            FormatError: A file does not parse.
+            TransportError: One could not be fetched.
+        """
+        from carnet.claims.standing import claimed_roles
+
+        return self._tree.files_of([role for shard in shards for role in claimed_roles(self.role(shard).signed)])
+
+    def _read_shard(self, chain: Sequence[str], name: CrateName) -> Targets:
+        shard_role = chain[2]
+        self._tree.role(paths.TARGETS, None, chain)
+        claims = self._tree.role(paths.CLAIMS, paths.TARGETS, chain)
+        if claims.delegations is None or shard_role not in claims.delegations.roles:
+            raise MetadataMismatch(f"claims does not delegate to {shard_role}: who owns {name} cannot be told")
+        return self._tree.role(shard_role, paths.CLAIMS, chain)
 
     def _follow(self, claim: Claim, before: SeenOwners | None) -> Claim:
         from dataclasses import replace

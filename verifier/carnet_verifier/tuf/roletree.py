@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from carnet.errors import CarnetError, FormatError, MetadataError, ThresholdNotMet, TransportError
-from carnet.tuf import paths
+from carnet.tuf import least, paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.roles import MetaFile, RoleFile, Targets
 from carnet.tuf.structure import check_structure
+from carnet.tuf.tree import RoleKind, place_of
 from carnet_verifier.memory.metadata_store import MetadataStore
 from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.tuf.workflow import TrustedRoles
@@ -123,12 +124,21 @@ class RoleTree:
                 # What lies on disk was signed by keys that have been replaced since: fetch it.
                 self._forget(name)
                 raise _Missing([name]) from None
+            self._check_held_back(name, delegator)
             if name not in self._stored:
                 self._store.cache({name: envelope.raw})
                 self._stored.add(name)
             self._signed.add((delegator, name))
         self._walked[name] = envelope.signed
         return envelope.signed
+
+    def _check_held_back(self, name: str, delegator: str | None) -> None:
+        """Owners' and crates' files live for years: the shard above them says below which version none is believed."""
+        if delegator is None or self._trusted.profile is not Profile.PRODUCT:
+            return
+        place = place_of(name)
+        if place.kind == RoleKind.OWNER and place.crate is not None:
+            least.check_listed(delegator, self._roles[delegator].signed, place.crate, self._trusted.version)
 
     def file(self, name: str) -> RoleFile[Targets]:
         """The file of a role that a walk has come to."""
@@ -138,6 +148,22 @@ class RoleTree:
         """The files of all roles that are there, by name."""
         with self._lock:
             return {name: envelope.raw for name, envelope in self._roles.items()}
+
+    def files_of(self, names: Sequence[str]) -> dict[str, RoleFile[Targets]]:
+        """The files of roles as the snapshot promises them, fetched together; nothing else about them is checked.
+
+        Raises:
+            MetadataError: The snapshot does not list one, or it is another file.
+            FormatError: One does not parse.
+            TransportError: One could not be fetched.
+        """
+        answers = self._fetcher.get_many([(self._role_url(name), self._most(name)) for name in names])
+        found = {}
+        for name, answer in zip(names, answers, strict=True):
+            if isinstance(answer, TransportError):
+                raise answer
+            found[name] = self._trusted.read_promised(name, answer, self._trusted.meta(name))
+        return found
 
     def url(self, name: str, version: int) -> str:
         """Where a version of a role is to be fetched from."""

@@ -230,6 +230,11 @@ class TrustedRoles:
             raise MetadataMismatch(f"the snapshot does not list the role {role[:80]!a} (TUF 5.6.1)")
         return found
 
+    def version(self, role: str) -> int | None:
+        """The version that the snapshot lists of a targets role; None when it lists none."""
+        found = self.snapshot.signed.meta.get(role)
+        return None if found is None else found.version
+
     def read_targets(self, role: str, data: bytes, meta: MetaFile) -> RoleFile[Targets]:
         """Check what does not depend on the delegator: length, hash, version, expiry (TUF 5.6.2, 5.6.4, 5.6.5).
 
@@ -237,10 +242,20 @@ class TrustedRoles:
             MetadataMismatch: Not the length, hash or version that the snapshot names.
             ExpiredMetadata: Its time is over.
         """
+        new = self.read_promised(role, data, meta)
+        self._check_fresh(new.signed, _called(role), "5.6.5")
+        return new
+
+    def read_promised(self, role: str, data: bytes, meta: MetaFile) -> RoleFile[Targets]:
+        """The same checks but for the expiry: for those who look at what there is, and trust it for nothing.
+
+        Raises:
+            MetadataMismatch: Not the length, hash or version that the snapshot names.
+        """
         what = _called(role)
         check_promise(data, meta, what, "5.6.2")
         new = parse_role(data, Targets, profile=self.profile, what=what)
-        self._check_version_and_time(new, meta, what)
+        _check_promised_version(new, meta, what)
         return new
 
     def check_parsed(self, role: str, envelope: RoleFile[Targets], meta: MetaFile) -> RoleFile[Targets]:
@@ -253,15 +268,9 @@ class TrustedRoles:
         """
         what = _called(role)
         check_promise(envelope.raw, meta, what, "5.6.2")
-        self._check_version_and_time(check_read_as(envelope, what, profile=self.profile), meta, what)
+        _check_promised_version(check_read_as(envelope, what, profile=self.profile), meta, what)
+        self._check_fresh(envelope.signed, what, "5.6.5")
         return envelope
-
-    def _check_version_and_time(self, new: RoleFile[Targets], meta: MetaFile, what: str) -> None:
-        if new.signed.version != meta.version:
-            raise MetadataMismatch(
-                f"{what} has version {new.signed.version}, and the snapshot names {meta.version} (TUF 5.6.4)"
-            )
-        self._check_fresh(new.signed, what, "5.6.5")
 
     def check_targets(self, role: str, envelope: RoleFile[Targets], delegator: Targets | None) -> None:
         """Check the signatures by the keys that its delegator names (TUF 5.6.3).
@@ -316,6 +325,13 @@ def check_promise(data: bytes, meta: MetaFile, what: str, step: str) -> None:
     if meta.length is not None and len(data) != meta.length:
         raise MetadataMismatch(f"{what} has {len(data)} bytes, and {meta.length} were promised (TUF {step})")
     _check_hashes(data, meta.hashes, what, step)
+
+
+def _check_promised_version(new: RoleFile[Targets], meta: MetaFile, what: str) -> None:
+    if new.signed.version != meta.version:
+        raise MetadataMismatch(
+            f"{what} has version {new.signed.version}, and the snapshot names {meta.version} (TUF 5.6.4)"
+        )
 
 
 def check_target(data: bytes, path: str, length: int, hashes: Mapping[str, str]) -> None:

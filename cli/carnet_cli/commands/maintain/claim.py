@@ -94,7 +94,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
         found = read_published_versions(view, crate, output.counting)
         adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry)
         proposal = ownership.new_claim(
-            ownership.read_published(view.repository, crate),
+            ownership.read_published(view.repository, crate, neighbours=True),
             Request("claim", crate, at(now), evidence),
             facts,
             adopted=adopted,
@@ -158,7 +158,8 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
     now = home.now()
     with proposal_folders.looking(repository) as view:
         request = Request("owners", crate, at(now), evidence, takeover)
-        proposal = ownership.next_owner(ownership.read_published(view.repository, crate), request, changes, now=now)
+        published = ownership.read_published(view.repository, crate, neighbours=True)
+        proposal = ownership.next_owner(published, request, changes, now=now)
     proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
 
 
@@ -182,9 +183,8 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
 
     crate, now = CrateName(name), home.now()
     with proposal_folders.looking(repository) as view:
-        proposal = ownership.give_up(
-            ownership.read_published(view.repository, crate), Request("give-up", crate, at(now), evidence), now=now
-        )
+        published = ownership.read_published(view.repository, crate, neighbours=True)
+        proposal = ownership.give_up(published, Request("give-up", crate, at(now), evidence), now=now)
     proposal_folders.made(proposal, folder, "claim")
 
 

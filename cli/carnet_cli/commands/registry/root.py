@@ -163,7 +163,8 @@ def merge(folder: Path, others: tuple[Path, ...], insecure_example_keys: bool) -
 def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     """Bring DIR up to what the repository at URL has published, verified from the newest root in DIR on.
 
-    Claims change the shards between two ceremonies: do this before `carnet root rotate`.
+    Claims change the shards between two ceremonies, and the shards say of every claimed crate which versions of its
+    owners' and release keys' files there are: do this before `carnet root rotate`, and not more than 7 days before.
 
     \b
     carnet root update ceremony https://mirror.example
@@ -171,6 +172,7 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     from carnet import durable
     from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.ceremony.claim_files import ClaimFiles
     from carnet_verifier.tuf.view import open_view_from
 
     found = ceremony_folder.read(folder)
@@ -181,11 +183,42 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
             for role in ceremony.OFFLINE_ROLES[1:]:
                 published[role] = repository.role(role)
                 progress.update(1)
-    made = ceremony.take_published(found, repository.trusted.root, published)
+        owners = repository.claimed_files(role for role in published if role.startswith("claims-"))
+        trusted = repository.trusted
+        claims = ClaimFiles(owners, trusted.timestamp, trusted.snapshot) if owners else ClaimFiles()
+    made = ceremony.take_published(found, repository.trusted.root, published, claims)
     _warn(ceremony_folder.overlay(found, made), insecure_example_keys)
     durable.write_files(folder, made)
+    ceremony_folder.remove_superseded(folder)
     output.note(f"took {len(made)} files over from {url}")
     say_next(folder, ceremony_folder.read(folder))
+
+
+@command.command()
+@_folder
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+def add(folder: Path, files: tuple[Path, ...]) -> None:
+    """Take into DIR the newest owner and crate roles of a crate, FILES, from its owners themselves.
+
+    `carnet root update` brings what the repository shows. Owners who fear that it shows their files of long ago hand
+    the newest to the holders: the next shards then demand them. Each is checked against the shard in DIR.
+
+    \b
+    carnet root add ceremony 7.owner.serde.json 41.crate.serde.json
+    """
+    from carnet import durable
+    from carnet.tuf import paths
+    from carnet_signer.ceremony import claim_files
+    from carnet_signer.ceremony import folder as ceremony_folder
+    from carnet_signer.ceremony.ceremony import MAX_FILE, as_targets
+
+    found = ceremony_folder.read(folder)
+    shards = {role: as_targets(found.latest(role)) for role in map(paths.claims_shard_role, paths.SHARDS)}
+    handed = [durable.read_named_file(file, "role file", max_bytes=MAX_FILE) for file in files]
+    made = found.claims.missing_from(claim_files.handed_in(found.claims, handed, shards))
+    durable.write_files(folder, made)
+    ceremony_folder.remove_superseded(folder)
+    output.note(f"took {len(made)} files over; the next `carnet root rotate` demands no older ones")
 
 
 @command.command()
@@ -208,13 +241,21 @@ def status(folder: Path, message_format: output.MessageFormat, insecure_example_
 @click.option("--threshold", type=click.IntRange(min=1), help="How many holders must sign from now on.")
 @_online
 @click.option("--new-root", is_flag=True, help="Make a next root even if nothing in it changes and it is not due.")
+@click.option(
+    "--keep-shards",
+    is_flag=True,
+    help="Leave the shards of claims as they are, when their owners' files cannot be had: as after the loss of the "
+    "online key. They live no longer than before.",
+)
 @_insecure
 def rotate(
+    *,
     folder: Path,
     holders: tuple[Path, ...],
     threshold: int | None,
     online: tuple[Path, ...],
     new_root: bool,
+    keep_shards: bool,
     insecure_example_keys: bool,
 ) -> None:
     """Make the next version of the offline roles in DIR, unsigned: with new expiries, and with new keys if you say so.
@@ -222,6 +263,9 @@ def rotate(
     Give all holders that are to be there afterwards; without `--holder`, `--threshold` or `--online` those stay. A
     change of holders is signed by the old ones and the new ones. While an online key is replaced, the online signer
     holds both.
+
+    The shards of claims say anew below which version nobody believes a crate's roles. The files that this is read from
+    come with `carnet root update`, and may be 7 days old.
 
     \b
     carnet root rotate ceremony                                  renews what expires
@@ -241,7 +285,7 @@ def rotate(
         _read_holders(online, insecure_example_keys) if online else old.online,
         old.bit_length,
     )
-    made = renew(found, plan, _now(), new_root=new_root)
+    made = renew(found, plan, _now(), new_root=new_root, keep_shards=keep_shards)
     after = ceremony_folder.overlay(found, made)
     _show(after, [role for role in ceremony.OFFLINE_ROLES if not after.final(role)])
     _warn(after, insecure_example_keys)
