@@ -21,6 +21,7 @@ from datetime import datetime
 
 from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, SigningError
+from carnet.people import check_people
 from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import PublicKey, Signature
@@ -96,6 +97,10 @@ class Plan:
             )
         if len({holder.name.casefold() for holder in everyone}) < len(everyone):
             raise ConfigError("two keys have the same name", hint="rename one of the .pub files")
+        try:
+            check_people(holder.name for holder in everyone)
+        except FormatError as error:
+            raise ConfigError(str(error), hint="rename one of the .pub files") from None
 
     @property
     def offline_keys(self) -> RoleKeys:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError, SigningError
+from carnet.people import check_people
 from carnet.tuf import paths, structure
 from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.next_version import check_root
@@ -129,9 +130,10 @@ def _keys(ceremony: Ceremony, insecure_example_keys: bool) -> Iterator[CeremonyF
             yield CeremonyFinding(
                 f"{ceremony.name(shared)} is an online key and would sign {role}, which is signed offline"
             )
-    names = [ceremony.name(key).casefold() for key in {key.material: key for key in everyone}.values()]
+    names = [ceremony.name(key) for key in {key.material: key for key in everyone}.values()]
     if len(set(names)) < len(names):
         yield CeremonyFinding("two keys go by the same name")
+    check_people(names)
     yield from _thresholds(root.roles[paths.ROOT])
 
 
