@@ -157,7 +157,11 @@ class Ceremony:
             name = people.get(key.keyid) if isinstance(people, dict) else None
             if isinstance(name, str) and _NAME.match(name):
                 return name
-        return f"unnamed-{key.keyid[:16]}"
+        return _unnamed(key)
+
+    def is_named(self, key: PublicKey) -> bool:
+        """Whether one of the roots has a name for a key's holder."""
+        return self.name(key) != _unnamed(key)
 
     def quorums(self, role: str) -> tuple[Quorum, ...]:
         """Whose thresholds a role's newest file needs, and who has signed."""
@@ -203,6 +207,10 @@ class Ceremony:
         delegations = as_targets(before).delegations
         claims = delegations.signers_of(paths.CLAIMS) if delegations is not None else None
         return claims is not None and claims.same_as(old)
+
+
+def _unnamed(key: PublicKey) -> str:
+    return f"unnamed-{key.keyid[:16]}"
 
 
 # --- making files ---

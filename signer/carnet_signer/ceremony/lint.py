@@ -55,6 +55,7 @@ def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = Fal
         found += _expiries(ceremony, now)
         found += _keys(ceremony, insecure_example_keys)
         found += _delegations(ceremony)
+        found += _shared_files(ceremony)
     except CarnetError as error:
         found.append(CeremonyFinding(str(error)))
     return found
@@ -191,6 +192,19 @@ def _delegations(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
             yield CeremonyFinding(
                 f"{role} has another online key than timestamp: {_who(ceremony, signers)}", stops=False
             )
+
+
+def _shared_files(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
+    """A file that speaks for a shard which has another one could be shown in that one's place."""
+    saying: dict[tuple[str, ...], set[str]] = {}
+    for shard in paths.SHARDS:
+        shards = structure.shards_of(as_targets(ceremony.latest(paths.claims_shard_role(shard))))
+        saying.setdefault(shards, set()).add(shard)
+    for shards, those in saying.items():
+        odd = sorted({*shards} - those)
+        for role in map(paths.claims_shard_role, sorted(those)) if odd else ():
+            if not ceremony.final(role):
+                yield CeremonyFinding(f"the next {role} would speak for the shard {odd[0][:8]!a} as well")
 
 
 def _who(ceremony: Ceremony, signers: RoleKeys) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
@@ -31,6 +30,7 @@ from carnet.tuf.roles import DelegatedRole, RoleFile, RoleKeys, Targets
 from carnet.tuf.structure import FIELD, shard_field
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
+from carnet_signer.own_view import VerifiedView
 from carnet_signer.proposals.proposal import Proposal, Request, draft
 
 
@@ -76,16 +76,6 @@ class PublishedClaim:
         if self.crate is not None:
             found[crate] = self.crate
         return found
-
-
-class VerifiedView(Protocol):
-    """A verified view of a repository, as `carnet_verifier.tuf.repository.TrustedRepository` is one."""
-
-    def version(self, role: str) -> int | None:
-        """The version of a role in this view, or None."""
-
-    def role(self, role: str) -> RoleFile[Targets]:
-        """A verified role."""
 
 
 def read_published(view: VerifiedView, name: CrateName) -> PublishedClaim:
