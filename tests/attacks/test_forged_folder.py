@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
-from tests.support.machines.command import Ran
+from tests.support.machines.command import Ran, carnet
 from tests.support.worlds.ceremony import make_key
 from tests.support.worlds.claims import NAME, OWNERS, World, people, person
 from tests.support.worlds.signing import Desk
@@ -164,6 +165,31 @@ def test_somebody_who_trusts_nothing_is_told_what_to_type(
     assert "carnet trust add URL --root root.json" in ran.err
     desk.trust()
     assert desk.sign(folder, SVEN, group="release").status == 0
+
+
+def test_without_a_network_a_saved_view_is_compared_with_and_its_age_comes_first(world: World, desk: Desk) -> None:
+    folder = desk.hand_over(world.release_proposal("1.0.1"), "release")
+    file = desk.folder / "view.json"
+    assert carnet("trust", "export", "-o", file, NAME).status == 0
+    desk.set_back({"metadata/timestamp.json": None})
+    away = desk.sign(folder, SVEN, group="release")
+    refused(away, "what is published cannot be seen")
+    assert "--view FILE" in away.err
+    shown = desk.review(folder, "--view", file)
+    assert shown.out.startswith(f"compared with the view in {file}, as you verified it"), shown
+    world.later(days=5)
+    shown = desk.review(folder, "--view", file)
+    assert shown.out.startswith("!!! THIS VIEW ENDED 4 DAYS AND 0 HOURS AGO"), shown
+    assert desk.sign(folder, SVEN, "--view", file, group="release").status == 0
+    forged = with_base(load(folder), CRATE, lambda signed: signed.update({"x": 1}))
+    refused(desk.review(desk.hand_over(forged, "forged"), "--view", file), "is not what you verified")
+    world.later(days=12)
+    refused(desk.review(folder, "--view", file), "longer than 14 days ago")
+    shutil.rmtree(desk.folder / "home" / "trust")
+    world.later(days=-12)
+    assert desk.review(folder, "--view", file, "--root", desk.folder / "root.json").status == 0
+    both = desk.review(folder, "--view", file, "--insecure-base-from-folder")
+    assert both.status == 2
 
 
 # --- what the folder says is asked ---

@@ -279,7 +279,14 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
     if proposal.request.kind == "give-up":
         yield Words(
             "AFTER THIS NOBODY VOUCHES FOR THE CRATE",
-            ("clients that saw it claimed refuse it from then on; its roles stay as a tombstone",),
+            (
+                "clients that saw it claimed refuse it from then on; its roles stay as a tombstone",
+                *(
+                    f"{quorum.signers.threshold} of {quorum.who} sign this, and nobody else; the owners are not asked: "
+                    + ", ".join(f"{quorum.name(key)} (key {key.keyid})" for key in quorum.signers.keys)
+                    for quorum in proposal.quorums()
+                ),
+            ),
             alarm=True,
         )
         return

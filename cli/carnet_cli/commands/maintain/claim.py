@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -178,6 +179,7 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
       carnet claim give-up serde -o given-up --evidence "the owners asked for it on 2026-11-23"
     """
     from carnet_signer.metadata.role_files import at
+    from carnet_signer.own_view import holder_names
     from carnet_signer.proposals import ownership
     from carnet_signer.proposals.proposal import Request
 
@@ -186,7 +188,9 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
         proposal = ownership.give_up(
             ownership.read_published(view.repository, crate), Request("give-up", crate, at(now), evidence), now=now
         )
+        proposal = replace(proposal, holders=holder_names(view.repository.trusted.root.signed))
     proposal_folders.made(proposal, folder, "claim")
+    output.note("the registry's holders sign this, and nobody else: the owners' signatures are not asked for")
 
 
 @command.command()
