@@ -26,6 +26,14 @@ from tests.support.worlds.release import synthetic
 from carnet import strictjson
 from carnet.cargo.names import CrateId, Version
 from carnet.errors import CarnetError
+from carnet.tuf import paths
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import RoleFile, Root, Signed, Targets
+from carnet_signer.ceremony import base as base_of_ceremony
+from carnet_signer.ceremony import lint, words
+from carnet_signer.ceremony.ceremony import Ceremony, advance, plan_of
+from carnet_signer.ceremony.folder import overlay
+from carnet_signer.metadata import role_files
 from carnet_signer.own_view import OwnView
 from carnet_signer.proposals import base, ownership, release, review
 from carnet_signer.proposals.proposal import Proposal, draft
@@ -133,6 +141,52 @@ def test_a_changed_draft_is_refused_or_reads_otherwise(data: st.DataObject) -> N
         return
     if other.message != proposal.drafts[role].message:
         assert text != honest(kind), (kind, role, path)
+
+
+@cache
+def ceremony() -> tuple[Ceremony, OwnView]:
+    """The next version of every offline role, and the view of a holder."""
+    _, view, world = worlds()["claim"]
+    files = {role: {1: parsed(role, data)} for role, data in world.ceremony.files.items()}
+    begun = Ceremony(files)
+    found = overlay(begun, advance(begun, plan_of(begun), world.now, new_root=True))
+    return base_of_ceremony.compare(found, view).ceremony, view
+
+
+def parsed(role: str, data: bytes) -> RoleFile[Signed]:
+    root = role == paths.ROOT
+    return parse_role(data, Root if root else Targets, max_bytes=10**7)
+
+
+@cache
+def offline_places() -> list[tuple[str, tuple[str | int, ...]]]:
+    roles = (paths.ROOT, paths.TARGETS, paths.CLAIMS, paths.claims_shard_role("07"), paths.INDEX)
+    found = [(role, [*leaves(ceremony()[0].latest(role).body)]) for role in roles]
+    # Of 256 entries that are alike, and of 256 shards in a list, a few stand for all.
+    return [(role, path) for role, all_of_it in found for path in [*all_of_it[:60], *all_of_it[-20:]]]
+
+
+@settings(max_examples=max(EXAMPLES // 3, 1), deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_a_changed_draft_of_a_ceremony_is_refused_or_reads_otherwise(data: st.DataObject) -> None:
+    role, path = data.draw(st.sampled_from(offline_places()))
+    found, view = ceremony()
+    now = worlds()["claim"][2].now
+    try:
+        other = parsed(
+            role, role_files.file_bytes(strictjson.canonical(changed(found.latest(role).body, path, data)), [])
+        )
+        if other.message == found.latest(role).message:
+            return
+        files = {**found.files, role: {1: found.files[role][1], other.signed.version: other}}
+        changed_one = Ceremony(files)
+        if words.describe(changed_one, [role], now) != words.describe(found, [role], now):
+            return
+        after = base_of_ceremony.compare(changed_one, view).ceremony
+        lint.refuse(lint.lint(after, now))
+    except CarnetError:
+        return
+    raise AssertionError(f"nobody sees that {role} has another {path}")
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
