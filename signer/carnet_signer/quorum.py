@@ -68,4 +68,4 @@ class Quorum:
 
     def name(self, key: PublicKey) -> str:
         """What to call the holder of a key."""
-        return self.people.get(key.keyid) or f"the holder of key {key.keyid[:12]}"
+        return self.people.get(key.keyid) or f"the holder of key {key.keyid}"

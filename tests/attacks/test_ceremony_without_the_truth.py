@@ -27,6 +27,7 @@ from carnet_signer.ceremony import claim_files, lint, words
 from carnet_signer.ceremony.ceremony import Ceremony, as_targets
 from carnet_signer.ceremony.claim_files import MAX_AGE, ClaimFiles
 from carnet_signer.ceremony.folder import overlay
+from carnet_signer.ceremony.published import take_published
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import draft
@@ -40,7 +41,7 @@ def updated(world: World) -> Ceremony:
     first = overlay(Ceremony({}), {paths.metadata_name(role, 1): file for role, file in world.ceremony.files.items()})
     published = {role: view.role(role) for role in ceremonies.OFFLINE_ROLES[1:]}
     claims = ClaimFiles(view.claimed_files([SHARD]), view.trusted.timestamp, view.trusted.snapshot)
-    return overlay(first, ceremonies.take_published(first, view.trusted.root, published, claims))
+    return overlay(first, take_published(first, view.trusted.root, published, claims))
 
 
 def rotated(found: Ceremony, now: datetime) -> Ceremony:

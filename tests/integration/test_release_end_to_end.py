@@ -91,8 +91,10 @@ def test_a_mirror_refuses_one_signature(claimed: LiveRegistry) -> None:
 def test_a_yank_is_the_maintainers(claimed: LiveRegistry) -> None:
     claimed.run("release", "yank", "demo@0.9.0", "-o", "yank")
     assert "YANKED: demo@0.9.0" in claimed.run("release", "review", "yank").stdout
+    given_up = claimed.run("release", "sign", "yank", "--key", "person rita", status=3)
+    assert "you have signed another version" in given_up.stderr, "the folder `lone`, of the same version"
     for key in ("person rita", "person sven"):
-        claimed.run("release", "sign", "yank", "--key", key)
+        claimed.run("release", "sign", "yank", "--key", key, "--sign-again")
     claimed.run("release", "submit", "yank")
     assert "yanked by its maintainers" in claimed.run("verify", "demo@0.9.0").stderr
 
@@ -101,7 +103,7 @@ def test_someone_was_faster(claimed: LiveRegistry) -> None:
     for folder in ("fast", "slow"):
         claimed.run("release", "assemble", "demo-1.1.0.crate", "-o", folder)
         for key in ("person rita", "person sven"):
-            claimed.run("release", "sign", folder, "--key", key)
+            claimed.run("release", "sign", folder, "--key", key, "--sign-again")
     claimed.run("release", "submit", "fast")
     (claimed.folder / "demo-1.2.0.crate").write_bytes(honest_crate("demo", "1.2.0"))
     claimed.run("release", "assemble", "demo-1.2.0.crate", "-o", "next")

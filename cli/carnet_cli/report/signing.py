@@ -11,6 +11,7 @@ from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet.errors import CarnetError
+    from carnet_signer.proposals.base import Compared
     from carnet_signer.proposals.proposal import Proposal
     from carnet_signer.proposals.review import Words
     from carnet_signer.quorum import Quorum
@@ -24,33 +25,30 @@ class ReviewReport:
     """What a folder's signers would sign.
 
     Attributes:
-        proposal: What it was read from.
+        compared: What it was read from, and with what it was compared.
         words: It, in words.
         problem: What is wrong with it.
-        base_verified: Whether what it calls published was held against a root.
     """
 
-    proposal: Proposal
+    compared: Compared
     words: Sequence[Words]
     problem: CarnetError | None
-    base_verified: bool
 
 
 def review_as_text(report: ReviewReport) -> None:
     """For people."""
     output.echo(words_as_text(report.words), end="")
-    if not report.base_verified:
-        output.note("what is published now was taken from the folder; --root checks that it was signed")
 
 
 def review_as_json(report: ReviewReport) -> Iterator[Any]:
     """For machines."""
+    proposal = report.compared.proposal
     yield {
         "reason": "review",
-        "crate": str(report.proposal.crate),
-        "kind": report.proposal.request.kind,
+        "crate": str(proposal.crate),
+        "kind": proposal.request.kind,
         "problem": None if report.problem is None else str(report.problem),
-        "base-verified": report.base_verified,
+        "base-verified": report.compared.view is not None,
         "review": [{"title": one.title, "lines": list(one.lines), "alarm": one.alarm} for one in report.words],
     }
 

@@ -5,17 +5,15 @@ The signer writes this and the verifier reads it, so it stands here once.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from carnet.errors import FormatError
+from carnet.people import check_people, check_person
 from carnet.strictjson import JsonObject
 from carnet.tuf.keys import PublicKey, is_keyid
 from carnet.tuf.roles import FIELD, RoleKeys, Targets
 from carnet.value import value
-
-MAX_PERSON = 100
 
 
 @value
@@ -36,12 +34,10 @@ class Holders:
             raise FormatError("people does not name the holder of exactly each key")
         names: set[str] = set()
         for person in self.people.values():
-            # The length first: to normalize takes time that grows with its square.
-            if not 0 < len(person) <= MAX_PERSON or not person.isprintable() or person != _plain(person):
-                raise FormatError(f"{person[:MAX_PERSON]!a} is not an owner id")
-            if person.casefold() in names:
+            if check_person(person, "an owner id").casefold() in names:
                 raise FormatError(f"{person!a} has two keys in one role: a threshold counts people")
             names.add(person.casefold())
+        check_people(self.people.values())
 
 
 @value
@@ -130,11 +126,6 @@ class SeenOwners:
         """As JSON, for a client's memory."""
         keys: JsonObject = {key.keyid: key.to_object() for key in self.signers.keys}
         return {"version": self.version, "threshold": self.signers.threshold, "keys": keys}
-
-
-def _plain(person: str) -> str:
-    """One spelling each: two that look alike would be one person counted twice."""
-    return " ".join(unicodedata.normalize("NFKC", person).split())
 
 
 def _people(value: Mapping[Any, Any]) -> dict[str, str]:

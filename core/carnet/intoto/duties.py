@@ -10,6 +10,7 @@ from carnet.errors import FormatError
 from carnet.intoto.steps import PACKAGE, REBUILD, TAG
 from carnet.intoto.values import STEP_NAME, check_artifact_path
 from carnet.level import Level
+from carnet.people import check_people
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf.keys import PublicKey, is_keyid
 
@@ -29,7 +30,8 @@ class Terms:
     Attributes:
         least_level: The level that a release must reach.
         separate: Pairs of steps that one person may not both count for; always with (tag, package).
-        people: Key id -> the id of the person (or machine) who holds it. A key that is not listed is its own person.
+        people: Key id -> the id of the person (or machine) who holds it, as `carnet.people` has ids. A key that is not
+            listed is its own person.
         generated: Files of the package that are made while packaging and so are in no commit.
     """
 
@@ -41,6 +43,7 @@ class Terms:
     def __post_init__(self) -> None:
         if not self.separate >= ALWAYS_SEPARATE:
             raise FormatError("the steps tag and package must be kept apart: that is what `provenance` means")
+        check_people(self.people.values())
 
     @classmethod
     def from_custom(cls, custom: Mapping[str, Any]) -> Terms:
@@ -64,7 +67,7 @@ class Terms:
                 raise FormatError("separate_duties must be lists of step names")
             pairs.update(frozenset((a, b)) for a in group for b in group if a != b)
         for keyid, person in people.items():
-            if not is_keyid(keyid) or not isinstance(person, str) or not 0 < len(person) <= 128:
+            if not is_keyid(keyid) or not isinstance(person, str):
                 raise FormatError("people must name a person for each key id")
         if not all(isinstance(path, str) for path in generated):
             raise FormatError("generated must be a list of paths")

@@ -21,6 +21,7 @@ from datetime import datetime
 
 from carnet import strictjson
 from carnet.errors import ConfigError, FormatError, SigningError
+from carnet.people import check_people
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
@@ -98,6 +99,10 @@ class Plan:
             )
         if len({holder.name.casefold() for holder in everyone}) < len(everyone):
             raise ConfigError("two keys have the same name", hint="rename one of the .pub files")
+        try:
+            check_people(holder.name for holder in everyone)
+        except FormatError as error:
+            raise ConfigError(str(error), hint="rename one of the .pub files") from None
 
     @property
     def offline_keys(self) -> RoleKeys:
@@ -156,7 +161,11 @@ class Ceremony:
             name = people.get(key.keyid) if isinstance(people, dict) else None
             if isinstance(name, str) and _NAME.match(name):
                 return name
-        return f"unnamed-{key.keyid[:16]}"
+        return _unnamed(key)
+
+    def is_named(self, key: PublicKey) -> bool:
+        """Whether one of the roots has a name for a key's holder."""
+        return self.name(key) != _unnamed(key)
 
     def quorums(self, role: str) -> tuple[Quorum, ...]:
         """Whose thresholds a role's newest file needs, and who has signed."""
@@ -202,6 +211,10 @@ class Ceremony:
         delegations = as_targets(before).delegations
         claims = delegations.signers_of(paths.CLAIMS) if delegations is not None else None
         return claims is not None and claims.same_as(old)
+
+
+def _unnamed(key: PublicKey) -> str:
+    return f"unnamed-{key.keyid[:16]}"
 
 
 # --- making files ---
@@ -425,35 +438,6 @@ def _final_roots(ceremony: Ceremony) -> list[RoleFile[Signed]]:
     versions = ceremony.files[paths.ROOT]
     ordered = [versions[version] for version in sorted(versions, reverse=True)]
     return [envelope for envelope in ordered if as_root(envelope).roles[paths.ROOT].met_by(envelope)]
-
-
-def take_published(
-    ceremony: Ceremony, root: RoleFile[Root], published: Mapping[str, RoleFile[Targets]], claims: ClaimFiles
-) -> dict[str, bytes]:
-    """The published files that a ceremony lacks, by file name; next versions that nobody has signed give way.
-
-    Args:
-        ceremony: Ours.
-        root: The newest root, verified.
-        published: The other offline roles by name, verified.
-        claims: What was published of the claimed crates.
-
-    Raises:
-        SigningError: Holders have signed another file of a version than the one that was published.
-    """
-    made = ceremony.claims.missing_from(claims)
-    files: dict[str, RoleFile[Signed]] = {paths.ROOT: root, **published}
-    for role, envelope in files.items():
-        version = envelope.signed.version
-        known = ceremony.files.get(role, {}).get(version)
-        if known is None or (known.message != envelope.message and not known.signatures):
-            made[paths.metadata_name(role, version)] = envelope.raw
-        elif known.message != envelope.message:
-            raise SigningError(
-                f"version {version} of {role} was published with other content than what is signed here",
-                hint="delete it with its signatures, update again, and make the next version from that",
-            )
-    return made
 
 
 def _valid(ceremony: Ceremony, role: str, signatures: Iterable[Signature]) -> list[Signature]:

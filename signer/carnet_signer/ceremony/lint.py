@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from carnet.errors import CarnetError, SigningError
+from carnet.people import check_people
 from carnet.tuf import paths, structure
 from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.least import check_next, read_least
@@ -65,6 +66,7 @@ def lint(ceremony: Ceremony, now: datetime, *, insecure_example_keys: bool = Fal
         found += _keys(ceremony, insecure_example_keys)
         found += _delegations(ceremony)
         found += _least(ceremony)
+        found += _shared_files(ceremony)
     except CarnetError as error:
         found.append(CeremonyFinding(str(error)))
     return found
@@ -164,9 +166,10 @@ def _keys(ceremony: Ceremony, insecure_example_keys: bool) -> Iterator[CeremonyF
             yield CeremonyFinding(
                 f"{ceremony.name(shared)} is an online key and would sign {role}, which is signed offline"
             )
-    names = [ceremony.name(key).casefold() for key in {key.material: key for key in everyone}.values()]
+    names = [ceremony.name(key) for key in {key.material: key for key in everyone}.values()]
     if len(set(names)) < len(names):
         yield CeremonyFinding("two keys go by the same name")
+    check_people(names)
     yield from _thresholds(root.roles[paths.ROOT])
 
 
@@ -224,6 +227,19 @@ def _delegations(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
             yield CeremonyFinding(
                 f"{role} has another online key than timestamp: {_who(ceremony, signers)}", stops=False
             )
+
+
+def _shared_files(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
+    """A file that speaks for a shard which has another one could be shown in that one's place."""
+    saying: dict[tuple[str, ...], set[str]] = {}
+    for shard in paths.SHARDS:
+        shards = structure.shards_of(as_targets(ceremony.latest(paths.claims_shard_role(shard))))
+        saying.setdefault(shards, set()).add(shard)
+    for shards, those in saying.items():
+        odd = sorted({*shards} - those)
+        for role in map(paths.claims_shard_role, sorted(those)) if odd else ():
+            if not ceremony.final(role):
+                yield CeremonyFinding(f"the next {role} would speak for the shard {odd[0][:8]!a} as well")
 
 
 def _who(ceremony: Ceremony, signers: RoleKeys) -> str:

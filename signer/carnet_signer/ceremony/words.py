@@ -8,11 +8,15 @@ from datetime import datetime
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.least import read_least
-from carnet.tuf.roles import RoleKeys, Root, Targets
+from carnet.tuf.roles import RoleFile, RoleKeys, Root, Signed, Targets
+from carnet_signer import fields
 from carnet_signer.ceremony.ceremony import OFFLINE_ROLES, Ceremony, as_root, as_targets
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.published_state import succinct_of
 
+_TOP = (paths.ROOT, paths.TARGETS, paths.TIMESTAMP, paths.SNAPSHOT)
+_ENTRY = ("name", "keyids", "threshold", "paths", "terminating")
+_BINS = ("keyids", "threshold", "bit_length", "name_prefix")
 _SHARDS = tuple(paths.claims_shard_role(shard) for shard in paths.SHARDS)
 
 
@@ -36,31 +40,81 @@ def group_name(group: Sequence[str]) -> str:
 
 def who(ceremony: Ceremony, signers: RoleKeys) -> str:
     """`2 of 3: alice, bob, carol`."""
-    return f"{signers.threshold} of {len(signers.keys)}: {', '.join(ceremony.name(key) for key in signers.keys)}"
+    return f"{signers.threshold} of {len(signers.keys)}: {', '.join(_called(ceremony, key) for key in signers.keys)}"
+
+
+def _called(ceremony: Ceremony, key: PublicKey) -> str:
+    """A holder by name; whoever has none in a root, by the whole id of their key."""
+    return ceremony.name(key) if ceremony.is_named(key) else f"the unnamed key {key.keyid}"
 
 
 def describe(ceremony: Ceremony, wanted: Iterable[str], now: datetime) -> list[str]:
     """What these roles say, line by line, for whoever is to sign them."""
     lines: list[str] = []
     for group in groups(wanted):
-        version = ceremony.latest(group[0]).signed.version
-        expires = min(ceremony.latest(role).signed.expires for role in group)
-        days = (expires - now).days
-        lines.append(f"{group_name(group)}, version {version}, until {role_files.at(expires)} ({days} days)")
+        lines += _headings(ceremony, group, now)
         if group[0] == paths.ROOT:
             lines += [f"  {line}" for line in _root(ceremony)]
         elif group[0] in _SHARDS:
             lines += [f"  {line}" for line in _shards(ceremony, group)]
         else:
             lines += [f"  {line}" for line in _targets(ceremony, group[0])]
+        for role in group:
+            lines += [f"  !!! ALSO IN WHAT YOU SIGN: {line}" for line in _unsaid(ceremony, role)]
     return lines
+
+
+def _headings(ceremony: Ceremony, group: Sequence[str], now: datetime) -> Iterator[str]:
+    """A line for the group, or one for each part of it that has another version or expiry."""
+    alike: dict[tuple[int, datetime], list[str]] = {}
+    for role in group:
+        signed = ceremony.latest(role).signed
+        alike.setdefault((signed.version, signed.expires), []).append(role)
+    for (version, expires), roles in alike.items():
+        whole = len(alike) == 1 or len(roles) == 1
+        name = group_name(roles) if whole else f"{roles[0]} and {len(roles) - 1} others"
+        yield f"{name}, version {version}, until {role_files.at(expires)} ({(expires - now).days} days)"
+
+
+def _unsaid(ceremony: Ceremony, role: str) -> list[str]:
+    """Whatever of a role the lines above do not speak of."""
+    envelope, before = ceremony.latest(role), ceremony.before(role)
+    named = [_named(one) for one in (before, envelope) if one is not None]
+    keys = {key.keyid: key for signers in named for one in signers.values() for key in one.keys}
+    said: list[fields.Path] = [*fields.EVERY_ROLE, *(("delegations", "keys", keyid) for keyid in keys)]
+    if role == paths.ROOT:
+        said += [("keys", keyid) for keyid in keys]
+        said += [("carnet", "people", keyid) for keyid, key in keys.items() if ceremony.is_named(key)]
+        said += [("roles", name, part, fields.REST) for name in _TOP for part in ("keyids", "threshold")]
+        if as_root(envelope).consistent_snapshot:
+            said.append(("consistent_snapshot",))
+    elif role == paths.INDEX:
+        said += [("delegations", "succinct_roles", part, fields.REST) for part in _BINS]
+    else:
+        said += [("delegations", "roles", fields.ANY, part, fields.REST) for part in _ENTRY]
+        said.append(("carnet", "least", fields.REST))  # no less than before; what is less than there is, `lint` says
+        said.append(("carnet", "shards", fields.REST))  # `carnet_signer.ceremony.lint` demands what it must be
+    found = fields.unsaid(None if before is None else before.body, envelope.body, said)
+    return [f"{role}: {line}" for line in found]
+
+
+def _named(envelope: RoleFile[Signed]) -> dict[str, RoleKeys]:
+    """Whose signatures a role asks of others, by role."""
+    if isinstance(envelope.signed, Root):
+        return dict(envelope.signed.roles)
+    delegations = as_targets(envelope).delegations
+    if delegations is None:
+        return {}
+    if delegations.succinct is not None:
+        return {delegations.succinct.prefix: delegations.succinct.signers}
+    return {name: entry.signers for name, entry in delegations.roles.items()}
 
 
 def _root(ceremony: Ceremony) -> Iterator[str]:
     root = ceremony.root
     before = ceremony.before(paths.ROOT)
     old = as_root(before) if before is not None else None
-    for name in (paths.ROOT, paths.TARGETS, paths.TIMESTAMP, paths.SNAPSHOT):
+    for name in _TOP:
         yield f"{name:10} {who(ceremony, root.roles[name])}"
     for key in _all_keys(root):
         yield f"key        {ceremony.name(key)}: {key.scheme}, key id {key.keyid}"
@@ -74,7 +128,7 @@ def _all_keys(root: Root) -> Iterable[PublicKey]:
 
 def _changed_keys(ceremony: Ceremony, old: Root, new: Root) -> Iterator[str]:
     unchanged = True
-    for name in (paths.ROOT, paths.TARGETS, paths.TIMESTAMP, paths.SNAPSHOT):
+    for name in _TOP:
         for line in _changes(ceremony, old.roles[name], new.roles[name]):
             unchanged = False
             yield f"change     {name}: {line}"
@@ -86,8 +140,8 @@ def _changes(ceremony: Ceremony, old: RoleKeys | None, new: RoleKeys) -> Iterato
     if old is None:
         return
     before, after = ({key.material: key for key in signers.keys} for signers in (old, new))
-    yield from (f"{ceremony.name(key)} joins" for material, key in after.items() if material not in before)
-    yield from (f"{ceremony.name(key)} leaves" for material, key in before.items() if material not in after)
+    yield from (f"{_called(ceremony, key)} joins" for material, key in after.items() if material not in before)
+    yield from (f"{_called(ceremony, key)} leaves" for material, key in before.items() if material not in after)
     if old.threshold != new.threshold:
         yield f"threshold {old.threshold} becomes {new.threshold}"
 

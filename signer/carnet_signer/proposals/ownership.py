@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
 
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
@@ -33,6 +32,7 @@ from carnet.tuf.roles import FIELD, DelegatedRole, RoleFile, RoleKeys, Targets
 from carnet.tuf.structure import role_field, shard_field
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
+from carnet_signer.own_view import VerifiedView
 from carnet_signer.proposals.proposal import Proposal, Request, draft
 
 
@@ -81,19 +81,6 @@ class PublishedClaim:
         if self.crate is not None:
             found[crate] = self.crate
         return found
-
-
-class VerifiedView(Protocol):
-    """A verified view of a repository, as `carnet_verifier.tuf.repository.TrustedRepository` is one."""
-
-    def version(self, role: str) -> int | None:
-        """The version of a role in this view, or None."""
-
-    def role(self, role: str) -> RoleFile[Targets]:
-        """A verified role."""
-
-    def claimed_files(self, shards: Iterable[str]) -> dict[str, RoleFile[Targets]]:
-        """The owner and crate roles of every crate that these shards delegate to their owners, expired or not."""
 
 
 def read_published(view: VerifiedView, name: CrateName, *, neighbours: bool = False) -> PublishedClaim:

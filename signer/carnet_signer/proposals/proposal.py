@@ -27,7 +27,7 @@ from carnet.errors import ConfigError, FormatError, MetadataMismatch, SigningErr
 from carnet.folder import read_folder
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
-from carnet.tuf.keys import Signature
+from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, RoleKeys, Root, Targets
 from carnet.tuf.tree import place_of, roles_of
@@ -37,6 +37,8 @@ from carnet_signer.quorum import Quorum
 
 MAX_FILE = 160 * 1024 * 1024
 _MAX_REQUEST = 1024 * 1024
+PREVIOUS_OWNERS = "previous owners"
+"""Those whom a new owner role replaces, as a quorum."""
 _KINDS = ("claim", "owners", "release", "give-up")
 
 
@@ -107,6 +109,7 @@ class Proposal:
         targets: Target path to bytes.
         lines: Index lines of new versions, by `<name>-<version>`.
         crates: Target path to those of the tarballs that were read when the proposal was made.
+        holders: What the registry's holders are called, by key id; from the signer's own view, never from the folder.
     """
 
     request: Request
@@ -115,6 +118,7 @@ class Proposal:
     targets: Mapping[str, bytes] = field(default_factory=dict)
     lines: Mapping[str, bytes] = field(default_factory=dict)
     crates: Mapping[str, CrateFile] = field(default_factory=dict, repr=False, compare=False)
+    holders: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def crate(self) -> CrateName:
@@ -143,13 +147,13 @@ class Proposal:
                 before = self._facts(self.base[owner]).owners
                 if not before.signers.same_as(facts.owners.signers):
                     waived = self.request.takeover
-                    yield self._quorum(owner, "previous owners", before.signers, before.people, waived=waived)
+                    yield self._quorum(owner, PREVIOUS_OWNERS, before.signers, before.people, waived=waived)
             yield self._quorum(owner, "owners", self._signers_of(shard, owner), facts.owners.people)
         if crate in self.drafts:
             facts = self._facts(self.after(owner))
             yield self._quorum(crate, "release keys", self._signers_of(owner, crate), facts.releasers.people)
         if shard in self.drafts:
-            yield self._quorum(shard, "the registry's holders", self._signers_of(paths.CLAIMS, shard), {})
+            yield self._quorum(shard, "the registry's holders", self._signers_of(paths.CLAIMS, shard), self.holders)
 
     def _facts(self, owner: RoleFile[Targets] | None) -> ClaimFacts:
         if owner is None:
@@ -174,6 +178,22 @@ class Proposal:
         """Whether enough people have signed everything."""
         return all(quorum.met or quorum.waived for quorum in self.quorums())
 
+    def to_sign(self, key: PublicKey) -> tuple[Quorum, ...]:
+        """The quorums that a key belongs to, in the order in which they look at the proposal.
+
+        Raises:
+            SigningError: None of the roles is this key's to sign.
+        """
+        mine = tuple(
+            quorum for quorum in self.quorums() if any(one.material == key.material for one in quorum.signers.keys)
+        )
+        if not mine:
+            raise SigningError(
+                f"key {key.keyid[:12]} signs none of {', '.join(sorted(self.drafts))}",
+                hint="`carnet claim status` and `carnet release status` say whose signatures are missing",
+            )
+        return mine
+
     def sign(self, signer: Signer) -> tuple[Proposal, tuple[Quorum, ...]]:
         """Sign whichever of the roles the key belongs to.
 
@@ -184,19 +204,14 @@ class Proposal:
             SigningError: None of the roles is this key's to sign.
         """
         material = signer.public_key.material
-        mine = [(quorum, key) for quorum in self.quorums() for key in quorum.signers.keys if key.material == material]
-        if not mine:
-            raise SigningError(
-                f"key {signer.public_key.keyid[:12]} signs none of {', '.join(sorted(self.drafts))}",
-                hint="`carnet claim status` and `carnet release status` say whose signatures are missing",
-            )
+        mine = self.to_sign(signer.public_key)
         drafts = dict(self.drafts)
-        for quorum, key in mine:
+        for quorum in mine:
+            key = next(one for one in quorum.signers.keys if one.material == material)
             draft = drafts[quorum.role]
             made = Signature(key.keyid, signer.sign(draft.message).sig)
             drafts[quorum.role] = _with_signatures(draft, [made])
-        signed = replace(self, drafts=drafts)
-        return signed, tuple(quorum for quorum, _ in mine)
+        return replace(self, drafts=drafts), mine
 
     def merge(self, other: Proposal) -> Proposal:
         """Take the valid signatures of another copy.

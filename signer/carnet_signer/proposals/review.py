@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
-from carnet.claims.holders import ClaimFacts, Holders
+from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
 from carnet.claims.standing import read_standing
 from carnet.digests import sha256_hex
-from carnet.errors import CarnetError, FormatError, VerificationError
+from carnet.errors import CarnetError, FormatError, SigningError, VerificationError
 from carnet.intoto.duties import Terms
 from carnet.intoto.layout_lint import check_layout
 from carnet.intoto.values import Layout
@@ -26,9 +26,14 @@ from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.least import read_least
 from carnet.tuf.next_version import check_role, check_shard
 from carnet.tuf.roles import DelegatedRole, RoleFile, Targets
+from carnet.tuf.structure import shards_of
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
-from carnet_signer.proposals.proposal import Proposal
+from carnet_signer.proposals import people_words
+from carnet_signer.proposals.base import Compared
+from carnet_signer.proposals.proposal import PREVIOUS_OWNERS, Proposal
+from carnet_signer.proposals.said import unsaid
+from carnet_signer.quorum import Quorum
 
 WAITING = timedelta(days=7)
 """How long a claim should be public before the registry's holders sign it."""
@@ -60,6 +65,11 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
         raise VerificationError("giving a crate up takes its entry out of the shard and does nothing else")
     if shard in proposal.drafts:
         _check_shard(proposal, shard)
+        if shards_of(proposal.drafts[shard].signed) != (proposal.crate.shard,):
+            raise VerificationError(f"the draft of {shard} does not speak for that shard alone")
+    _lint_kind(proposal)
+    _lint_targets(proposal)
+    _lint_lines(proposal)
     if giving_up:
         return
     facts = _facts(proposal.after(owner), owner)
@@ -72,7 +82,25 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
         _lint_layouts(proposal, owner)
     if crate in proposal.drafts:
         _lint_releases(proposal, facts, crate)
-    _lint_targets(proposal)
+
+
+def _lint_kind(proposal: Proposal) -> None:
+    """What the folder is called is what its drafts do."""
+    shard, owner, crate = roles_of(proposal.crate)
+    drafts, claimed = set(proposal.drafts), owner in proposal.base
+    fits = {
+        "claim": drafts == {shard, owner, crate} and not claimed,
+        "owners": owner in drafts and claimed,
+        "release": drafts == {crate},
+        "give-up": True,  # judged where it is looked at: `lint`
+    }
+    if not fits[proposal.request.kind]:
+        raise VerificationError(
+            f"request.json calls this {_KIND[proposal.request.kind].format(proposal.crate)}, and the folder drafts "
+            f"{', '.join(sorted(drafts))}"
+        )
+    if proposal.request.takeover and (proposal.request.kind != "owners" or shard not in drafts):
+        raise VerificationError("request.json speaks of a takeover, and no owners would be replaced")
 
 
 def _check_shard(proposal: Proposal, shard: str) -> None:
@@ -135,10 +163,8 @@ def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
     lines = {stem: IndexLine.from_bytes(line) for stem, line in proposal.lines.items()}
     if _entry_of(proposal.base.get(shard), owner) is not None:
         _lint_brought(proposal, lines, changes.added)  # only with a claim do versions come that are published already
-    added = {f"{release.id.stem}": release for release in changes.added}
+    added = {release.id.stem: release for release in changes.added}
     for stem, line in lines.items():
-        if stem not in added:
-            raise VerificationError(f"there is an index line of {stem}, which is no new version")
         _same_line(added[stem], line)
 
 
@@ -181,6 +207,15 @@ def _lint_targets(proposal: Proposal) -> None:
             raise VerificationError(f"{path} in the folder is not the file that would be signed")
 
 
+def _lint_lines(proposal: Proposal) -> None:
+    if not proposal.lines:
+        return
+    added = {release.id.stem for release in differences(proposal).added}
+    for stem in proposal.lines:
+        if stem not in added:
+            raise VerificationError(f"there is an index line of {stem}, which is no new version")
+
+
 def differences(proposal: Proposal) -> Differences:
     """What the crate role's draft changes."""
     _, _, crate = roles_of(proposal.crate)
@@ -210,6 +245,34 @@ class Words:
     alarm: bool = False
 
 
+def opening(compared: Compared) -> Words:
+    """With what the drafts are compared: the first thing that a signer reads."""
+    return Words(compared.said, compared.notes, compared.alarm)
+
+
+def check_turn(proposal: Proposal, mine: Iterable[Quorum]) -> None:
+    """Demand that the registry's holders sign after the owners who are to be replaced.
+
+    Whoever has the holders' signatures can publish the change, with the previous owners' or without: and without them
+    it is a takeover, whatever the request says.
+
+    Args:
+        proposal: What is to be signed.
+        mine: The quorums that the signer belongs to.
+
+    Raises:
+        SigningError: It is not the holders' turn yet.
+    """
+    shard, _, _ = roles_of(proposal.crate)
+    waiting = [one for one in proposal.quorums() if one.who == PREVIOUS_OWNERS and not one.met and not one.waived]
+    if waiting and any(quorum.role == shard for quorum in mine):
+        raise SigningError(
+            f"the previous owners of {proposal.crate} have not signed yet, and holders sign last: with your signature "
+            "this could be published without theirs, as a takeover",
+            hint="let them sign first; if they cannot, `carnet claim handover --takeover` says so to everybody",
+        )
+
+
 def describe(proposal: Proposal, *, now: datetime) -> tuple[Words, ...]:
     """Say what the drafts would do, in the order in which a holder should look at it.
 
@@ -226,11 +289,21 @@ def describe(proposal: Proposal, *, now: datetime) -> tuple[Words, ...]:
 def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
     shard, owner, crate = roles_of(proposal.crate)
     yield Words(*_heading(proposal))
+    rest = unsaid(proposal)
+    if rest:
+        yield Words("ALSO IN WHAT YOU SIGN, AND NO PARAGRAPH OF THIS SPEAKS OF IT", rest, alarm=True)
     yield from _takeover(proposal)
     if proposal.request.kind == "give-up":
         yield Words(
             "AFTER THIS NOBODY VOUCHES FOR THE CRATE",
-            ("clients that saw it claimed refuse it from then on; its roles stay as a tombstone",),
+            (
+                "clients that saw it claimed refuse it from then on; its roles stay as a tombstone",
+                *(
+                    f"{quorum.signers.threshold} of {quorum.who} sign this, and nobody else; the owners are not asked: "
+                    + ", ".join(f"{quorum.name(key)} (key {key.keyid})" for key in quorum.signers.keys)
+                    for quorum in proposal.quorums()
+                ),
+            ),
             alarm=True,
         )
         yield from _least(proposal, shard)
@@ -238,11 +311,12 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
     if owner in proposal.drafts:
         facts, before = _facts(proposal.drafts[owner], owner), proposal.base.get(owner)
         old = None if before is None else ClaimFacts.of(before.signed)
-        yield _team(
-            "owners", "choose the layout and who may release", facts.owners, None if old is None else old.owners
-        )
-        yield _team("release keys", "sign every version", facts.releasers, None if old is None else old.releasers)
-        yield _layouts(proposal, owner)
+        for title, what, now_, then in (
+            ("owners", "choose the layout and who may release", facts.owners, None if old is None else old.owners),
+            ("release keys", "sign every version", facts.releasers, None if old is None else old.releasers),
+        ):
+            yield Words(title, tuple(people_words.team(what, now_, then)))
+        yield Words(*people_words.layout(proposal))
         yield from _weak(facts)
     if crate in proposal.drafts:
         yield from _versions(proposal)
@@ -280,7 +354,16 @@ _KIND = {
 
 def _heading(proposal: Proposal) -> tuple[str, tuple[str, ...]]:
     name = proposal.crate
-    lines = [f"{role}: version {proposal.drafts[role].signed.version}" for role in sorted(proposal.drafts)]
+    lines = []
+    for role, draft in sorted(proposal.drafts.items()):
+        signed = draft.signed
+        lines.append(
+            f"{role}: version {signed.version}, until {role_files.at(signed.expires)}; what you sign has the sha256 "
+            f"{sha256_hex(draft.message)}"
+        )
+    owner = proposal.after(paths.owner_role(proposal.crate))
+    if owner is not None:
+        lines.append(f"it belongs to the registry {_facts(owner, 'the owner role').registry}")
     if str(name) != name.canonical:
         lines.append(f"the claim covers every spelling of {name.canonical}")
     return _KIND[proposal.request.kind].format(name), tuple(lines)
@@ -288,7 +371,7 @@ def _heading(proposal: Proposal) -> tuple[str, tuple[str, ...]]:
 
 def _takeover(proposal: Proposal) -> Iterator[Words]:
     for quorum in proposal.quorums():
-        if quorum.who != "previous owners" or quorum.met:
+        if quorum.who != PREVIOUS_OWNERS or quorum.met:
             continue
         people = ", ".join(quorum.name(key) for key in quorum.signers.keys)
         if quorum.waived:
@@ -305,39 +388,6 @@ def _takeover(proposal: Proposal) -> Iterator[Words]:
                 "the previous owners have to sign as well",
                 (f"{quorum.signers.threshold} of: {people}", f"{len(quorum.signed)} have signed"),
             )
-
-
-def _team(title: str, what: str, now: Holders, before: Holders | None) -> Words:
-    old = {} if before is None else dict(before.people)
-    lines = [f"{now.signers.threshold} of {len(now.signers.keys)} {what}"]
-    for key in now.signers.keys:
-        new = "" if before is None or key.keyid in old else "  (new)"
-        lines.append(f"{now.people[key.keyid]}: {key.keytype} key {key.keyid[:16]}{new}")
-    listed = {key.keyid for key in now.signers.keys}
-    lines += [f"{person}: no longer (key {keyid[:16]})" for keyid, person in old.items() if keyid not in listed]
-    if before is not None and before.signers.threshold != now.signers.threshold:
-        lines.append(f"the threshold was {before.signers.threshold}")
-    return Words(title, tuple(lines))
-
-
-def _layouts(proposal: Proposal, owner: str) -> Words:
-    demands = Demands.of(proposal.crate, proposal.drafts[owner].signed)
-    if demands.in_force is None:
-        return Words("no layout", ("releases need the release keys' signatures and no steps: level maintainer",))
-    terms, path = demands.in_force.terms, demands.in_force.path
-    lines = [f"{path}, sha256 {demands.in_force.file.sha256[:16]}", f"new releases reach at least: {terms.least_level}"]
-    data = proposal.targets.get(path)
-    if data is not None:
-        layout = Layout.from_envelope(data)
-        for step in layout.steps:
-            people = ", ".join(sorted({terms.person(layout.keys[keyid]) for keyid in step.keyids}))
-            lines.append(f"step {step.name}: {step.threshold} of {people}")
-        lines.append(f"it expires on {layout.expires:%Y-%m-%d}: releases are not accepted under it from then on")
-    lines += [f"never one person: {' and '.join(sorted(pair))}" for pair in sorted(terms.separate, key=sorted)]
-    lines += [f"PACKAGED WITHOUT BEING IN ANY COMMIT: {path}" for path in sorted(terms.generated)]
-    if demands.adopted:
-        lines.append(f"{len(demands.adopted)} versions need no steps: they were published before")
-    return Words("the layout of releases", tuple(lines))
 
 
 def _weak(facts: ClaimFacts) -> Iterator[Words]:
@@ -359,10 +409,10 @@ def _versions(proposal: Proposal) -> Iterator[Words]:
     adopted = [release for release in changes.added if release.tarball.sha256 not in _brought(proposal)]
     if adopted:
         lines.append(f"{len(adopted)} versions that are published already are adopted as they are, by digest:")
-        lines += [_release(release) for release in adopted[-20:]]
+        lines += [_release(release) for release in adopted]
     lines += [f"YANKED: {release.id}" for release in changes.yanked]
     lines += [f"no longer yanked: {release.id}" for release in changes.unyanked]
-    lines += [f"new evidence: {release.id}" for release in changes.evidence]
+    lines += [f"new evidence: {release.id}, {_bundle(release)}" for release in changes.evidence]
     yield Words("versions", tuple(lines) or ("no version changes",))
     if changes.added and len(changes.yanked) > 1:
         yield Words(
@@ -377,9 +427,17 @@ def _brought(proposal: Proposal) -> set[str]:
 
 
 def _release(release: SignedRelease) -> str:
-    evidence = "with its evidence" if release.bundle is not None else "without evidence"
     yanked = ", yanked" if release.yanked else ""
-    return f"{release.id}, sha256 {release.tarball.sha256[:16]}, {evidence}{yanked}"
+    return (
+        f"{release.id}, {release.tarball.length} bytes, sha256 {release.tarball.sha256}, "
+        f"index line sha256 {release.index}, {_bundle(release)}{yanked}"
+    )
+
+
+def _bundle(release: SignedRelease) -> str:
+    if release.bundle is None:
+        return "without evidence"
+    return f"with its evidence, {release.bundle.length} bytes, sha256 {release.bundle.sha256}"
 
 
 def _evidence(proposal: Proposal, now: datetime) -> Words:

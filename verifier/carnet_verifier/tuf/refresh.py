@@ -59,7 +59,7 @@ def refresh(trust: TrustDirectory, fetcher: Fetcher, *, now: datetime) -> Truste
         StorageError: The disk failed, or another process held the lock.
     """
     with trust.locked():
-        _check_clock(trust.last_refresh(), now)
+        check_clock(trust.last_refresh(), now)
         root = trust.root
         trusted = update(root, trust.metadata, fetcher, now=now)
         answers = LookupMemory(trust.answers_file, trusted.root.raw, trusted.snapshot.signed.meta, now)
@@ -131,7 +131,7 @@ def _metadata(role: str, version: int | None) -> str:
     return paths.METADATA_PREFIX + paths.metadata_name(role, version)
 
 
-def _check_clock(last: datetime | None, now: datetime) -> None:
+def check_clock(last: datetime | None, now: datetime) -> None:
     """Expiry protects only as far as the clock can be believed."""
     hint = "set this machine's clock; with a wrong one, old metadata would pass for fresh"
     if now < EARLIEST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -114,6 +115,42 @@ def status(message_format: MessageFormat) -> int:
         report = TrustStatus(trust_id, trusted.directory.url, now, roles, failure)
         output.show(report, message_format, status_as_text, status_as_json)
     return worst
+
+
+@command.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "-o", "--output", "file", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write."
+)
+@click.option("--repository", help="URL or fingerprint, when several repositories are trusted.")
+def export(names: tuple[str, ...], file: Path, repository: str | None) -> None:
+    """Write what is published into a file, for whoever signs on a machine without a network.
+
+    It holds everything that is signed offline, or what concerns the crates that you name. There `--view FILE` of
+    `carnet claim`, `carnet release` and `carnet root` checks it from the root that is trusted there:
+
+    \b
+        carnet trust export -o view.json serde
+    """
+    from carnet import durable
+    from carnet.cargo.names import CrateName
+    from carnet_verifier.tuf.saved_view import roles_to_save, save_view
+    from carnet_verifier.tuf.view import open_view
+
+    crates = [CrateName(name) for name in names]
+    with open_view(home.choose(repository).directory, now=home.now()) as view:
+        roles = roles_to_save(view.repository, crates)
+        with output.progress("fetching", len(roles)) as bar:
+            data = save_view(view, _counted(roles, bar))
+        ends = view.repository.trusted.timestamp.signed.expires
+    durable.write_file(file, data)
+    output.note(f"wrote {len(roles)} roles to {file}; it is taken until 14 days after {ends:%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _counted(roles: Sequence[str], bar: output.Progress) -> Iterator[str]:
+    for role in roles:
+        yield role
+        bar.update(1)
 
 
 @command.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from carnet_cli.commands.maintain.claim_options import (
     releasers_option,
     team,
 )
+from carnet_cli.commands.own_view import BaseSource, base_options, sign_again_option
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -178,6 +180,7 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
       carnet claim give-up serde -o given-up --evidence "the owners asked for it on 2026-11-23"
     """
     from carnet_signer.metadata.role_files import at
+    from carnet_signer.own_view import holder_names
     from carnet_signer.proposals import ownership
     from carnet_signer.proposals.proposal import Request
 
@@ -185,38 +188,59 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
     with proposal_folders.looking(repository) as view:
         published = ownership.read_published(view.repository, crate, neighbours=True)
         proposal = ownership.give_up(published, Request("give-up", crate, at(now), evidence), now=now)
+        proposal = replace(proposal, holders=holder_names(view.repository.trusted.root.signed))
     proposal_folders.made(proposal, folder, "claim")
+    output.note("the registry's holders sign this, and nobody else: the owners' signatures are not asked for")
 
 
 @command.command()
 @proposal_folders.folder_argument
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The root that you have: check that what the folder calls published was signed.",
-)
+@base_options
+@proposal_folders.root_option
 @output.message_format
-def review(folder: Path, root: Path | None, message_format: output.MessageFormat) -> None:
+def review(
+    *,
+    folder: Path,
+    root: Path | None,
+    repository: str | None,
+    view: Path | None,
+    insecure_base_from_folder: bool,
+    message_format: output.MessageFormat,
+) -> None:
     """Say in words what the signers of DIR would sign.
 
-    Everything is read from the very bytes that would be signed, and compared with what is published.
+    Everything is read from the very bytes that would be signed, and compared with what is published, as you verify it
+    now. What the folder says was there before is not believed.
 
     \b
     Example:
-      carnet claim review claim --root root.json
+      carnet claim review claim
     """
-    proposal_folders.show_review(folder, "claim", root, message_format)
+    source = BaseSource(repository, view, root, insecure_base_from_folder)
+    proposal_folders.show_review(folder, source, message_format)
 
 
 @command.command()
 @proposal_folders.folder_argument
 @key_option("Your private key: an owner's, a release key, or a holder's.")
-@click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `review`.")
+@base_options
+@proposal_folders.root_option
 @click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet claim review`.")
+@sign_again_option
 @proposal_folders.insecure_option
 @passphrase_options
-def sign(
-    folder: Path, key: str, root: Path | None, yes: bool, insecure_example_keys: bool, passphrase: PassphraseSource
+def sign(  # noqa: PLR0913  -- one parameter for each flag
+    *,
+    folder: Path,
+    key: str,
+    root: Path | None,
+    repository: str | None,
+    view: Path | None,
+    insecure_base_from_folder: bool,
+    yes: bool,
+    sign_again: bool,
+    insecure_example_keys: bool,
+    passphrase: PassphraseSource,
 ) -> None:
     """Sign in DIR whichever roles your key belongs to, after showing them to you in words.
 
@@ -224,9 +248,9 @@ def sign(
     Example:
       carnet claim sign claim --key alice
     """
-    proposal_folders.sign_folder(
-        folder, "claim", key, passphrase, root=root, yes=yes, insecure_example_keys=insecure_example_keys
-    )
+    source = BaseSource(repository, view, root, insecure_base_from_folder)
+    consent = proposal_folders.Consent(yes, sign_again, insecure_example_keys)
+    proposal_folders.sign_folder(folder, "claim", key, passphrase, source, consent)
 
 
 @command.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import click
 
 from carnet.durable import read_named_file
 from carnet.errors import SigningError
+from carnet_cli.commands.own_view import BaseSource, own_view, signed_before
 from carnet_cli.config import home
 from carnet_cli.report.signing import (
     ReviewReport,
@@ -30,6 +32,7 @@ from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_cli.terminal.signing_key import open_key
 
 if TYPE_CHECKING:
+    from carnet_signer.proposals.base import Compared
     from carnet_signer.proposals.proposal import Proposal
     from carnet_verifier.tuf.view import View
 
@@ -47,6 +50,12 @@ output_option = click.option(
 )
 repository_option = click.option(
     "--repository", envvar="CARNET_REPOSITORY", help="Which trusted repository, by URL or fingerprint."
+)
+root_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A root that you have: also check that the folder's copy of what is published was signed; with --view, the "
+    "root that it is checked from.",
 )
 insecure_option = click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 
@@ -78,20 +87,33 @@ def made(proposal: Proposal, folder: Path, group: str, *, insecure_example_keys:
     say_status(proposal, folder, group)
 
 
-def show_review(folder: Path, group: str, root: Path | None, message_format: output.MessageFormat) -> None:
-    """Say in words what a folder's signers would sign."""
+def show_review(folder: Path, source: BaseSource, message_format: output.MessageFormat) -> None:
+    """Say in words what a folder's signers would sign, compared with what the reader verified."""
     from carnet_signer.proposals import review
+
+    compared = compared_folder(folder, source)
+    problem = review.problem(compared.proposal, now=home.now(), example_keys=True)
+    words = (review.opening(compared), *review.describe(compared.proposal, now=home.now()))
+    output.show(ReviewReport(compared, words, problem), message_format, review_as_text, review_as_json)
+    if problem is not None:
+        raise problem
+
+
+def compared_folder(folder: Path, source: BaseSource) -> Compared:
+    """Read a folder, and put what the user verified in the place of what it says is published.
+
+    Raises:
+        VerificationError: It was made from another state.
+        CarnetError: It cannot be read, or nothing of the user's own can be had to compare it with.
+    """
+    from carnet_signer.proposals import base
     from carnet_signer.proposals.proposal import load
 
     proposal = load(folder)
-    problem = review.problem(proposal, now=home.now(), example_keys=True)
-    words = review.describe(proposal, now=home.now())
-    if root is not None:
-        check_base(proposal, root)
-    report = ReviewReport(proposal, words, problem, base_verified=root is not None)
-    output.show(report, message_format, review_as_text, review_as_json)
-    if problem is not None:
-        raise problem
+    if source.root is not None:
+        check_base(proposal, source.root)
+    with own_view(source) as view:
+        return base.believe_folder(proposal) if view is None else base.compare(proposal, view)
 
 
 def check_base(proposal: Proposal, root: Path) -> None:
@@ -109,29 +131,42 @@ def check_base(proposal: Proposal, root: Path) -> None:
     output.note(f"what is published now was signed by those whom root {envelope.signed.version} appoints")
 
 
+@dataclass(frozen=True)
+class Consent:
+    """What a signer says on the command line beside the key.
+
+    Attributes:
+        yes: Whether they are not asked: they have read what they sign.
+        sign_again: Whether another content of a version that they signed before is meant.
+        insecure_example_keys: Whether keys that everybody has are accepted.
+    """
+
+    yes: bool
+    sign_again: bool
+    insecure_example_keys: bool
+
+
 def sign_folder(
-    folder: Path,
-    group: str,
-    key: str,
-    passphrase: PassphraseSource,
-    *,
-    root: Path | None,
-    yes: bool,
-    insecure_example_keys: bool,
+    folder: Path, group: str, key: str, passphrase: PassphraseSource, source: BaseSource, consent: Consent
 ) -> None:
     """Show what would be signed, ask, and sign whichever roles the key belongs to."""
     from carnet_signer.proposals import review
-    from carnet_signer.proposals.proposal import load, save_signatures
+    from carnet_signer.proposals.proposal import save_signatures
 
-    proposal = load(folder)
-    review.lint(proposal, now=home.now(), example_keys=insecure_example_keys)
-    if root is not None:
-        check_base(proposal, root)
-    output.note(words_as_text(review.describe(proposal, now=home.now())).rstrip())
-    signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
-    signed, quorums = proposal.sign(signer)
-    if not yes:
+    compared = compared_folder(folder, source)
+    proposal = compared.proposal
+    review.lint(proposal, now=home.now(), example_keys=consent.insecure_example_keys)
+    output.note(words_as_text((review.opening(compared), *review.describe(proposal, now=home.now()))).rstrip())
+    signer = open_key(key, passphrase, insecure_example_keys=consent.insecure_example_keys)
+    quorums = proposal.to_sign(signer.public_key)
+    review.check_turn(proposal, quorums)
+    memory = signed_before(source, compared.view)
+    drafts = {quorum.role: proposal.drafts[quorum.role] for quorum in quorums}
+    memory.check(drafts, again=consent.sign_again)
+    if not consent.yes:
         _require_consent([f"{quorum.role} ({quorum.who})" for quorum in quorums])
+    memory.remember(drafts, again=consent.sign_again)  # durable before a signature is made
+    signed, _ = proposal.sign(signer)
     save_signatures(signed, folder)
     for quorum in quorums:
         name = next(quorum.name(one) for one in quorum.signers.keys if one.material == signer.public_key.material)

@@ -10,6 +10,7 @@ import click
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
 from carnet_cli.commands.maintain import proposal_folders
+from carnet_cli.commands.own_view import BaseSource, base_options, sign_again_option
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -117,27 +118,52 @@ def unyank(crates: tuple[str, ...], folder: Path, repository: str | None) -> Non
 
 @command.command()
 @proposal_folders.folder_argument
-@click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `carnet claim review`.")
+@base_options
+@proposal_folders.root_option
 @output.message_format
-def review(folder: Path, root: Path | None, message_format: output.MessageFormat) -> None:
+def review(
+    *,
+    folder: Path,
+    root: Path | None,
+    repository: str | None,
+    view: Path | None,
+    insecure_base_from_folder: bool,
+    message_format: output.MessageFormat,
+) -> None:
     """Say in words what the signers of DIR would sign.
+
+    Everything is read from the very bytes that would be signed, and compared with what is published, as you verify it
+    now. What the folder says was there before is not believed.
 
     \b
     Example:
       carnet release review release
     """
-    proposal_folders.show_review(folder, "release", root, message_format)
+    source = BaseSource(repository, view, root, insecure_base_from_folder)
+    proposal_folders.show_review(folder, source, message_format)
 
 
 @command.command()
 @proposal_folders.folder_argument
 @key_option("Your private release key.")
-@click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `carnet claim review`.")
+@base_options
+@proposal_folders.root_option
 @click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet release review`.")
+@sign_again_option
 @proposal_folders.insecure_option
 @passphrase_options
-def sign(
-    folder: Path, key: str, root: Path | None, yes: bool, insecure_example_keys: bool, passphrase: PassphraseSource
+def sign(  # noqa: PLR0913  -- one parameter for each flag
+    *,
+    folder: Path,
+    key: str,
+    root: Path | None,
+    repository: str | None,
+    view: Path | None,
+    insecure_base_from_folder: bool,
+    yes: bool,
+    sign_again: bool,
+    insecure_example_keys: bool,
+    passphrase: PassphraseSource,
 ) -> None:
     """Sign the release in DIR, after showing it to you in words.
 
@@ -145,9 +171,9 @@ def sign(
     Example:
       carnet release sign release --key carol
     """
-    proposal_folders.sign_folder(
-        folder, "release", key, passphrase, root=root, yes=yes, insecure_example_keys=insecure_example_keys
-    )
+    source = BaseSource(repository, view, root, insecure_base_from_folder)
+    consent = proposal_folders.Consent(yes, sign_again, insecure_example_keys)
+    proposal_folders.sign_folder(folder, "release", key, passphrase, source, consent)
 
 
 @command.command()

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from carnet.errors import ConfigError, SigningError
+from carnet_cli.commands.own_view import (
+    BaseSource,
+    base_options,
+    memory_of,
+    own_view,
+    sign_again_option,
+    signed_before,
+)
+from carnet_cli.config import home
 from carnet_cli.report.ceremony import CeremonyReport, ceremony_as_json, ceremony_as_text, say_next
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
+    from carnet.tuf.roles import RoleFile, Signed
+    from carnet_signer.ceremony.base import ComparedCeremony
     from carnet_signer.ceremony.ceremony import Ceremony, Holder
     from carnet_signer.ceremony.lint import CeremonyFinding
+    from carnet_signer.signed_before import SignedBefore
 
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _insecure = click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
@@ -94,11 +107,33 @@ def init(
 @command.command()
 @_folder
 @key_option("Your private key.")
+@base_options
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --view: the root that it is checked from, where no repository is trusted.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask: you have read what is to be signed in another way.")
+@sign_again_option
 @_insecure
 @passphrase_options
-def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphrase: PassphraseSource) -> None:
+def sign(  # noqa: PLR0913  -- one parameter for each flag
+    *,
+    folder: Path,
+    key: str,
+    repository: str | None,
+    view: Path | None,
+    root: Path | None,
+    insecure_base_from_folder: bool,
+    yes: bool,
+    sign_again: bool,
+    insecure_example_keys: bool,
+    passphrase: PassphraseSource,
+) -> None:
     """Sign in DIR whatever waits for your key, after showing it to you in words.
+
+    A next version is compared with what is published, as you verify it now: `carnet trust add` comes first. The first
+    version of a repository has nothing before it.
 
     \b
     carnet root sign ceremony --key alice
@@ -108,7 +143,10 @@ def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphr
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.ceremony import lint as ceremony_lint
 
+    source = BaseSource(repository, view, root, insecure_base_from_folder)
     found = ceremony_folder.read(folder)
+    compared = _compared(found, source)
+    found = compared.ceremony
     ceremony_lint.refuse(_warn(found, insecure_example_keys))
     signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     if not ceremony.takes_part(found, signer.public_key):
@@ -121,10 +159,14 @@ def sign(folder: Path, key: str, yes: bool, insecure_example_keys: bool, passphr
         output.note(f"nothing in {folder} waits for your signature")
         say_next(folder, found)
         return
+    output.echo(output.plain(f"{'!!! ' if compared.alarm else ''}{compared.said}"))
     _show(found, wanted)
     output.note(f"you are about to sign these {len(wanted)} files as {found.name(signer.public_key)}")
+    memory, files = _memory(compared, source), {role: found.latest(role) for role in wanted}
+    memory.check(files, again=sign_again)
     if not yes:
         _require_consent()
+    memory.remember(files, again=sign_again)  # durable before a signature is made
     durable.write_files(folder, ceremony.sign(found, wanted, signer))
     output.note(f"signed {len(wanted)} files")
     say_next(folder, ceremony_folder.read(folder))
@@ -173,6 +215,7 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     from carnet_signer.ceremony import ceremony
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.ceremony.claim_files import ClaimFiles
+    from carnet_signer.ceremony.published import take_published
     from carnet_verifier.tuf.view import open_view_from
 
     found = ceremony_folder.read(folder)
@@ -186,7 +229,7 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
         owners = repository.claimed_files(role for role in published if role.startswith("claims-"))
         trusted = repository.trusted
         claims = ClaimFiles(owners, trusted.timestamp, trusted.snapshot) if owners else ClaimFiles()
-    made = ceremony.take_published(found, repository.trusted.root, published, claims)
+    made = take_published(found, repository.trusted.root, published, claims)
     _warn(ceremony_folder.overlay(found, made), insecure_example_keys)
     durable.write_files(folder, made)
     ceremony_folder.remove_superseded(folder)
@@ -295,7 +338,47 @@ def rotate(
 
 
 def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
+    return home.now().replace(microsecond=0)
+
+
+def _compared(found: Ceremony, source: BaseSource) -> ComparedCeremony:
+    """Put what the user verified in the place of what the folder says is published.
+
+    Raises:
+        CarnetError: The folder was made from something else, or nothing of the user's own can be had.
+    """
+    from carnet_signer.ceremony import base
+
+    chosen = source
+    if base.is_first_version(found) and source.view is None and not source.believe_folder:
+        known = _trusted_as(found.latest("root"))
+        if known is None and source.repository is None:
+            return base.first_version(found)
+        chosen = replace(source, repository=source.repository or known)
+    with own_view(chosen) as view:
+        return base.believe_folder(found) if view is None else base.compare(found, view)
+
+
+def _trusted_as(root: RoleFile[Signed]) -> str | None:
+    """The trusted repository that began with this root: then its first versions are published already."""
+    from carnet.tuf.read import parse_role
+    from carnet.tuf.roles import Root
+
+    for trust_id in home.trusted_ids():
+        directory = home.open_trusted(trust_id).directory
+        if parse_role(directory.root, Root).message == root.message:
+            return trust_id
+    return None
+
+
+def _memory(compared: ComparedCeremony, source: BaseSource) -> SignedBefore:
+    """What this user signed of the repository; one that only begins goes by its first root."""
+    from carnet.digests import sha256_hex
+    from carnet_signer.ceremony import base
+
+    if compared.said == base.FIRST:
+        return memory_of(f"new-{sha256_hex(compared.ceremony.latest('root').message)[:16]}")
+    return signed_before(source, compared.view)
 
 
 def _read_holders(files: tuple[Path, ...], insecure_example_keys: bool) -> tuple[Holder, ...]:

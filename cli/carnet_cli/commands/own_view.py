@@ -1,0 +1,168 @@
+"""What a signer compares with: the options that say where their own view is from, and opening it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carnet.durable import read_named_file
+from carnet.errors import ConfigError, TransportError
+from carnet_cli.config import home
+
+if TYPE_CHECKING:
+    from carnet_signer.own_view import OwnView
+    from carnet_signer.signed_before import SignedBefore
+    from carnet_verifier.tuf.saved_view import SavedView
+
+_MAX_ROOT = 512_000
+UNKNOWN = "unknown"
+"""The repository of those who trust none: what they signed is remembered all the same."""
+
+
+sign_again_option = click.option(
+    "--sign-again",
+    is_flag=True,
+    help="Sign another content of a version that you signed before: that one was given up, nobody will submit it.",
+)
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """Where a signer's own view is from.
+
+    Attributes:
+        repository: Which trusted repository, by URL or fingerprint; None when there is only one.
+        view: A saved view, for a machine without a network.
+        root: A root file that the saved view is checked from; None for the one of the trusted repository.
+        believe_folder: Whether the folder is believed instead.
+    """
+
+    repository: str | None
+    view: Path | None
+    root: Path | None
+    believe_folder: bool
+
+
+def base_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command with what says where the signer's own view is from: see `BaseSource`."""
+    for option in (
+        click.option(
+            "--insecure-base-from-folder", is_flag=True, help="Believe what the folder says was there before."
+        ),
+        click.option(
+            "--view",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Without a network: a file of `carnet trust export`, checked from the root that you trust.",
+        ),
+        click.option(
+            "--repository", envvar="CARNET_REPOSITORY", help="Which trusted repository, by URL or fingerprint."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def own_view(source: BaseSource) -> Iterator[OwnView | None]:
+    """Open the signer's own view; None when the folder is to be believed.
+
+    Raises:
+        ConfigError: No repository is trusted, or not one alone; or the options contradict one another.
+        CarnetError: The view failed a check, or could not be fetched.
+    """
+    if source.believe_folder:
+        if source.view is not None:
+            raise ConfigError("--view and --insecure-base-from-folder contradict one another", hint="leave one out")
+        yield None
+        return
+    try:
+        if source.view is not None:
+            yield _saved(source.view, source)
+        else:
+            with _fetched(source.repository) as view:
+                yield view
+    except TransportError as error:
+        more = (
+            "write the saved view anew where there is a network: `carnet trust export -o FILE`"
+            if source.view is not None
+            else "without a network, `carnet trust export -o FILE` on a machine that has one, and --view FILE here"
+        )
+        hint = f"{error.hint}; {more}" if error.hint else more
+        raise TransportError(f"what is published cannot be seen: {error}", hint=hint, status=error.status) from error
+
+
+def signed_before(source: BaseSource, view: OwnView | None) -> SignedBefore:
+    """What this user signed of the repository that a folder is about.
+
+    Raises:
+        ConfigError: Somebody else can write to carnet's home.
+    """
+    if view is not None:
+        return memory_of(view.repository)
+    try:
+        return memory_of(home.choose(source.repository).id)
+    except ConfigError:
+        return memory_of(UNKNOWN)
+
+
+def memory_of(repository: str) -> SignedBefore:
+    """What this user signed of one repository.
+
+    Raises:
+        ConfigError: Somebody else can write to carnet's home.
+    """
+    from carnet.durable import private_folder
+    from carnet_signer.signed_before import SignedBefore
+
+    private_folder(home.home())
+    return SignedBefore(home.signed_file(repository))
+
+
+@contextmanager
+def _fetched(repository: str | None) -> Iterator[OwnView]:
+    from carnet_signer.own_view import OwnView
+    from carnet_verifier.tuf.view import open_view
+
+    trusted = _trusted(repository)
+    with open_view(trusted.directory, now=home.now()) as view:
+        top = view.repository.trusted
+        said = (
+            f"compared with what {view.url} has published, as you verified it: snapshot {top.snapshot.signed.version}"
+        )
+        yield OwnView(top.root, said, trusted.id, view.repository)
+
+
+def _saved(path: Path, source: BaseSource) -> OwnView:
+    from carnet_signer.own_view import OwnView
+    from carnet_verifier.tuf.saved_view import MAX_SAVED_VIEW, read_saved_view, read_saved_view_from
+
+    data = read_named_file(path, "saved view", max_bytes=MAX_SAVED_VIEW)
+    if source.root is not None:
+        root = read_named_file(source.root, "root file", max_bytes=_MAX_ROOT)
+        repository, saved = home.fingerprint(root)[:16], read_saved_view_from(data, root, now=home.now())
+    else:
+        trusted = _trusted(source.repository)
+        repository, saved = trusted.id, read_saved_view(data, trusted.directory, now=home.now())
+    top = saved.repository.trusted
+    said = f"{_age(saved)}compared with the view in {path}, as you verified it: snapshot {top.snapshot.signed.version}"
+    return OwnView(top.root, said, repository, saved.repository, aged=saved.ended > timedelta(0))
+
+
+def _age(saved: SavedView) -> str:
+    if not saved.ended:
+        return ""
+    days, rest = divmod(int(saved.ended.total_seconds()), 86400)
+    return f"THIS VIEW ENDED {days} DAYS AND {rest // 3600} HOURS AGO, what was published since is not in it: "
+
+
+def _trusted(repository: str | None) -> home.Trusted:
+    try:
+        return home.choose(repository)
+    except ConfigError as error:
+        raise ConfigError(f"there is nothing of your own to compare this with: {error}", hint=error.hint) from None
