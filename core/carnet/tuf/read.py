@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
+from datetime import datetime
 from typing import Any, cast
 
 from carnet import strictjson
 from carnet.errors import FormatError
+from carnet.moment import read_moment
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile, PublicKey, Signature
@@ -40,7 +40,6 @@ MAX_VERSION = 2**63 - 1
 MAX_BIT_LENGTH = 32
 """Of succinct roles; TAP 15 allows no more."""
 
-_EXPIRES = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
 _SPEC_VERSION = r"1\.[0-9]{1,9}(\.[0-9]{1,9})?\Z"
 _OUR_SPEC_VERSION = "1.0.31"
 """What carnet's own repositories say: a pattern for it would be compiled at every start."""
@@ -354,17 +353,7 @@ def _version(value: Any) -> int:
 
 
 def _expires(value: Any) -> datetime:
-    return _time(_string(value, "expires"))
-
-
-@lru_cache(maxsize=256)  # roles are signed together, and expire together
-def _time(text: str) -> datetime:
-    if _EXPIRES.match(text) is not None:
-        try:
-            return datetime.fromisoformat(text[:-1]).replace(tzinfo=UTC)
-        except ValueError:
-            pass  # a 13th month, a 61st second
-    raise FormatError(f"expires {text[:40]!a} is not a time like 2030-01-01T00:00:00Z")
+    return read_moment(_string(value, "expires"), "expires")
 
 
 def _object(value: Any, name: str) -> JsonObject:

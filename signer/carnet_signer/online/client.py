@@ -93,8 +93,20 @@ class OnlineClient:
             answer = self._ask({"op": "sign", "payloads": {role: data.decode() for role, data in batch.items()}})
             signatures: Any = answer.get("signatures")
             for role in batch:
-                made[role] = [Signature(item["keyid"], bytes.fromhex(item["sig"])) for item in signatures[role]]
+                made[role] = [_signature(item) for item in signatures[role]]
         return made
+
+    def sign_receipt(self, payload: bytes) -> list[Signature]:
+        """Sign a receipt for a claim or a takeover that was handed in now.
+
+        Args:
+            payload: From `carnet.claims.receipt.ClaimReceipt.payload`.
+
+        Raises:
+            SigningError: It is no receipt, its time is not the signer's, or the signer is gone.
+        """
+        signatures: Any = self._ask({"op": "receipt", "payload": payload.decode()}).get("signatures")
+        return [_signature(item) for item in signatures]
 
     def _ask(self, request: JsonObject) -> JsonObject:
         try:
@@ -119,6 +131,10 @@ class OnlineClient:
             case {"error": str(reason), "hint": str(hint)}:
                 raise SigningError(reason, hint=hint)
         return answer
+
+
+def _signature(item: Any) -> Signature:
+    return Signature(item["keyid"], bytes.fromhex(item["sig"]))
 
 
 def _reason(error: OSError) -> str:

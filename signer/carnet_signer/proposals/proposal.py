@@ -36,6 +36,8 @@ from carnet_signer.quorum import Quorum
 
 MAX_FILE = 160 * 1024 * 1024
 _MAX_REQUEST = 1024 * 1024
+REGISTRY = "the registry's holders"
+"""Who signs the shard, as checklists call them."""
 _KINDS = ("claim", "owners", "release", "give-up")
 
 
@@ -147,7 +149,7 @@ class Proposal:
             facts = self._facts(self.after(owner))
             yield self._quorum(crate, "release keys", self._signers_of(owner, crate), facts.releasers.people)
         if shard in self.drafts:
-            yield self._quorum(shard, "the registry's holders", self._signers_of(paths.CLAIMS, shard), {})
+            yield self._quorum(shard, REGISTRY, self._signers_of(paths.CLAIMS, shard), {})
 
     def _facts(self, owner: RoleFile[Targets] | None) -> ClaimFacts:
         if owner is None:

@@ -14,6 +14,7 @@ from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
+from carnet.claims.takeover import TOLD_FOR, check_mark, told
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, VerificationError
 from carnet.intoto.duties import Terms
@@ -27,8 +28,6 @@ from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals.proposal import Proposal
 
-WAITING = timedelta(days=7)
-"""How long a claim should be public before the registry's holders sign it."""
 _SLACK = timedelta(days=1)
 
 
@@ -66,6 +65,9 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
     keys = (*facts.owners.signers.keys, *facts.releasers.signers.keys)
     refuse_example_keys(keys, allow=example_keys)
     if owner in proposal.drafts:
+        old = None if owner not in proposal.base else ClaimFacts.of(proposal.base[owner].signed)
+        replaced = old is not None and not old.owners.signers.same_as(facts.owners.signers)
+        check_mark(owner, old, facts, taken_over=replaced and proposal.request.takeover, now=now)
         _lint_layouts(proposal, owner)
     if crate in proposal.drafts:
         _lint_releases(proposal, facts, crate)
@@ -225,6 +227,7 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
         )
         yield _team("release keys", "sign every version", facts.releasers, None if old is None else old.releasers)
         yield _layouts(proposal, owner)
+        yield from _told(facts, now)
         yield from _weak(facts)
     if crate in proposal.drafts:
         yield from _versions(proposal)
@@ -235,7 +238,7 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
             (f"appoints the owners above for {proposal.crate} and changes nobody else's entry",),
         )
     if proposal.request.kind in ("claim", "owners") and shard in proposal.drafts:
-        yield _evidence(proposal, now)
+        yield _evidence(proposal)
 
 
 _KIND = {
@@ -308,6 +311,19 @@ def _layouts(proposal: Proposal, owner: str) -> Words:
     return Words("the layout of releases", tuple(lines))
 
 
+def _told(facts: ClaimFacts, now: datetime) -> Iterator[Words]:
+    when = told(facts, now)
+    if when is not None:
+        yield Words(
+            "SAYS THAT THE REGISTRY REPLACED OWNERS",
+            (
+                f"on {when:%Y-%m-%d}; clients are told of it for {TOLD_FOR.days} days, and refuse the crate until "
+                "their policy allows it by name",
+            ),
+            alarm=True,
+        )
+
+
 def _weak(facts: ClaimFacts) -> Iterator[Words]:
     lines = []
     if facts.owners.signers.threshold == 1:
@@ -350,16 +366,11 @@ def _release(release: SignedRelease) -> str:
     return f"{release.id}, sha256 {release.tarball.sha256[:16]}, {evidence}{yanked}"
 
 
-def _evidence(proposal: Proposal, now: datetime) -> Words:
-    lines = [f"asked on {proposal.request.asked}"]
-    try:
-        asked = datetime.strptime(proposal.request.asked, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=now.tzinfo)
-        ends = asked + WAITING
-        lines.append(
-            f"the waiting period of {WAITING.days} days {'ended' if ends <= now else 'ENDS'} on {ends:%Y-%m-%d}"
-        )
-    except ValueError:
-        raise FormatError(f"request.json: asked {proposal.request.asked[:40]!a} is not a time") from None
+def _evidence(proposal: Proposal) -> Words:
+    lines = [
+        f"the folder says that it was asked on {proposal.request.asked[:40]}: nobody vouches for that; what counts is "
+        "the mirror's receipt"
+    ]
     lines += [f"they say: {line}" for line in proposal.request.evidence] or ["NO EVIDENCE WAS GIVEN"]
     return Words("before the registry signs", tuple(lines))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from carnet_cli.commands.maintain.claim_options import (
     releasers_option,
     team,
 )
+from carnet_cli.commands.maintain.waiting import look_at_period, propose_folder
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -35,6 +37,7 @@ def command() -> None:
     Example:
       carnet claim new serde -o claim --owner alice=alice.pub --owner bob=bob.pub --owners-threshold 2 \\
           --release-key carol=carol.pub --release-key dan=dan.pub --release-threshold 2 --evidence "https://..."
+      carnet claim propose claim
       carnet claim review claim
       carnet claim sign claim --key alice
       carnet claim status claim
@@ -190,6 +193,24 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
 
 @command.command()
 @proposal_folders.folder_argument
+@click.option("--mirror", help="The mirror's base URL.  [default: that of the trusted repository]")
+@proposal_folders.repository_option
+@output.message_format
+def propose(folder: Path, mirror: str | None, repository: str | None, message_format: output.MessageFormat) -> None:
+    """Hand the drafts in DIR to the mirror, unsigned, so that everybody can see them.
+
+    First claims and takeovers wait: the mirror lists them, its receipt in DIR says since when, and it takes the signed
+    folder only when the registry's period is over. What is changed afterwards waits anew; proposing twice is harmless.
+
+    \b
+    Example:
+      carnet claim propose claim
+    """
+    propose_folder(folder, mirror, repository, message_format)
+
+
+@command.command()
+@proposal_folders.folder_argument
 @click.option(
     "--root",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -205,7 +226,8 @@ def review(folder: Path, root: Path | None, message_format: output.MessageFormat
     Example:
       carnet claim review claim --root root.json
     """
-    proposal_folders.show_review(folder, "claim", root, message_format)
+    period = partial(look_at_period, folder=folder, root=root, repository=None)
+    proposal_folders.show_review(folder, "claim", root, message_format, period=period)
 
 
 @command.command()
@@ -213,19 +235,31 @@ def review(folder: Path, root: Path | None, message_format: output.MessageFormat
 @key_option("Your private key: an owner's, a release key, or a holder's.")
 @click.option("--root", type=click.Path(path_type=Path, dir_okay=False), help="As for `review`.")
 @click.option("--yes", is_flag=True, help="Do not ask: you have read `carnet claim review`.")
+@proposal_folders.repository_option
 @proposal_folders.insecure_option
 @passphrase_options
 def sign(
-    folder: Path, key: str, root: Path | None, yes: bool, insecure_example_keys: bool, passphrase: PassphraseSource
+    *,
+    folder: Path,
+    key: str,
+    root: Path | None,
+    yes: bool,
+    repository: str | None,
+    insecure_example_keys: bool,
+    passphrase: PassphraseSource,
 ) -> None:
     """Sign in DIR whichever roles your key belongs to, after showing them to you in words.
+
+    The registry's holders sign a first claim or a takeover only after its waiting period, which the mirror's receipt in
+    DIR proves: see `carnet claim propose`. Who signs without asking the trusted repository names its newest root.
 
     \b
     Example:
       carnet claim sign claim --key alice
     """
+    period = partial(look_at_period, folder=folder, root=root, repository=repository)
     proposal_folders.sign_folder(
-        folder, "claim", key, passphrase, root=root, yes=yes, insecure_example_keys=insecure_example_keys
+        folder, "claim", key, passphrase, root=root, yes=yes, insecure_example_keys=insecure_example_keys, period=period
     )
 
 

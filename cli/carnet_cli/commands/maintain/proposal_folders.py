@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +30,12 @@ from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_cli.terminal.signing_key import open_key
 
 if TYPE_CHECKING:
+    from carnet.tuf.roles import Root
     from carnet_signer.proposals.proposal import Proposal
+    from carnet_signer.proposals.waiting import Waited
     from carnet_verifier.tuf.view import View
+
+    Look = Callable[[Proposal], Waited | None]
 
 MAX_FILE = 160 * 1024 * 1024
 
@@ -78,8 +82,10 @@ def made(proposal: Proposal, folder: Path, group: str, *, insecure_example_keys:
     say_status(proposal, folder, group)
 
 
-def show_review(folder: Path, group: str, root: Path | None, message_format: output.MessageFormat) -> None:
-    """Say in words what a folder's signers would sign."""
+def show_review(
+    folder: Path, group: str, root: Path | None, message_format: output.MessageFormat, *, period: Look | None = None
+) -> None:
+    """Say in words what a folder's signers would sign; with a root also how its waiting period stands."""
     from carnet_signer.proposals import review
     from carnet_signer.proposals.proposal import load
 
@@ -88,6 +94,8 @@ def show_review(folder: Path, group: str, root: Path | None, message_format: out
     words = review.describe(proposal, now=home.now())
     if root is not None:
         check_base(proposal, root)
+        waited = None if period is None else period(proposal)
+        words += () if waited is None else (waited.words,)
     report = ReviewReport(proposal, words, problem, base_verified=root is not None)
     output.show(report, message_format, review_as_text, review_as_json)
     if problem is not None:
@@ -100,16 +108,27 @@ def check_base(proposal: Proposal, root: Path) -> None:
     Raises:
         VerificationError: They were not signed by those whom the root appoints.
     """
+    trusted = read_root(root)
+    proposal.check_base(trusted)
+    output.note(f"what is published now was signed by those whom root {trusted.version} appoints")
+
+
+def read_root(path: Path) -> Root:
+    """Read a root that the user names.
+
+    Raises:
+        ConfigError: There is none.
+        VerificationError: Its own threshold did not sign it.
+    """
     from carnet.tuf.read import parse_role
     from carnet.tuf.roles import Root
 
-    envelope = parse_role(read(root, "root file"), Root, max_bytes=MAX_FILE)
-    envelope.signed.roles["root"].check(envelope, f"{root}", "5.3.4")
-    proposal.check_base(envelope.signed)
-    output.note(f"what is published now was signed by those whom root {envelope.signed.version} appoints")
+    envelope = parse_role(read(path, "root file"), Root, max_bytes=MAX_FILE)
+    envelope.signed.roles["root"].check(envelope, f"{path}", "5.3.4")
+    return envelope.signed
 
 
-def sign_folder(
+def sign_folder(  # noqa: PLR0913  -- one parameter for each flag
     folder: Path,
     group: str,
     key: str,
@@ -118,10 +137,14 @@ def sign_folder(
     root: Path | None,
     yes: bool,
     insecure_example_keys: bool,
+    period: Look | None = None,
 ) -> None:
-    """Show what would be signed, ask, and sign whichever roles the key belongs to."""
+    """Show what would be signed, ask, and sign whichever roles the key belongs to.
+
+    `period` looks at the waiting period, before anybody signs for the registry.
+    """
     from carnet_signer.proposals import review
-    from carnet_signer.proposals.proposal import load, save_signatures
+    from carnet_signer.proposals.proposal import REGISTRY, load, save_signatures
 
     proposal = load(folder)
     review.lint(proposal, now=home.now(), example_keys=insecure_example_keys)
@@ -130,6 +153,8 @@ def sign_folder(
     output.note(words_as_text(review.describe(proposal, now=home.now())).rstrip())
     signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed, quorums = proposal.sign(signer)
+    if period is not None and any(quorum.who == REGISTRY for quorum in quorums):
+        _demand_period(period(proposal))
     if not yes:
         _require_consent([f"{quorum.role} ({quorum.who})" for quorum in quorums])
     save_signatures(signed, folder)
@@ -137,6 +162,15 @@ def sign_folder(
         name = next(quorum.name(one) for one in quorum.signers.keys if one.material == signer.public_key.material)
         output.note(f"signed {quorum.role} as {name}")
     say_status(signed, folder, group)
+
+
+def _demand_period(waited: Waited | None) -> None:
+    """Show how the waiting period stands; a holder does not sign before it is over."""
+    if waited is None:
+        return
+    output.note(words_as_text([waited.words]).rstrip())
+    if waited.problem is not None:
+        raise waited.problem
 
 
 def _require_consent(what: Sequence[str]) -> None:
