@@ -13,11 +13,11 @@ online key could have made it for any day.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from carnet.claims.holders import ClaimFacts, Holders
-from carnet.claims.receipt import ClaimReceipt, Proposed, SignedReceipt, check_waited
+from carnet.claims.receipt import CLOCKS, KEPT_FOR, ClaimReceipt, Proposed, SignedReceipt, check_waited
 from carnet.claims.releases import Demands, Releases
 from carnet.claims.submission import ParsedSubmission
 from carnet.claims.takeover import check_mark
@@ -27,6 +27,8 @@ from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
 from carnet.tuf.next_version import check_role
+from carnet.tuf.roles import Root
+from carnet_mirror.clock import check_clock
 from carnet_mirror.state.pending import PendingEntry
 from carnet_mirror.state.store import Store
 from carnet_verifier.claims.owners import Claim
@@ -38,8 +40,6 @@ MAX_PROPOSAL = 1024 * 1024
 """Bytes of a proposal: two roles without signatures, and no files."""
 MAX_OWNER_DRAFT = 128 * 1024
 """Bytes of the owner role in it; what it says is listed."""
-KEPT_FOR = timedelta(days=60)
-"""How long after its period a proposal is kept: for that long its signers may take to meet."""
 
 
 class ReceiptSigner(Protocol):
@@ -89,10 +89,10 @@ def take_proposal(store: Store, online: ReceiptSigner, body: bytes, *, source: s
     proposed, facts = _judged(current, proposal, now)  # 2.
     root = current.trusted.root.signed
     waiting = Waiting.of(root)
-    known = _standing(store, proposed)
+    known = _good(store, proposed, root, now)
     if known is not None:
-        receipt = known.verified(root)
-        return Public(known, receipt, receipt.ends(waiting))
+        return known
+    check_clock(store, now=now)
     made = ClaimReceipt(proposed, now.replace(microsecond=0))  # 3.
     signed = SignedReceipt(made.payload, tuple(online.sign_receipt(made.payload)))
     signed.verified(root)
@@ -106,9 +106,10 @@ def take_proposal(store: Store, online: ReceiptSigner, body: bytes, *, source: s
         _said(proposed, proposal, facts, current.claim(proposal.crate)),
     )
     with store.change():
-        if (known := _standing(store, proposed)) is None:
+        known = _good(store, proposed, root, now)  # somebody may have handed in the same meanwhile
+        if known is None:
             store.pending.add(entry, now=now)
-    return Public(known or signed, made, made.ends(waiting))
+    return known or Public(signed, made, made.ends(waiting))
 
 
 def check_waited_for(
@@ -197,6 +198,18 @@ def _judged(current: TrustedRepository, proposal: ParsedSubmission, now: datetim
     if kind == CLAIM and crate not in proposal.roles:
         raise VerificationError(f"a first claim drafts {crate} as well")
     return Proposed.of(name, kind, proposal.roles), facts
+
+
+def _good(store: Store, proposed: Proposed, root: Root, now: datetime) -> Public | None:
+    """What is public already, unless its receipt is by a key that was replaced, or of a clock that was ahead."""
+    signed = _standing(store, proposed)
+    if signed is None:
+        return None
+    try:
+        receipt = signed.verified(root)
+    except VerificationError:
+        return None
+    return Public(signed, receipt, receipt.ends(Waiting.of(root))) if receipt.time <= now + CLOCKS else None
 
 
 def _standing(store: Store, proposed: Proposed) -> SignedReceipt | None:

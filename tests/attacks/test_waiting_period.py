@@ -19,6 +19,7 @@ from tests.support.worlds.ceremony import NOW, make_key
 from tests.support.worlds.claims import NAME, World, body, facts, people, person, refusal, sign
 
 from carnet import strictjson
+from carnet.cargo.names import CrateName
 from carnet.claims.receipt import ClaimReceipt, Proposed, SignedReceipt, message
 from carnet.claims.waiting import CLAIM, TAKEOVER, Waiting
 from carnet.errors import FormatError, MetadataMismatch, RollbackDetected, ThresholdNotMet, VerificationError
@@ -158,14 +159,25 @@ def test_a_claim_that_was_changed_after_its_receipt_waits_anew(world: World, cha
 
 def test_the_shard_may_be_drafted_anew_without_waiting_again(world: World) -> None:
     """It changes with every other claim in it, and says of this crate only what its owner role says too."""
-    shown = world.claim_proposal()
+    names = (CrateName(f"a{number}") for number in range(100_000))
+    neighbour = next(name for name in names if name.shard == NAME.shard)
+    shown, other = world.claim_proposal(), world.claim_proposal(name=neighbour)
     public = world.propose(shown)
+    world.propose(other)
     later(world, days=7)
-    shard = paths.claims_shard_role(NAME.shard)
-    again = replace(shown, drafts={**shown.drafts, shard: world.claim_proposal().drafts[shard]})
-    assert again.drafts[shard].message != shown.drafts[shard].message
+    world.submit(signed(world, other))
+    assert isinstance(refusal(lambda: world.submit(signed(world, shown))), RollbackDetected)
+    again = waiting.with_new_shard(shown, world.published(), now=world.now)
+    assert again.drafts[OWNER] is shown.drafts[OWNER]
+    review.lint(again, now=world.now)
     assert seen(world, again, public.receipt).problem is None
     assert world.submit(signed(world, again)).snapshot is not None
+    later(world, days=1)
+    taking = world.owner_proposal(ownership.OwnerChanges(owners=people(("mallory",), 1)), takeover=True)
+    again = waiting.with_new_shard(taking, world.published(), now=world.now + timedelta(hours=1))
+    review.lint(again, now=world.now)
+    shard = paths.claims_shard_role(NAME.shard)
+    assert again.drafts[shard].message != taking.drafts[shard].message
 
 
 def test_a_receipt_by_another_key_or_of_another_form_is_none(world: World) -> None:
@@ -377,11 +389,16 @@ def test_a_flood_from_one_network_neither_removes_honest_claims_nor_keeps_them_o
 
 
 def test_what_nobody_signs_is_forgotten(world: World) -> None:
-    world.propose(world.claim_proposal())
-    world.later(days=66)
+    """Otherwise a claim could be brought along years after everybody saw it last."""
+    proposal = world.claim_proposal()
+    public = world.propose(proposal)
+    later(world, days=66)
     assert len(world.store.pending.entries(world.now)) == 1
-    world.later(days=2)
+    assert seen(world, proposal, public.receipt).problem is None
+    later(world, days=2)
     assert world.store.pending.entries(world.now) == []
+    assert "nobody sees it any more" in str(seen(world, proposal, public.receipt).problem)
+    assert "nobody sees it any more" in str(refusal(lambda: world.submit(signed(world, proposal))))
 
 
 def test_a_proposal_of_something_else_is_refused(world: World) -> None:

@@ -40,6 +40,8 @@ MAX_RECEIPT = 16 * 1024
 MAX_SIGNATURES = 4
 CLOCKS = timedelta(minutes=5)
 """How far the clocks of those who look at a receipt may be apart."""
+KEPT_FOR = timedelta(days=60)
+"""How long after its period a claim is listed and can be signed: for that long its signers may take to meet."""
 _TYPE = "carnet-receipt"
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -243,7 +245,7 @@ def check_waited(receipt: ClaimReceipt, proposed: Proposed, waiting: Waiting, *,
         When the period ended.
 
     Raises:
-        VerificationError: The receipt is for something else, or the period is not over.
+        VerificationError: The receipt is for something else, or the period is not over, or was long ago.
     """
     check_belongs(receipt, proposed)
     if receipt.time > now + CLOCKS:
@@ -257,6 +259,12 @@ def check_waited(receipt: ClaimReceipt, proposed: Proposed, waiting: Waiting, *,
             f"this {proposed.kind} of {proposed.crate} is public since {write_moment(receipt.time)}, "
             f"and has to be until {write_moment(ends)}",
             hint="come back then; meanwhile anybody may object",
+        )
+    if now - ends > KEPT_FOR:
+        raise VerificationError(
+            f"this {proposed.kind} of {proposed.crate} was to be public until {write_moment(ends)}, "
+            "and nobody sees it any more",
+            hint="hand it in anew with `carnet claim propose`; the period begins anew",
         )
     return ends
 

@@ -88,7 +88,7 @@ class Pending:
         self._make_room(entry.source, MAX_OF_CRATE, entry.crate.canonical)
         self._make_room(entry.source, MAX_ENTRIES, None)
         self._database.execute(
-            "INSERT INTO pending VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?, ?)",
             entry.digest,
             entry.crate.canonical,
             write_moment(entry.asked),

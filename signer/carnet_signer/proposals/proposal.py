@@ -323,6 +323,17 @@ def save_signatures(proposal: Proposal, folder: Path) -> None:
     durable.write_files(folder / "roles", files)
 
 
+def save_again(proposal: Proposal, folder: Path) -> None:
+    """Write role files and base again, after they were made anew in a folder that `save` wrote.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    base = {f"{paths.role_file(role)}.json": role_file.raw for role, role_file in proposal.base.items()}
+    durable.write_files(folder / "base", base)
+    save_signatures(proposal, folder)
+
+
 def load(folder: Path) -> Proposal:
     """Read a folder that `save` wrote, perhaps by way of many people.
 

@@ -6,7 +6,7 @@ The folder's own words about time count for nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from carnet import durable
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.receipt import MAX_RECEIPT, Proposed, SignedReceipt, check_waited
 from carnet.claims.submission import Submission
-from carnet.claims.waiting import Waiting, kind_of
+from carnet.claims.waiting import CLAIM, Waiting, kind_of
 from carnet.errors import ConfigError, FormatError, VerificationError
 from carnet.moment import write_moment
 from carnet.tuf import paths
 from carnet.tuf.roles import Root
 from carnet_signer.metadata import role_files
+from carnet_signer.proposals import ownership
+from carnet_signer.proposals.ownership import PublishedClaim
 from carnet_signer.proposals.proposal import Proposal
 from carnet_signer.proposals.review import Words
 
@@ -55,6 +57,32 @@ def body(proposal: Proposal) -> bytes:
         )
     drafts = {role: role_files.file_bytes(proposal.drafts[role].message, []) for role in wanted.roles}
     return Submission(proposal.crate, drafts).to_bytes()
+
+
+def with_new_shard(proposal: Proposal, published: PublishedClaim, *, now: datetime) -> Proposal:
+    """The same proposal on what is published now: another claim of its shard may have come in while it waited.
+
+    The owner role and the crate role stay byte for byte, with their signatures and their receipt; the shard loses its.
+
+    Args:
+        proposal: What waits.
+        published: The crate's roles, verified.
+        now: The time.
+
+    Raises:
+        ConfigError: Nothing in it waits, or the crate was claimed meanwhile.
+    """
+    wanted, name = proposed(proposal), proposal.crate
+    if wanted is None:
+        raise ConfigError("nothing in this folder waits", hint=f"make it anew: `carnet claim new {name} -o DIR`")
+    facts = ClaimFacts.of(proposal.drafts[paths.owner_role(name)].signed)
+    if wanted.kind == CLAIM:
+        again = ownership.new_claim(published, proposal.request, facts, adopted=None, layout=None, now=now)
+    else:
+        changes = ownership.OwnerChanges(facts.owners, facts.releasers)
+        again = ownership.next_owner(published, proposal.request, changes, now=now)
+    shard = paths.claims_shard_role(name.shard)
+    return replace(proposal, drafts={**proposal.drafts, shard: again.drafts[shard]}, base=again.base)
 
 
 def read_receipt(folder: Path) -> SignedReceipt | None:

@@ -19,7 +19,7 @@ from carnet_cli.commands.maintain.claim_options import (
     releasers_option,
     team,
 )
-from carnet_cli.commands.maintain.waiting import look_at_period, propose_folder
+from carnet_cli.commands.maintain.waiting import look_at_period, propose_folder, renew_folder
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -207,6 +207,21 @@ def propose(folder: Path, mirror: str | None, repository: str | None, message_fo
       carnet claim propose claim
     """
     propose_folder(folder, mirror, repository, message_format)
+
+
+@command.command()
+@proposal_folders.folder_argument
+@proposal_folders.repository_option
+def renew(folder: Path, repository: str | None) -> None:
+    """Draft the shard in DIR anew, when another claim of the same shard was published while this one waited.
+
+    What waits stays as it is, byte for byte, and does not wait again; only the registry's holders sign again.
+
+    \b
+    Example:
+      carnet claim renew claim
+    """
+    renew_folder(folder, repository)
 
 
 @command.command()

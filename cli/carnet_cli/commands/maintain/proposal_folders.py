@@ -181,13 +181,18 @@ def _require_consent(what: Sequence[str]) -> None:
 
 
 def merge_folders(folder: Path, others: Sequence[Path], group: str) -> None:
-    """Take the valid signatures of copies of a folder."""
+    """Take the valid signatures of copies of a folder, and a receipt if it has none."""
+    from carnet_signer.proposals import waiting
     from carnet_signer.proposals.proposal import load, save_signatures
 
     proposal = load(folder)
+    receipt = waiting.read_receipt(folder)
     for other in others:
         proposal = proposal.merge(load(other))
+        receipt = receipt or waiting.read_receipt(other)
     save_signatures(proposal, folder)
+    if receipt is not None:
+        waiting.save_receipt(folder, receipt)
     say_status(proposal, folder, group)
 
 

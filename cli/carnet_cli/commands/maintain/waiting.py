@@ -43,6 +43,20 @@ def propose_folder(
     output.show(report, message_format, proposed_as_text, proposed_as_json)
 
 
+def renew_folder(folder: Path, repository: str | None) -> None:
+    """Draft a folder's shard anew from what is published now; what waits stays as it is."""
+    from carnet_signer.proposals import ownership, review, waiting
+    from carnet_signer.proposals.proposal import load, save_again
+
+    proposal, now = load(folder), home.now()
+    with proposal_folders.looking(repository) as view:
+        published = ownership.read_published(view.repository, proposal.crate)
+    renewed = waiting.with_new_shard(proposal, published, now=now)
+    review.lint(renewed, now=now, example_keys=True)
+    save_again(renewed, folder)
+    proposal_folders.say_status(renewed, folder, "claim")
+
+
 def look_at_period(proposal: Proposal, folder: Path, root: Path | None, repository: str | None) -> Waited | None:
     """Say how the waiting period of a folder stands, by the root that the user has; None when nothing in it waits.
 

@@ -58,6 +58,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
+    from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import keep_fresh
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import is_due
@@ -81,6 +82,9 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     with Store.open(directory) as store:
         settings = OnlineSettings.of(store)
         warn_without_second_opinion(wants_second_opinion(store))
+        wrong = clock_problem(store, now=home.now())
+        if wrong is not None:  # what is published can be served, and nothing is signed until it is set
+            output.report(wrong)
 
         def taking(app: ASGIApp) -> ASGIApp:
             proposals = Proposals(app, partial(_take_proposal, directory, settings))
