@@ -19,6 +19,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "The offline ceremony: create, sign and rotate a repository's root of trust.",
     ),
     "claim": ("carnet_cli.commands.maintain.claim", "Say who owns a crate, and which keys may release it."),
+    "watch": ("carnet_cli.commands.maintain.watch", "Show the claims and takeovers that wait at a mirror."),
     "layout": (
         "carnet_cli.commands.maintain.layout",
         "Say which steps a release goes through, and who may carry them out.",

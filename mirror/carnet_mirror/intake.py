@@ -4,7 +4,7 @@
        is refused                                                                             -> ParsedSubmission
     2. is it published already? then say so again; was someone faster? then say what to do
     3. the verifier's view of what is published, with the submitted roles on top: exact delegations, versions,
-       expiries, thresholds                                                                   (TUF 5.6)
+       expiries, thresholds; a first claim or a takeover was public for as long as the root asks       (TUF 5.6)
     4. no released version is lost or changed, and a release does not come with a mass yank
     5. each new version: the tarball by the strict reader, the index line against the manifest and against what was
        signed, the owners' layout carried out and not expired                                 (in-toto 5.2, 5.3)
@@ -33,13 +33,12 @@ from carnet.tuf.next_version import check_shard, check_version
 from carnet.tuf.tree import roles_of
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
+from carnet_mirror.waiting import check_waited_for, current_view
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner
-from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.releases.established import Established, establish
 from carnet_verifier.releases.signed_releases import SignedReleases, judge_index, read_signed_releases
 from carnet_verifier.tuf.preview import preview
-from carnet_verifier.tuf.refresh import read_repository
 from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_YANKS_WITH_RELEASE = 1
@@ -99,7 +98,7 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
     """
     submission = ParsedSubmission.from_bytes(body)  # 1.
     with writing(store, online, now=now):
-        current = _current(store, now)
+        current = current_view(store, now)
         if _already(current, submission):  # 2.
             return _receipt(submission, Differences((), (), (), (), ()), snapshot=None)
         _check_versions(current, submission)
@@ -110,6 +109,7 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
         claim = view.claim(submission.crate)
         if claim is None:
             return _give_up(store, online, submission, now)
+        check_waited_for(store, current, claim, submission, now=now)
         signed = read_signed_releases(claim)
         changes = Differences.between(_releases(current, submission), signed.releases)  # 4.
         _check_changes(changes)
@@ -132,14 +132,8 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
             files[paths.index_path(signed.releases.name)] = store.crates.stage(signed.releases.name, versions)
         change = Change(index_files=files, parsed=submission.roles, targets=offered, about=submission.crate)
         published = publish(store, online, change, now=now, evidence=evidence)  # 7.
+        store.pending.forget(submission.crate)
         return replace(_receipt(submission, changes, snapshot=published.snapshot), takeover=claim.takeover)
-
-
-def _current(store: Store, now: datetime) -> TrustedRepository:
-    root = store.read(paths.METADATA_PREFIX + paths.metadata_name(paths.ROOT, 1))
-    if root is None:
-        raise VerificationError("this mirror has published nothing yet")
-    return read_repository(root, ReadFetcher(store.read), now=now)
 
 
 # --- 2. already published, or no longer the next version ---

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from carnet.errors import CarnetError
 from carnet.tuf import paths
+from carnet_mirror.clock import check_clock
 from carnet_mirror.schedule import bin_count, bins_each_run, timestamp_due
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
@@ -58,7 +59,12 @@ def _remove(directory: Path, *, keep: bool) -> None:
 
 
 def sign_again(
-    store: Store, signer: OnlineSigner, *, now: datetime, roles: Mapping[str, bytes] | None = None
+    store: Store,
+    signer: OnlineSigner,
+    *,
+    now: datetime,
+    roles: Mapping[str, bytes] | None = None,
+    clock_is_right: bool = False,
 ) -> PublishResult:
     """Sign what would expire: the timestamp, and snapshot and index where they are due.
 
@@ -67,13 +73,18 @@ def sign_again(
         signer: Its online signer.
         now: The time.
         roles: Newer files of offline roles, published with it.
+        clock_is_right: Whether somebody says so, whatever was signed before (`carnet_mirror.clock`).
 
     Raises:
+        ConfigError: The clock is absurd.
         CarnetError: Nothing was published, as `publish` and `carnet_mirror.writing.writing` say.
     """
-    with writing(store, signer, now=now, new_root=(roles or {}).get(paths.ROOT)):
+    new_root = (roles or {}).get(paths.ROOT)
+    with writing(store, signer, now=now, new_root=new_root, clock_is_right=clock_is_right):
         if roles:
-            return publish(store, signer, Change(roles=roles), now=now)
+            return publish(store, signer, Change(roles=roles), now=now, clock_is_right=clock_is_right)
+        if not clock_is_right:
+            check_clock(store, now=now)
         return refresh_due(store, signer, now=now, bins=bins_each_run(bin_count(store)))
 
 

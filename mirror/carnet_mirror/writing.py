@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from carnet.tuf import paths
+from carnet_mirror.clock import check_clock
 from carnet_mirror.second_opinion.opinion import judge
 from carnet_mirror.state.store import Store
 from carnet_signer.metadata import publish as metadata
@@ -19,7 +20,13 @@ _SECOND_OPINION, _OFF = "second-opinion", "off"
 
 @contextmanager
 def writing(
-    store: Store, online: OnlineSigner, *, now: datetime, wait: float = 10.0, new_root: bytes | None = None
+    store: Store,
+    online: OnlineSigner,
+    *,
+    now: datetime,
+    wait: float = 10.0,
+    new_root: bytes | None = None,
+    clock_is_right: bool = False,
 ) -> Iterator[None]:
     """Be the only writer of a mirror; publish inside.
 
@@ -33,8 +40,10 @@ def writing(
         wait: Seconds to wait for another writer.
         new_root: The next root, when it is about to be published: what was interrupted may have been signed by the
             online key that it names, and is completed with it.
+        clock_is_right: Whether somebody says so, whatever was signed before (`carnet_mirror.clock`).
 
     Raises:
+        ConfigError: The clock is absurd.
         StorageError: Another process is writing, or the disk failed.
         SigningError: The online signer refused.
         MetadataError: What is published is not what was signed.
@@ -43,14 +52,20 @@ def writing(
         sealed = store.sealed()
         if sealed is not None and sealed == online.named_snapshot():
             roles = {} if new_root is None else {paths.ROOT: new_root}
-            publish(store, online, Change(roles=roles), now=now)
+            publish(store, online, Change(roles=roles), now=now, clock_is_right=clock_is_right)
         elif sealed is not None:
             store.drop()
         yield
 
 
 def publish(
-    store: Store, online: OnlineSigner, change: Change, *, now: datetime, evidence: Sequence[Established] = ()
+    store: Store,
+    online: OnlineSigner,
+    change: Change,
+    *,
+    now: datetime,
+    evidence: Sequence[Established] = (),
+    clock_is_right: bool = False,
 ) -> PublishResult:
     """Publish a change: what is new in its offline roles and evidence needs a second opinion, unless that is off.
 
@@ -62,8 +77,10 @@ def publish(
         change: What is new.
         now: The time.
         evidence: What was established for each release that is new, or that is judged anew.
+        clock_is_right: As for `writing`.
 
     Raises:
+        ConfigError: The clock is absurd.
         OpinionsDiffer: python-tuf or in-toto judges it otherwise; nothing was signed.
         CarnetError: As `carnet_signer.metadata.publish.publish`.
     """
@@ -71,6 +88,8 @@ def publish(
     def second_opinion(accepted: Accepted) -> None:
         judge(accepted, evidence, now=now)
 
+    if not clock_is_right:
+        check_clock(store, now=now, roles=change.roles)
     wanted = second_opinion if wants_second_opinion(store) else None
     return metadata.publish(store, online, change, now=now, second_opinion=wanted)
 

@@ -30,7 +30,7 @@ WHOLE = (
 
 
 def made() -> dict[str, bytes]:
-    ceremony, publication = make_ceremony(), MemoryPublication()
+    ceremony, publication = make_ceremony(waiting=None), MemoryPublication()
     online = ceremony.signer()
     publish(publication, online, replace(ceremony.change, index_files={"index/se/rd/serde": b"one\n"}), now=NOW)
     publish(publication, online, replace(claim(ceremony), index_files={"index/an/yh/anyhow": b"two\n"}), now=NOW)

@@ -184,9 +184,11 @@ class _Walk:
                 given_up = self._repository.released(name)
                 said = "its owners gave the name up" if given_up else "nobody has claimed the name"
                 return None, (said, "the registry's word is all there is")
+            when = claim.taken_over(self._repository.now)
             return claim, (
                 *role_facts(self._repository.role(paths.owner_role(name)), claim.owner_delegation.signers),
                 f"owners: {', '.join(sorted(set(claim.facts.owners.people.values())))} ({_FOLLOWED[claim.handover]})",
+                *(() if when is None else (f"the registry replaced owners on {when:%Y-%m-%d}, says the role itself",)),
             )
 
         claim: Claim | None = self._step(6, paths.owner_role(name), HOLDERS, look)

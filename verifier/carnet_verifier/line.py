@@ -260,6 +260,7 @@ def judge(
         evidence,
         SourceKind.CRATES_IO,
         "",
+        None if attributed.claim is None else attributed.claim.taken_over(now),
     )
     return _judged(attributed, evidence, evaluate(facts, policy, now=now, judging=judging))
 

@@ -108,7 +108,7 @@ def next_steps(proposal: Proposal, folder: Path, group: str) -> list[str]:
     """What people have to do next, a sentence each."""
     if proposal.final:
         return [f"`carnet {group} submit {folder}`: everything is signed"]
-    found = []
+    found = _wait(proposal, folder) if group == "claim" else []
     for quorum in proposal.quorums():
         if not quorum.met and not quorum.waived:
             missing = quorum.signers.threshold - len(quorum.signed)
@@ -118,6 +118,16 @@ def next_steps(proposal: Proposal, folder: Path, group: str) -> list[str]:
                 f"of their own, then `carnet {group} merge {folder} COPY`"
             )
     return found
+
+
+def _wait(proposal: Proposal, folder: Path) -> list[str]:
+    """What has to be public first, as long as it is not."""
+    from carnet_signer.proposals import waiting
+
+    wanted = waiting.proposed(proposal)
+    if wanted is None or waiting.read_receipt(folder) is not None:
+        return []
+    return [f"anybody: `carnet claim propose {folder}`, so that this {wanted.kind} can be seen before it counts"]
 
 
 def _checklist(proposal: Proposal, quorum: Quorum) -> str:

@@ -6,14 +6,18 @@ The signer writes this and the verifier reads it, so it stands here once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
+from carnet import times
 from carnet.errors import FormatError
 from carnet.people import check_people, check_person
 from carnet.strictjson import JsonObject
 from carnet.tuf.keys import PublicKey, is_keyid
 from carnet.tuf.roles import FIELD, RoleKeys, Targets
 from carnet.value import value
+
+_TAKEOVER = "takeover"
 
 
 @value
@@ -48,11 +52,14 @@ class ClaimFacts:
         owners: Who signs the owner role; a verifier demands that the shard's entry says the same.
         releasers: Who signs the crate role, with the keys that the owner role delegates to.
         registry: The registry that the crate belongs to, such as `crates-io`.
+        taken_over: When the registry put these owners, or some before them, in the place of others who did not sign;
+            None when that never was, or is long ago (`carnet.claims.takeover`).
     """
 
     owners: Holders
     releasers: Holders
     registry: str
+    taken_over: datetime | None = None
 
     @classmethod
     def of(cls, owner: Targets) -> ClaimFacts:
@@ -61,7 +68,8 @@ class ClaimFacts:
         Raises:
             FormatError: They are missing or malformed, or a person has two keys.
         """
-        match owner.extra.get(FIELD):
+        said: Any = owner.extra.get(FIELD)
+        match said:
             case {
                 "owners": {"threshold": int(threshold), "keys": dict(keys), "people": dict(people)},
                 "releasers": {"people": dict(release_people)},
@@ -80,12 +88,14 @@ class ClaimFacts:
             Holders(RoleKeys(parsed, threshold), _people(people)),
             Holders(release.signers, _people(release_people)),
             registry,
+            _taken_over(said),
         )
 
     def to_object(self) -> JsonObject:
         """The `carnet` field, as the owner role carries it."""
         keys: JsonObject = {key.keyid: key.to_object() for key in self.owners.signers.keys}
-        return {
+        mark: JsonObject = {} if self.taken_over is None else {_TAKEOVER: times.written(self.taken_over)}
+        return mark | {
             "owners": {
                 "threshold": self.owners.signers.threshold,
                 "keys": keys,
@@ -126,6 +136,16 @@ class SeenOwners:
         """As JSON, for a client's memory."""
         keys: JsonObject = {key.keyid: key.to_object() for key in self.signers.keys}
         return {"version": self.version, "threshold": self.signers.threshold, "keys": keys}
+
+
+def _taken_over(said: Mapping[Any, Any]) -> datetime | None:
+    if _TAKEOVER not in said:
+        return None
+    match said[_TAKEOVER]:
+        case str(moment):
+            return times.read(moment, "carnet.takeover")
+        case _:
+            raise FormatError("carnet.takeover of an owner role is not a time")
 
 
 def _people(value: Mapping[Any, Any]) -> dict[str, str]:

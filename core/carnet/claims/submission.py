@@ -29,6 +29,12 @@ MAX_SUBMISSION = 160 * 1024 * 1024
 """Bytes of a body: a tarball, its bundle, and the roles."""
 MEDIA_TYPE = "application/vnd.carnet.submission"
 URL_PATH = "api/v1/carnet/submissions"
+PROPOSALS_PATH = "api/v1/carnet/proposals"
+"""Where the drafts of a claim or a takeover are posted, in the same form, before anybody signs."""
+PENDING_PATH = "api/v1/carnet/pending"
+"""Where everybody sees what waits."""
+PENDING_PAGE = "pending"
+"""The same as a page."""
 
 _MAGIC = b"carnet-submission 1\n"
 _MAX_HEADER = 256 * 1024

@@ -44,6 +44,7 @@ from carnet.tuf.read import parse_role
 from carnet.tuf.roles import MetaFile, RoleKeys, Targets, Timestamp
 from carnet.tuf.structure import check_structure
 from carnet.tuf.tree import RoleKind, is_bin, parent_of, place_of
+from carnet_mirror.clock import clock_problem
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import RawVersion, StoredFile
 from carnet_mirror.state.store import Store
@@ -131,6 +132,9 @@ def _check(
     if report.problems:
         report.notes.append("the rest was not looked at: a damaged database says anything")
         return None
+    wrong = clock_problem(store, now=now)
+    if wrong is not None:
+        report.add("clock", wrong)
     files = _check_files(store, report, progress)
     repository = _check_view(store, report, now)
     if repository is None:

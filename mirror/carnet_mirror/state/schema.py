@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 """The layout of the tables below; a database with another one is refused, not guessed at."""
 
 _TABLES = """
@@ -24,6 +24,17 @@ CREATE TABLE files (
     sha256    TEXT NOT NULL,
     length    INTEGER NOT NULL,
     published INTEGER NOT NULL CHECK (published IN (0, 1))
+) STRICT, WITHOUT ROWID;
+
+-- Claims and takeovers that everybody may look at while they wait. Anybody may hand one in: none of it is believed.
+CREATE TABLE pending (
+    digest  TEXT PRIMARY KEY,          -- of what is to be signed
+    crate   TEXT NOT NULL,             -- its canonical name
+    asked   TEXT NOT NULL,             -- the receipt's time
+    until   TEXT NOT NULL,             -- when it is forgotten
+    source  TEXT NOT NULL,             -- the network that it came from; shown to nobody
+    receipt BLOB NOT NULL,             -- signed
+    said    TEXT NOT NULL              -- what the owner role's draft says, as JSON for whoever looks
 ) STRICT, WITHOUT ROWID;
 
 """

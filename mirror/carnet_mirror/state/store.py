@@ -27,6 +27,7 @@ from carnet.lock import locked
 from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, metadata_name
 from carnet_mirror.state.crates import Crates
 from carnet_mirror.state.files import FOLDERS, Files, blob_path, check_path
+from carnet_mirror.state.pending import Pending
 from carnet_mirror.state.records import StoredFile
 from carnet_mirror.state.sqlite import Database
 
@@ -47,12 +48,14 @@ class Store:
         directory: Where it is.
         files: Its immutable files.
         crates: Its crates and their versions.
+        pending: Claims and takeovers that wait.
     """
 
     def __init__(self, directory: Path, database: Database) -> None:
         self.directory = directory
         self.files = Files(directory, database)
         self.crates = Crates(database)
+        self.pending = Pending(database)
         self._database = database
         self._changing = False
 

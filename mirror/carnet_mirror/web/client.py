@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from carnet import strictjson
-from carnet.claims.submission import MEDIA_TYPE, URL_PATH
+from carnet.claims.submission import MEDIA_TYPE, PENDING_PATH, PROPOSALS_PATH, URL_PATH
 from carnet.errors import CarnetError, FormatError, TransportError, VerificationError
 
-_MAX_ANSWER = 1024 * 1024
+_MAX_ANSWER = 16 * 1024 * 1024
 _WITHIN = 600.0
 """Seconds: the mirror checks everything, and publishes it, before it answers."""
 
@@ -32,17 +32,47 @@ def submit(url: str, body: bytes) -> dict[str, Any]:
         VerificationError: The mirror refused it; nothing was changed.
         TransportError: The mirror could not be reached, or could not decide.
     """
+    return _ask("POST", url, URL_PATH, body)
+
+
+def propose(url: str, body: bytes) -> dict[str, Any]:
+    """Hand the drafts of a claim or a takeover to a mirror, for everybody to see. Doing so twice is harmless.
+
+    Args:
+        url: The mirror's base URL.
+        body: From `carnet_signer.proposals.waiting.body`.
+
+    Returns:
+        What the mirror answered: `ends`, and the signed `receipt`, of which nothing is verified yet.
+
+    Raises:
+        VerificationError: The mirror refused it.
+        TransportError: The mirror could not be reached, has no room, or could not decide.
+    """
+    return _ask("POST", url, PROPOSALS_PATH, body)
+
+
+def pending(url: str) -> dict[str, Any]:
+    """Ask a mirror which claims and takeovers wait; nothing of the answer is believed.
+
+    Raises:
+        TransportError: The mirror could not be reached, or does not say.
+    """
+    return _ask("GET", url, PENDING_PATH, None)
+
+
+def _ask(method: str, url: str, path: str, body: bytes | None) -> dict[str, Any]:
     import urllib3  # here: it costs tens of milliseconds, and preparing a submission needs none of it
 
-    target = f"{url.rstrip('/')}/{URL_PATH}"
     timeout = urllib3.Timeout(connect=15.0, total=_WITHIN)
+    headers = {"accept": "application/json"} | ({} if body is None else {"content-type": MEDIA_TYPE})
     with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
         try:
             response = pool.request(
-                "POST",
-                target,
+                method,
+                f"{url.rstrip('/')}/{path}",
                 body=body,
-                headers={"content-type": MEDIA_TYPE, "accept": "application/json"},
+                headers=headers,
                 redirect=False,
                 preload_content=False,
                 decode_content=False,
@@ -51,9 +81,9 @@ def submit(url: str, body: bytes) -> dict[str, Any]:
             status = response.status
             response.release_conn()
         except urllib3.exceptions.HTTPError as error:
+            again = "nothing is known about what became of it; submitting again is safe"
             raise TransportError(
-                f"the mirror at {url} cannot be reached: {str(error)[:200]}",
-                hint="nothing is known about what became of it; submitting again is safe",
+                f"the mirror at {url} cannot be reached: {str(error)[:200]}", hint="" if body is None else again
             ) from None
     try:
         answer = strictjson.parse_object(data, "the mirror's answer", max_bytes=_MAX_ANSWER)

@@ -28,6 +28,7 @@ from carnet.errors import CarnetError, FormatError
 from carnet.tuf.paths import DOWNLOAD_PREFIX, METADATA_PREFIX, SPARSE_INDEX_PREFIX, TARGETS_PREFIX, metadata_name
 from carnet_mirror.state.records import StoredFile
 from carnet_mirror.state.store import Store
+from carnet_mirror.web.pending import PendingPages
 
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
@@ -57,6 +58,7 @@ class Mirror:
     def __init__(self, store: Store, url: str) -> None:
         self._store = store
         self._url = url.rstrip("/")
+        self._pending = PendingPages(store)
         self._compressed = _Compressed(_COMPRESSED_CACHE)
         self._config = strictjson.encode({"dl": f"{self._url}/{DOWNLOAD_PREFIX.rstrip('/')}"})
 
@@ -89,6 +91,10 @@ class Mirror:
         if path == _TIMESTAMP:
             body = self._store.read(path)
             return _not_found() if body is None else self._changing(headers, body, "application/json")
+        if (page := self._pending.page(path)) is not None:
+            response = self._changing(headers, *page)
+            response.headers["content-security-policy"] = "default-src 'none'"
+            return response
         if path.startswith(DOWNLOAD_PREFIX):
             return self._download(headers, path)
         if path.startswith(SPARSE_INDEX_PREFIX):

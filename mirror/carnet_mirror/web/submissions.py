@@ -202,3 +202,7 @@ def _json(status: int, value: JsonObject, headers: Mapping[str, str] | None = No
         {"cache-control": "no-store", "x-content-type-options": "nosniff"} | dict(headers or {}),
         "application/json",
     )
+
+
+error_response, json_response = _error, _json
+"""For proposals (`carnet_mirror.web.pending`), which are answered in the same way."""

@@ -20,12 +20,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from carnet import strictjson
+from carnet.claims.waiting import Waiting
 from carnet.errors import ConfigError, FormatError, SigningError
 from carnet.people import check_people
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
-from carnet.tuf.roles import RoleFile, RoleKeys, Root, Signed, Targets
+from carnet.tuf.roles import FIELD, RoleFile, RoleKeys, Root, Signed, Targets
 from carnet.tuf.structure import shard_field
 from carnet.tuf.tree import RoleKind, parent_of, place_of
 from carnet_signer.ceremony.claim_files import ClaimFiles
@@ -77,12 +78,14 @@ class Plan:
         threshold: How many of them sign every offline file.
         online: The keys of timestamp, snapshot and bins; any one of them signs. Two only while one replaces the other.
         bit_length: The index has 2 to the power of this many bins.
+        waiting: How long first claims and takeovers are public before they count.
     """
 
     holders: tuple[Holder, ...]
     threshold: int
     online: tuple[Holder, ...]
     bit_length: int
+    waiting: Waiting = field(default_factory=Waiting)
 
     def __post_init__(self) -> None:
         everyone = [*self.holders, *self.online]
@@ -235,6 +238,7 @@ def plan_of(ceremony: Ceremony) -> Plan:
         offline.threshold,
         tuple(Holder(ceremony.name(key), key) for key in online.keys),
         succinct_of(as_targets(ceremony.latest(paths.INDEX))).bit_length,
+        Waiting.of(root),
     )
 
 
@@ -299,7 +303,9 @@ def _make(
     if role == paths.ROOT:
         top = dict.fromkeys((paths.ROOT, paths.TARGETS), offline)
         top |= dict.fromkeys((paths.TIMESTAMP, paths.SNAPSHOT), plan.online_keys)
-        return role_files.root(version, now + role_files.ROOT_LIFE, top, {"carnet": {"people": plan.people}})
+        words: JsonObject = {"people": plan.people}
+        extra: JsonObject = {FIELD: words | plan.waiting.to_object()}
+        return role_files.root(version, now + role_files.ROOT_LIFE, top, extra)
     if role == paths.TARGETS:
         delegations = role_files.delegate_by_name(
             role_files.delegation(name, offline, place_of(name).patterns, terminating=False)

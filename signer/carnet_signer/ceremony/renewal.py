@@ -27,5 +27,6 @@ def renew(
     """
     old = plan_of(ceremony)
     changed = not (plan.offline_keys.same_as(old.offline_keys) and plan.online_keys.same_as(old.online_keys))
+    changed = changed or plan.waiting != old.waiting
     due = ceremony.root.expires - now < ROOT_RENEWED_BEFORE
     return advance(ceremony, plan, now, new_root=new_root or changed or due, keep_shards=keep_shards)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+from carnet.claims.waiting import Waiting
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.least import read_least
@@ -85,6 +86,7 @@ def _unsaid(ceremony: Ceremony, role: str) -> list[str]:
     if role == paths.ROOT:
         said += [("keys", keyid) for keyid in keys]
         said += [("carnet", "people", keyid) for keyid, key in keys.items() if ceremony.is_named(key)]
+        said.append(("carnet", "waiting", fields.REST))
         said += [("roles", name, part, fields.REST) for name in _TOP for part in ("keyids", "threshold")]
         if as_root(envelope).consistent_snapshot:
             said.append(("consistent_snapshot",))
@@ -116,9 +118,14 @@ def _root(ceremony: Ceremony) -> Iterator[str]:
     old = as_root(before) if before is not None else None
     for name in _TOP:
         yield f"{name:10} {who(ceremony, root.roles[name])}"
+    waiting = Waiting.of(root)
+    yield f"waiting    a first claim for {waiting.claim} days, a takeover for {waiting.takeover}"
     for key in _all_keys(root):
         yield f"key        {ceremony.name(key)}: {key.scheme}, key id {key.keyid}"
     if old is not None:
+        if waiting != Waiting.of(old):
+            before_days = Waiting.of(old)
+            yield f"CHANGE     waiting: it was {before_days.claim} days and {before_days.takeover}"
         yield from _changed_keys(ceremony, old, root)
 
 

@@ -95,10 +95,22 @@ class OnlineClient:
             signatures: Any = answer.get("signatures")
             try:
                 for role in batch:
-                    made[role] = [Signature(item["keyid"], bytes.fromhex(item["sig"])) for item in signatures[role]]
-            except (KeyError, TypeError, ValueError):
+                    made[role] = [_signature(item) for item in signatures[role]]
+            except (KeyError, TypeError):
                 raise SigningError("the online signer's answer makes no sense") from None
         return made
+
+    def sign_receipt(self, payload: bytes) -> list[Signature]:
+        """Sign a receipt for a claim or a takeover that was handed in now.
+
+        Args:
+            payload: From `carnet.claims.receipt.ClaimReceipt.payload`.
+
+        Raises:
+            SigningError: It is no receipt, its time is not the signer's, or the signer is gone.
+        """
+        signatures: Any = self._ask({"op": "receipt", "payload": payload.decode()}).get("signatures")
+        return [_signature(item) for item in signatures]
 
     def _ask(self, request: JsonObject) -> JsonObject:
         try:
@@ -123,6 +135,10 @@ class OnlineClient:
             case {"error": str(reason), "hint": str(hint)}:
                 raise SigningError(reason, hint=hint)
         return answer
+
+
+def _signature(item: Any) -> Signature:
+    return Signature(item["keyid"], bytes.fromhex(item["sig"]))
 
 
 def _reason(error: OSError) -> str:

@@ -7,7 +7,8 @@ see to it that
   longer valid than its role may be;
 * no version is signed twice with different content, none goes back, and none leaps to where no later one is left;
 * a snapshot loses no name and lowers no version of the snapshot before, and a timestamp names no older snapshot;
-* a bin lists index files only, each in the bin that its hash puts it in, and delegates to nobody.
+* a bin lists index files only, each in the bin that its hash puts it in, and delegates to nobody;
+* a receipt has exactly a receipt's fields and the signer's own time, and what is signed of it begins as no role does.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from carnet import strictjson
+from carnet.claims.receipt import CLOCKS, ClaimReceipt, message
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, SigningError
 from carnet.strictjson import JsonObject
@@ -87,6 +89,33 @@ def check_payload(role: str, payload: bytes, memory: SigningMemory, now: datetim
     elif isinstance(signed, Targets):
         _check_bin(role, role.rpartition("-")[2], document, signed)
     return signed
+
+
+def check_receipt(payload: bytes, now: datetime) -> bytes:
+    """Decide whether the online keys may sign a receipt (`carnet.claims.receipt`).
+
+    Whoever has broken into the mirror gets receipts for whatever it likes, and none that is older than its break-in.
+
+    Args:
+        payload: The receipt, canonical.
+        now: The signer's own clock.
+
+    Returns:
+        What the signature is to cover: never the payload itself.
+
+    Raises:
+        SigningError: It is no receipt, or of another time.
+    """
+    try:
+        receipt = ClaimReceipt.from_payload(payload)
+    except CarnetError as error:
+        raise SigningError(f"the receipt: {error}") from None
+    if not now - CLOCKS <= receipt.time <= now + CLOCKS:
+        raise SigningError(
+            f"the receipt would be of {role_files.at(receipt.time)}, and now it is {role_files.at(now)}",
+            hint="compare the clocks of mirror and signer",
+        )
+    return message(payload)
 
 
 def _check_version(role: str, version: int, payload: bytes, memory: SigningMemory) -> None:

@@ -5,6 +5,7 @@ It opens its keys after it was started, shares no memory with the mirror, and an
     -> {"op": "last", "roles": ["timestamp"]}         <- {"versions": {"timestamp": 17}, "named": [9, "<sha256>"]}
     -> {"op": "sign", "payloads": {"timestamp": "{...}"}}
                                                      <- {"signatures": {"timestamp": [{"keyid": "...", "sig": "..."}]}}
+    -> {"op": "receipt", "payload": "{...}"}          <- {"signatures": [{"keyid": "...", "sig": "..."}]}
     -> anything it refuses                            <- {"error": "...", "hint": "..."}
 
 The first line is its own: `{"ready": ["<keyid>", ...]}`, or why it could not start. What it signs is decided in
@@ -30,7 +31,7 @@ from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.online.address import address_of
 from carnet_signer.online.memory import SigningMemory
-from carnet_signer.online.rules import check_payload, entry_of
+from carnet_signer.online.rules import check_payload, check_receipt, entry_of
 
 MAX_LINE = 2 * role_files.MAX_ROLE_FILE
 _MAX_CONNECTIONS = 16
@@ -72,7 +73,9 @@ class Oracle:
                         return self._last(wanted)
                     case {"op": "sign", "payloads": dict(payloads)} if len(request) == 2:
                         return self._sign(payloads)
-            raise FormatError("the request is neither `last` nor `sign`")
+                    case {"op": "receipt", "payload": str(payload)} if len(request) == 2:
+                        return self._sign_receipt(payload.encode())
+            raise FormatError("the request is none of `last`, `sign` and `receipt`")
         except StorageError:
             raise
         except CarnetError as error:
@@ -107,6 +110,11 @@ class Oracle:
                 snapshot = (payload, signed)
         self._memory.remember(entries, snapshot)
         return {"signatures": made}  # type: ignore[dict-item]
+
+    def _sign_receipt(self, payload: bytes) -> JsonObject:
+        """Receipts are no versions of anything: there is nothing to remember of them."""
+        covered = check_receipt(payload, self._clock())
+        return {"signatures": [_to_json(signer.sign(covered)) for signer in self._signers]}
 
 
 def _to_json(signature: Signature) -> JsonObject:

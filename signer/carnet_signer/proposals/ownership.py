@@ -21,6 +21,7 @@ from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
 from carnet.claims.standing import read_standing
+from carnet.claims.takeover import told
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError
 from carnet.intoto.duties import Terms
@@ -209,8 +210,13 @@ def next_owner(published: PublishedClaim, request: Request, changes: OwnerChange
     if published.owner is None or published.crate is None or _entry(published.shard, name) is None:
         raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
     before = ClaimFacts.of(published.owner.signed)
-    facts = ClaimFacts(changes.owners or before.owners, changes.releasers or before.releasers, before.registry)
-    unchanged = facts.to_object() == before.to_object() and _same_quorum(facts.releasers, before.releasers)
+    owners = changes.owners or before.owners
+    replaces = request.takeover and not owners.signers.same_as(before.owners.signers)
+    mark = now.replace(microsecond=0) if replaces else told(before, now)
+    facts = ClaimFacts(owners, changes.releasers or before.releasers, before.registry, mark)
+    unchanged = replace(facts, taken_over=before.taken_over).to_object() == before.to_object() and _same_quorum(
+        facts.releasers, before.releasers
+    )
     if unchanged and changes.layout is None:
         raise ConfigError("nothing would change", hint="name new owners, new release keys or a new layout")
     releases = Releases.of(name, published.crate.signed)

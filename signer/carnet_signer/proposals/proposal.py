@@ -39,6 +39,8 @@ MAX_FILE = 160 * 1024 * 1024
 _MAX_REQUEST = 1024 * 1024
 PREVIOUS_OWNERS = "previous owners"
 """Those whom a new owner role replaces, as a quorum."""
+REGISTRY = "the registry's holders"
+"""Who signs the shard, as checklists call them."""
 _KINDS = ("claim", "owners", "release", "give-up")
 
 
@@ -153,7 +155,7 @@ class Proposal:
             facts = self._facts(self.after(owner))
             yield self._quorum(crate, "release keys", self._signers_of(owner, crate), facts.releasers.people)
         if shard in self.drafts:
-            yield self._quorum(shard, "the registry's holders", self._signers_of(paths.CLAIMS, shard), self.holders)
+            yield self._quorum(shard, REGISTRY, self._signers_of(paths.CLAIMS, shard), self.holders)
 
     def _facts(self, owner: RoleFile[Targets] | None) -> ClaimFacts:
         if owner is None:
@@ -336,6 +338,17 @@ def save_signatures(proposal: Proposal, folder: Path) -> None:
     """
     files = {f"{paths.role_file(role)}.json": draft.raw for role, draft in proposal.drafts.items()}
     durable.write_files(folder / "roles", files)
+
+
+def save_again(proposal: Proposal, folder: Path) -> None:
+    """Write role files and base again, after they were made anew in a folder that `save` wrote.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    base = {f"{paths.role_file(role)}.json": role_file.raw for role, role_file in proposal.base.items()}
+    durable.write_files(folder / "base", base)
+    save_signatures(proposal, folder)
 
 
 def load(folder: Path) -> Proposal:

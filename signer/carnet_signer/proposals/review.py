@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
 from carnet.claims.standing import read_standing
+from carnet.claims.takeover import TOLD_FOR, check_mark, told
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, SigningError, VerificationError
 from carnet.intoto.duties import Terms
@@ -35,8 +35,6 @@ from carnet_signer.proposals.proposal import PREVIOUS_OWNERS, Proposal
 from carnet_signer.proposals.said import unsaid
 from carnet_signer.quorum import Quorum
 
-WAITING = timedelta(days=7)
-"""How long a claim should be public before the registry's holders sign it."""
 _SLACK = timedelta(days=1)
 
 
@@ -79,6 +77,9 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
     keys = (*facts.owners.signers.keys, *facts.releasers.signers.keys)
     refuse_example_keys(keys, allow=example_keys)
     if owner in proposal.drafts:
+        old = None if owner not in proposal.base else ClaimFacts.of(proposal.base[owner].signed)
+        replaced = old is not None and not old.owners.signers.same_as(facts.owners.signers)
+        check_mark(owner, old, facts, taken_over=replaced and proposal.request.takeover, now=now)
         _lint_layouts(proposal, owner)
     if crate in proposal.drafts:
         _lint_releases(proposal, facts, crate)
@@ -317,6 +318,7 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
         ):
             yield Words(title, tuple(people_words.team(what, now_, then)))
         yield Words(*people_words.layout(proposal))
+        yield from _told(facts, now)
         yield from _weak(facts)
     if crate in proposal.drafts:
         yield from _versions(proposal)
@@ -328,7 +330,7 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
         )
         yield from _least(proposal, shard)
     if proposal.request.kind in ("claim", "owners") and shard in proposal.drafts:
-        yield _evidence(proposal, now)
+        yield _evidence(proposal)
 
 
 def _least(proposal: Proposal, shard: str) -> Iterator[Words]:
@@ -390,6 +392,19 @@ def _takeover(proposal: Proposal) -> Iterator[Words]:
             )
 
 
+def _told(facts: ClaimFacts, now: datetime) -> Iterator[Words]:
+    when = told(facts, now)
+    if when is not None:
+        yield Words(
+            "SAYS THAT THE REGISTRY REPLACED OWNERS",
+            (
+                f"on {when:%Y-%m-%d}; clients are told of it for {TOLD_FOR.days} days, and refuse the crate until "
+                "their policy allows it by name",
+            ),
+            alarm=True,
+        )
+
+
 def _weak(facts: ClaimFacts) -> Iterator[Words]:
     lines = []
     if facts.owners.signers.threshold == 1:
@@ -440,10 +455,11 @@ def _bundle(release: SignedRelease) -> str:
     return f"with its evidence, {release.bundle.length} bytes, sha256 {release.bundle.sha256}"
 
 
-def _evidence(proposal: Proposal, now: datetime) -> Words:
-    lines = [f"asked on {proposal.request.asked}"]
-    ends = times.moved(times.read(proposal.request.asked, "request.json: asked"), WAITING)
-    lines.append(f"the waiting period of {WAITING.days} days {'ended' if ends <= now else 'ENDS'} on {ends.date()}")
+def _evidence(proposal: Proposal) -> Words:
+    lines = [
+        f"the folder says that it was asked on {proposal.request.asked[:40]}: nobody vouches for that; what counts is "
+        "the mirror's receipt"
+    ]
     lines += [f"they say: {line}" for line in proposal.request.evidence] or ["NO EVIDENCE WAS GIVEN"]
     return Words("before the registry signs", tuple(lines))
 

@@ -35,6 +35,7 @@ def unsaid(proposal: Proposal) -> tuple[str, ...]:
             ("carnet", "owners", "people", fields.ANY),
             ("carnet", "releasers", "people", fields.ANY),
             ("carnet", "registry"),
+            ("carnet", "takeover"),
             ("carnet", "adopted", fields.REST),
             *(("delegations", "roles", crate, part, fields.REST) for part in _SIGNERS),
             ("targets", fields.ANY, "length"),

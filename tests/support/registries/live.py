@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.registries.mirror_process import CARNET, RunningMirror, make_mirror, serving
-from tests.support.worlds.ceremony import PASSPHRASE, make_key
+from tests.support.worlds.ceremony import AT_ONCE, PASSPHRASE, make_key
 
+from carnet.claims.waiting import Waiting
 from carnet_cli.commands.registry.online_signer import OnlineSettings
 from carnet_signer.keys import file
 
@@ -69,9 +70,11 @@ class LiveRegistry:
 
 
 @contextmanager
-def live_registry(folder: Path, tarballs: Sequence[bytes] = (), *, trusted: bool = True) -> Iterator[LiveRegistry]:
+def live_registry(
+    folder: Path, tarballs: Sequence[bytes] = (), *, trusted: bool = True, waits: Waiting = AT_ONCE
+) -> Iterator[LiveRegistry]:
     """Serve a new registry with these crates, and trust it unless told otherwise."""
-    directory = make_mirror(folder / "mirror", tarballs)
+    directory = make_mirror(folder / "mirror", tarballs, waits=waits)
     desk = folder / "desk"
     desk.mkdir()
     passphrase = desk / "passphrase"

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.machines.processes import running
-from tests.support.worlds.ceremony import Ceremony, DirectOnlineSigner, make_ceremony
+from tests.support.worlds.ceremony import AT_ONCE, Ceremony, DirectOnlineSigner, make_ceremony
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
+from carnet.claims.waiting import Waiting
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.sync import SyncReport, sync
 from carnet_mirror.upstream.packages import UpstreamCrate
@@ -151,16 +152,19 @@ class RunningMirror:
         return self.process.wait(timeout=20)
 
 
-def make_mirror(path: Path, tarballs: Sequence[bytes] = (), *, age: timedelta = timedelta(0)) -> MirrorDirectory:
+def make_mirror(
+    path: Path, tarballs: Sequence[bytes] = (), *, age: timedelta = timedelta(0), waits: Waiting = AT_ONCE
+) -> MirrorDirectory:
     """Make a mirror with these crates.
 
     Args:
         path: Where; nothing may be there.
         tarballs: Its crates.
         age: How long ago the ceremony and the publish were.
+        waits: How long claims and takeovers wait.
     """
     now = now_in_seconds() - age
-    template, ceremony, versions = _template(now.replace(minute=0, second=0))
+    template, ceremony, versions = _template(now.replace(minute=0, second=0), waits)
     shutil.copytree(template, path)
     signer = ceremony.signer()
     signer.versions.update(versions)
@@ -172,10 +176,10 @@ def make_mirror(path: Path, tarballs: Sequence[bytes] = (), *, age: timedelta = 
 
 
 @functools.cache
-def _template(now: datetime) -> tuple[Path, Ceremony, dict[str, int]]:
+def _template(now: datetime, waits: Waiting) -> tuple[Path, Ceremony, dict[str, int]]:
     folder = tempfile.TemporaryDirectory(prefix="carnet-test-mirror-")
     _KEPT.append(folder)
-    ceremony = make_ceremony(bit_length=BIT_LENGTH, now=now)
+    ceremony = make_ceremony(bit_length=BIT_LENGTH, now=now, waiting=waits)
     signer = ceremony.signer()
     path = Path(folder.name) / "mirror"
     with Store.create(path) as store, store.change():

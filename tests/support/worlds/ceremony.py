@@ -11,10 +11,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from carnet import strictjson
+from carnet.claims import receipt
+from carnet.claims.waiting import Waiting
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey, Signature
-from carnet.tuf.roles import RoleKeys, Timestamp
+from carnet.tuf.roles import FIELD, RoleKeys, Timestamp
 from carnet.tuf.structure import shard_field
 from carnet_signer.keys import file
 from carnet_signer.metadata import role_files
@@ -22,6 +24,8 @@ from carnet_signer.metadata.publish import Change
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 PASSPHRASE = b"correct horse battery staple"
+AT_ONCE = Waiting(claim=0, takeover=0)
+"""Nothing waits, so that tests whose subject is something else need no receipts."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,9 @@ class DirectOnlineSigner:
                 self.named = (snapshot.version, snapshot.hashes["sha256"])
         return {role: [self.key.sign(payload)] for role, payload in payloads.items()}
 
+    def sign_receipt(self, payload: bytes) -> list[Signature]:
+        return [self.key.sign(receipt.message(payload))]
+
 
 @dataclass(frozen=True)
 class Ceremony:
@@ -123,7 +130,13 @@ class Ceremony:
 
 
 def make_ceremony(
-    *, holders: int = 3, threshold: int = 2, bit_length: int = 4, now: datetime = NOW, name: str = ""
+    *,
+    holders: int = 3,
+    threshold: int = 2,
+    bit_length: int = 4,
+    now: datetime = NOW,
+    name: str = "",
+    waiting: Waiting | None = AT_ONCE,
 ) -> Ceremony:
     """Hold a ceremony in memory; equal arguments give equal bytes.
 
@@ -133,20 +146,28 @@ def make_ceremony(
         bit_length: 2 to the power of this many bins.
         now: From when the expiries count.
         name: Another name gives other keys: another repository.
+        waiting: How long claims and takeovers wait; None for a root that does not say.
     """
     people = tuple(make_key(f"{name}holder-{number}") for number in range(holders))
     online = make_key(f"{name}online")
-    return Ceremony(people, threshold, online, bit_length, _files(people, threshold, online, bit_length, now), now)
+    says: JsonObject = {} if waiting is None else {FIELD: waiting.to_object()}
+    files = _files(people, threshold, online, bit_length, now, says)
+    return Ceremony(people, threshold, online, bit_length, files, now)
 
 
 def _files(
-    people: tuple[TestKey, ...], threshold: int, online: TestKey, bit_length: int, now: datetime
+    people: tuple[TestKey, ...],
+    threshold: int,
+    online: TestKey,
+    bit_length: int,
+    now: datetime,
+    root_says: JsonObject,
 ) -> dict[str, bytes]:
     offline, bins = quorum(people, threshold), quorum([online], 1)
     expires = now + role_files.OFFLINE_LIFE
     top = {paths.ROOT: offline, paths.TIMESTAMP: bins, paths.SNAPSHOT: bins, paths.TARGETS: offline}
     signed = {
-        paths.ROOT: role_files.root(1, now + role_files.ROOT_LIFE, top),
+        paths.ROOT: role_files.root(1, now + role_files.ROOT_LIFE, top, root_says),
         paths.TARGETS: role_files.targets(
             1,
             expires,

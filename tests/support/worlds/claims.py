@@ -18,12 +18,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from tests.support.crates.archives import honest_crate
-from tests.support.worlds.ceremony import NOW, Ceremony, DirectOnlineSigner, TestKey, make_ceremony, make_key
+from tests.support.worlds.ceremony import AT_ONCE, NOW, Ceremony, DirectOnlineSigner, TestKey, make_ceremony, make_key
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.claims.holders import ClaimFacts, Holders
+from carnet.claims.waiting import Waiting
 from carnet.errors import CarnetError
 from carnet.intoto.bundle import Bundle
 from carnet.strictjson import Json, JsonObject
@@ -32,9 +33,10 @@ from carnet_mirror.intake import Receipt, take_submission
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
+from carnet_mirror.waiting import Public, take_proposal
 from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.metadata.role_files import at
-from carnet_signer.proposals import ownership, release
+from carnet_signer.proposals import ownership, release, waiting
 from carnet_signer.proposals.proposal import Proposal, Request
 from carnet_verifier.admit import Admission, Wanted, admit_one
 from carnet_verifier.memory.trust import TrustDirectory
@@ -75,11 +77,11 @@ def body(proposal: Proposal) -> bytes:
 
 
 @functools.cache
-def _first_publish() -> tuple[Path, Ceremony, DirectOnlineSigner]:
+def _first_publish(waits: Waiting) -> tuple[Path, Ceremony, DirectOnlineSigner]:
     """A published ceremony, made once for each process and copied: signing 256 shards takes a while."""
     folder = Path(tempfile.mkdtemp(prefix="carnet-test-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    ceremony = make_ceremony(bit_length=1)
+    ceremony = make_ceremony(bit_length=1, waiting=waits)
     online = ceremony.signer()
     with Store.create(folder / "mirror") as store, store.change():
         publish(store, online, ceremony.change, now=NOW)
@@ -98,8 +100,9 @@ class World:
     clients: dict[str, TrustDirectory] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, folder: Path) -> World:
-        template, ceremony, online = _first_publish()
+    def make(cls, folder: Path, *, waits: Waiting = AT_ONCE) -> World:
+        """Make one; nothing waits in it unless a test is about that."""
+        template, ceremony, online = _first_publish(waits)
         shutil.copytree(template, folder / "mirror")
         made = cls(folder, ceremony, copy.deepcopy(online), Store.open(folder / "mirror", write=True))
         weakref.finalize(made, made.store.close)
@@ -167,6 +170,10 @@ class World:
 
     def submit(self, proposal: Proposal) -> Receipt:
         return take_submission(self.store, self.online, body(proposal), now=self.now)
+
+    def propose(self, proposal: Proposal, source: str = "192.0.2.0/24") -> Public:
+        """Hand the drafts in, for everybody to see."""
+        return take_proposal(self.store, self.online, waiting.body(proposal), source=source, now=self.now)
 
     def later(self, **delta: float) -> None:
         self.now += timedelta(**delta)

@@ -67,7 +67,7 @@ def test_an_honest_claim_has_nothing_wrong_and_reads_well(claim: Proposal) -> No
         "step package: 1 of",
         "1 versions that are published already are adopted",
         "alice is the author",
-        "the waiting period of 7 days ENDS on 2026-11-30",
+        "the folder says that it was asked on 2026-11-23T12:00:00Z: nobody vouches for that",
         "every spelling",
     ):
         assert expected in text

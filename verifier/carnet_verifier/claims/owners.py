@@ -8,11 +8,13 @@ TUF does for roots (5.3.4). A change outside that chain is a takeover by the reg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from enum import Enum
 from typing import Protocol
 
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts, SeenOwners
+from carnet.claims.takeover import told
 from carnet.errors import FormatError, MetadataMismatch
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import DelegatedRole, RoleFile, RoleKeys, Targets
@@ -74,6 +76,10 @@ class Claim:
     def takeover(self) -> bool:
         """Whether the registry replaced the owners without their signatures."""
         return self.handover is Handover.TAKEOVER
+
+    def taken_over(self, now: datetime) -> datetime | None:
+        """When the registry replaced owners, as the owner role itself says; None when there is nothing to tell of."""
+        return told(self.facts, now)
 
     @property
     def seen(self) -> SeenOwners:

@@ -64,6 +64,7 @@ class Facts:
         evidence: What was gathered about it; None of a foreign package.
         origin: Where the lock takes it from.
         source: What the lock names as its source, of a foreign package.
+        taken_over: When the registry replaced owners of it, as its owner role says; None when it does not say so.
     """
 
     crate: CrateId
@@ -76,6 +77,7 @@ class Facts:
     evidence: Evidence | None = None
     origin: SourceKind = SourceKind.CRATES_IO
     source: str = ""
+    taken_over: datetime | None = None
 
     def has(self, kind: Kind[Any]) -> bool:
         """Whether a kind of evidence was gathered."""

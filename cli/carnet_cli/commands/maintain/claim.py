@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from carnet_cli.commands.maintain.claim_options import (
     releasers_option,
     team,
 )
+from carnet_cli.commands.maintain.waiting import look_at_period, propose_folder, renew_folder
 from carnet_cli.commands.own_view import BaseSource, base_options, sign_again_option
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -37,6 +39,7 @@ def command() -> None:
     Example:
       carnet claim new serde -o claim --owner alice=alice.pub --owner bob=bob.pub --owners-threshold 2 \\
           --release-key carol=carol.pub --release-key dan=dan.pub --release-threshold 2 --evidence "https://..."
+      carnet claim propose claim
       carnet claim review claim
       carnet claim sign claim --key alice
       carnet claim status claim
@@ -195,6 +198,39 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
 
 @command.command()
 @proposal_folders.folder_argument
+@click.option("--mirror", help="The mirror's base URL.  [default: that of the trusted repository]")
+@proposal_folders.repository_option
+@output.message_format
+def propose(folder: Path, mirror: str | None, repository: str | None, message_format: output.MessageFormat) -> None:
+    """Hand the drafts in DIR to the mirror, unsigned, so that everybody can see them.
+
+    First claims and takeovers wait: the mirror lists them, its receipt in DIR says since when, and it takes the signed
+    folder only when the registry's period is over. What is changed afterwards waits anew; proposing twice is harmless.
+
+    \b
+    Example:
+      carnet claim propose claim
+    """
+    propose_folder(folder, mirror, repository, message_format)
+
+
+@command.command()
+@proposal_folders.folder_argument
+@proposal_folders.repository_option
+def renew(folder: Path, repository: str | None) -> None:
+    """Draft the shard in DIR anew, when another claim of the same shard was published while this one waited.
+
+    What waits stays as it is, byte for byte, and does not wait again; only the registry's holders sign again.
+
+    \b
+    Example:
+      carnet claim renew claim
+    """
+    renew_folder(folder, repository)
+
+
+@command.command()
+@proposal_folders.folder_argument
 @base_options
 @proposal_folders.root_option
 @output.message_format
@@ -217,7 +253,8 @@ def review(
       carnet claim review claim
     """
     source = BaseSource(repository, view, root, insecure_base_from_folder)
-    proposal_folders.show_review(folder, source, message_format)
+    period = partial(look_at_period, folder=folder, source=source)
+    proposal_folders.show_review(folder, source, message_format, period=period)
 
 
 @command.command()
@@ -244,13 +281,17 @@ def sign(  # noqa: PLR0913  -- one parameter for each flag
 ) -> None:
     """Sign in DIR whichever roles your key belongs to, after showing them to you in words.
 
+    The registry's holders sign a first claim or a takeover only after its waiting period, which the mirror's receipt in
+    DIR proves: see `carnet claim propose`. Who signs without asking the trusted repository names its newest root.
+
     \b
     Example:
       carnet claim sign claim --key alice
     """
     source = BaseSource(repository, view, root, insecure_base_from_folder)
     consent = proposal_folders.Consent(yes, sign_again, insecure_example_keys)
-    proposal_folders.sign_folder(folder, "claim", key, passphrase, source, consent)
+    period = partial(look_at_period, folder=folder, source=source)
+    proposal_folders.sign_folder(folder, "claim", key, passphrase, source, consent, period=period)
 
 
 @command.command()

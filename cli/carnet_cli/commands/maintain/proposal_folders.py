@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,13 @@ from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_cli.terminal.signing_key import open_key
 
 if TYPE_CHECKING:
+    from carnet.tuf.roles import Root
     from carnet_signer.proposals.base import Compared
     from carnet_signer.proposals.proposal import Proposal
+    from carnet_signer.proposals.waiting import Waited
     from carnet_verifier.tuf.view import View
+
+    Look = Callable[[Compared], Waited | None]
 
 MAX_FILE = 160 * 1024 * 1024
 
@@ -87,13 +91,21 @@ def made(proposal: Proposal, folder: Path, group: str, *, insecure_example_keys:
     say_status(proposal, folder, group)
 
 
-def show_review(folder: Path, source: BaseSource, message_format: output.MessageFormat) -> None:
-    """Say in words what a folder's signers would sign, compared with what the reader verified."""
+def show_review(
+    folder: Path, source: BaseSource, message_format: output.MessageFormat, *, period: Look | None = None
+) -> None:
+    """Say in words what a folder's signers would sign, compared with what the reader verified.
+
+    `period` looks at the waiting period, where the reader has a root that says how long it is.
+    """
     from carnet_signer.proposals import review
 
     compared = compared_folder(folder, source)
     problem = review.problem(compared.proposal, now=home.now(), example_keys=True)
     words = (review.opening(compared), *review.describe(compared.proposal, now=home.now()))
+    if period is not None and (compared.view is not None or source.root is not None):
+        waited = period(compared)
+        words += () if waited is None else (waited.words,)
     output.show(ReviewReport(compared, words, problem), message_format, review_as_text, review_as_json)
     if problem is not None:
         raise problem
@@ -122,13 +134,24 @@ def check_base(proposal: Proposal, root: Path) -> None:
     Raises:
         VerificationError: They were not signed by those whom the root appoints.
     """
+    trusted = read_root(root)
+    proposal.check_base(trusted)
+    output.note(f"what is published now was signed by those whom root {trusted.version} appoints")
+
+
+def read_root(path: Path) -> Root:
+    """Read a root that the user names.
+
+    Raises:
+        ConfigError: There is none.
+        VerificationError: Its own threshold did not sign it.
+    """
     from carnet.tuf.read import parse_role
     from carnet.tuf.roles import Root
 
-    envelope = parse_role(read(root, "root file"), Root, max_bytes=MAX_FILE)
-    envelope.signed.roles["root"].check(envelope, f"{root}", "5.3.4")
-    proposal.check_base(envelope.signed)
-    output.note(f"what is published now was signed by those whom root {envelope.signed.version} appoints")
+    envelope = parse_role(read(path, "root file"), Root, max_bytes=MAX_FILE)
+    envelope.signed.roles["root"].check(envelope, f"{path}", "5.3.4")
+    return envelope.signed
 
 
 @dataclass(frozen=True)
@@ -147,11 +170,21 @@ class Consent:
 
 
 def sign_folder(
-    folder: Path, group: str, key: str, passphrase: PassphraseSource, source: BaseSource, consent: Consent
+    folder: Path,
+    group: str,
+    key: str,
+    passphrase: PassphraseSource,
+    source: BaseSource,
+    consent: Consent,
+    *,
+    period: Look | None = None,
 ) -> None:
-    """Show what would be signed, ask, and sign whichever roles the key belongs to."""
+    """Show what would be signed, ask, and sign whichever roles the key belongs to.
+
+    `period` looks at the waiting period, before anybody signs for the registry.
+    """
     from carnet_signer.proposals import review
-    from carnet_signer.proposals.proposal import save_signatures
+    from carnet_signer.proposals.proposal import REGISTRY, save_signatures
 
     compared = compared_folder(folder, source)
     proposal = compared.proposal
@@ -160,6 +193,8 @@ def sign_folder(
     signer = open_key(key, passphrase, insecure_example_keys=consent.insecure_example_keys)
     quorums = proposal.to_sign(signer.public_key)
     review.check_turn(proposal, quorums)
+    if period is not None and any(quorum.who == REGISTRY for quorum in quorums):
+        _demand_period(period(compared))
     memory = signed_before(source, compared.view)
     drafts = {quorum.role: proposal.drafts[quorum.role] for quorum in quorums}
     memory.check(drafts, again=consent.sign_again)
@@ -174,6 +209,15 @@ def sign_folder(
     say_status(signed, folder, group)
 
 
+def _demand_period(waited: Waited | None) -> None:
+    """Show how the waiting period stands; a holder does not sign before it is over."""
+    if waited is None:
+        return
+    output.note(words_as_text([waited.words]).rstrip())
+    if waited.problem is not None:
+        raise waited.problem
+
+
 def _require_consent(what: Sequence[str]) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise SigningError("there is nobody to ask whether to sign", hint="give --yes when you have read `review`")
@@ -182,13 +226,18 @@ def _require_consent(what: Sequence[str]) -> None:
 
 
 def merge_folders(folder: Path, others: Sequence[Path], group: str) -> None:
-    """Take the valid signatures of copies of a folder."""
+    """Take the valid signatures of copies of a folder, and a receipt if it has none."""
+    from carnet_signer.proposals import waiting
     from carnet_signer.proposals.proposal import load, save_signatures
 
     proposal = load(folder)
+    receipt = waiting.read_receipt(folder)
     for other in others:
         proposal = proposal.merge(load(other))
+        receipt = receipt or waiting.read_receipt(other)
     save_signatures(proposal, folder)
+    if receipt is not None:
+        waiting.save_receipt(folder, receipt)
     say_status(proposal, folder, group)
 
 

@@ -235,14 +235,21 @@ def _read_lockfile(path: Path) -> Lockfile:
     help="With --next-online-key: today's key is in a token that is gone for good, and the next one signs alone; "
     "clients are refused for a moment.",
 )
+@click.option(
+    "--clock-is-right",
+    is_flag=True,
+    help="The mirror signed while this machine's clock was wrong: sign again by what it says now.",
+)
 @click.option(_SECOND_OPINION, default=None, help=f"{_SECOND_OPINION_HELP}  [default: as it remembers]")
 @passphrase_options
 @output.message_format
-def refresh(
+def refresh(  # noqa: PLR0913  -- one parameter for each flag
+    *,
     directory: Path,
     ceremony: Path | None,
     next_online_key: str | None,
     online_key_lost: bool,
+    clock_is_right: bool,
     second_opinion: bool | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
@@ -273,7 +280,7 @@ def refresh(
         next_key = next_online_key and anchored(next_online_key)
         settings = replace(OnlineSettings.of(store), next_key=next_key, lost=online_key_lost)
         with online(directory, settings, passphrase) as signer:
-            published = sign_again(store, signer, now=home.now(), roles=files)
+            published = sign_again(store, signer, now=home.now(), roles=files, clock_is_right=clock_is_right)
         if settings.next_key is not None:
             with store.change():
                 replace(settings, key=settings.next_key).remember(store)

@@ -19,12 +19,13 @@ DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type
 def status(directory: Path, message_format: output.MessageFormat) -> int:
     """Show what is published and when it expires.
 
-    Exit status 1 when something has expired.
+    Exit status 1 when something has expired, or this machine's clock cannot be right.
 
     \b
     Example:
       carnet mirror status /srv/carnet
     """
+    from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import expiries
     from carnet_mirror.state.store import Store
     from carnet_mirror.writing import wants_second_opinion
@@ -35,9 +36,12 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
         report = StatusReport(
             directory, crates, versions, tuple(expiries(store)), now, second_opinion=wants_second_opinion(store)
         )
+        wrong = clock_problem(store, now=now)
     output.show(report, message_format, status_as_text, status_as_json)
     warn_without_second_opinion(report.second_opinion)
-    return 1 if report.expired else 0
+    if wrong is not None:
+        output.report(wrong)
+    return 1 if report.expired or wrong is not None else 0
 
 
 def warn_without_second_opinion(wanted: bool) -> None:

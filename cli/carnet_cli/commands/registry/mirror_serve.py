@@ -15,8 +15,11 @@ from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from carnet_cli.commands.registry.online_signer import OnlineSettings
     from carnet_mirror.intake import Receipt
+    from carnet_mirror.waiting import Public
 
 
 @click.command()
@@ -55,9 +58,11 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
+    from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import keep_fresh
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import is_due
+    from carnet_mirror.web.pending import Proposals
     from carnet_mirror.web.serve import Address
     from carnet_mirror.web.serve import serve as run
     from carnet_mirror.web.submissions import Submissions
@@ -72,16 +77,23 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
 
     address = Address(host, port, url)
     if read_only:
-        run(directory, address, access_log=access_log, ready=ready, around=lambda app: Submissions(app, None))
+        run(directory, address, access_log=access_log, ready=ready, around=_takes_nothing)
         return
     with Store.open(directory) as store:
         settings = OnlineSettings.of(store)
         warn_without_second_opinion(wants_second_opinion(store))
+        wrong = clock_problem(store, now=home.now())
+        if wrong is not None:  # what is published can be served, and nothing is signed until it is set
+            output.report(wrong)
+
+        def taking(app: ASGIApp) -> ASGIApp:
+            proposals = Proposals(app, partial(_take_proposal, directory, settings))
+            return Submissions(proposals, partial(_take, directory, settings))
+
         with signer_beside(directory, settings, passphrase):
             upkeep = partial(
                 keep_fresh, lambda: is_due(store, now=home.now()), partial(_upkeep, directory, settings), _complain
             )
-            taking = partial(Submissions, take=partial(_take, directory, settings))
             run(directory, address, access_log=access_log, ready=ready, background=upkeep, around=taking)
 
 
@@ -102,6 +114,23 @@ def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
         return take_submission(store, signer, body, now=home.now())
+
+
+def _take_proposal(directory: Path, settings: OnlineSettings, body: bytes, source: str) -> Public:
+    """Judge one proposal, in whichever thread the server runs it."""
+    from carnet_cli.commands.registry.online_signer import online
+    from carnet_mirror.state.store import Store
+    from carnet_mirror.waiting import take_proposal
+
+    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
+        return take_proposal(store, signer, body, source=source, now=home.now())
+
+
+def _takes_nothing(app: ASGIApp) -> ASGIApp:
+    from carnet_mirror.web.pending import Proposals
+    from carnet_mirror.web.submissions import Submissions
+
+    return Submissions(Proposals(app, None), None)
 
 
 def _complain(text: str) -> None:

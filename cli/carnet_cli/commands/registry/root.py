@@ -25,6 +25,7 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
+    from carnet.claims.waiting import Waiting
     from carnet.tuf.roles import RoleFile, Signed
     from carnet_signer.ceremony.base import ComparedCeremony
     from carnet_signer.ceremony.ceremony import Ceremony, Holder
@@ -38,6 +39,19 @@ _holders = click.option(
 )
 _online = click.option(
     "--online", multiple=True, type=click.Path(path_type=Path), help="The public key of the mirror's online signer."
+)
+
+_claim_waits = click.option(
+    "--claim-waits",
+    metavar="DAYS",
+    type=click.IntRange(0, 90),
+    help="How many days a first claim is public before it counts; 0 for not at all.  [default: 7, or as it is]",
+)
+_takeover_waits = click.option(
+    "--takeover-waits",
+    metavar="DAYS",
+    type=click.IntRange(0, 90),
+    help="The same for a change of owners that those before do not sign.  [default: 30, or as it is]",
 )
 
 
@@ -70,13 +84,18 @@ def command() -> None:
     help="Hash bins of the index, a power of two. With 256 a bin of a mirror of 10,000 crates lists 40; all of a "
     "large public registry wants 16384. It cannot be changed later.",
 )
+@_claim_waits
+@_takeover_waits
 @_insecure
-def init(
+def init(  # noqa: PLR0913  -- one parameter for each flag
+    *,
     folder: Path,
     holders: tuple[Path, ...],
     threshold: int,
     online: tuple[Path, ...],
     bins: int,
+    claim_waits: int | None,
+    takeover_waits: int | None,
     insecure_example_keys: bool,
 ) -> None:
     """Make the folder DIR with every offline role, unsigned.
@@ -95,6 +114,7 @@ def init(
         threshold,
         _read_holders(online, insecure_example_keys),
         bins.bit_length() - 1,
+        _waiting(None, claim_waits, takeover_waits),
     )
     ceremony_folder.create(folder, ceremony.start(plan, _now()))
     made = ceremony_folder.read(folder)
@@ -290,8 +310,10 @@ def status(folder: Path, message_format: output.MessageFormat, insecure_example_
     help="Leave the shards of claims as they are, when their owners' files cannot be had: as after the loss of the "
     "online key. They live no longer than before.",
 )
+@_claim_waits
+@_takeover_waits
 @_insecure
-def rotate(
+def rotate(  # noqa: PLR0913  -- one parameter for each flag
     *,
     folder: Path,
     holders: tuple[Path, ...],
@@ -299,6 +321,8 @@ def rotate(
     online: tuple[Path, ...],
     new_root: bool,
     keep_shards: bool,
+    claim_waits: int | None,
+    takeover_waits: int | None,
     insecure_example_keys: bool,
 ) -> None:
     """Make the next version of the offline roles in DIR, unsigned: with new expiries, and with new keys if you say so.
@@ -327,6 +351,7 @@ def rotate(
         threshold if threshold is not None else old.threshold,
         _read_holders(online, insecure_example_keys) if online else old.online,
         old.bit_length,
+        _waiting(old.waiting, claim_waits, takeover_waits),
     )
     made = renew(found, plan, _now(), new_root=new_root, keep_shards=keep_shards)
     after = ceremony_folder.overlay(found, made)
@@ -335,6 +360,13 @@ def rotate(
     durable.write_files(folder, made)
     output.note(f"made the next version of {len(made)} files in {folder}, with nothing signed yet")
     say_next(folder, after)
+
+
+def _waiting(before: Waiting | None, claim: int | None, takeover: int | None) -> Waiting:
+    from carnet.claims.waiting import Waiting
+
+    old = before or Waiting()
+    return Waiting(old.claim if claim is None else claim, old.takeover if takeover is None else takeover)
 
 
 def _now() -> datetime:

@@ -10,9 +10,10 @@ from carnet_verifier.policy.rule import Action, Breach, Facts, Rule
 
 
 def _judge(facts: Facts, _: Policy, __: datetime) -> Iterator[Breach]:
-    if facts.takeover:
+    when = "" if facts.taken_over is None else f" on {facts.taken_over:%Y-%m-%d}"
+    if facts.takeover or facts.taken_over is not None:
         yield Breach(
-            f"the registry replaced the owners of {facts.crate.name} without their signatures",
+            f"the registry replaced the owners of {facts.crate.name} without their signatures{when}",
             "ask the registry why; an exception for `takeover` in your own carnet.toml accepts the new owners",
         )
 
