@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench dist clean
+.PHONY: demo test check lint types imports bench hostile dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -33,6 +33,10 @@ check: lint types imports test
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/bench_verify.py
+
+# What hostile input costs whoever reads it; fails when one kind is above the bound.
+hostile: .venv/ready
+	$(BIN)/python benchmarks/hostile.py
 
 # The same commit gives the same bytes: times in the archives are the commit's.
 dist: .venv/ready
