@@ -6,15 +6,21 @@ room for slow machines.
 
 from __future__ import annotations
 
+import http.client
+import resource
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests.support.hostile.documents import role_of_keys, role_of_targets
 from tests.support.hostile.measure import measure
+from tests.support.registries.live import LiveRegistry, live_registry
 from tests.support.worlds.claims import NAME, World, body, person, sign
 
-from carnet.claims.submission import Submission
+from carnet.claims.submission import URL_PATH, Submission
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, RollbackDetected, ThresholdNotMet
 from carnet.tuf import paths
 from carnet.tuf.tree import roles_of
@@ -125,3 +131,66 @@ def test_a_tarball_without_a_signed_role_is_not_unpacked(world: World, monkeypat
     error, _ = refusal(world, Submission(NAME, files, proposal.targets, proposal.lines))
     assert isinstance(error, ThresholdNotMet)
     assert paths.crate_role(NAME) in str(error)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRegistry]:
+    with live_registry(tmp_path_factory.mktemp("flood"), trusted=False) as registry:
+        yield registry
+
+
+def post(live: LiveRegistry, data: bytes) -> int:
+    """Hand something in, as our client does: who is told to come back does."""
+    for _ in range(5):
+        connection = http.client.HTTPConnection(live.url.removeprefix("http://"), timeout=30)
+        connection.request("POST", f"/{URL_PATH}", body=data)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        if answer.status != 503:
+            break
+        time.sleep(int(answer.headers["retry-after"]))
+    return answer.status
+
+
+def seconds_of(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+HEAD = f"POST /{URL_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("count", "sent"),
+    [(16, HEAD), (1600, HEAD), (1600, HEAD + b"x"), (1600, HEAD[:40])],
+    ids=["sixteen", "sixteen hundred", "after one byte", "in the middle of their headers"],
+)
+def test_connections_that_say_nothing_keep_nobody_out(live: LiveRegistry, count: int, sent: bytes) -> None:
+    """Real sockets: whoever hands something in is answered by those who judge it, and readers are served."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count + 200:
+        pytest.skip(f"this system lets a process have only {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    host, port = live.url.removeprefix("http://").split(":")
+    small = Submission(NAME, {OWNER: role_of_keys(1000)}, {}, {}).to_bytes()
+    with ExitStack() as stack:
+        for _ in range(count):
+            hostile = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            hostile.sendall(sent)
+        started = time.monotonic()
+        assert post(live, small) == 422
+        connection = http.client.HTTPConnection(host, int(port), timeout=30)
+        connection.request("GET", "/metadata/timestamp.json")
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert time.monotonic() - started < 8, "before the silent ones are cut"
+
+
+def test_megabytes_of_junk_cost_a_served_mirror_little(live: LiveRegistry) -> None:
+    junk = Submission(NAME, {OWNER: role_of_keys(4_000_000)}, {}, {}).to_bytes()
+    before = seconds_of(live.mirror.process.pid)
+    assert [post(live, junk) for _ in range(3)] == [422] * 3
+    spent = seconds_of(live.mirror.process.pid) - before
+    assert spent < 0.2 * 12 * SLOW_MACHINES, f"{spent} s"

@@ -1,7 +1,8 @@
 """HTTP: taking submissions, `POST /api/v1/carnet/submissions`.
 
-The server underneath cuts neither slow nor large bodies, so both are cut here; large ones wait on the disk. What is
-submitted is judged in a thread of its own, one at a time, while the mirror goes on serving. Answers are one line of
+The server underneath cuts neither slow nor large bodies, so both are cut here; large ones wait on the disk. Places are
+for those who send (`carnet_mirror.web.senders`). What is submitted is judged in a thread of its own, one at a time and
+of several senders each in turn, while the mirror goes on serving. Answers are one line of
 JSON, errors in the form that cargo reads: `{"errors":[{"detail":"...","hint":"..."}]}`.
 """
 
@@ -32,6 +33,7 @@ from carnet.errors import (
 )
 from carnet.strictjson import Json, JsonObject
 from carnet_mirror.intake import Receipt
+from carnet_mirror.web.senders import Full, Arrival, Senders, Turns, sender_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +45,25 @@ class Bounds:
         deadline: Seconds for the body to arrive.
         least_rate: Bytes a second, on average after `grace` seconds.
         grace: Seconds before the least rate counts.
-        at_once: Bodies that are received or wait to be judged; more are asked to come back.
+        at_once: Bodies that are received or wait to be judged.
+        from_one: Those of one sender. Who finds all places taken gets that of somebody who hardly sends, or is asked to
+            come back.
+        room: Bytes of all bodies that wait on the disk; one sender has a quarter of it.
     """
 
     size: int = MAX_SUBMISSION
     deadline: float = 300.0
     least_rate: int = 16 * 1024
     grace: float = 10.0
-    at_once: int = 16
+    at_once: int = 512
+    from_one: int = 32
+    room: int = 4 * 1024**3
 
 
 _Spool = tempfile.SpooledTemporaryFile[bytes]
-_IN_MEMORY = 2 * 1024 * 1024
+_IN_MEMORY = 64 * 1024
 """Bytes of one body that are kept in memory; what is larger waits on the disk until it is judged."""
+_COME_BACK = {"connection": "close", "retry-after": "2"}
 
 
 class _Refused(Exception):  # noqa: N818  -- an answer on its way out, not an error
@@ -72,14 +80,26 @@ class Submissions:
         app: Answers everything else.
         take: Judges a body; runs in a thread, never twice at a time. None on a mirror that publishes nothing.
         bounds: What a body may cost.
+        sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
     """
 
-    def __init__(self, app: ASGIApp, take: Callable[[bytes], Receipt] | None, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        take: Callable[[bytes], Receipt] | None,
+        bounds: Bounds | None = None,
+        *,
+        sender_header: str | None = None,
+    ) -> None:
         self._app = app
         self._take = take
         self._bounds = bounds or Bounds()
-        self._busy = 0
-        self._one_at_a_time = asyncio.Lock()
+        self._sender_header = sender_header
+        self._on_disk = 0
+        self._turns = Turns()
+        self._senders = Senders(
+            at_once=self._bounds.at_once, from_one=self._bounds.from_one, least_rate=self._bounds.least_rate
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -100,47 +120,67 @@ class Submissions:
         if self._take is None:
             raise _Refused(503, "this mirror is read-only")
         take = self._take
-        if self._busy >= self._bounds.at_once:
-            raise _Refused(503, "several submissions are waiting", connection="close", **{"retry-after": "5"})
-        self._busy += 1
+        length = self._length(Headers(scope=scope))
+        sender = sender_of(scope, self._sender_header)
+        place: Arrival | None = None
         try:
-            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="carnet-submission-") as spool:
-                await self._receive(Headers(scope=scope), receive, spool)
-                async with self._one_at_a_time:
-                    receipt = await asyncio.to_thread(lambda: take(_all_of(spool)))
-        finally:
-            self._busy -= 1
+            async with asyncio.timeout(self._bounds.deadline) as until:
+                with (
+                    self._senders.place(sender, until) as place,
+                    tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="carnet-submission-") as spool,
+                ):
+                    try:
+                        await self._read(length, receive, spool, place)
+                        self._all_there(place, until)
+                        async with self._turns.turn(sender):
+                            receipt = await asyncio.to_thread(lambda: take(_all_of(spool)))
+                    finally:
+                        self._on_disk -= place.received
+        except Full:
+            raise _Refused(503, "several submissions are waiting", **_COME_BACK) from None
+        except TimeoutError:
+            if place is not None and place.taken_away:
+                raise _Refused(503, "others are waiting, and this submission hardly arrives", **_COME_BACK) from None
+            raise _Refused(408, "the submission did not arrive in time", connection="close") from None
         return _json(200, {"ok": True, "detail": receipt.words, "receipt": _receipt(receipt)})
 
-    async def _receive(self, headers: Headers, receive: Receive, spool: _Spool) -> None:
+    @staticmethod
+    def _all_there(place: Arrival, until: asyncio.Timeout) -> None:
+        """Whoever has sent all of it waits for a turn in peace."""
+        if place.taken_away:
+            raise TimeoutError
+        place.arriving = False
+        until.reschedule(None)
+
+    def _length(self, headers: Headers) -> int:
         length = headers.get("content-length", "")
         if not length.isascii() or not length.isdigit() or "transfer-encoding" in headers:
             raise _Refused(411, "a submission needs a content-length", connection="close")
         digits = length.lstrip("0") or "0"  # zeros in front are allowed, and as many digits as fit into a header
         if len(digits) > 18 or int(digits) > self._bounds.size:
             raise _Refused(413, f"a submission has at most {self._bounds.size} bytes", connection="close")
-        try:
-            async with asyncio.timeout(self._bounds.deadline):
-                await self._read(int(digits), receive, spool)
-        except TimeoutError:
-            raise _Refused(408, "the submission did not arrive in time", connection="close") from None
+        return int(digits)
 
-    async def _read(self, length: int, receive: Receive, spool: _Spool) -> None:
-        started = time.monotonic()
-        received = 0
+    async def _read(self, length: int, receive: Receive, spool: _Spool, place: Arrival) -> None:
         while True:
-            wait = self._bounds.grace + received / self._bounds.least_rate - (time.monotonic() - started)
+            elapsed = time.monotonic() - place.started
+            wait = self._bounds.grace + place.received / self._bounds.least_rate - elapsed
             async with asyncio.timeout(max(wait, 0)):
                 message = await receive()
             if message["type"] == "http.disconnect":
                 raise _Refused(400, "the submission was cut off", connection="close")
-            received += len(message.get("body", b""))
-            if received > length:
+            data = message.get("body", b"")
+            place.received += len(data)
+            self._on_disk += len(data)
+            if place.received > length:
                 raise _Refused(400, "the submission is longer than its content-length", connection="close")
-            _keep(spool, message.get("body", b""))
+            room = self._bounds.room
+            if self._on_disk > room or self._senders.held(place.sender) > max(room // 4, self._bounds.size):
+                raise _Refused(503, "there is no room for more submissions", **_COME_BACK)
+            _keep(spool, data)
             if not message.get("more_body", False):
                 break
-        if received != length:
+        if place.received != length:
             raise _Refused(400, "the submission was cut off", connection="close")
 
 
