@@ -33,7 +33,7 @@ from carnet.errors import (
 )
 from carnet.strictjson import Json, JsonObject
 from carnet_mirror.intake import Receipt
-from carnet_mirror.web.senders import Full, Arrival, Senders, Turns, sender_of
+from carnet_mirror.web.senders import Arrival, Full, Senders, Turns, sender_of
 
 
 @dataclass(frozen=True, slots=True)

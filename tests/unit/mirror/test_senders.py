@@ -10,7 +10,7 @@ import pytest
 from tests.unit.mirror.test_submissions import RECEIPT, behind
 
 from carnet.claims.submission import URL_PATH
-from carnet_mirror.web.senders import Full, Arrival, Senders, Turns, sender_of
+from carnet_mirror.web.senders import Arrival, Full, Senders, Turns, sender_of
 from carnet_mirror.web.submissions import Bounds, Submissions
 
 
