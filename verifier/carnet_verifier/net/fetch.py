@@ -10,12 +10,13 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, overload
 from urllib.parse import urlsplit
 
 from carnet.errors import ConfigError, TransportError
 from carnet.value import value
 from carnet_verifier.net.http1 import Answer, Connection, Limits, Origin
+from carnet_verifier.net.spool import Spool
 
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
 
@@ -48,14 +49,15 @@ class Fetcher(Protocol):
         """
         ...
 
-    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
+    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> Sequence[bytes | TransportError]:
         """Fetch several files at once: pairs of path and `max_bytes`, answered in the same order.
 
         One that fails does not stop the others: its place in the answer holds the error.
 
         Args:
             requests: The files.
-            large: Whether each is worth a connection of its own, as tarballs are.
+            large: Whether each is worth a connection of its own, as tarballs are. Then look at one answer after the
+                other: until it is looked at it may wait on the disk, however large those are that nobody vouches for.
         """
         ...
 
@@ -110,9 +112,9 @@ class HttpFetcher:
             raise answer
         return answer
 
-    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
+    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> Sequence[bytes | TransportError]:
         """See `Fetcher.get_many`; a connection is asked for many small files at once."""
-        answers: dict[int, bytes | TransportError] = {}
+        answers: dict[int, bytes | Spool | TransportError] = {}
         waiting: deque[int] = deque()
         for number, (path, _) in enumerate(requests):
             if _PATH.match(path) is None:
@@ -123,14 +125,15 @@ class HttpFetcher:
         def ask(batch: list[int], crew: _Crew) -> list[int]:
             return self._ask(batch, requests, answers, crew)
 
-        _Crew(ask, waiting, at_once=1 if large else self._at_once, most=self._limits.connections).run()
-        return [answers[number] for number in range(len(requests))]
+        at_once = 1 if large else self._at_once
+        _Crew(ask, waiting, at_once=at_once, most=self._limits.connections, plain=large).run()
+        return _Answered.of([answers[number] for number in range(len(requests))])
 
     def _ask(
         self,
         batch: list[int],
         requests: Sequence[tuple[str, int]],
-        answers: dict[int, bytes | TransportError],
+        answers: dict[int, bytes | Spool | TransportError],
         crew: _Crew,
     ) -> list[int]:
         """Ask for some files over one connection; returns those that have to be asked for again.
@@ -145,10 +148,13 @@ class HttpFetcher:
             connection = Connection(self._base.origin, self._limits, proxy=self._proxy, ca_file=self._ca_file)
         done = 0
         try:
+            connection.plain = crew.plain
             crew.starts(connection)
-            for answer in connection.get([(self._base.path + requests[n][0], requests[n][1]) for n in asked]):
+            paths = [(self._base.path + requests[n][0], requests[n][1]) for n in asked]
+            for answer in connection.get(paths):
                 refused = answer.status != 200
-                answers[asked[done]] = self._refusal(requests[asked[done]][0], answer) if refused else answer.body
+                body = answer.body if answer.spooled is None else answer.spooled
+                answers[asked[done]] = self._refusal(requests[asked[done]][0], answer) if refused else body
                 done += 1
             if done < len(asked):
                 crew.ask_less(connection.answered)
@@ -224,6 +230,33 @@ class HttpFetcher:
         self.close()
 
 
+class _Answered(Sequence[bytes | TransportError]):
+    """Answers, of which those that wait on the disk are read when somebody looks at them."""
+
+    def __init__(self, answers: list[bytes | Spool | TransportError]) -> None:
+        self._answers = answers
+
+    @classmethod
+    def of(cls, answers: list[bytes | Spool | TransportError]) -> Sequence[bytes | TransportError]:
+        """The answers; a plain list when all of them are in memory."""
+        here = [answer.read() if isinstance(answer, Spool) and not answer.on_disk else answer for answer in answers]
+        known = [answer for answer in here if not isinstance(answer, Spool)]
+        return known if len(known) == len(here) else cls(here)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes | TransportError: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes | TransportError]: ...
+    def __getitem__(self, index: int | slice) -> bytes | TransportError | Sequence[bytes | TransportError]:
+        if isinstance(index, slice):
+            return _Answered(self._answers[index])
+        answer = self._answers[index]
+        return answer.read() if isinstance(answer, Spool) else answer
+
+
 class _Crew:
     """The threads of one call, and the files that wait for them.
 
@@ -232,11 +265,19 @@ class _Crew:
         waiting: The files.
         at_once: How many of them one is given.
         most: Threads at the same time, with the caller's own.
+        plain: Whether the answers may be large (see `Connection`).
     """
 
     def __init__(
-        self, ask: Callable[[list[int], _Crew], list[int]], waiting: deque[int], *, at_once: int, most: int
+        self,
+        ask: Callable[[list[int], _Crew], list[int]],
+        waiting: deque[int],
+        *,
+        at_once: int,
+        most: int,
+        plain: bool,
     ) -> None:
+        self.plain = plain
         self._ask = ask
         self._waiting = waiting
         self._at_once = at_once
