@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol, overload
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 from carnet.errors import ConfigError, TransportError
 from carnet.value import value
+from carnet_verifier.net.budget import Budget
 from carnet_verifier.net.http1 import Answer, Connection, Limits, Origin
 from carnet_verifier.net.spool import Spool
 
@@ -80,18 +82,26 @@ class HttpFetcher:
         limits: What one fetch may cost.
         proxy: URL of an HTTP proxy, or None; nothing is read from the environment.
         ca_file: PEM file of certificate authorities to trust instead of the system's.
+        budget: What all of it may cost; None for whoever serves without end.
 
     Raises:
         ConfigError: A URL is not one.
     """
 
     def __init__(
-        self, base_url: str, *, limits: Limits | None = None, proxy: str | None = None, ca_file: str | None = None
+        self,
+        base_url: str,
+        *,
+        limits: Limits | None = None,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._base = _parse_url(base_url, "repository")
         self._limits = limits or Limits()
         self._proxy = _parse_proxy(proxy) if proxy is not None else None
         self._ca_file = ca_file
+        self._budget = budget
         self._idle: list[Connection] = []
         self._at_once = self._limits.at_once
         self._lock = threading.Lock()
@@ -150,8 +160,14 @@ class HttpFetcher:
         try:
             connection.plain = crew.plain
             crew.starts(connection)
+            if self._budget is not None:
+                self._budget.check()
+            started = time.monotonic()
             paths = [(self._base.path + requests[n][0], requests[n][1]) for n in asked]
             for answer in connection.get(paths):
+                if self._budget is not None:
+                    self._budget.count(requests[asked[done]][0], time.monotonic() - started, answer.size)
+                    self._budget.check()
                 refused = answer.status != 200
                 body = answer.body if answer.spooled is None else answer.spooled
                 answers[asked[done]] = self._refusal(requests[asked[done]][0], answer) if refused else body

@@ -84,6 +84,11 @@ class Answer:
     body: bytes
     spooled: Spool | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.spooled is None else len(self.spooled)
+
 
 class Connection:
     """A connection to one server, opened at the first request.
