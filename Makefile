@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench mutants fuzz dist clean
+.PHONY: demo test check lint types imports bench hostile mutants fuzz dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -41,6 +41,10 @@ mutants: .venv/ready
 # Goes on where the last run stopped; what fails is kept in fuzz/failed. FUZZ="--seconds 600 --seed 2 toml" for less.
 fuzz: .venv/ready
 	@nice -n 19 $(BIN)/python -m tests.fuzz.fuzz $(FUZZ)
+
+# What hostile input costs whoever reads it; fails when one kind is above the bound.
+hostile: .venv/ready
+	$(BIN)/python benchmarks/hostile.py
 
 # The same commit gives the same bytes: times in the archives are the commit's.
 dist: .venv/ready

@@ -11,6 +11,9 @@ undoing those escapes makes it exact.
 orjson is several times as fast, and what it imports takes longer than all the small files of a look at a lock. So it
 comes with the first large file, and what it reads counts only when it writes the very same bytes again: then nothing
 was dropped or folded, and the strict parser would have read the same.
+
+A document costs in proportion to its size, whatever is in it: objects and lists, which cost most for the bytes that
+they take, are counted before anything is parsed (`make hostile` measures the worst of each kind).
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ JsonObject: TypeAlias = "dict[str, Json]"
 MAX_DEPTH = 64
 """Objects and lists inside one another; TUF and in-toto metadata stay below 12."""
 
+_CONTAINERS_ALWAYS, _BYTES_PER_CONTAINER = 4096, 8
+"""Objects and lists that any document may have, and bytes for each further one. Two bytes make a list, and eighty hold
+it in memory; the densest metadata in use has one for 20 bytes."""
+
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _LARGE = 500_000
 """Bytes of a file from which on orjson is worth its import, some 12 ms."""
@@ -38,8 +45,11 @@ _LARGE = 500_000
 # that begin with one byte each are twice as fast as one with a choice.
 _FLOATS = (rb":-?[0-9]+[.eE]", rb"\[-?[0-9]+[.eE]", rb",-?[0-9]+[.eE]")
 _CONTAINERS = frozenset((dict, list))
-_ESCAPE = rb"\\(?:u00([01][0-9a-f])|([btnfr\"\\]))"
-_CONTROL = {b"b": b"\b", b"t": b"\t", b"n": b"\n", b"f": b"\f", b"r": b"\r"}
+_LONG_INTEGER = rb"[0-9]{19}"
+_SURROGATE = rb"\\u[dD][89a-fA-F]"
+_CONTROL = ((b"\\b", b"\b"), (b"\\t", b"\t"), (b"\\n", b"\n"), (b"\\f", b"\f"), (b"\\r", b"\r"))
+_NO_UTF8 = b"\xff"
+"""A byte that no JSON holds: it stands for an escaped backslash while escapes are undone."""
 
 
 def parse(data: bytes, what: str, *, max_bytes: int) -> Json:
@@ -55,19 +65,25 @@ def parse(data: bytes, what: str, *, max_bytes: int) -> Json:
 
     Raises:
         FormatError: Too large, not UTF-8, not JSON, a duplicate key, a float or NaN, an integer past 64 bits, a lone
-            surrogate, or nested deeper than `MAX_DEPTH`.
+            surrogate, nested deeper than `MAX_DEPTH`, or more objects and lists than so many bytes have any need of.
     """
     if len(data) > max_bytes:
         raise FormatError(f"{what} is larger than {max_bytes} bytes")
+    containers = data.count(b"{") + data.count(b"[")
+    if containers > _CONTAINERS_ALWAYS + len(data) // _BYTES_PER_CONTAINER:
+        raise FormatError(
+            f"{what} is nested deeper than {MAX_DEPTH} levels, or hardly anything but brackets: "
+            f"{containers} in {len(data)} bytes"
+        )
     orjson = _orjson(len(data))
     value = _parse_quickly(orjson, data) if orjson is not None else None
     if value is None:
         value = _parse_strictly(data, what)
     # Each level of nesting opens with a bracket, so few brackets are proof enough.
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+    if containers > MAX_DEPTH:
         _check_depth(value, what)
-    if b"\\" in data:  # without an escape there is no lone surrogate, which has no canonical form
-        canonical(value, what)
+    if re.search(_SURROGATE, data):  # one that is alone has no canonical form
+        canonical_again(value, len(data), what)
     return value
 
 
@@ -94,7 +110,9 @@ def _parse_quickly(orjson: ModuleType, data: bytes) -> Json:
 
 def _parse_strictly(data: bytes, what: str) -> Json:
     try:
-        value: Json = _DECODER.decode(data.decode())
+        # Asking about each integer takes longer than parsing it: only where one is long enough.
+        decoder = _DECODER if re.search(_LONG_INTEGER, data) else _SMALL_INTEGERS
+        value: Json = decoder.decode(data.decode())
     except UnicodeDecodeError as error:
         raise FormatError(f"{what} is not UTF-8 (byte {error.start})") from None
     except RecursionError:
@@ -130,6 +148,7 @@ def _no_float(literal: str) -> NoReturn:
 
 
 _DECODER = JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_no_float, parse_constant=_no_float)
+_SMALL_INTEGERS = JSONDecoder(object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
 
 
 def parse_object(data: bytes, what: str, *, max_bytes: int) -> JsonObject:
@@ -167,7 +186,7 @@ def canonical_again(value: Json, size: int = 0, what: str = "value") -> bytes:
         what: As for `canonical`.
     """
     encoded = _write(_orjson(size), value, what)
-    return re.sub(_ESCAPE, _unescape_control, encoded) if b"\\" in encoded else encoded
+    return _unescape_controls(encoded) if b"\\" in encoded else encoded
 
 
 def encode(value: Any, what: str = "value") -> bytes:
@@ -199,10 +218,16 @@ def _write(orjson: ModuleType | None, value: Any, what: str) -> bytes:
 _ENCODER = JSONEncoder(check_circular=False, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 
 
-def _unescape_control(match: re.Match[bytes]) -> bytes:
-    if match[1]:
-        return bytes([int(match[1], 16)])
-    return _CONTROL.get(match[2], match[0])
+def _unescape_controls(encoded: bytes) -> bytes:
+    """Undo the escapes of U+0000 to U+001F, in time that does not depend on how many there are."""
+    # Once no escaped backslash is left, a backslash begins an escape wherever it stands.
+    plain = encoded.replace(b"\\\\", _NO_UTF8)
+    for escape, byte in _CONTROL:
+        plain = plain.replace(escape, byte)
+    if b"\\u00" in plain:
+        for number in range(0x20):
+            plain = plain.replace(b"\\u%04x" % number, bytes([number]))
+    return plain.replace(_NO_UTF8, b"\\\\")
 
 
 def _check_types(value: Any, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,20 +35,28 @@ def bind(port: int = 0) -> socket.socket:
     return listener
 
 
-def server(keeper: Gatekeeper, listener: socket.socket) -> tuple[uvicorn.Server, str]:
-    """The server that answers on `listener`, and its URL."""
+def server(keeper: Gatekeeper, listener: socket.socket, hosts: Sequence[str] = ()) -> tuple[uvicorn.Server, str]:
+    """The server that answers on `listener`, and its URL.
+
+    Args:
+        keeper: Decides.
+        listener: From `bind`.
+        hosts: Names by which it is asked, beside those of loopback.
+    """
     import uvicorn
 
+    from carnet_gate.connections import AskingConnection
     from carnet_verifier.cargo.proxy import Registry
+    from carnet_verifier.net.known_hosts import KnownHosts
 
     url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     settings = uvicorn.Config(
-        Registry(keeper, url),
+        KnownHosts(Registry(keeper, url), hosts),
         log_level="error",
         access_log=False,
         lifespan="off",
         ws="none",
-        http="h11",
+        http=AskingConnection,
         loop="asyncio",
     )
     return uvicorn.Server(settings), url

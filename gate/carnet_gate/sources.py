@@ -17,7 +17,8 @@ from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Unfinished,
 from carnet_verifier.tarballs import fetch_crates
 from carnet_verifier.tuf.view import View
 
-_AT_ONCE = 16  # tarballs in memory
+_AT_ONCE = 16  # tarballs that are fetched, and wait on the disk
+_IN_MEMORY = 64 * 1024 * 1024  # bytes of tarballs that were compared and read, until they are kept
 
 
 def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Reporter) -> dict[CrateId, Kept]:
@@ -55,6 +56,9 @@ def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Repo
             for admission, crate in zip(batch, fetched, strict=True):
                 tarballs.append((admission, crate.data))
                 kept[crate.id] = Kept.of(crate.file)
+                if sum(len(data) for _, data in tarballs) > _IN_MEMORY:
+                    registry.keep(tarballs)
+                    tarballs.clear()
             registry.keep(tarballs)
             count(len(batch))
     registry.write_index(admitted.admissions)

@@ -1,7 +1,7 @@
 """Submissions: what maintainers hand in is published only if the verifier would admit it.
 
-    1. take the body apart and parse it, once; what has no place in a submission for one crate
-       is refused                                                                             -> ParsedSubmission
+    1. take the body apart; what has no place in a submission for one crate is refused. Look at sizes and
+       signatures, then read it, once (`carnet_mirror.preflight`)                             -> ParsedSubmission
     2. is it published already? then say so again; was someone faster? then say what to do
     3. the verifier's view of what is published, with the submitted roles on top: exact delegations, versions,
        expiries, thresholds; a first claim or a takeover was public for as long as the root asks       (TUF 5.6)
@@ -11,8 +11,9 @@
     6. the index file, with exactly the lines that were signed: judged as a client will
     7. published, once python-tuf and in-toto agree: durable, and in the snapshot that clients see next
 
-All of it happens under the mirror's lock and in one transaction, so that two submissions cannot both be the next
-version, and one that is refused changes nothing. No password is asked for: the signatures are the credential.
+All but the first happens under the mirror's lock and in one transaction, so that two submissions cannot both be the
+next version, and one that is refused changes nothing; what nobody with a key has signed never waits for that lock, and
+nobody waits for it. No password is asked for: the signatures are the credential.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
 from carnet.cargo.names import CrateId
 from carnet.claims.releases import Differences, Releases, SignedRelease
-from carnet.claims.submission import ParsedSubmission
+from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_shard, check_version
 from carnet.tuf.tree import roles_of
+from carnet_mirror.preflight import check_signed
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
 from carnet_mirror.waiting import check_waited_for, current_view
@@ -44,6 +46,7 @@ from carnet_verifier.tuf.repository import TrustedRepository
 MAX_YANKS_WITH_RELEASE = 1
 """A release that takes more versions back than this is held: account thieves push people to a bad version that way."""
 _UPSTREAM = "maintainers"
+_TIMESTAMP = paths.METADATA_PREFIX + paths.metadata_name(paths.TIMESTAMP, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,13 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
         SigningError: The online signer refused.
         OpinionsDiffer: python-tuf or in-toto judges it otherwise.
     """
-    submission = ParsedSubmission.from_bytes(body)  # 1.
+    taken_apart = Submission.from_bytes(body)  # 1.
+    timestamp = store.read(_TIMESTAMP)
+    current = current_view(store, now)
+    submission = ParsedSubmission.of(taken_apart, check_signed(current, taken_apart))
     with writing(store, online, now=now):
-        current = current_view(store, now)
+        if store.read(_TIMESTAMP) != timestamp:
+            current = current_view(store, now)
         if _already(current, submission):  # 2.
             return _receipt(submission, Differences((), (), (), (), ()), snapshot=None)
         _check_versions(current, submission)
@@ -156,8 +163,6 @@ def _claimed(current: TrustedRepository, submission: ParsedSubmission) -> bool:
 
 
 def _check_versions(current: TrustedRepository, submission: ParsedSubmission) -> None:
-    if not submission.roles:
-        raise VerificationError("the submission holds no role", hint="`carnet release submit` makes one")
     for role, submitted in submission.roles.items():
         check_version(role, submitted.signed.version, current.version(role) or 0)
 

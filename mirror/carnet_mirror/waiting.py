@@ -19,7 +19,7 @@ from typing import Protocol
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.receipt import CLOCKS, KEPT_FOR, ClaimReceipt, Proposed, SignedReceipt, check_waited
 from carnet.claims.releases import Demands, Releases
-from carnet.claims.submission import ParsedSubmission
+from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.claims.takeover import check_mark
 from carnet.claims.waiting import CLAIM, TAKEOVER, Waiting, kind_of
 from carnet.errors import FormatError, VerificationError
@@ -27,7 +27,8 @@ from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
 from carnet.tuf.next_version import check_role
-from carnet.tuf.roles import Root
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import Root, Targets
 from carnet_mirror.clock import check_clock
 from carnet_mirror.state.pending import PendingEntry
 from carnet_mirror.state.store import Store
@@ -167,15 +168,17 @@ def current_view(store: Store, now: datetime) -> TrustedRepository:
 
 
 def _parsed(body: bytes) -> ParsedSubmission:
+    """Nobody has signed it, so sizes are looked at first."""
     if len(body) > MAX_PROPOSAL:
         raise FormatError(f"a proposal has at most {MAX_PROPOSAL} bytes")
-    proposal = ParsedSubmission.from_bytes(body)
+    proposal = Submission.from_bytes(body)
     owner, crate = paths.owner_role(proposal.crate), paths.crate_role(proposal.crate)
     if proposal.targets or proposal.lines or not {owner} <= proposal.roles.keys() <= {owner, crate}:
         raise FormatError(f"a proposal holds the drafts of {owner} and {crate}, and nothing else")
-    if len(proposal.roles[owner].raw) > MAX_OWNER_DRAFT:
+    if len(proposal.roles[owner]) > MAX_OWNER_DRAFT:
         raise FormatError(f"the draft of {owner} is larger than {MAX_OWNER_DRAFT} bytes")
-    return proposal
+    roles = {role: parse_role(data, Targets, what=role) for role, data in proposal.roles.items()}
+    return ParsedSubmission.of(proposal, roles)
 
 
 def _judged(current: TrustedRepository, proposal: ParsedSubmission, now: datetime) -> tuple[Proposed, ClaimFacts]:

@@ -28,7 +28,7 @@ from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.cargo.original import inherited_files, inherits, meaning, outside_files, read_toml, resolve
 from carnet.claims.holders import ClaimFacts, SeenOwners
 from carnet.claims.releases import Demands, Releases
-from carnet.claims.submission import ParsedSubmission
+from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import CarnetError, FormatError
 from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
@@ -364,6 +364,12 @@ def _settings(data: bytes) -> None:
     policy_file._policy_file(stricttoml.parse(data, "carnet.toml", max_bytes=1 << 20), Path("carnet.toml"), NOW)
 
 
+def _submission(data: bytes) -> None:
+    submission = Submission.from_bytes(data)
+    roles = {role: parse_role(file, Targets, what=role) for role, file in submission.roles.items()}
+    ParsedSubmission.of(submission, roles)
+
+
 def _layout_toml(data: bytes) -> None:
     key = strictjson.encode(make_key("alice").public_key.to_object())
     compile_layout(data, lambda path: key, now=NOW, what="layout.toml")
@@ -517,7 +523,7 @@ TARGETS: dict[str, Target] = {
     "bundle": Target(lambda: [_release().bundle().to_bytes()], _bundle, envelopes),
     "crate": Target(_tars, lambda data: read_crate(data, CRATE), tarballs),
     "crate-strict": Target(_tars, lambda data: read_crate(data, CRATE, strict=True), tarballs),
-    "submission": Target(lambda: [_world()["claim"], _world()["release"]], ParsedSubmission.from_bytes),
+    "submission": Target(lambda: [_world()["claim"], _world()["release"]], _submission),
     "request": Target(lambda: [REQUEST], Request.from_bytes, documents),
     "http": Target(lambda: [OK, CHUNKED, INTERIM + OK, OK + CHUNKED, b"HTTP/1.1 404 No\r\n\r\n"], _answers, bodies),
     "version": Target(_texts(VERSIONS), _version),

@@ -10,12 +10,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from tests.support.crates.archives import honest_crate
-from tests.support.registries.mirror_process import CARNET, RunningMirror, running_mirror
+from tests.support.registries.mirror_process import CARNET, RunningMirror, make_mirror, running_mirror, serving
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def ask(mirror: RunningMirror, request: bytes, timeout: float = 5) -> bytes:
         return b"".join(pieces)
 
 
-def get(mirror: RunningMirror, path: str, method: str = "GET", **headers: str) -> Answer:
-    lines = [f"{method} {path} HTTP/1.1", "host: x", "connection: close"]
+def get(mirror: RunningMirror, path: str, method: str = "GET", *, host: str = "localhost", **headers: str) -> Answer:
+    lines = [f"{method} {path} HTTP/1.1", f"host: {host}", "connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     raw = ask(mirror, "\r\n".join([*lines, "", ""]).encode("latin-1"))
     head, _, body = raw.partition(b"\r\n\r\n")
@@ -154,7 +154,7 @@ def test_only_reading(mirror: RunningMirror, method: str) -> None:
 
 def test_a_long_path_and_large_headers_are_refused(mirror: RunningMirror) -> None:
     assert get(mirror, "/" + "a" * 2000).status == 414
-    flood = ask(mirror, b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x: " + b"a" * 200_000 + b"\r\n\r\n")
+    flood = ask(mirror, b"GET / HTTP/1.1\r\nhost: localhost\r\n" + b"x: " + b"a" * 200_000 + b"\r\n\r\n")
     assert b" 200 " not in flood[:20]
     assert get(mirror, "/metadata/1.root.json").status == 200
 
@@ -162,7 +162,7 @@ def test_a_long_path_and_large_headers_are_refused(mirror: RunningMirror) -> Non
 @pytest.mark.parametrize("framing", [b"content-length: 1000000000", b"transfer-encoding: chunked"])
 def test_a_body_is_neither_read_nor_waited_for(mirror: RunningMirror, framing: bytes) -> None:
     started = time.monotonic()
-    answer = ask(mirror, b"GET / HTTP/1.1\r\nhost: x\r\n" + framing + b"\r\n\r\n")
+    answer = ask(mirror, b"GET / HTTP/1.1\r\nhost: localhost\r\n" + framing + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"[silence]" not in answer
     assert time.monotonic() - started < 4
@@ -174,6 +174,47 @@ def test_a_body_is_neither_read_nor_waited_for(mirror: RunningMirror, framing: b
 def test_noise_does_not_disturb_others(mirror: RunningMirror, noise: bytes) -> None:
     ask(mirror, noise, timeout=0.5)
     assert get(mirror, "/metadata/1.root.json").status == 200
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8790", "localhost", "LOCALHOST:1", "[::1]", "[::1]:80"])
+def test_loopback_is_answered_by_each_of_its_names(mirror: RunningMirror, host: str) -> None:
+    assert get(mirror, "/metadata/1.root.json", host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8790", "evil@[::", "", "192.0.2.1"]
+)
+@pytest.mark.parametrize("path", ["/metadata/1.root.json", "/api/v1/carnet/submissions"])
+def test_a_name_that_was_bound_to_this_address_is_not_answered(mirror: RunningMirror, host: str, path: str) -> None:
+    """A page of that name would read what only this machine may, or hand something in."""
+    answer = get(mirror, path, host=host)
+    assert answer.status in (400, 421)
+    assert mirror.root not in answer.body
+
+
+def test_two_hosts_are_none(mirror: RunningMirror) -> None:
+    answer = ask(mirror, b"GET / HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\nconnection: close\r\n\r\n")
+    assert b" 421 " in answer or b" 400 " in answer
+
+
+def test_hosts_that_the_operator_names_are_answered(tmp_path: Path) -> None:
+    directory = make_mirror(tmp_path / "mirror")
+    named = ("--read-only", "--url", "https://crates.example.org/x", "--host-name", "Internal.example")
+    with serving(directory, *named) as served:
+        running = replace(served, url=f"http://127.0.0.1:{port_of(served.process.pid)}")
+        for host, status in (("crates.example.org", 200), ("internal.example:80", 200), ("other.example", 421)):
+            assert get(running, "/metadata/1.root.json", host=host).status == status, host
+
+
+def port_of(pid: int) -> int:
+    """The port on which a process listens."""
+    links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    sockets = {link[8:-1] for link in links if link.startswith("socket:")}
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in sockets:
+            return int(fields[1].split(":")[1], 16)
+    raise AssertionError("it listens nowhere")
 
 
 def test_a_line_for_each_request(mirror: RunningMirror) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from carnet.cargo.crate import CrateFile, CrateLimits, read_crate
 from carnet.cargo.index_line import compare_line
@@ -25,12 +25,17 @@ class FetchedTarball:
     """The files of one version as they came; of the tarball nothing was checked yet.
 
     Attributes:
-        data: The tarball.
+        read: Reads the tarball, which may wait on the disk.
         beside: The signed files that say how it came about, by target path, each with its signed digest.
     """
 
-    data: bytes
+    read: Callable[[], bytes]
     beside: Mapping[str, bytes]
+
+    @property
+    def data(self) -> bytes:
+        """The tarball. Whoever asks for one after the other has one of them in memory."""
+        return self.read()
 
 
 def fetch_files(
@@ -48,7 +53,7 @@ def fetch_files(
         MetadataMismatch: Other bytes than were signed.
         TransportError: Nothing was decided.
     """
-    tarballs = dict(kept or {})
+    tarballs: dict[CrateId, Callable[[], bytes]] = {crate: _held(data) for crate, data in (kept or {}).items()}
     missing = {item.crate: item for item in wanted if item.crate not in tarballs}
     beside = {item.crate: _beside(item) for item in wanted}
     signed = {path: sha256 for files in beside.values() for path, sha256 in files.items()}
@@ -56,12 +61,16 @@ def fetch_files(
     targets = find_signed(repository, signed | {path: missing[crate].sha256 for path, crate in claimed.items()})
     answers = repository.download_many(targets, large=True)
     found = dict(zip((target.path for target in targets), answers, strict=True))
-    tarballs |= {crate: found[path] for path, crate in claimed.items()}
+    tarballs |= {crate: _held(found[path]) for path, crate in claimed.items()}
     unlisted = [crate for crate, item in missing.items() if item.release is None]
     places = [paths.download_path(crate) for crate in unlisted]
     most = CrateLimits().compressed
     tarballs |= zip(unlisted, repository.download_unlisted(places, max_bytes=most), strict=True)
     return [FetchedTarball(tarballs[item.crate], {path: found[path] for path in beside[item.crate]}) for item in wanted]
+
+
+def _held(data: bytes) -> Callable[[], bytes]:
+    return lambda: data
 
 
 def _beside(attributed: Attributed) -> dict[str, str]:

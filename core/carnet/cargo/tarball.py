@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from carnet.errors import ArchiveRefused
 
@@ -24,11 +25,11 @@ _LONG_NAME = b"././@LongLink"
 # Digits up to the end of the field, then one terminator. No blanks before, no base 256, no minus, no second number.
 _NUMBER = re.compile(rb"([0-7]+)[\0 ]{1,2}\Z")
 _OPTIONAL_NUMBERS = (
-    ("uid", 108, 116),
-    ("gid", 116, 124),
-    ("mtime", 136, 148),
-    ("device major", 329, 337),
-    ("device minor", 337, 345),
+    ("uid", 0, 0, 8),
+    ("gid", 0, 8, 16),
+    ("mtime", 0, 28, 40),
+    ("device major", 1, 0, 8),
+    ("device minor", 1, 8, 16),
 )
 _FILE_TYPE_BIT = 0o100000  # "regular file" in a mode, as cargo wrote it until 2020
 _KINDS = {
@@ -68,7 +69,7 @@ class Member:
     size: int
 
 
-def members(tar: bytes, *, max_members: int) -> Iterator[Member]:
+def members(tar: bytes | bytearray, *, max_members: int) -> Iterator[Member]:
     """Walk over an uncompressed archive.
 
     Args:
@@ -83,7 +84,7 @@ def members(tar: bytes, *, max_members: int) -> Iterator[Member]:
         raise ArchiveRefused(f"the archive is {len(tar)} bytes long, which is no multiple of {BLOCK}")
     position, count, long_name = 0, 0, None
     while True:
-        header = tar[position : position + BLOCK]
+        header = bytes(tar[position : position + BLOCK])
         if len(header) < BLOCK:
             raise ArchiveRefused("the archive is cut off: it has no end mark")
         if header == _ZERO_BLOCK:
@@ -99,7 +100,7 @@ def members(tar: bytes, *, max_members: int) -> Iterator[Member]:
         if kind == b"L":
             if long_name is not None:
                 raise ArchiveRefused(f"{at} gives one file two long names")
-            long_name = _long_name(header, tar[start : start + size], at)
+            long_name = _long_name(header, bytes(tar[start : start + size]), at)
             continue
         count += 1
         if count > max_members:
@@ -116,7 +117,7 @@ def members(tar: bytes, *, max_members: int) -> Iterator[Member]:
 
 def _check_header(header: bytes, at: str) -> None:
     """The checksum, and every field that no plain writer fills but that some reader looks at."""
-    if _number(header[148:156], at, "checksum") != sum(header) - sum(header[148:156]) + 8 * 32:
+    if _number(header[148:156], at, "checksum") != sum(header[:148]) + sum(header[156:]) + 8 * 32:
         raise ArchiveRefused(f"{at} has a wrong checksum")
     magic = header[257:265]
     if magic not in (_GNU, _USTAR):
@@ -131,12 +132,25 @@ def _check_header(header: bytes, at: str) -> None:
         )
     if header[157:257].strip(b"\0"):
         raise ArchiveRefused(f"{at} is no link and names a link target")
-    for field, start, end in _OPTIONAL_NUMBERS:
-        value = header[start:end]
+    for field, value in _odd_numbers(header[108:148], header[329:345]):
+        _number(value, at, field)
+
+
+@lru_cache(maxsize=256)  # nearly all members of an archive have the same ones
+def _odd_numbers(*parts: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Of the numbers that may be empty those that are neither that nor numbers.
+
+    Args:
+        parts: Bytes 108 to 148 and 329 to 345 of a header.
+    """
+    found = []
+    for field, part, start, end in _OPTIONAL_NUMBERS:
+        value = parts[part][start:end]
         if field in ("uid", "gid") and value[0] == 0x80:
             continue  # a large owner id in base 256; nobody unpacks a crate with its owners
-        if value.strip(b"\0"):  # cargo leaves owners empty
-            _number(value, at, field)
+        if value.strip(b"\0") and _NUMBER.match(value) is None:  # cargo leaves owners empty
+            found.append((field, value))
+    return tuple(found)
 
 
 def _number(field: bytes, at: str, what: str) -> int:

@@ -21,7 +21,6 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import FormatError
 from carnet.strictjson import Json
 from carnet.tuf import paths
-from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, Targets
 from carnet.tuf.tree import roles_of
 
@@ -119,7 +118,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class ParsedSubmission:
-    """A submission whose roles and index lines are well-formed, each parsed once; nothing in it is trusted yet.
+    """A submission whose roles and index lines are well-formed, each parsed once.
 
     Targets are bytes still: a tarball is unpacked, and evidence read, only once the roles that name it are verified.
 
@@ -136,19 +135,18 @@ class ParsedSubmission:
     lines: Mapping[str, IndexLine]
 
     @classmethod
-    def from_bytes(cls, body: bytes) -> ParsedSubmission:
-        """Take a body apart, and parse what is in it.
+    def of(cls, submission: Submission, roles: Mapping[str, RoleFile[Targets]]) -> ParsedSubmission:
+        """The same submission, with its roles and index lines read.
+
+        Args:
+            submission: Taken apart.
+            roles: Its roles, read by whoever saw that they are signed.
 
         Raises:
-            FormatError: See `Submission.from_bytes`; or a role or an index line does not parse.
+            FormatError: An index line does not parse.
         """
-        submission = Submission.from_bytes(body)
-        return cls(
-            submission.crate,
-            {role: parse_role(data, Targets, what=role) for role, data in submission.roles.items()},
-            submission.targets,
-            {stem: IndexLine.from_bytes(data) for stem, data in submission.lines.items()},
-        )
+        lines = {stem: IndexLine.from_bytes(data) for stem, data in submission.lines.items()}
+        return cls(submission.crate, roles, submission.targets, lines)
 
 
 def crate_of_stem(name: CrateName, stem: str) -> CrateId:

@@ -1,6 +1,7 @@
 """TUF metadata files: from received bytes to the values of `carnet.tuf.roles`.
 
-`parse_role` is the only way. It decides nothing about trust. The product profile refuses what carnet's own repositories
+`parse_role` is the only way; `read_envelope` and `open_envelope` are its halves, for whoever looks at the signatures
+before anything else. It decides nothing about trust. The product profile refuses what carnet's own repositories
 never hold; the general one reads any repository that follows the specification.
 """
 
@@ -26,6 +27,7 @@ from carnet.tuf.roles import (
     RoleT,
     Root,
     Signed,
+    SignedFile,
     Snapshot,
     SuccinctRoles,
     TargetFile,
@@ -35,7 +37,10 @@ from carnet.tuf.roles import (
 
 MAX_SIGNATURES = 1024
 MAX_KEYS = 256
-"""Keys of one role, in the product profile: people are fewer, and a client remembers the owners of every crate."""
+"""Keys of one role, in the product profile: people are fewer, and a client remembers the owners of every crate.
+
+Also how many a file may list for each role that it delegates to, in any profile.
+"""
 MAX_VERSION = 2**63 - 1
 MAX_BIT_LENGTH = 32
 """Of succinct roles; TAP 15 allows no more."""
@@ -74,15 +79,42 @@ def parse_role(
         FormatError: Anything that is not well-formed metadata of that type.
     """
     what = what or role_type.TYPE
-    parsed = strictjson.parse(data, what, max_bytes=role_type.MAX_BYTES if max_bytes is None else max_bytes)
+    envelope = read_envelope(data, what, max_bytes=role_type.MAX_BYTES if max_bytes is None else max_bytes)
+    return open_envelope(envelope, role_type, profile=profile, what=what)
+
+
+def read_envelope(data: bytes, what: str, *, max_bytes: int) -> SignedFile:
+    """Read no more of a metadata file than says who signed it: cheap, whatever stands in it.
+
+    Args:
+        data: The file as received.
+        what: What to call it in messages.
+        max_bytes: Refused above this size, before parsing.
+
+    Raises:
+        FormatError: No strict JSON, or no `signed` and `signatures`.
+    """
+    parsed = strictjson.parse(data, what, max_bytes=max_bytes)
     try:
         document = _object(parsed, "the file")
-        signed = _object(document.get("signed"), "signed")
-        signatures = _signatures(document.get("signatures"))
-        role = cast(RoleT, _read(role_type, signed, profile))
+        return SignedFile(data, _object(document.get("signed"), "signed"), _signatures(document.get("signatures")))
     except FormatError as error:
         raise FormatError(f"{what}: {error}", hint=error.hint) from None
-    return RoleFile(data, signed, signatures, role, profile)
+
+
+def open_envelope(
+    envelope: SignedFile, role_type: type[RoleT], *, profile: Profile = Profile.PRODUCT, what: str = ""
+) -> RoleFile[RoleT]:
+    """Read what a metadata file says.
+
+    Raises:
+        FormatError: Anything that is not well-formed metadata of that type.
+    """
+    try:
+        role = cast(RoleT, _read(role_type, envelope.body, profile))
+    except FormatError as error:
+        raise FormatError(f"{what or role_type.TYPE}: {error}", hint=error.hint) from None
+    return RoleFile(envelope.raw, envelope.body, envelope.signatures, role, profile)
 
 
 def check_read_as(envelope: RoleFile[Targets], what: str, *, profile: Profile = Profile.PRODUCT) -> RoleFile[Targets]:
@@ -140,8 +172,8 @@ _Common = tuple[int, datetime, str, JsonObject]
 
 
 def _read_root(common: _Common, signed: JsonObject, profile: Profile) -> Root:
-    keys = _keys(signed.get("keys"), profile)
     listed = _object(signed.get("roles"), "roles")
+    keys = _keys(signed.get("keys"), profile, roles=len(listed))
     if profile is Profile.PRODUCT and set(listed) != set(_TOP_LEVEL):
         raise FormatError("must name exactly the roles root, timestamp, snapshot and targets")
     missing = [name for name in _TOP_LEVEL if name not in listed]
@@ -220,15 +252,17 @@ _READERS: dict[type[Signed], tuple[Any, frozenset[str]]] = {
 
 def _delegations(value: Any, profile: Profile) -> Delegations:
     delegations = _object(value, "delegations")
-    keys = _keys(delegations.get("keys"), profile)
     roles, succinct = delegations.get("roles"), delegations.get("succinct_roles")
     if ("roles" in delegations) == ("succinct_roles" in delegations):
         raise FormatError("delegations need either roles or succinct_roles")
     if "succinct_roles" in delegations:
+        keys = _keys(delegations.get("keys"), profile, roles=1)
         return Delegations({}, _succinct(_object(succinct, "succinct_roles"), keys, profile))
     found: dict[str, DelegatedRole] = {}
     known: _KnownKeys = {}
-    for entry in _list(roles, "delegations.roles"):
+    entries = _list(roles, "delegations.roles")
+    keys = _keys(delegations.get("keys"), profile, roles=len(entries))
+    for entry in entries:
         role = _delegated_role(_object(entry, "a delegation"), keys, profile, known)
         if role.name in found:
             raise FormatError(f"delegates to {role.name[:80]!a} twice")
@@ -265,8 +299,11 @@ def _succinct(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile
     return SuccinctRoles(_role_keys(entry, keys, profile), bit_length, prefix)
 
 
-def _keys(value: Any, profile: Profile) -> dict[str, PublicKey]:
+def _keys(value: Any, profile: Profile, *, roles: int) -> dict[str, PublicKey]:
+    """The keys of a file in which so many roles can name them."""
     listed = _object(value, "keys")
+    if len(listed) > MAX_KEYS * max(roles, 1):
+        raise FormatError(f"lists {len(listed)} keys for {roles} roles; each has at most {MAX_KEYS}")
     return {keyid: PublicKey.from_object(entry, keyid=keyid, profile=profile) for keyid, entry in listed.items()}
 
 

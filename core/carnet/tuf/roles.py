@@ -43,7 +43,7 @@ class RoleKeys:
         if self.threshold < 1:
             raise FormatError(f"a threshold of {self.threshold} would need no signature")
 
-    def check(self, envelope: RoleFile[Any], what: str, step: str) -> None:
+    def check(self, envelope: SignedFile, what: str, step: str) -> None:
         """Demand the threshold over what was signed.
 
         Each distinct key counts once, under however many ids it is listed; verification stops when the threshold is
@@ -66,7 +66,7 @@ class RoleKeys:
             f"{what} is signed by {len(found)} of its {len(self.keys)} keys, {self.threshold} are needed (TUF {step})"
         )
 
-    def met_by(self, envelope: RoleFile[Any]) -> bool:
+    def met_by(self, envelope: SignedFile) -> bool:
         """Whether enough of these keys signed a file, where either answer is fine; `check` demands it."""
         try:
             self.check(envelope, "", "")
@@ -350,22 +350,18 @@ RoleT_co = TypeVar("RoleT_co", bound=Signed, covariant=True)
 
 
 @value
-class RoleFile(Generic[RoleT_co]):
-    """A metadata file: the bytes as received, what they say, and the exact bytes that were signed.
+class SignedFile:
+    """A metadata file of which only the envelope was read: enough to see who signed it, before what it says is read.
 
     Attributes:
         raw: The file, untouched.
         body: Its `signed` part, as strictly parsed.
         signatures: One for each key id.
-        signed: The role.
-        profile: Which keys and names it was read with (see `carnet.tuf.read.check_read_as`).
     """
 
     raw: bytes = field(repr=False)
     body: JsonObject = field(repr=False, compare=False)
     signatures: tuple[Signature, ...]
-    signed: RoleT_co
-    profile: Profile
 
     @cached_property
     def message(self) -> bytes:
@@ -374,3 +370,16 @@ class RoleFile(Generic[RoleT_co]):
         Made when it is asked for: a file that met its threshold in an earlier run needs none.
         """
         return strictjson.canonical_again(self.body, len(self.raw))
+
+
+@value
+class RoleFile(SignedFile, Generic[RoleT_co]):
+    """A metadata file: the bytes as received, what they say, and the exact bytes that were signed.
+
+    Attributes:
+        signed: The role.
+        profile: Which keys and names it was read with (see `carnet.tuf.read.check_read_as`).
+    """
+
+    signed: RoleT_co
+    profile: Profile

@@ -7,6 +7,9 @@ is seen by looking, as every client does.
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 from carnet import strictjson
@@ -16,14 +19,21 @@ from carnet.errors import CarnetError, FormatError, TransportError, Verification
 _MAX_ANSWER = 16 * 1024 * 1024
 _WITHIN = 600.0
 """Seconds: the mirror checks everything, and publishes it, before it answers."""
+_TRIES = 5
+"""How often a mirror is asked that says that others are waiting."""
+_MAX_PAUSE = 30
+"""Seconds until it is asked again, whatever it says."""
 
 
-def submit(url: str, body: bytes) -> dict[str, Any]:
+def submit(url: str, body: bytes, *, pause: Callable[[float], None] = time.sleep) -> dict[str, Any]:
     """Hand a submission to a mirror. Doing so twice is harmless.
+
+    A mirror that says when to come back is asked again a few times.
 
     Args:
         url: The mirror's base URL.
         body: From `carnet.claims.submission`.
+        pause: Waits so many seconds.
 
     Returns:
         What the mirror answered: `detail` in words, and a `receipt`.
@@ -32,7 +42,7 @@ def submit(url: str, body: bytes) -> dict[str, Any]:
         VerificationError: The mirror refused it; nothing was changed.
         TransportError: The mirror could not be reached, or could not decide.
     """
-    return _ask("POST", url, URL_PATH, body)
+    return _ask("POST", url, URL_PATH, body, pause)
 
 
 def propose(url: str, body: bytes) -> dict[str, Any]:
@@ -61,7 +71,21 @@ def pending(url: str) -> dict[str, Any]:
     return _ask("GET", url, PENDING_PATH, None)
 
 
-def _ask(method: str, url: str, path: str, body: bytes | None) -> dict[str, Any]:
+def _ask(
+    method: str, url: str, path: str, body: bytes | None, pause: Callable[[float], None] = time.sleep
+) -> dict[str, Any]:
+    for left in reversed(range(_TRIES)):
+        status, answer, come_back = _once(method, url, path, body)
+        if status != 503 or come_back is None or not left:
+            break
+        pause(min(come_back, _MAX_PAUSE))
+    if status == 200 and answer.get("ok") is True:
+        return answer
+    raise _refusal(status, answer, url)
+
+
+def _once(method: str, url: str, path: str, body: bytes | None) -> tuple[int, dict[str, Any], int | None]:
+    """Ask once: the status, the answer, and after how many seconds the mirror wants to be asked again."""
     import urllib3  # here: it costs tens of milliseconds, and preparing a submission needs none of it
 
     timeout = urllib3.Timeout(connect=15.0, total=_WITHIN)
@@ -78,7 +102,7 @@ def _ask(method: str, url: str, path: str, body: bytes | None) -> dict[str, Any]
                 decode_content=False,
             )
             data = response.read(_MAX_ANSWER + 1)
-            status = response.status
+            status, later = response.status, response.headers.get("retry-after", "")
             response.release_conn()
         except urllib3.exceptions.HTTPError as error:
             again = "nothing is known about what became of it; submitting again is safe"
@@ -86,12 +110,10 @@ def _ask(method: str, url: str, path: str, body: bytes | None) -> dict[str, Any]
                 f"the mirror at {url} cannot be reached: {str(error)[:200]}", hint="" if body is None else again
             ) from None
     try:
-        answer = strictjson.parse_object(data, "the mirror's answer", max_bytes=_MAX_ANSWER)
+        answer = dict(strictjson.parse_object(data, "the mirror's answer", max_bytes=_MAX_ANSWER))
     except FormatError:
         answer = {}
-    if status == 200 and answer.get("ok") is True:
-        return dict(answer)
-    raise _refusal(status, answer, url)
+    return status, answer, int(later) if re.fullmatch("[0-9]{1,6}", later) else None
 
 
 def _refusal(status: int, answer: Any, url: str) -> CarnetError:

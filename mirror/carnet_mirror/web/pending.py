@@ -1,13 +1,11 @@
 """HTTP: what waits, for everybody: `GET /api/v1/carnet/pending`, the page `/pending`, and handing in a proposal.
 
-Proposals are posted to `/api/v1/carnet/proposals`. They are small, kept in memory, and cut when they do not arrive: a
-sender of nothing holds one of a few places for seconds. What others wrote is escaped on the page, which allows no
-script.
+Proposals are posted to `/api/v1/carnet/proposals`, taken as submissions are. What others wrote is escaped on the page,
+which allows no script.
 """
 
 from __future__ import annotations
 
-import asyncio
 import html
 import ipaddress
 import time
@@ -15,114 +13,61 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.datastructures import Headers
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from carnet import strictjson, times
 from carnet.claims.receipt import SignedReceipt
 from carnet.claims.submission import PENDING_PAGE, PENDING_PATH, PROPOSALS_PATH
 from carnet.claims.waiting import Waiting
-from carnet.errors import CarnetError
 from carnet.strictjson import Json, JsonObject
 from carnet_mirror.state.pending import PendingEntry
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.waiting import MAX_PROPOSAL, Public
-from carnet_mirror.web.submissions import error_response, json_response
+from carnet_mirror.web.posted import Bounds, Posted
 
-_WITHIN = 20.0
-"""Seconds for a proposal to arrive."""
-_AT_ONCE = 8
-"""Proposals that arrive or are judged at once; of these one network has at most half."""
+BOUNDS = Bounds(size=MAX_PROPOSAL, deadline=60.0, at_once=128, from_one=4, room=128 * MAX_PROPOSAL)
 _LOOK_AGAIN = 2.0
 """Seconds for which a list is shown before the table is read again."""
 
 
-class Proposals:
+class Proposals(Posted):
     """Takes proposals, and leaves every other request to the application behind it.
 
     Args:
         app: Answers everything else.
         take: Judges a body that came from a network; runs in a thread. None on a mirror that signs nothing.
+        bounds: What a body may cost.
+        sender_header: As for `carnet_mirror.web.submissions.Submissions`.
     """
 
-    def __init__(self, app: ASGIApp, take: Callable[[bytes, str], Public] | None) -> None:
-        self._app = app
-        self._take = take
-        self._busy: list[str] = []
-        self._one_at_a_time = asyncio.Lock()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http" or scope["path"] != f"/{PROPOSALS_PATH}":
-            await self._app(scope, receive, send)
-            return
-        try:
-            response = await self._answer(scope, receive)
-        except CarnetError as error:
-            response = error_response(error)
-        await response(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        if scope["method"] != "POST":
-            return _refused(405, "proposals are posted", allow="POST")
-        if self._take is None:
-            return _refused(503, "this mirror is read-only")
-        length, source = Headers(scope=scope).get("content-length", ""), network_of(scope)
-        if not (length.isascii() and length.isdigit() and len(length) <= 9):
-            return _refused(411, "a proposal needs a content-length", connection="close")
-        if int(length) > MAX_PROPOSAL:
-            return _refused(413, f"a proposal has at most {MAX_PROPOSAL} bytes", connection="close")
-        if len(self._busy) >= _AT_ONCE or self._busy.count(source) >= _AT_ONCE // 2:
-            return _refused(503, "several proposals are waiting", connection="close", **{"retry-after": "5"})
-        take = self._take
-        self._busy.append(source)
-        try:
-            async with asyncio.timeout(_WITHIN):
-                body = await _body(receive, int(length))
-            if body is None:
-                return _refused(400, "the proposal has another length than it said", connection="close")
-            async with self._one_at_a_time:
-                public = await asyncio.to_thread(take, body, source)
-        except TimeoutError:
-            return _refused(408, "the proposal did not arrive in time", connection="close")
-        finally:
-            self._busy.remove(source)
-        return json_response(200, {"ok": True} | _given(public))
+    def __init__(
+        self,
+        app: ASGIApp,
+        take: Callable[[bytes, str], Public] | None,
+        bounds: Bounds = BOUNDS,
+        *,
+        sender_header: str | None = None,
+    ) -> None:
+        judged = None if take is None else lambda body, sender: _given(take(body, network_of(sender)))
+        super().__init__(
+            app, path=PROPOSALS_PATH, what="proposal", take=judged, bounds=bounds, sender_header=sender_header
+        )
 
 
-async def _body(receive: Receive, length: int) -> bytes | None:
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > length:
-            return None
-        if not message.get("more_body", False):
-            return bytes(body) if len(body) == length else None
-
-
-def network_of(scope: Scope) -> str:
-    """The network that a request comes from: 24 bits of an IPv4 address, 48 of an IPv6 address."""
+def network_of(sender: str) -> str:
+    """The network that a sender is in: 24 bits of an IPv4 address, 48 of an IPv6 address."""
     try:
-        address = ipaddress.ip_address((scope.get("client") or ("", 0))[0])
+        address = ipaddress.ip_address(sender)
     except ValueError:
         return "unknown"
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return str(ipaddress.ip_network((mapped, 24 if mapped.version == 4 else 48), strict=False))
+    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
 
 
 def _given(public: Public) -> JsonObject:
     proposed, when = public.said.proposed, times.written(public.ends)
     detail = f"this {proposed.kind} of {proposed.crate} is public since {times.written(public.said.time)}, until {when}"
     return {"detail": detail, "digest": proposed.digest, "ends": when, "receipt": public.receipt.to_object()}
-
-
-def _refused(status: int, detail: str, **headers: str) -> Response:
-    return json_response(status, {"errors": [{"detail": detail}]}, headers)
 
 
 class PendingPages:

@@ -8,18 +8,21 @@ on the claim, which never listens itself, so that granian may bind beside it and
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
 from carnet.errors import ConfigError, StorageError
 from carnet_mirror.state.store import Store
 from carnet_mirror.web.files import Mirror, RequestLog, open_log
+from carnet_verifier.net.known_hosts import KnownHosts
 
 try:  # before a key is asked for or a port is taken: whoever only builds has no web server
     from granian.constants import HTTPModes, Interfaces
@@ -35,6 +38,8 @@ except ImportError:
 _HEADERS_WITHIN = 10_000
 """Milliseconds for a request's headers to arrive."""
 _HEADERS_MAX = 64 * 1024
+_CONNECTIONS = 16_384
+"""At the same time; the system's limit of open files may be lower."""
 _STARTED_WITHIN = 10.0
 _STOPPED_WITHIN = 10.0
 
@@ -47,11 +52,19 @@ class Address:
         host: An address or a name of this machine.
         port: A port; 0 lets the system choose.
         url: The base URL that clients use, when it is another one than `http://host:port`.
+        names: Hosts for which it answers, beside the URL's, `host` and those of loopback.
     """
 
     host: str = "127.0.0.1"
     port: int = 8790
     url: str | None = None
+    names: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts for which it answers, beside those of loopback."""
+        public = urlsplit(self.url or "").hostname
+        return (*self.names, self.host, *([public] if public else []))
 
 
 def serve(
@@ -91,8 +104,16 @@ def serve(
         except OSError as error:
             raise StorageError(f"cannot write the request log {access_log}: {error.strerror}") from None
         app: ASGIApp = Mirror(store, url)
-        app = RequestLog(app if around is None else around(app), log)
+        app = RequestLog(KnownHosts(app if around is None else around(app), address.hosts), log)
+        _allow_connections()
         asyncio.run(_run(app, address.host, port, lambda: ready(url), background))
+
+
+def _allow_connections() -> None:
+    """Let this process have as many open files, and so connections, as the system lets it choose."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # a system that lets nobody choose
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def claim(address: Address) -> AbstractContextManager[socket.socket]:
@@ -135,6 +156,7 @@ async def _run(
         websockets=False,
         log_enabled=False,
         backlog=1024,
+        backpressure=_CONNECTIONS,
     )
     stop_server: Callable[[], None] = server.stop
     stop = asyncio.Event()

@@ -1,166 +1,43 @@
-"""HTTP: taking submissions, `POST /api/v1/carnet/submissions`.
-
-The server underneath cuts neither slow nor large bodies, so both are cut here; large ones wait on the disk. What is
-submitted is judged in a thread of its own, one at a time, while the mirror goes on serving. Answers are one line of
-JSON, errors in the form that cargo reads: `{"errors":[{"detail":"...","hint":"..."}]}`.
-"""
+"""HTTP: taking submissions, `POST /api/v1/carnet/submissions`."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from starlette.datastructures import Headers
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from carnet import strictjson
 from carnet.claims.submission import MAX_SUBMISSION, URL_PATH
-from carnet.errors import (
-    CarnetError,
-    FormatError,
-    OpinionsDiffer,
-    RollbackDetected,
-    SigningError,
-    StorageError,
-    TransportError,
-    VerificationError,
-)
 from carnet.strictjson import Json, JsonObject
 from carnet_mirror.intake import Receipt
+from carnet_mirror.web.posted import Bounds, Posted
+
+BOUNDS = Bounds(size=MAX_SUBMISSION)
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one submission may cost before anything about it is known.
-
-    Attributes:
-        size: Bytes of a body.
-        deadline: Seconds for the body to arrive.
-        least_rate: Bytes a second, on average after `grace` seconds.
-        grace: Seconds before the least rate counts.
-        at_once: Bodies that are received or wait to be judged; more are asked to come back.
-    """
-
-    size: int = MAX_SUBMISSION
-    deadline: float = 300.0
-    least_rate: int = 16 * 1024
-    grace: float = 10.0
-    at_once: int = 16
-
-
-_Spool = tempfile.SpooledTemporaryFile[bytes]
-_IN_MEMORY = 2 * 1024 * 1024
-"""Bytes of one body that are kept in memory; what is larger waits on the disk until it is judged."""
-
-
-class _Refused(Exception):  # noqa: N818  -- an answer on its way out, not an error
-    def __init__(self, status: int, detail: str, **headers: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.headers = headers
-
-
-class Submissions:
+class Submissions(Posted):
     """Takes submissions, and leaves every other request to the application behind it.
 
     Args:
         app: Answers everything else.
         take: Judges a body; runs in a thread, never twice at a time. None on a mirror that publishes nothing.
         bounds: What a body may cost.
+        sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
     """
 
-    def __init__(self, app: ASGIApp, take: Callable[[bytes], Receipt] | None, bounds: Bounds | None = None) -> None:
-        self._app = app
-        self._take = take
-        self._bounds = bounds or Bounds()
-        self._busy = 0
-        self._one_at_a_time = asyncio.Lock()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http" or scope["path"] != f"/{URL_PATH}":
-            await self._app(scope, receive, send)
-            return
-        try:
-            response = await self._answer(scope, receive)
-        except _Refused as refused:
-            response = _json(refused.status, {"errors": [{"detail": str(refused)}]}, refused.headers)
-        except CarnetError as error:
-            response = _error(error)
-        await response(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        if scope["method"] != "POST":
-            raise _Refused(405, "submissions are posted", allow="POST")
-        if self._take is None:
-            raise _Refused(503, "this mirror is read-only")
-        take = self._take
-        if self._busy >= self._bounds.at_once:
-            raise _Refused(503, "several submissions are waiting", connection="close", **{"retry-after": "5"})
-        self._busy += 1
-        try:
-            with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="carnet-submission-") as spool:
-                await self._receive(Headers(scope=scope), receive, spool)
-                async with self._one_at_a_time:
-                    receipt = await asyncio.to_thread(lambda: take(_all_of(spool)))
-        finally:
-            self._busy -= 1
-        return _json(200, {"ok": True, "detail": receipt.words, "receipt": _receipt(receipt)})
-
-    async def _receive(self, headers: Headers, receive: Receive, spool: _Spool) -> None:
-        length = headers.get("content-length", "")
-        if not length.isascii() or not length.isdigit() or "transfer-encoding" in headers:
-            raise _Refused(411, "a submission needs a content-length", connection="close")
-        digits = length.lstrip("0") or "0"  # zeros in front are allowed, and as many digits as fit into a header
-        if len(digits) > 18 or int(digits) > self._bounds.size:
-            raise _Refused(413, f"a submission has at most {self._bounds.size} bytes", connection="close")
-        try:
-            async with asyncio.timeout(self._bounds.deadline):
-                await self._read(int(digits), receive, spool)
-        except TimeoutError:
-            raise _Refused(408, "the submission did not arrive in time", connection="close") from None
-
-    async def _read(self, length: int, receive: Receive, spool: _Spool) -> None:
-        started = time.monotonic()
-        received = 0
-        while True:
-            wait = self._bounds.grace + received / self._bounds.least_rate - (time.monotonic() - started)
-            async with asyncio.timeout(max(wait, 0)):
-                message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Refused(400, "the submission was cut off", connection="close")
-            received += len(message.get("body", b""))
-            if received > length:
-                raise _Refused(400, "the submission is longer than its content-length", connection="close")
-            _keep(spool, message.get("body", b""))
-            if not message.get("more_body", False):
-                break
-        if received != length:
-            raise _Refused(400, "the submission was cut off", connection="close")
+    def __init__(
+        self,
+        app: ASGIApp,
+        take: Callable[[bytes], Receipt] | None,
+        bounds: Bounds = BOUNDS,
+        *,
+        sender_header: str | None = None,
+    ) -> None:
+        judged = None if take is None else lambda body, _: _answer(take(body))
+        super().__init__(app, path=URL_PATH, what="submission", take=judged, bounds=bounds, sender_header=sender_header)
 
 
-def _keep(spool: _Spool, data: bytes) -> None:
-    try:
-        spool.write(data)
-    except OSError as error:
-        raise StorageError(f"a submission cannot be kept while it arrives: {error.strerror}") from None
-
-
-def _all_of(spool: _Spool) -> bytes:
-    try:
-        spool.seek(0)
-        return spool.read()
-    except OSError as error:
-        raise StorageError(f"a submission cannot be read back: {error.strerror}") from None
-
-
-def _receipt(receipt: Receipt) -> JsonObject:
-    return {
+def _answer(receipt: Receipt) -> JsonObject:
+    said: JsonObject = {
         "crate": receipt.crate,
         "added": list[Json](receipt.added),
         "yanked": list[Json](receipt.yanked),
@@ -169,40 +46,4 @@ def _receipt(receipt: Receipt) -> JsonObject:
         "snapshot": receipt.snapshot,
         "takeover": receipt.takeover,
     }
-
-
-def _error(error: CarnetError) -> Response:
-    if isinstance(error, RollbackDetected):
-        status = 409
-    elif isinstance(error, FormatError):
-        status = 400
-    elif isinstance(error, VerificationError):
-        status = 422
-    elif isinstance(error, OpinionsDiffer):
-        # Whoever submitted it may be the one who found it: both are told, and only the operator can look further.
-        print(f"alarm: a submission was not published: {error}", file=sys.stderr, flush=True)
-        status = 500
-    else:
-        # What failed here is the operator's to know and to mend.
-        print(f"error: a submission was not decided: {error}", file=sys.stderr, flush=True)
-        busy = isinstance(error, StorageError | SigningError | TransportError)
-        return _json(
-            503 if busy else 500, {"errors": [{"detail": "the mirror could not decide; its operator was told"}]}
-        )
-    entry: JsonObject = {"detail": str(error)}
-    if error.hint:
-        entry["hint"] = error.hint
-    return _json(status, {"errors": [entry]})
-
-
-def _json(status: int, value: JsonObject, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(
-        strictjson.encode(value) + b"\n",
-        status,
-        {"cache-control": "no-store", "x-content-type-options": "nosniff"} | dict(headers or {}),
-        "application/json",
-    )
-
-
-error_response, json_response = _error, _json
-"""For proposals (`carnet_mirror.web.pending`), which are answered in the same way."""
+    return {"detail": receipt.words, "receipt": said}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from carnet.claims.waiting import Waiting
 from carnet.errors import FormatError, StorageError
 from carnet_mirror.waiting import MAX_PROPOSAL, Public, take_proposal
 from carnet_mirror.web.files import Mirror
-from carnet_mirror.web.pending import Proposals, network_of
+from carnet_mirror.web.pending import BOUNDS, Proposals, network_of
+from carnet_mirror.web.senders import sender_of
 from carnet_signer.proposals import waiting
 
 
@@ -73,7 +75,7 @@ def fail(_body: bytes, _source: str) -> Public:
         ({"method": "GET"}, 405),
         ({"length": ""}, 411),
         ({"length": "+1"}, 411),
-        ({"length": "9" * 10}, 411),
+        ({"length": "9" * 10}, 413),
         ({"length": str(MAX_PROPOSAL + 1)}, 413),
         ({"length": "2"}, 400),
         ({"chunks": (b"xx", b"yy"), "length": "3"}, 400),
@@ -95,9 +97,8 @@ def test_a_mirror_that_signs_nothing_and_one_without_room_say_so() -> None:
     assert ask(Proposals(behind, full))[0] == 503
 
 
-def test_senders_of_nothing_hold_no_place_for_long_and_never_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carnet_mirror.web.pending._WITHIN", 0.3)
-    app = Proposals(behind, fail)
+def test_senders_of_nothing_hold_no_place_for_long_and_never_all() -> None:
+    app = Proposals(behind, fail, replace(BOUNDS, deadline=0.3))
 
     async def crowd() -> tuple[list[int], int]:
         slow = [
@@ -124,8 +125,8 @@ def test_a_network_is_as_much_of_an_address_as_one_sender_gets() -> None:
         ("2001:db8:1:2::3", "2001:db8:1::/48"),
         ("what", "unknown"),
     ):
-        assert network_of({"client": (address, 1)}) == network
-    assert network_of({"client": None}) == "unknown"
+        assert network_of(sender_of({"type": "http", "headers": [], "client": (address, 1)})) == network
+    assert network_of(sender_of({"type": "http", "headers": [], "client": None})) == "unknown"
 
 
 def test_everybody_sees_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

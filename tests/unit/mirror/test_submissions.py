@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from carnet.claims.submission import URL_PATH
 from carnet.errors import FormatError, OpinionsDiffer, PolicyRefused, RollbackDetected, StorageError
 from carnet_mirror.intake import Receipt
-from carnet_mirror.web.submissions import Bounds, Submissions
+from carnet_mirror.web.posted import Bounds
+from carnet_mirror.web.submissions import BOUNDS, Submissions
 
 RECEIPT = Receipt("demo", ("1.0.0",), (), (), {"crate.demo": 2}, 7)
 QUICK = Bounds(size=100, deadline=0.5, least_rate=1000, grace=0.1, at_once=1)
@@ -165,7 +167,7 @@ def test_bodies_at_once_are_bounded_and_judged_one_at_a_time() -> None:
         running -= 1
         return RECEIPT
 
-    app = Submissions(behind, take, Bounds(at_once=1))
+    app = Submissions(behind, take, replace(BOUNDS, at_once=1))
 
     async def both() -> list[tuple[int, Any]]:
         slow: Awaitable[tuple[int, Any]] = _ask(app, [b"a", 0.2, b"b"], "POST", f"/{URL_PATH}", None)

@@ -245,6 +245,21 @@ def test_a_connection_that_was_not_opened_to_the_end_is_not_kept(answer: bytes) 
     assert proxy.connections == 2
 
 
+@pytest.mark.parametrize(
+    "extra", [b"x", response(b"hello"), b"\x16\x03\x03\x00\x05hello"], ids=["a byte", "HTTP", "TLS"]
+)
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", response()], ids=["as it should be", "with a length"])
+def test_bytes_after_a_tunnel_was_opened_are_not_the_origins(head: bytes, extra: bytes) -> None:
+    """They came before we said hello, so they are the proxy's; TLS would begin with them, or the first answer would."""
+    with (
+        serving(once(head + extra)) as proxy,
+        HttpFetcher("https://mirror.example/", proxy=proxy.url, limits=QUICK) as fetcher,
+        pytest.raises(TransportError, match=r"the proxy answered 200|more than the tunnel|unasked|not proper HTTP"),
+    ):
+        fetcher.get("x", max_bytes=100)
+    assert len(proxy.heads) == 1, "nothing was said to whoever sent them"
+
+
 def test_a_tunnel_to_an_address_has_brackets_and_a_port() -> None:
     with (
         serving(once(response(status="403 Forbidden"))) as proxy,

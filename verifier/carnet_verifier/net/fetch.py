@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, overload
 from urllib.parse import urlsplit
 
 from carnet.errors import ConfigError, TransportError
 from carnet.value import value
+from carnet_verifier.net.budget import Budget
 from carnet_verifier.net.http1 import Answer, Connection, Limits, Origin
+from carnet_verifier.net.spool import Spool
 
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
 
@@ -48,14 +51,15 @@ class Fetcher(Protocol):
         """
         ...
 
-    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
+    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> Sequence[bytes | TransportError]:
         """Fetch several files at once: pairs of path and `max_bytes`, answered in the same order.
 
         One that fails does not stop the others: its place in the answer holds the error.
 
         Args:
             requests: The files.
-            large: Whether each is worth a connection of its own, as tarballs are.
+            large: Whether each is worth a connection of its own, as tarballs are. Then look at one answer after the
+                other: until it is looked at it may wait on the disk, however large those are that nobody vouches for.
         """
         ...
 
@@ -78,18 +82,26 @@ class HttpFetcher:
         limits: What one fetch may cost.
         proxy: URL of an HTTP proxy, or None; nothing is read from the environment.
         ca_file: PEM file of certificate authorities to trust instead of the system's.
+        budget: What all of it may cost; None for whoever serves without end.
 
     Raises:
         ConfigError: A URL is not one.
     """
 
     def __init__(
-        self, base_url: str, *, limits: Limits | None = None, proxy: str | None = None, ca_file: str | None = None
+        self,
+        base_url: str,
+        *,
+        limits: Limits | None = None,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._base = _parse_url(base_url, "repository")
         self._limits = limits or Limits()
         self._proxy = _parse_proxy(proxy) if proxy is not None else None
         self._ca_file = ca_file
+        self._budget = budget
         self._idle: list[Connection] = []
         self._at_once = self._limits.at_once
         self._lock = threading.Lock()
@@ -110,9 +122,9 @@ class HttpFetcher:
             raise answer
         return answer
 
-    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> list[bytes | TransportError]:
+    def get_many(self, requests: Sequence[tuple[str, int]], *, large: bool = False) -> Sequence[bytes | TransportError]:
         """See `Fetcher.get_many`; a connection is asked for many small files at once."""
-        answers: dict[int, bytes | TransportError] = {}
+        answers: dict[int, bytes | Spool | TransportError] = {}
         waiting: deque[int] = deque()
         for number, (path, _) in enumerate(requests):
             if _PATH.match(path) is None:
@@ -123,14 +135,15 @@ class HttpFetcher:
         def ask(batch: list[int], crew: _Crew) -> list[int]:
             return self._ask(batch, requests, answers, crew)
 
-        _Crew(ask, waiting, at_once=1 if large else self._at_once, most=self._limits.connections).run()
-        return [answers[number] for number in range(len(requests))]
+        at_once = 1 if large else self._at_once
+        _Crew(ask, waiting, at_once=at_once, most=self._limits.connections, plain=large).run()
+        return _Answered.of([answers[number] for number in range(len(requests))])
 
     def _ask(
         self,
         batch: list[int],
         requests: Sequence[tuple[str, int]],
-        answers: dict[int, bytes | TransportError],
+        answers: dict[int, bytes | Spool | TransportError],
         crew: _Crew,
     ) -> list[int]:
         """Ask for some files over one connection; returns those that have to be asked for again.
@@ -145,10 +158,19 @@ class HttpFetcher:
             connection = Connection(self._base.origin, self._limits, proxy=self._proxy, ca_file=self._ca_file)
         done = 0
         try:
+            connection.plain = crew.plain
             crew.starts(connection)
-            for answer in connection.get([(self._base.path + requests[n][0], requests[n][1]) for n in asked]):
+            if self._budget is not None:
+                self._budget.check()
+            started = time.monotonic()
+            paths = [(self._base.path + requests[n][0], requests[n][1]) for n in asked]
+            for answer in connection.get(paths):
+                if self._budget is not None:
+                    self._budget.count(requests[asked[done]][0], time.monotonic() - started, answer.size)
+                    self._budget.check()
                 refused = answer.status != 200
-                answers[asked[done]] = self._refusal(requests[asked[done]][0], answer) if refused else answer.body
+                body = answer.body if answer.spooled is None else answer.spooled
+                answers[asked[done]] = self._refusal(requests[asked[done]][0], answer) if refused else body
                 done += 1
             if done < len(asked):
                 crew.ask_less(connection.answered)
@@ -224,6 +246,33 @@ class HttpFetcher:
         self.close()
 
 
+class _Answered(Sequence[bytes | TransportError]):
+    """Answers, of which those that wait on the disk are read when somebody looks at them."""
+
+    def __init__(self, answers: list[bytes | Spool | TransportError]) -> None:
+        self._answers = answers
+
+    @classmethod
+    def of(cls, answers: list[bytes | Spool | TransportError]) -> Sequence[bytes | TransportError]:
+        """The answers; a plain list when all of them are in memory."""
+        here = [answer.read() if isinstance(answer, Spool) and not answer.on_disk else answer for answer in answers]
+        known = [answer for answer in here if not isinstance(answer, Spool)]
+        return known if len(known) == len(here) else cls(here)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes | TransportError: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes | TransportError]: ...
+    def __getitem__(self, index: int | slice) -> bytes | TransportError | Sequence[bytes | TransportError]:
+        if isinstance(index, slice):
+            return _Answered(self._answers[index])
+        answer = self._answers[index]
+        return answer.read() if isinstance(answer, Spool) else answer
+
+
 class _Crew:
     """The threads of one call, and the files that wait for them.
 
@@ -232,11 +281,19 @@ class _Crew:
         waiting: The files.
         at_once: How many of them one is given.
         most: Threads at the same time, with the caller's own.
+        plain: Whether the answers may be large (see `Connection`).
     """
 
     def __init__(
-        self, ask: Callable[[list[int], _Crew], list[int]], waiting: deque[int], *, at_once: int, most: int
+        self,
+        ask: Callable[[list[int], _Crew], list[int]],
+        waiting: deque[int],
+        *,
+        at_once: int,
+        most: int,
+        plain: bool,
     ) -> None:
+        self.plain = plain
         self._ask = ask
         self._waiting = waiting
         self._at_once = at_once

@@ -16,6 +16,7 @@ import httptools
 
 from carnet.errors import TransportError
 from carnet.value import value
+from carnet_verifier.net.spool import Spool
 from carnet_verifier.net.wire import Clock, Wire
 
 _MAX_HEAD = 32_768
@@ -23,6 +24,7 @@ _MAX_INTERIM = 8
 _DRAIN = 65_536
 _ONCE = (b"content-length", b"transfer-encoding", b"content-encoding")
 _ACCEPT = "accept: */*\r\naccept-encoding: gzip\r\n"
+_ACCEPT_PLAIN = "accept: */*\r\naccept-encoding: identity\r\n"
 _TUNNEL = None
 """In place of the most bytes of an answer: what follows its head is no part of it."""
 
@@ -75,10 +77,17 @@ class Answer:
     Attributes:
         status: The HTTP status.
         body: Decoded; empty unless the status is 200.
+        spooled: The body of a plain answer, which may wait on the disk; `body` is empty then.
     """
 
     status: int
     body: bytes
+    spooled: Spool | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.body) if self.spooled is None else len(self.spooled)
 
 
 class Connection:
@@ -89,6 +98,8 @@ class Connection:
         answered: How many answers it gave.
         unanswered: Whether the next answer did not begin at all: the connection ended, or there was silence.
         late: Whether the time was over.
+        plain: Whether answers may be large: then no encoding is taken, and bodies wait on the disk. May be changed
+            between two calls.
     """
 
     def __init__(
@@ -105,6 +116,7 @@ class Connection:
         self.answered = 0
         self.unanswered = False
         self.late = False
+        self.plain = False
 
     def close(self) -> None:
         """Close it; it cannot be used again."""
@@ -140,8 +152,9 @@ class Connection:
                 self._open()
                 self.opened = True
             prefix = f"http://{self._origin.authority}" if self._proxy is not None and not self._origin.tls else ""
-            self._answers.expect(most for _, most in requests)
-            self._send("".join(_ask("GET", prefix + path, self._origin.authority, _ACCEPT) for path, _ in requests))
+            self._answers.expect((most for _, most in requests), plain=self.plain)
+            accept = _ACCEPT_PLAIN if self.plain else _ACCEPT
+            self._send("".join(_ask("GET", prefix + path, self._origin.authority, accept) for path, _ in requests))
             for _ in requests:
                 answer = self._next()
                 self.answered += 1
@@ -214,7 +227,8 @@ class _Answers:
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._expected: deque[int | None] = deque()
-        self._done: deque[tuple[int, bytearray, int | None, bool]] = deque()
+        self._done: deque[tuple[int, bytearray | Spool, int | None, bool]] = deque()
+        self._plain = False
         self._failure: TransportError | None = None
         self._overhead = 0
         self._interim = 0
@@ -225,7 +239,7 @@ class _Answers:
     def _next_message(self) -> None:
         self._headers: dict[bytes, bytes] = {}
         self._status = 0  # until the head is complete
-        self._body = bytearray()
+        self._body: bytearray | Spool = Spool() if self._plain else bytearray()
 
     def close(self) -> None:
         """Let go of what came; nothing more can be read.
@@ -240,9 +254,12 @@ class _Answers:
         self.open = False
         self._next_message()
 
-    def expect(self, most: Iterable[int | None]) -> None:
-        """Say how many bytes each of the next answers may have."""
+    def expect(self, most: Iterable[int | None], *, plain: bool = False) -> None:
+        """Say how many bytes each of the next answers may have, and whether they wait on the disk."""
         self._expected.extend(most)
+        if plain != self._plain:
+            self._plain = plain
+            self._next_message()
 
     @property
     def idle(self) -> bool:
@@ -264,6 +281,8 @@ class _Answers:
             status, body, most, zipped = self._done.popleft()
             if status != 200 or most is None:
                 return Answer(status, b"")
+            if isinstance(body, Spool):
+                return Answer(status, b"", body)
             return Answer(status, _unzip(body, most) if zipped else bytes(body))
         if self._failure is not None:
             raise self._failure
@@ -352,7 +371,7 @@ class _Answers:
         if coding != b"chunked":
             raise TransportError(f"the server sent the transfer-encoding {coding[:40].decode('latin-1')!a}, unasked")
         encoding = self._headers.get(b"content-encoding", b"identity").lower()
-        if encoding not in (b"identity", b"gzip", b"x-gzip"):
+        if encoding not in ((b"identity",) if self._plain else (b"identity", b"gzip", b"x-gzip")):
             raise TransportError(f"the server sent the encoding {encoding[:40].decode('latin-1')!a}, unasked")
         most = _most_encoded(most, encoding)
         length = int(self._headers.get(b"content-length", b"0"))  # llhttp has seen that it is one
@@ -370,7 +389,10 @@ class _Answers:
             most = _most_encoded(most, self._headers.get(b"content-encoding", b"identity"))
         if len(self._body) + len(data) > most:
             raise TransportError(f"the answer is longer than the {most} bytes that were asked for")
-        self._body += data
+        if isinstance(self._body, Spool):
+            self._body.write(data)
+        else:
+            self._body += data
 
     def on_message_complete(self) -> None:
         if self._status == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from carnet.cargo.names import CrateName
@@ -317,22 +318,31 @@ class TrustedRepository:
             found.append(data)
         return found
 
-    def download_unlisted(self, paths: Sequence[str], *, max_bytes: int) -> list[bytes]:
+    def download_unlisted(self, paths: Sequence[str], *, max_bytes: int) -> list[Callable[[], bytes]]:
         """Fetch files that no role lists, concurrently: tarballs of unclaimed crates. Nothing about them is checked.
 
         Args:
             paths: Relative to the repository.
             max_bytes: What one of them may have at most.
 
+        Returns:
+            What reads each: nobody has signed how long they are, so they wait on the disk.
+
         Raises:
             TransportError: One could not be fetched.
         """
-        found = []
-        for answer in self._fetcher.get_many([(path, max_bytes) for path in paths], large=True):
+        answers = self._fetcher.get_many([(path, max_bytes) for path in paths], large=True)
+        for answer in answers:
             if isinstance(answer, TransportError):
                 raise answer
-            found.append(answer)
-        return found
+
+        def read(number: int) -> bytes:
+            answer = answers[number]
+            if isinstance(answer, TransportError):
+                raise answer
+            return answer
+
+        return [partial(read, number) for number in range(len(paths))]
 
     def _target_url(self, target: TrustedTarget) -> str:
         self._check_path(target.path)

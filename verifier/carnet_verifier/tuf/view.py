@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from carnet.value import value
 from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.net.budget import Budget
 from carnet_verifier.net.fetch import Fetcher, HttpFetcher
 from carnet_verifier.tuf.refresh import read_repository, refresh
 from carnet_verifier.tuf.repository import TrustedRepository
@@ -50,7 +51,7 @@ def open_view(trust: TrustDirectory, *, now: datetime) -> Iterator[View]:
     Raises:
         CarnetError: As `carnet_verifier.tuf.refresh.refresh`.
     """
-    with HttpFetcher(trust.url) as fetcher:
+    with HttpFetcher(trust.url, budget=Budget()) as fetcher:
         yield View(refresh(trust, fetcher, now=now), fetcher, trust.url)
 
 
@@ -66,7 +67,7 @@ def open_view_from(root: bytes, url: str, *, now: datetime) -> Iterator[View]:
     Raises:
         CarnetError: As `carnet_verifier.tuf.refresh.read_repository`.
     """
-    with HttpFetcher(url) as fetcher:
+    with HttpFetcher(url, budget=Budget()) as fetcher:
         yield View(read_repository(root, fetcher, now=now), fetcher, url)
 
 

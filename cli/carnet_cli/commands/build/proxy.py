@@ -15,8 +15,13 @@ from carnet_cli.terminal import output
 
 @click.command()
 @click.option("--port", default=8790, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option(
+    "--host-name", "hosts", multiple=True, help="A name by which it is asked, beside those of loopback. Repeatable."
+)
 @policy_options
-def command(port: int, asked: Mapping[str, str], repository: str | None, config_file: Path | None) -> int:
+def command(
+    port: int, hosts: tuple[str, ...], asked: Mapping[str, str], repository: str | None, config_file: Path | None
+) -> int:
     """Serve a cargo registry on loopback that has only what was verified.
 
     For tools that cannot be started through `cargo carnet`. cargo checks what it downloads from here, and never looks
@@ -42,7 +47,7 @@ def command(port: int, asked: Mapping[str, str], repository: str | None, config_
     trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     with bind(port) as listener, open_renewed_view(trusted.directory, home.now) as view:
         keeper = Gatekeeper(view, settings.policy, trusted.directory, home.now)
-        serving, url = server(keeper, listener)
+        serving, url = server(keeper, listener, hosts)
         output.note(f"serving verified crates of {trusted.directory.url} at sparse+{url}/index/")
         serving.run(sockets=[listener])
     return 0

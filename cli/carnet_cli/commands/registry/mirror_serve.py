@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     "--port", type=click.IntRange(0, 65535), default=8790, show_default=True, help="0 lets the system choose one."
 )
 @click.option("--url", help="The base URL that clients use, when a proxy or TLS stands before this server.")
+@click.option("--host-name", "names", multiple=True, help="A host it answers for, beside the URL's. Repeatable.")
+@click.option(
+    "--sender-header",
+    help="The header in which the proxy before this server says who asks, such as X-Forwarded-For: its last address.",
+)
 @click.option(
     "--access-log",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -43,6 +48,8 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     host: str,
     port: int,
     url: str | None,
+    names: tuple[str, ...],
+    sender_header: str | None,
     access_log: Path | None,
     read_only: bool,
     passphrase: PassphraseSource,
@@ -75,7 +82,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
             output.echo(f"listening on {base}")
         sys.stdout.flush()
 
-    address = Address(host, port, url)
+    address = Address(host, port, url, names)
     if read_only:
         run(directory, address, access_log=access_log, ready=ready, around=_takes_nothing)
         return
@@ -87,8 +94,8 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
             output.report(wrong)
 
         def taking(app: ASGIApp) -> ASGIApp:
-            proposals = Proposals(app, partial(_take_proposal, directory, settings))
-            return Submissions(proposals, partial(_take, directory, settings))
+            proposals = Proposals(app, partial(_take_proposal, directory, settings), sender_header=sender_header)
+            return Submissions(proposals, partial(_take, directory, settings), sender_header=sender_header)
 
         with signer_beside(directory, settings, passphrase):
             upkeep = partial(

@@ -1,0 +1,1 @@
+"""Inputs that cost a reader as much as they can, and what they cost."""
