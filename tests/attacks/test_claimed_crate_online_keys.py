@@ -139,4 +139,8 @@ def test_a_version_is_hidden_from_whoever_asks_for_another(world: World, hidden:
 
     assert attribute(vouched(), claim, released=False).release is not None
     world.publish_index(lambda index: [line for line in index.lines if str(line.id.version) != hidden])
-    assert f"hides {NAME}@{hidden}" in str(refusal(lambda: attribute(vouched(), claim, released=False)))
+    for ask in (
+        lambda: attribute(vouched(), claim, released=False),
+        lambda: judge_index(read_signed_releases(claim), world.index()),
+    ):
+        assert f"hides {NAME}@{hidden}" in str(refusal(ask))

@@ -139,6 +139,9 @@ class Record:
         if not wanted:
             return
         print(f"recording {len(wanted)} files of tests", flush=True)
+        stamps = {
+            name: [_file_digest(name), code] for name in wanted
+        }  # of what is read now, whatever changes meanwhile
         fired = KEPT / "fired"
         shutil.rmtree(fired, ignore_errors=True)
         fired.mkdir()
@@ -148,12 +151,12 @@ class Record:
             for answer in _pytest(wanted, **{switch.FIRED: str(fired)}):
                 file = answer["test"].partition("::")[0]
                 if before and file != before:
-                    self._take(before, found, code)
+                    self._take(before, found, stamps[before])
                     print(f"  {before}", flush=True)
                 before = file
                 found[answer["test"]] = answer
             for name in wanted:
-                self._take(name, found, code)
+                self._take(name, found, stamps[name])
         finally:
             self._read_fired(fired)
             self._save()
@@ -168,7 +171,7 @@ class Record:
             files |= {path} if path.is_file() else set(path.rglob("test_*.py"))
         return sorted(str(path.relative_to(ROOT)) for path in files)
 
-    def _take(self, file: str, found: Mapping[str, Mapping[str, Any]], code: str) -> None:
+    def _take(self, file: str, found: Mapping[str, Mapping[str, Any]], stamp: list[str]) -> None:
         prefix = file + "::"
         self.tests = {name: known for name, known in self.tests.items() if not name.startswith(prefix)}
         for checks in self.fired.values():
@@ -177,7 +180,7 @@ class Record:
         for name, answer in found.items():
             if name.startswith(prefix):
                 self.tests[name] = {"seconds": answer["seconds"], "passed": answer["passed"]}
-        self.files[file] = [_file_digest(file), code]
+        self.files[file] = stamp
 
     def _read_fired(self, folder: Path) -> None:
         for file in folder.iterdir():

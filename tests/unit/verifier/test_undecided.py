@@ -11,6 +11,7 @@ import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.worlds.admissions import attributed_of
 from tests.support.worlds.altered import altered
+from tests.support.worlds.claims import with_dependency
 
 from carnet.cargo.crate import CrateLimits
 from carnet.cargo.names import CrateId, CrateName
@@ -33,6 +34,7 @@ from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.wire import Clock, Wire
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rules.young import LEAST_AGE
+from carnet_verifier.tarballs import verify_tarball
 from carnet_verifier.testing import InMemoryRepository
 from carnet_verifier.tuf.refresh import CLOCK_SLACK, EARLIEST, MAX_NEW_ROOTS, read_repository, refresh
 from carnet_verifier.tuf.repository import MAX_TARGET, TrustedRepository
@@ -202,3 +204,14 @@ def test_a_connection_that_is_not_open_is_not_read() -> None:
     for use in (wire.receive, lambda: wire.send(b"x")):
         with pytest.raises(TransportError, match="the connection is closed"):
             use()
+
+
+def test_a_tarball_holds_what_its_line_says() -> None:
+    """Resolution used the line; what is compiled is the tarball."""
+    tarball = honest_crate("plain", "1.0.0")
+    assert verify_tarball(attributed_of(tarball), tarball).data == tarball
+    lied = attributed_of(tarball, with_dependency)
+    with pytest.raises(CarnetError, match="evil"):
+        verify_tarball(lied, tarball)
+    with pytest.raises(MetadataMismatch, match="admitted was"):
+        verify_tarball(attributed_of(tarball), honest_crate("plain", "1.0.1"))

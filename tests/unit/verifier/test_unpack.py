@@ -8,6 +8,7 @@ import pytest
 from tests.support.worlds.release import CRATE, MANIFEST, HonestRelease, synthetic
 
 from carnet.claims.releases import Digest, OwnedLayoutFile
+from carnet.digests import sha256_hex
 from carnet.errors import FormatError, RuleViolation
 from carnet.intoto.duties import Terms
 from carnet.intoto.steps import TagRecord
@@ -54,3 +55,12 @@ def test_a_layout_has_the_version_of_its_path(name: str) -> None:
     assert layout_version(layout) == 7
     with pytest.raises(FormatError, match="is not the path of a layout"):
         layout_version(replace(layout, path=f"layouts/00/demo/{name}.layout.json"))
+
+
+def test_a_tagged_manifest_of_another_version_is_not_this_crates(honest: HonestRelease, tag: TagRecord) -> None:
+    """Everybody tagged 0.1.1, and the tarball calls itself 0.1.0: the packaged manifest is not what was tagged."""
+    other = MANIFEST.replace(b'version = "0.1.0"', b'version = "0.1.1"', 1)
+    assert other != MANIFEST
+    tagged = replace(tag, files={**tag.files, "Cargo.toml": sha256_hex(other)})
+    with pytest.raises(RuleViolation, match=rf"the manifest is of {CRATE.name}@0\.1\.1, and the tarball of {CRATE}"):
+        unpack(honest.repackaged({"Cargo.toml.orig": other}).crate, tagged)
