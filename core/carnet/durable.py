@@ -156,6 +156,7 @@ def read_file(path: Path, what: str, *, max_bytes: int, check: Callable[[os.stat
         check: Looks at the *opened* file's owner and permissions, and raises to refuse it.
 
     Raises:
+        ConfigError: Its path cannot be one.
         FileNotFoundError: There is no such file.
         StorageError: It cannot be read, is not a regular file, or is too large.
     """
@@ -232,4 +233,4 @@ def _as_storage_error(path: Path, *, but: type[OSError] | None = None) -> Iterat
         reason = (error.strerror or type(error).__name__).lower()
         raise StorageError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
     except ValueError:  # with a NUL in it, or half a character: paths also come out of files that others wrote
-        raise StorageError(f"{str(path)[:200]!a} is no path") from None
+        raise ConfigError(f"{str(path)[:200]!a} is no path", hint="look for it in the file that names it") from None

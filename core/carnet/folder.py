@@ -122,7 +122,7 @@ def _reading(place: Path) -> Iterator[None]:
     try:
         yield
     except ValueError:  # a NUL in what a person typed
-        raise ConfigError(f"{str(place)[:200]!a} is no path") from None
+        raise ConfigError(f"{str(place)[:200]!a} is no path", hint="look at what you typed") from None
     except OSError as error:
         if error.errno == errno.ELOOP:  # it became one after it was listed
             raise _link(place) from None

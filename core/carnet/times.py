@@ -38,8 +38,12 @@ def read(text: str, what: str) -> datetime:
 
 
 def written(moment: datetime) -> str:
-    """A moment of any zone in the form that `read` takes, cut to the second."""
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    """A moment of any zone in the form that `read` takes, cut to the second; past all times it is the last of them."""
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        utc = _LAST if moment.year > 1 else _FIRST
+    return f"{utc.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def moved(moment: datetime, by: timedelta) -> datetime:

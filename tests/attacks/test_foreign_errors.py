@@ -13,7 +13,7 @@ import pytest
 
 from carnet import durable, strictjson
 from carnet.cargo.names import CrateName
-from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, StorageError, TransportError
+from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, TransportError
 from carnet_mirror.upstream.sparse import SparseUpstream, _download_template, _redirected
 from carnet_signer.keys.file import _check_rounds
 from carnet_signer.online.client import OnlineClient
@@ -37,7 +37,7 @@ def test_a_path_that_cannot_be_one_is_an_error_of_ours(text: str, tmp_path: Path
         lambda: durable.read_named_file(tmp_path / text, "the file", max_bytes=10),
         lambda: durable.write_file(tmp_path / text, b""),
     ):
-        with pytest.raises(StorageError, match="is no path"):
+        with pytest.raises(ConfigError, match="is no path"):
             call()
 
 

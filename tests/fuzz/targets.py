@@ -310,7 +310,7 @@ def _payload(data: bytes) -> None:
 
 
 def _mirror_answer(data: bytes) -> None:
-    raise client._refusal(400, strictjson.parse(data, "the answer", max_bytes=1 << 20), "https://mirror.example/")
+    str(client._refusal(400, strictjson.parse(data, "the answer", max_bytes=1 << 20), "https://mirror.example/"))
 
 
 def _answers(data: bytes) -> None:

@@ -16,8 +16,8 @@ FOUND = Path(__file__).parent / "found"
 @pytest.mark.parametrize("name", TARGETS)
 def test_only_our_errors_leave_a_reader_and_no_input_costs_much(name: str) -> None:
     total = Total()
-    run_batch(name, total, seed=20260101, failed=None, size=250)
-    assert total.inputs == 250
+    run_batch(name, total, seed=20260101, failed=None, size=150)
+    assert total.inputs == 150
 
 
 def test_honest_inputs_are_taken() -> None:

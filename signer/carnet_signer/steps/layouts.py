@@ -57,7 +57,11 @@ def compile_layout(data: bytes, read_key: Callable[[str], bytes], *, now: dateti
         ConfigError: Not TOML, an unknown key, a person without keys, a rule that is none. It is not linted here.
     """
     try:
-        return _compile(stricttoml.parse(data, what, max_bytes=_MAX_LAYOUT), read_key, now)
+        document = stricttoml.parse(data, what, max_bytes=_MAX_LAYOUT)
+    except FormatError as error:
+        raise ConfigError(str(error), hint=error.hint) from None
+    try:
+        return _compile(document, read_key, now)
     except FormatError as error:
         raise ConfigError(f"{what}: {error}", hint=error.hint) from None
 

@@ -46,6 +46,12 @@ def test_a_time_of_another_zone_is_written_in_utc() -> None:
     assert times.written(datetime(2030, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))) == "2029-12-31T23:00:00Z"
 
 
+def test_a_time_that_is_none_in_utc_is_an_end_of_the_calendar() -> None:
+    east, west = timezone(timedelta(hours=14)), timezone(timedelta(hours=-14))
+    assert times.written(datetime.min.replace(tzinfo=east)) == "0001-01-01T00:00:00Z"
+    assert times.written(datetime.max.replace(tzinfo=west)) == "9999-12-31T23:59:59Z"
+
+
 @pytest.mark.parametrize("days", [1, 7, 999_999_999])
 def test_where_the_calendar_ends_a_time_stays(days: int) -> None:
     first, last = (times.read(text, "x") for text in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"))
