@@ -205,22 +205,33 @@ def test_a_file_of_the_projects_that_somebody_names_is_still_the_projects(
     assert named(desk.project / "ci/link.toml") == 1
 
 
-@pytest.mark.parametrize("home", [".", "", "app"])
+@pytest.mark.parametrize("home", [".", "", "app", "above"])
 def test_a_users_file_that_comes_with_the_project_is_the_projects(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
-    """A CI whose HOME is the checkout, or names no place at all."""
+    """A CI whose HOME is the checkout, whose program may be in a folder below it, or names no place at all."""
     desk.says("machine")
-    folder = desk.project / ".config/carnet"
+    checkout = desk.project.parent if home == "above" else desk.project
+    (checkout / ".git").mkdir()
+    folder = checkout / ".config/carnet"
     folder.mkdir(parents=True)
     (folder / "carnet.toml").write_text(WEAK["an exception for all"] + '[project]\nmay-except = ["level"]\n')
     (folder / "carnet.toml").chmod(0o600)
     folder.chmod(0o700)
-    monkeypatch.setenv("HOME", str(desk.project) if home == "app" else home)
+    monkeypatch.setenv("HOME", str(checkout) if home in ("app", "above") else home)
     ran = desk.refused()
-    assert ("lies in the project: it can only ask for more" in ran.err) == (home == "app")
+    assert ("lies in the project: it can only ask for more" in ran.err) == (home in ("app", "above"))
     monkeypatch.setenv("XDG_CONFIG_HOME", ".config")
     desk.refused()
+
+
+def test_a_home_folder_is_no_project(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: a command that runs in it, about a crate and no lock, is judged by the user's own word."""
+    desk.says("machine")
+    desk.says("user", WEAK["an exception for all"])
+    monkeypatch.chdir(desk.folder / "home")
+    (desk.folder / "home/.git").mkdir()
+    assert "excused until" in desk.works("leaf@1.0.0").err
 
 
 def test_a_project_chooses_no_repository(

@@ -42,6 +42,7 @@ from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.fetch import Fetcher, HttpFetcher
 from carnet_verifier.outcomes import Admission, Wanted
 from carnet_verifier.policy import rules as _rules
+from carnet_verifier.policy.floor import Tightened, tighten
 from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
 from carnet_verifier.policy.rule import Action, Rule, Setting
@@ -76,6 +77,7 @@ __all__ = [
     "Setting",
     "State",
     "StorageError",
+    "Tightened",
     "TransportError",
     "Verdict",
     "VerificationError",
@@ -84,6 +86,7 @@ __all__ = [
     "open_repository",
     "rule",
     "setting",
+    "tighten",
     "trust",
     "verify_lock",
 ]

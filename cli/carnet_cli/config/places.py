@@ -88,6 +88,21 @@ def is_there(path: str) -> bool:
     return True
 
 
+def project_around(folder: Path) -> Path | None:
+    """Everything that comes with the code under judgement: its git repository, or its folder where there is none.
+
+    Args:
+        folder: Where `Cargo.lock` is, or the command runs.
+
+    Returns:
+        None where there is no project at all, as in a home folder.
+    """
+    if not any(is_there(f"{folder}/{name}") for name in ("Cargo.lock", "Cargo.toml", FILE_NAME)):
+        return None
+    found = folder.resolve()
+    return next((one for one in (found, *found.parents) if is_there(f"{one}/.git")), found)
+
+
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether a file comes with a folder: by its name, by the folder that it is in, or by where a link leads."""
     named, around = (os.path.abspath(one) for one in (path, folder))  # noqa: PTH100  -- without following links

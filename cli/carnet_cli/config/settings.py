@@ -168,8 +168,9 @@ def _path_from_environment() -> Path | None:
 
 
 def _is_projects(file: PolicyFile, folder: Path) -> bool:
-    """Whether a file comes with the code under judgement: beside the lock, wherever a link leads, or anywhere below."""
-    return file.path == folder / places.FILE_NAME or places.lies_in(file.path, folder)
+    """Whether a file comes with the code under judgement: beside the lock, or anywhere in the same repository."""
+    project = places.project_around(folder)
+    return file.path == folder / places.FILE_NAME or (project is not None and places.lies_in(file.path, project))
 
 
 def _not_a_projects(file: PolicyFile, folder: Path) -> Iterator[str]:

@@ -193,6 +193,16 @@ def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_settings_own_reading_that_overflows_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(LEAST_AGE), "read", lambda days: timedelta(days=days))
+    for days in (10**10, 0x10**5000):
+        write(tmp_path, f"[policy]\nleast-age-days = {hex(days)}")
+        with pytest.raises(ConfigError, match="least-age-days is past what can be reckoned with"):
+            config.load(tmp_path, now=NOW)
+
+
 def test_an_exception_with_a_zone_of_its_own_ends_in_utc(tmp_path: Path) -> None:
     write(tmp_path, EXCEPTION.replace("2026-07-01", "2026-07-01T01:00:00+14:00"))
     (excuse,) = config.load(tmp_path, now=NOW).policy.projects_excuses

@@ -87,6 +87,12 @@ def tighten(floor: Policy, project: Policy) -> Tightened:
     Args:
         floor: What holds whatever the project says.
         project: What its file says.
+
+    Returns:
+        What both ask for, and what of the project's does not count.
+
+    Raises:
+        TypeError: A policy has a value of a setting that is none of that setting's, and so cannot be compared.
     """
     let = floor.may_except or frozenset()
     settings = {setting: said for setting, said in project.settings.items() if _is_more(setting, said, floor)}
