@@ -27,7 +27,7 @@ _MAX_FILE = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedVersion:
     """The newest file of a role that was signed.
 
     Attributes:
@@ -39,7 +39,7 @@ class Signed:
     sha256: str
 
     @classmethod
-    def of(cls, file: RoleFile[Any]) -> Signed:
+    def of(cls, file: RoleFile[Any]) -> SignedVersion:
         """What is remembered of a file."""
         return cls(file.signed.version, sha256_hex(file.message))
 
@@ -77,7 +77,7 @@ class SignedBefore:
         durable.private_folder(self._path.parent)
         busy = StorageError(f"another carnet process signs, and holds {self._path.parent / 'lock'}", hint="wait for it")
         with locked(self._path.parent / "lock", timeout=60, busy=busy):
-            roles = self._checked(files, again) | {role: Signed.of(file) for role, file in files.items()}
+            roles = self._checked(files, again) | {role: SignedVersion.of(file) for role, file in files.items()}
             value: JsonObject = {
                 "_type": "carnet-signed",
                 "version": 1,
@@ -85,10 +85,10 @@ class SignedBefore:
             }
             durable.write_file(self._path, strictjson.encode(value) + b"\n", mode=0o600)
 
-    def _checked(self, files: Mapping[str, RoleFile[Any]], again: bool) -> dict[str, Signed]:
+    def _checked(self, files: Mapping[str, RoleFile[Any]], again: bool) -> dict[str, SignedVersion]:
         roles = self._read()
         for role, file in sorted(files.items()):
-            before, now = roles.get(role), Signed.of(file)
+            before, now = roles.get(role), SignedVersion.of(file)
             if before is None or before == now or now.version > before.version:
                 continue
             if now.version < before.version:
@@ -106,7 +106,7 @@ class SignedBefore:
                 )
         return roles
 
-    def _read(self) -> dict[str, Signed]:
+    def _read(self) -> dict[str, SignedVersion]:
         try:
             data = durable.read_file(self._path, "the memory of what you signed", max_bytes=_MAX_FILE)
         except FileNotFoundError:
@@ -123,8 +123,8 @@ class SignedBefore:
             ) from None
 
 
-def _signed(value: Any) -> Signed:
+def _signed(value: Any) -> SignedVersion:
     match value:
         case {"version": int(version), "sha256": str(sha256)} if not isinstance(version, bool):
-            return Signed(version, sha256)
+            return SignedVersion(version, sha256)
     raise FormatError("a role in it has no version and sha256")

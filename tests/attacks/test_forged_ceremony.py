@@ -17,8 +17,8 @@ from tests.support.worlds.claims import NAME, World
 from tests.support.worlds.signing import Desk
 
 from carnet.tuf import paths
-from carnet_signer.ceremony import base
 from carnet_signer.ceremony import folder as ceremony_folder
+from carnet_signer.ceremony import state_before
 from carnet_signer.ceremony.ceremony import advance, plan_of
 from carnet_signer.metadata import role_files
 
@@ -96,7 +96,7 @@ def test_a_first_version_says_that_it_has_nothing_before_it(world: World, desk: 
     folder = begun(replace(world.ceremony, files=other), desk.folder / "other")
     ran = sign(desk, folder)
     assert ran.status == 0, ran
-    assert ran.out.startswith(base.FIRST)
+    assert ran.out.startswith(state_before.FIRST)
     assert "ALSO IN WHAT YOU SIGN: root: x is 1" in ran.out
 
 

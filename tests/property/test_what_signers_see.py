@@ -29,13 +29,13 @@ from carnet.errors import CarnetError
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, Root, Signed, Targets
-from carnet_signer.ceremony import base as base_of_ceremony
 from carnet_signer.ceremony import lint, words
+from carnet_signer.ceremony import state_before as before_ceremony
 from carnet_signer.ceremony.ceremony import Ceremony, advance, plan_of
 from carnet_signer.ceremony.folder import overlay
 from carnet_signer.metadata import role_files
 from carnet_signer.own_view import OwnView
-from carnet_signer.proposals import base, ownership, release, review
+from carnet_signer.proposals import ownership, release, review, state_before
 from carnet_signer.proposals.proposal import Proposal, draft
 
 EXAMPLES = int(os.environ.get("CARNET_EXAMPLES", "120"))
@@ -111,7 +111,7 @@ def changed(body: Any, path: tuple[str | int, ...], data: st.DataObject) -> Any:
 
 def shown(proposal: Proposal, view: OwnView, world: World) -> str:
     """What a signer reads, after all that could be refused; without the digests of whole roles."""
-    compared = base.compare(proposal, view)
+    compared = state_before.compare(proposal, view)
     review.lint(compared.proposal, now=world.now)
     words = (review.opening(compared), *review.describe(compared.proposal, now=world.now))
     text = "\n".join(line for one in words for line in (one.title, *one.lines))
@@ -150,7 +150,7 @@ def ceremony() -> tuple[Ceremony, OwnView]:
     files = {role: {1: parsed(role, data)} for role, data in world.ceremony.files.items()}
     begun = Ceremony(files)
     found = overlay(begun, advance(begun, plan_of(begun), world.now, new_root=True))
-    return base_of_ceremony.compare(found, view).ceremony, view
+    return before_ceremony.compare(found, view).ceremony, view
 
 
 def parsed(role: str, data: bytes) -> RoleFile[Signed]:
@@ -182,7 +182,7 @@ def test_a_changed_draft_of_a_ceremony_is_refused_or_reads_otherwise(data: st.Da
         changed_one = Ceremony(files)
         if words.describe(changed_one, [role], now) != words.describe(found, [role], now):
             return
-        after = base_of_ceremony.compare(changed_one, view).ceremony
+        after = before_ceremony.compare(changed_one, view).ceremony
         lint.refuse(lint.lint(after, now))
     except CarnetError:
         return

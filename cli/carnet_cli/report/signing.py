@@ -11,9 +11,9 @@ from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet.errors import CarnetError
-    from carnet_signer.proposals.base import Compared
     from carnet_signer.proposals.proposal import Proposal
     from carnet_signer.proposals.review import Words
+    from carnet_signer.proposals.state_before import Compared
     from carnet_signer.quorum import Quorum
 
 

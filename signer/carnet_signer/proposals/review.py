@@ -30,9 +30,9 @@ from carnet.tuf.structure import shards_of
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import people_words
-from carnet_signer.proposals.base import Compared
 from carnet_signer.proposals.proposal import PREVIOUS_OWNERS, Proposal
 from carnet_signer.proposals.said import unsaid
+from carnet_signer.proposals.state_before import Compared
 from carnet_signer.quorum import Quorum
 
 _SLACK = timedelta(days=1)

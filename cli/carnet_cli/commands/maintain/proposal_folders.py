@@ -33,8 +33,8 @@ from carnet_cli.terminal.signing_key import open_key
 
 if TYPE_CHECKING:
     from carnet.tuf.roles import Root
-    from carnet_signer.proposals.base import Compared
     from carnet_signer.proposals.proposal import Proposal
+    from carnet_signer.proposals.state_before import Compared
     from carnet_signer.proposals.waiting import Waited
     from carnet_verifier.tuf.view import View
 
@@ -118,14 +118,14 @@ def compared_folder(folder: Path, source: BaseSource) -> Compared:
         VerificationError: It was made from another state.
         CarnetError: It cannot be read, or nothing of the user's own can be had to compare it with.
     """
-    from carnet_signer.proposals import base
+    from carnet_signer.proposals import state_before
     from carnet_signer.proposals.proposal import load
 
     proposal = load(folder)
     if source.root is not None:
         check_base(proposal, source.root)
     with own_view(source) as view:
-        return base.believe_folder(proposal) if view is None else base.compare(proposal, view)
+        return state_before.believe_folder(proposal) if view is None else state_before.compare(proposal, view)
 
 
 def check_base(proposal: Proposal, root: Path) -> None:

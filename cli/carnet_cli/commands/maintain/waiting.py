@@ -13,7 +13,7 @@ from carnet_cli.terminal import output
 if TYPE_CHECKING:
     from carnet.tuf.roles import Root
     from carnet_cli.commands.own_view import BaseSource
-    from carnet_signer.proposals.base import Compared
+    from carnet_signer.proposals.state_before import Compared
     from carnet_signer.proposals.waiting import Waited
 
 

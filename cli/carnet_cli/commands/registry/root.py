@@ -27,9 +27,9 @@ from carnet_cli.terminal.signing_key import key_option, open_key
 if TYPE_CHECKING:
     from carnet.claims.waiting import Waiting
     from carnet.tuf.roles import RoleFile, Signed
-    from carnet_signer.ceremony.base import ComparedCeremony
     from carnet_signer.ceremony.ceremony import Ceremony, Holder
     from carnet_signer.ceremony.lint import CeremonyFinding
+    from carnet_signer.ceremony.state_before import ComparedCeremony
     from carnet_signer.signed_before import SignedBefore
 
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -379,16 +379,16 @@ def _compared(found: Ceremony, source: BaseSource) -> ComparedCeremony:
     Raises:
         CarnetError: The folder was made from something else, or nothing of the user's own can be had.
     """
-    from carnet_signer.ceremony import base
+    from carnet_signer.ceremony import state_before
 
     chosen = source
-    if base.is_first_version(found) and source.view is None and not source.believe_folder:
+    if state_before.is_first_version(found) and source.view is None and not source.believe_folder:
         known = _trusted_as(found.latest("root"))
         if known is None and source.repository is None:
-            return base.first_version(found)
+            return state_before.first_version(found)
         chosen = replace(source, repository=source.repository or known)
     with own_view(chosen) as view:
-        return base.believe_folder(found) if view is None else base.compare(found, view)
+        return state_before.believe_folder(found) if view is None else state_before.compare(found, view)
 
 
 def _trusted_as(root: RoleFile[Signed]) -> str | None:
@@ -406,9 +406,9 @@ def _trusted_as(root: RoleFile[Signed]) -> str | None:
 def _memory(compared: ComparedCeremony, source: BaseSource) -> SignedBefore:
     """What this user signed of the repository; one that only begins goes by its first root."""
     from carnet.digests import sha256_hex
-    from carnet_signer.ceremony import base
+    from carnet_signer.ceremony import state_before
 
-    if compared.said == base.FIRST:
+    if compared.said == state_before.FIRST:
         return memory_of(f"new-{sha256_hex(compared.ceremony.latest('root').message)[:16]}")
     return signed_before(source, compared.view)
 
