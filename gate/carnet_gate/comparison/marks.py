@@ -11,13 +11,14 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from carnet.durable import private_folder, read_file, sync_folder, write_file
+from carnet.durable import private_folder, read_file, write_file
 from carnet.errors import CarnetError, FormatError, StorageError
 from carnet.strictjson import encode, parse_object
+from carnet.value import value
 from carnet_gate.comparison.birth import born
 from carnet_verifier.cargo.localregistry import Poisoned
 
@@ -35,7 +36,7 @@ Identity = tuple[int, int, int]
 """Device, inode and birth of a folder, which it keeps when it is moved."""
 
 
-@dataclass(frozen=True)
+@value
 class BuiltInto:
     """A folder that a run built into.
 
@@ -63,7 +64,7 @@ class BuiltInto:
         return BuiltInto(None, self.identity)  # it was removed, or it was moved and may come back
 
 
-@dataclass(frozen=True)
+@value
 class Mark:
     """One run whose results may not be used.
 
@@ -153,9 +154,8 @@ class Marks:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(descriptor, self._text(None))
-            os.fsync(descriptor)
+            # Not forced to the disk: it is there before what cargo builds, which is not forced either.
             new.rename(file)
-            sync_folder(self._folder)
         except OSError as error:
             os.close(descriptor)
             new.unlink(missing_ok=True)

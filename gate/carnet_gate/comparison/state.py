@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
+from carnet.value import value
 from carnet_gate.comparison import surroundings
 from carnet_gate.comparison.checkouts import Checkout, compare_checkouts
 from carnet_gate.comparison.surroundings import Surroundings
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned, Unfinished, Unpacked, compare_sources
 
 
-@dataclass(frozen=True)
+@value
 class StateBefore:
     """Everything that a build comes from, compared and complete, before cargo runs.
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
 from carnet.durable import read_file, write_file
 from carnet.tuf import paths
+from carnet.value import value
 from carnet_verifier.cargo.localregistry import LocalRegistry, Poisoned
 
 _MAX = 100_000_000
@@ -29,7 +29,7 @@ _IN_REGISTRY = frozenset(("src", "index", "cache", "CACHEDIR.TAG"))
 _IN_GIT = frozenset(("db", "checkouts", "CACHEDIR.TAG"))
 
 
-@dataclass(frozen=True)
+@value
 class Surroundings:
     """What was found at one moment.
 

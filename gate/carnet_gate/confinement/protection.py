@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
 from carnet.errors import ConfigError, PolicyRefused
 from carnet.scratch import temporary_folder
+from carnet.value import field, value
 from carnet_gate.confinement import bubblewrap, landlock
 from carnet_gate.reporter import Reporter
 from carnet_verifier.policy.policy import Policy
@@ -33,7 +33,7 @@ class Means(Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True)
+@value
 class Protection:
     """What is in force.
 
@@ -48,7 +48,7 @@ class Protection:
     lacking: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@value
 class Confinement:
     """How a command is started so that it cannot write to carnet's home.
 
