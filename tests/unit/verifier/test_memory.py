@@ -55,9 +55,14 @@ def test_a_memory_that_is_damaged_is_an_error_and_never_an_empty_one(trust: Trus
         assert "restore it from a copy" in str(refused.value.hint)
 
 
-def test_a_memory_that_cannot_be_read_is_an_error(trust: TrustDirectory) -> None:
-    (trust.path / "seen.json").unlink()
-    (trust.path / "seen.json").mkdir()
+@pytest.mark.parametrize("instead", ["a folder", "a circle"])
+def test_a_memory_that_cannot_be_read_is_an_error(trust: TrustDirectory, instead: str) -> None:
+    place = trust.path / "seen.json"
+    place.unlink()
+    if instead == "a folder":
+        place.mkdir()
+    else:
+        place.symlink_to(place)
     with pytest.raises(StorageError, match=r"seen\.json"):
         TrustDirectory.open(trust.path).last_refresh()
 

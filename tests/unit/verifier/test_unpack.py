@@ -12,7 +12,9 @@ from carnet.digests import sha256_hex
 from carnet.errors import FormatError, RuleViolation
 from carnet.intoto.duties import Terms
 from carnet.intoto.steps import TagRecord
+from carnet_verifier.provenance.artifact_rules import StepArtifacts
 from carnet_verifier.provenance.carried_out import layout_version
+from carnet_verifier.provenance.provenance import _bound
 from carnet_verifier.provenance.unpack import unpack
 
 
@@ -64,3 +66,21 @@ def test_a_tagged_manifest_of_another_version_is_not_this_crates(honest: HonestR
     tagged = replace(tag, files={**tag.files, "Cargo.toml": sha256_hex(other)})
     with pytest.raises(RuleViolation, match=rf"the manifest is of {CRATE.name}@0\.1\.1, and the tarball of {CRATE}"):
         unpack(honest.repackaged({"Cargo.toml.orig": other}).crate, tagged)
+
+
+@pytest.mark.parametrize(
+    ("materials", "why"),
+    [
+        ({"a": "0", "b": "1", "c": "2"}, "its materials are not what was tagged"),
+        ({"a": "0", "b": "2"}, "its materials are not what was tagged"),
+        ({"a": "0"}, "it covers 1 of 2 tagged artifacts; b is missing"),
+        ({}, "it covers 0 of 2 tagged artifacts; a is missing"),
+    ],
+    ids=["one more", "another", "one less", "none"],
+)
+def test_a_step_works_on_exactly_what_was_tagged(materials: dict[str, str], why: str) -> None:
+    """In-toto's MATCH is satisfied by any part of it (trap 16)."""
+    tagged = StepArtifacts({}, {"a": "0", "b": "1"})
+    _bound(StepArtifacts({"a": "0", "b": "1"}, {}), tagged)
+    with pytest.raises(RuleViolation, match=why):
+        _bound(StepArtifacts(materials, {}), tagged)
