@@ -6,13 +6,17 @@ its owner's alone. Control: the commands succeed, and what others need can be re
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import ClassVar, cast
 
 import pytest
 from tests.support.machines.command import done
@@ -20,6 +24,8 @@ from tests.support.worlds.ceremony import PASSPHRASE, make_ceremony, make_key
 from tests.support.worlds.claims import World
 
 from carnet.cargo.names import CrateId
+from carnet.errors import StorageError
+from carnet.strictjson import JsonObject
 from carnet_mirror.web.files import open_log
 from carnet_signer.ceremony import folder as ceremony_folder
 from carnet_signer.online.memory import SigningMemory
@@ -77,13 +83,35 @@ def _use_everything(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = open_log(folder / "access.log")
     log.write("127.0.0.1\n")
     log.close()
-    memory = SigningMemory(folder / "online-memory")
-    oracle = Oracle([make_key("online")], memory, lambda: now)
-    threading.Thread(target=serve_socket, args=(folder / "online.sock", oracle), daemon=True).start()
-    for _ in range(500):
-        if (folder / "online.sock").exists() and stat.S_IMODE((folder / "online.sock").stat().st_mode) == 0o600:
-            break
-        threading.Event().wait(0.01)
+    SigningMemory(folder / "online-memory").close()
+    _serve_once(Path("online.sock"))  # relative: the path of a socket is short
+
+
+class _Failing:
+    """An online signer whose first answer is its last one."""
+
+    greeting: ClassVar[JsonObject] = {"ready": []}
+
+    def answer(self, line: bytes) -> JsonObject:
+        raise StorageError("the disk is full")
+
+
+def _serve_once(place: Path) -> None:
+    def serve() -> None:
+        with contextlib.suppress(StorageError):
+            serve_socket(place, cast(Oracle, _Failing()))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with socket.socket(socket.AF_UNIX) as connection:
+        for _ in range(1_000):
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                connection.connect(str(place))
+                break
+            time.sleep(0.01)
+        connection.sendall(b"{}\n")
+        thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_what_commands_leave_is_private_or_listed_as_public(
