@@ -30,7 +30,7 @@ from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
 from carnet.tuf import paths
-from carnet.tuf.next_version import check_shard, check_version
+from carnet.tuf.next_version import check_owners_kept, check_version
 from carnet.tuf.tree import roles_of
 from carnet_mirror.preflight import check_signed
 from carnet_mirror.state.records import StoredVersion
@@ -168,16 +168,11 @@ def _check_versions(current: TrustedRepository, submission: ParsedSubmission) ->
 
 
 def _check_shard(current: TrustedRepository, submission: ParsedSubmission) -> None:
-    """What is submitted for one crate changes no other one's owners, and believes nothing older, whoever signed it."""
+    """What is submitted for one crate changes no other one's owners, whoever signed it."""
     shard, _, _ = roles_of(submission.crate)
     submitted = submission.roles.get(shard)
-
-    def version(role: str) -> int | None:
-        return submission.roles[role].signed.version if role in submission.roles else current.version(role)
-
     if submitted is not None:
-        before = current.role(shard).signed
-        check_shard(shard, before, submitted.signed, about=submission.crate, version=version)
+        check_owners_kept(shard, current.role(shard).signed, submitted.signed, about=submission.crate)
 
 
 # --- 4. what may change ---
