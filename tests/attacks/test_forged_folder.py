@@ -19,11 +19,13 @@ from carnet import strictjson
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import line_from_crate
 from carnet.claims.releases import Digest, Releases, SignedRelease
+from carnet.intoto.dsse import Envelope
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleFile, Targets
 from carnet.tuf.tree import roles_of
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.proposal import Proposal, draft, load
+from carnet_signer.steps.layouts import compile_layout, fill_template
 
 SHARD, OWNER, CRATE = roles_of(NAME)
 MALLORY = make_key("person mallory")
@@ -286,6 +288,28 @@ def test_keys_of_everybody_are_shown_whole(world: World, desk: Desk) -> None:
             assert key.keyid in texts[-1]
     assert "NEW KEY" not in texts[0]
     assert f"rita: ed25519 key {person('mallory').public_key.keyid}  (NEW KEY, it was" in texts[1]
+
+
+def test_functionaries_of_a_layout_are_shown_by_their_keys(world: World, desk: Desk) -> None:
+    """The same names, and every key is the attacker's: only the layout's digest told the two apart."""
+    texts = []
+    for whose in ("", "mallory's "):
+        keys = {f"{name}.pub": make_key(f"{whose}{name}").public_key for name in ("alice", "bob", "robot")}
+        text = fill_template(
+            "minimal",
+            {path.removesuffix(".pub"): (path,) for path in keys},
+            {"tag": ("alice", "bob"), "package": ("robot",)},
+        )
+        files = {path: strictjson.canonical(key.to_object()) for path, key in keys.items()}
+        made = compile_layout(text.encode(), files.__getitem__, now=world.now, what="layout")
+        layout = ownership.NewLayout(Envelope(made.layout.to_payload()).to_bytes(), made.terms)
+        proposal = world.owner_proposal(ownership.OwnerChanges(layout=layout))
+        texts.append(desk.review(desk.hand_over(proposal, f"for {whose}")).out)
+        for path, key in keys.items():
+            assert f"{path.removesuffix('.pub')}: ed25519 key {key.keyid}" in texts[-1], texts[-1]
+        assert made.layout.keys.keys() == {key.keyid for key in keys.values()}
+    assert "step package: 1 of robot" in texts[0]
+    assert "step package: 1 of robot" in texts[1]
 
 
 # --- what was signed before ---

@@ -38,7 +38,7 @@ from carnet_signer.own_view import OwnView
 from carnet_signer.proposals import ownership, release, review, state_before
 from carnet_signer.proposals.proposal import Proposal, draft
 
-EXAMPLES = int(os.environ.get("CARNET_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("CARNET_EXAMPLES", "60"))
 MALLORY = make_key("person mallory").public_key
 Where = tuple[str, str, tuple[str | int, ...]]
 """Which proposal, which role, which leaf."""
