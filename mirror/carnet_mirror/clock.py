@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from carnet import times
-from carnet.errors import ConfigError
+from carnet.errors import CarnetError, ConfigError
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Root, Signed, Targets
@@ -67,11 +67,16 @@ def check_clock(store: Store, *, now: datetime, roles: Mapping[str, bytes] | Non
 
 
 def clock_problem(store: Store, *, now: datetime) -> ConfigError | None:
-    """What `check_clock` refuses, as a value; for who looks at a mirror and changes nothing."""
+    """What `check_clock` refuses, as a value; for who looks at a mirror and changes nothing.
+
+    Files that are damaged say nothing about a clock: whoever looks at them says so.
+    """
     try:
         check_clock(store, now=now)
     except ConfigError as error:
         return error
+    except CarnetError:
+        return None
     return None
 
 
