@@ -169,7 +169,7 @@ def _path_from_environment() -> Path | None:
 
 def _is_projects(file: PolicyFile, folder: Path) -> bool:
     """Whether a file comes with the code under judgement: beside the lock, or anywhere in the same repository."""
-    project = places.project_around(folder)
+    project = places.project_around(folder)  # which says nothing of a file that was taken away since it was read
     return file.path == folder / places.FILE_NAME or (project is not None and places.lies_in(file.path, project))
 
 
