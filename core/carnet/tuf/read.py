@@ -39,7 +39,7 @@ MAX_SIGNATURES = 1024
 MAX_KEYS = 256
 """Keys of one role, in the product profile: people are fewer, and a client remembers the owners of every crate.
 
-Also how many a file may list for each role that it delegates to, in any profile.
+A file lists no more than that for each role that it names: more are refused before one of them is read.
 """
 MAX_VERSION = 2**63 - 1
 MAX_BIT_LENGTH = 32
@@ -302,8 +302,8 @@ def _succinct(entry: JsonObject, keys: Mapping[str, PublicKey], profile: Profile
 def _keys(value: Any, profile: Profile, *, roles: int) -> dict[str, PublicKey]:
     """The keys of a file in which so many roles can name them."""
     listed = _object(value, "keys")
-    if len(listed) > MAX_KEYS * max(roles, 1):
-        raise FormatError(f"lists {len(listed)} keys for {roles} roles; each has at most {MAX_KEYS}")
+    if profile is Profile.PRODUCT and len(listed) > MAX_KEYS * max(roles, 1):
+        raise FormatError(f"lists {len(listed)} keys for {roles} roles, and no role has more than {MAX_KEYS} keys")
     return {keyid: PublicKey.from_object(entry, keyid=keyid, profile=profile) for keyid, entry in listed.items()}
 
 
