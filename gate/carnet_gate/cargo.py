@@ -73,6 +73,8 @@ class Cargo:
             handlers = dict.fromkeys((signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN)
             before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
             for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_IGN:  # by nohup: cargo ignores it, too
+                    continue
                 before[number] = signal.signal(number, lambda *_: process.terminate())
             try:
                 status = process.wait()
