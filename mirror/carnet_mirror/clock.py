@@ -6,16 +6,18 @@ is behind is refused by all of them. The online signer cannot tell, because it m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from carnet import times
 from carnet.errors import CarnetError, ConfigError
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Root, Signed, Targets
+from carnet.tuf.roles import Root, Signed, Targets, Timestamp
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
+from carnet_signer.metadata.new_roles import Change
+from carnet_signer.metadata.published_state import PublishedState
 from carnet_signer.metadata.role_files import OFFLINE_LIFE, ROOT_LIFE, TIMESTAMP_LIFE
 
 _OWN = timedelta(minutes=5)
@@ -24,43 +26,76 @@ _OTHERS = timedelta(days=1)
 """How far it may be behind those of the holders."""
 _JUMP = timedelta(days=30)
 """A mirror signs twice a day: after so long a gap either it was off, or its clock is ahead."""
-_OFFLINE = ((paths.ROOT, ROOT_LIFE), (paths.TARGETS, OFFLINE_LIFE))
+_LIVES = {paths.ROOT: ROOT_LIFE, paths.TARGETS: OFFLINE_LIFE}
 _SET_IT = "compare the clock with another one and set it"
 
 
-def check_clock(store: Store, *, now: datetime, roles: Mapping[str, bytes] | None = None) -> None:
-    """Demand that the clock can be right, before something is published.
+def check_clock(store: Store, *, now: datetime) -> None:
+    """Demand that the clock can be right, before something is signed.
 
     Args:
         store: The mirror; nothing may be published yet.
         now: What the clock says.
-        roles: Newer files of offline roles that are about to be published.
 
     Raises:
         ConfigError: It is behind what was signed already, or so far ahead that all of it has ended.
         FormatError: A file does not parse.
+        StorageError: A file is missing.
     """
-    offline = _offline(store, roles or {})
-    for role, made, _ in offline:
+    if store.read(paths.METADATA_PREFIX + paths.metadata_name(paths.TIMESTAMP, None)) is None:
+        return
+    view = UnverifiedView(store)
+    _check(now, view.timestamp, {paths.ROOT: view.root(), paths.TARGETS: view.targets(paths.TARGETS)})
+
+
+def check_clock_before(current: PublishedState, change: Change, *, now: datetime) -> None:
+    """The same of what is about to be published, from what was read for it anyway.
+
+    Args:
+        current: What is published; it may be nothing yet.
+        change: What is new.
+        now: What the clock says.
+
+    Raises:
+        ConfigError: As `check_clock`.
+        FormatError: A file does not parse.
+    """
+    targets = current.role(paths.TARGETS)
+    offline: dict[str, Signed | None] = {
+        paths.ROOT: current.roots[-1].signed if current.roots else None,
+        paths.TARGETS: None if targets is None else targets.signed,
+    }
+    if paths.ROOT in change.roles:
+        offline[paths.ROOT] = parse_role(change.roles[paths.ROOT], Root, what=paths.ROOT).signed
+    if paths.TARGETS in change.roles:
+        offline[paths.TARGETS] = parse_role(change.roles[paths.TARGETS], Targets, what=paths.TARGETS).signed
+    _check(now, None if current.timestamp is None else current.timestamp.signed, offline)
+
+
+def _check(now: datetime, timestamp: Timestamp | None, offline: Mapping[str, Signed | None]) -> None:
+    """By when the timestamp was signed, and when root and targets were made at the latest, and end."""
+    known = {role: signed for role, signed in offline.items() if signed is not None}
+    for role, signed in known.items():
+        made = signed.expires - _LIVES[role]
         if now < made - _OTHERS:
             raise ConfigError(
                 f"this machine's clock says {times.written(now)}, and {role} was made on {times.written(made)}",
                 hint=_SET_IT,
             )
-    if not _is_published(store):
+    if timestamp is None:
         return
-    signed = UnverifiedView(store).timestamp.expires - TIMESTAMP_LIFE
-    if now < signed - _OWN:
+    last = timestamp.expires - TIMESTAMP_LIFE
+    if now < last - _OWN:
         raise ConfigError(
             f"this machine's clock says {times.written(now)}, and this mirror signed its timestamp at "
-            f"{times.written(signed)}",
+            f"{times.written(last)}",
             hint=f"{_SET_IT}; when it was ahead then and is right now, `carnet mirror refresh DIR --clock-is-right`",
         )
-    ended = [role for role, _, expires in offline if expires <= now]
-    if now - signed > _JUMP and ended:
+    ended = [role for role, signed in known.items() if signed.expires <= now]
+    if now - last > _JUMP and ended:
         raise ConfigError(
             f"this machine's clock says {times.written(now)}, this mirror signed its timestamp at "
-            f"{times.written(signed)}, and {ended[0]} has ended since",
+            f"{times.written(last)}, and {ended[0]} has ended since",
             hint=f"{_SET_IT}; when the mirror was off for so long, its holders sign first: `carnet mirror refresh DIR "
             "--ceremony FOLDER`",
         )
@@ -78,25 +113,3 @@ def clock_problem(store: Store, *, now: datetime) -> ConfigError | None:
     except CarnetError:
         return None
     return None
-
-
-def _is_published(store: Store) -> bool:
-    return store.read(paths.METADATA_PREFIX + paths.metadata_name(paths.TIMESTAMP, None)) is not None
-
-
-def _offline(store: Store, roles: Mapping[str, bytes]) -> list[tuple[str, datetime, datetime]]:
-    """Root and targets as they will be: when each was made at the latest, and when it ends."""
-    return [(role, signed.expires - life, signed.expires) for role, life, signed in _newest(store, roles)]
-
-
-def _newest(store: Store, roles: Mapping[str, bytes]) -> Iterator[tuple[str, timedelta, Signed]]:
-    view = UnverifiedView(store) if _is_published(store) else None
-    for role, life in _OFFLINE:
-        kind: type[Root] | type[Targets] = Root if role == paths.ROOT else Targets
-        signed: Signed | None = None
-        if role in roles:
-            signed = parse_role(roles[role], kind, what=role).signed
-        elif view is not None:
-            signed = view.root() if role == paths.ROOT else view.targets(role)
-        if signed is not None:
-            yield role, life, signed

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from carnet.tuf import paths
-from carnet_mirror.clock import check_clock
+from carnet_mirror.clock import check_clock_before
 from carnet_mirror.second_opinion.opinion import judge
 from carnet_mirror.state.store import Store
 from carnet_signer.metadata import publish as metadata
 from carnet_signer.metadata.new_roles import Accepted
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
+from carnet_signer.metadata.published_state import PublishedState
 from carnet_verifier.releases.established import Established
 
 _SECOND_OPINION, _OFF = "second-opinion", "off"
@@ -88,10 +89,12 @@ def publish(
     def second_opinion(accepted: Accepted) -> None:
         judge(accepted, evidence, now=now)
 
-    if not clock_is_right:
-        check_clock(store, now=now, roles=change.roles)
+    def look(current: PublishedState) -> None:
+        check_clock_before(current, change, now=now)
+
     wanted = second_opinion if wants_second_opinion(store) else None
-    return metadata.publish(store, online, change, now=now, second_opinion=wanted)
+    look_first = None if clock_is_right else look
+    return metadata.publish(store, online, change, now=now, second_opinion=wanted, look_first=look_first)
 
 
 def wants_second_opinion(store: Store) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.gatebox import gate_box
+from tests.support.machines.processes import running
 
 from carnet.errors import ConfigError
 from carnet_gate.confinement import bubblewrap, landlock
@@ -152,19 +153,16 @@ class Target:
 
     def attack(self, attack: str, within: Confinement) -> subprocess.CompletedProcess[str]:
         """Attack, with another process of the same user at work, whose folder is the home."""
-        with subprocess.Popen(["sleep", "60"], cwd=self.home) as other:
-            try:
-                places = str(self.home), str(self.outside), str(other.pid)
-                done = self.run(within, sys.executable, "-IS", "-c", ATTACKER, attack, *places)
-                if attack == "outlive":
-                    (self.outside / "ended").mkdir()
-                    end = time.monotonic() + 20
-                    while not (self.outside / "tried").exists():
-                        assert time.monotonic() < end
-                        time.sleep(0.01)
-                return done
-            finally:
-                other.kill()
+        with running(["sleep", "60"], cwd=self.home) as other:
+            places = str(self.home), str(self.outside), str(other.pid)
+            done = self.run(within, sys.executable, "-IS", "-c", ATTACKER, attack, *places)
+            if attack == "outlive":
+                (self.outside / "ended").mkdir()
+                end = time.monotonic() + 20
+                while not (self.outside / "tried").exists():
+                    assert time.monotonic() < end
+                    time.sleep(0.01)
+            return done
 
     @property
     def fell(self) -> bool:

@@ -18,7 +18,7 @@ from tests.support.worlds.ceremony import make_key
 from tests.support.worlds.claims import NAME, World, body, person, sign
 from tests.support.worlds.release import LOCK, MANIFEST, PUBLISHED, synthetic
 
-from carnet import gitobjects, strictjson, stricttoml, times
+from carnet import strictjson, stricttoml, times
 from carnet.cargo import requirement
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_file import IndexFile, IndexLine
@@ -30,6 +30,7 @@ from carnet.claims.holders import ClaimFacts, SeenOwners
 from carnet.claims.releases import Demands, Releases
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import CarnetError, FormatError
+from carnet.git import objects
 from carnet.intoto.bundle import Bundle
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms
@@ -398,9 +399,9 @@ def _uri(data: bytes) -> None:
 
 def _git(data: bytes) -> None:
     if data.startswith(b"tree"):
-        gitobjects.tree_of(data)
+        objects.tree_of(data)
         return
-    for mode, name, _ in gitobjects.tree_entries(data, 20):
+    for mode, name, _ in objects.tree_entries(data, 20):
         gitsource._path("", name)
         f"{mode:o}"
 

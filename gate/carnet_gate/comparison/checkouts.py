@@ -16,7 +16,7 @@ from pathlib import Path
 from carnet.cargo.lockfile import LockedPackage, SourceKind
 from carnet.durable import read_file
 from carnet.errors import FormatError
-from carnet.gitobjects import COMMIT, MAX_BLOB, GitObjects, tree_entries, tree_of
+from carnet.git.objects import COMMIT, MAX_BLOB, GitObjects, tree_entries, tree_of
 from carnet_verifier.cargo.localregistry import MARKER, Poisoned
 
 _MOST = 200_000

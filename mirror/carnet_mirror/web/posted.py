@@ -116,7 +116,7 @@ class Posted:
         except _Refused as refused:
             response = _json(refused.status, {"errors": [{"detail": str(refused)}]}, refused.headers)
         except CarnetError as error:
-            response = _error(error)
+            response = _error(error, self._what)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
@@ -204,7 +204,7 @@ def _all_of(spool: _Spool) -> bytes:
         raise StorageError(f"what was posted cannot be read back: {error.strerror}") from None
 
 
-def _error(error: CarnetError) -> Response:
+def _error(error: CarnetError, what: str) -> Response:
     if isinstance(error, RollbackDetected):
         status = 409
     elif isinstance(error, FormatError):
@@ -213,11 +213,11 @@ def _error(error: CarnetError) -> Response:
         status = 422
     elif isinstance(error, OpinionsDiffer):
         # Whoever submitted it may be the one who found it: both are told, and only the operator can look further.
-        print(f"alarm: what was posted was not published: {error}", file=sys.stderr, flush=True)
+        print(f"alarm: a {what} was not published: {error}", file=sys.stderr, flush=True)
         status = 500
     else:
         # What failed here is the operator's to know and to mend.
-        print(f"error: what was posted was not decided: {error}", file=sys.stderr, flush=True)
+        print(f"error: a {what} was not decided: {error}", file=sys.stderr, flush=True)
         busy = isinstance(error, StorageError | SigningError | TransportError)
         return _json(
             503 if busy else 500, {"errors": [{"detail": "the mirror could not decide; its operator was told"}]}

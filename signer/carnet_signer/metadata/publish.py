@@ -89,6 +89,7 @@ def publish(
     *,
     now: datetime,
     second_opinion: SecondOpinion | None = None,
+    look_first: Callable[[PublishedState], None] | None = None,
 ) -> PublishResult:
     """Publish a change; with an empty one, sign the timestamp again.
 
@@ -100,6 +101,7 @@ def publish(
         change: What is new.
         now: The time.
         second_opinion: Asked about what was accepted before the online signer signs anything.
+        look_first: Looks at what is published before the change is, and raises to refuse it.
 
     Raises:
         MetadataError: A new role file is not what its delegator demands, or what is published is not what was signed.
@@ -109,6 +111,8 @@ def publish(
         StorageError: The disk failed; the old state stands, or the new one without a promise. Run it again.
     """
     current = read_published_state(publication, online.named_snapshot(), change.roles.get(paths.ROOT))  # 1
+    if look_first is not None:
+        look_first(current)
     return _publish(current, online, change, now, due=(), second_opinion=second_opinion)
 
 

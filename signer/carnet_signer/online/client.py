@@ -93,11 +93,8 @@ class OnlineClient:
         for batch in _batches(payloads):
             answer = self._ask({"op": "sign", "payloads": {role: data.decode() for role, data in batch.items()}})
             signatures: Any = answer.get("signatures")
-            try:
-                for role in batch:
-                    made[role] = [_signature(item) for item in signatures[role]]
-            except (KeyError, TypeError):
-                raise SigningError("the online signer's answer makes no sense") from None
+            for role in batch:
+                made[role] = _read_signatures(signatures.get(role) if isinstance(signatures, dict) else None)
         return made
 
     def sign_receipt(self, payload: bytes) -> list[Signature]:
@@ -110,7 +107,7 @@ class OnlineClient:
             SigningError: It is no receipt, its time is not the signer's, or the signer is gone.
         """
         signatures: Any = self._ask({"op": "receipt", "payload": payload.decode()}).get("signatures")
-        return [_signature(item) for item in signatures]
+        return _read_signatures(signatures)
 
     def _ask(self, request: JsonObject) -> JsonObject:
         try:
@@ -137,8 +134,11 @@ class OnlineClient:
         return answer
 
 
-def _signature(item: Any) -> Signature:
-    return Signature(item["keyid"], bytes.fromhex(item["sig"]))
+def _read_signatures(listed: Any) -> list[Signature]:
+    try:
+        return [Signature(item["keyid"], bytes.fromhex(item["sig"])) for item in listed]
+    except (KeyError, TypeError, ValueError):
+        raise SigningError("the online signer's answer makes no sense") from None
 
 
 def _reason(error: OSError) -> str:

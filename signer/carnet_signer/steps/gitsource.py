@@ -1,6 +1,6 @@
 """Read what a commit holds, from git's objects alone, with a repository in mind whose author means harm.
 
-Only `git rev-parse` and `git cat-file --batch` are run, as `carnet.gitobjects` runs git. The work tree is never looked
+Only `git rev-parse` and `git cat-file --batch` are run, as `carnet.git.objects` runs git. The work tree is never looked
 at, and every object is hashed again: what is recorded is what the commit id stands for, even when the store lies.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, SigningError, StorageError
-from carnet.gitobjects import COMMIT, GitObjects, git_command, git_environment, tree_entries, tree_of
+from carnet.git.objects import COMMIT, GitObjects, git_command, git_environment, tree_entries, tree_of
 from carnet.intoto.values import MAX_ARTIFACTS, check_artifact_path
 
 MAX_SOURCE = 1024 * 1024 * 1024

@@ -101,8 +101,8 @@ WRONG_TERMS: dict[str, tuple[dict[str, Any], str]] = {
     "a duty that is a number": ({"separate_duties": [["tag", 1]]}, "must be lists of step names"),
     "a person by name": ({"people": {"ann": "ann"}}, "a person for each key id"),
     "a person who is a number": ({"people": {KEYID: 1}}, "a person for each key id"),
-    "nobody": ({"people": {KEYID: ""}}, "a person for each key id"),
-    "a person of many words": ({"people": {KEYID: "a" * 129}}, "a person for each key id"),
+    "nobody": ({"people": {KEYID: ""}}, "is not a person\'s id"),
+    "a person of many words": ({"people": {KEYID: "a" * 101}}, "is not a person\'s id"),
     "a generated file that is a number": ({"generated": [1]}, "must be a list of paths"),
     "a generated file elsewhere": ({"generated": ["../evil.rs"]}, "not a normalised relative path"),
     "no such level": ({"least_level": "high"}, "high"),
@@ -111,7 +111,7 @@ WRONG_TERMS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", WRONG_TERMS)
 def test_what_are_no_terms_is_refused(name: str) -> None:
-    assert Terms.from_custom({"people": {KEYID: "a" * 128}}).least_level == Level.PROVENANCE
+    assert Terms.from_custom({"people": {KEYID: "a" * 100}}).least_level == Level.PROVENANCE
     fields, why = WRONG_TERMS[name]
     with pytest.raises(CarnetError, match=why):
         Terms.from_custom(fields)

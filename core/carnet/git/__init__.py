@@ -1,0 +1,1 @@
+"""git, as far as carnet reads it."""
