@@ -31,6 +31,7 @@ from carnet.tuf.least import Least, read_least
 from carnet.tuf.roles import Targets
 from carnet.tuf.structure import shard_field
 from carnet_mirror.fsck.fsck import FsckReport, _check_least, _Roles, fsck
+from carnet_signer.metadata.publish import refresh_due
 from carnet_signer.metadata.role_files import at
 from carnet_signer.proposals import ownership, review
 from carnet_signer.proposals.proposal import Proposal, draft
@@ -339,7 +340,7 @@ def test_a_name_is_never_free_of_its_past(world: World, old: dict[str, bytes]) -
     again = ownership.new_claim(lying, request, who, adopted=None, layout=None, now=world.now)
     again = replace(again, base=free.by_role(NAME))
     assert isinstance(refusal(lambda: review.lint(again, now=world.now)), RollbackDetected)
-    assert isinstance(refusal(lambda: submit_by(world, again, "mallory")), RollbackDetected)
+    assert isinstance(refusal(lambda: submit_by(world, again, "mallory")), MetadataError)
     above = {OWNER: tombstone.owner + 1, CRATE: tombstone.crate + 1}
     drafts = {role: draft(role, signed_of(again.drafts[role].raw) | {"version": above[role]}) for role in above}
     least = _set_least(NAME.canonical, {"owner": above[OWNER], "crate": above[CRATE]})
@@ -350,3 +351,30 @@ def test_a_name_is_never_free_of_its_past(world: World, old: dict[str, bytes]) -
     assert world.fresh().claim(NAME)
     error = refusal(lambda: shown(world, only(old, OWNER, CRATE)).claim(NAME))
     assert isinstance(error, CarnetError)
+
+
+def ten_days(world: World) -> None:
+    for _ in range(10):
+        world.later(days=1)
+        with world.store.change():
+            refresh_due(world.store, world.online, now=world.now)
+
+
+def sign_again(world: World) -> None:
+    """The shard with a later end, and nothing looked up: no holder's tool does it, and nobody is kept from it."""
+    published = world.fresh().role(SHARD)
+    later = {"version": published.signed.version + 1, "expires": at(world.now + timedelta(days=90))}
+    world.publish_roles({SHARD: world.ceremony.sign(signed_of(published.raw) | later)})
+
+
+def test_a_shard_that_was_only_given_more_time_is_not_published(world: World, old: dict[str, bytes]) -> None:
+    ten_days(world)
+    sign_again(world)  # the control: an owner role may have been signed slowly, and come after the shard's draft
+    ten_days(world)
+    error = refusal(lambda: sign_again(world))
+    assert isinstance(error, MetadataMismatch)
+    assert f"lets version {signed_of(old[OWNER])['version']} of {OWNER} be believed" in str(error)
+    assert "root update" in error.hint
+    renew(world)
+    view = shown(world, only(old, OWNER, CRATE))
+    assert isinstance(refusal(lambda: admit(world, view, "1.0.0")), RollbackDetected)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from carnet.cargo.names import CrateName
+from carnet.claims.standing import claimed
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError, MetadataMismatch
 from carnet.tuf import paths
+from carnet.tuf.least import least_of
 from carnet.tuf.next_version import check_role, check_root, check_shard, check_unexpired
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import RoleFile, RoleKeys, Root, SuccinctRoles, TargetFile, Targets
@@ -25,6 +27,11 @@ from carnet_signer.metadata.published_state import (
     succinct_of,
     target_path,
 )
+from carnet_signer.metadata.role_files import CLAIM_LIFE, OFFLINE_LIFE
+
+_BEHIND = timedelta(days=14)
+"""How long before a shard an owner or crate role may have been drafted that it does not know: they are signed slowly,
+too, and published when that is done."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +183,25 @@ def _check_shards(accepted: Accepted, about: CrateName | None) -> None:
             published = accepted.current.role(role)
             before = None if published is None else published.signed
             check_shard(role, before, envelope.signed, about=about, version=accepted.version)
+            _check_not_behind(accepted, role, envelope.signed)
+
+
+def _check_not_behind(accepted: Accepted, shard: str, signed: Targets) -> None:
+    """A shard that people sign anew lets nobody believe for 90 days more what owners replaced long before it.
+
+    Holders' tools draft it from the owners' files of the last days. Whoever drafted it otherwise is told here.
+    """
+    drafted = signed.expires - OFFLINE_LIFE
+    for name in claimed(signed):
+        least = least_of(signed, name)
+        for role, lowest in () if least is None else least.by_role(name.canonical):
+            there = accepted.role(role) if lowest < accepted.version(role) else None
+            if there is not None and there.signed.expires - CLAIM_LIFE < drafted - _BEHIND:
+                raise MetadataMismatch(
+                    f"the next {shard} lets version {lowest} of {role} be believed, and version {there.signed.version} "
+                    f"is of {there.signed.expires - CLAIM_LIFE:%Y-%m-%d}: the shard was made without it",
+                    hint="`carnet root update` brings the owners' files; then `carnet root rotate`, and sign again",
+                )
 
 
 def _check_delegates(accepted: Accepted) -> None:
