@@ -154,7 +154,7 @@ def test_what_was_published_meanwhile_is_not_overlooked(tmp_path: Path, monkeypa
     later = begun(world.ceremony, desk.folder / "later")
     shard = world.published().shard
     (later / paths.metadata_name(paths.claims_shard_role(NAME.shard), shard.signed.version)).write_bytes(shard.raw)
-    assert carnet("root", "rotate", later, "--new-root").status == 0
+    assert carnet("root", "rotate", later, "--new-root", "--keep-shards").status == 0
     assert sign(desk, later).status == 0
 
 

@@ -59,7 +59,7 @@ class Desk:
         old: dict[str, bytes | None] = {}
 
         class Local(ReadFetcher):
-            def __init__(self, _url: str) -> None:
+            def __init__(self, _url: str, **_: object) -> None:
                 super().__init__(lambda path: old[path] if path in old else read(path))
 
             def __enter__(self) -> Local:

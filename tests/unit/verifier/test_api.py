@@ -163,7 +163,7 @@ def test_without_a_fetcher_it_is_fetched_over_http_from_the_trusted_url(
     asked: list[str] = []
 
     class Network:
-        def __init__(self, url: str) -> None:
+        def __init__(self, url: str, **_: object) -> None:
             asked.append(url)
 
         def __enter__(self) -> InMemoryRepository:

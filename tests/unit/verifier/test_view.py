@@ -24,7 +24,7 @@ class Network:
         self.opened: list[str] = []
         self.open = 0
 
-    def __call__(self, url: str) -> Network:
+    def __call__(self, url: str, **_: object) -> Network:
         self.opened.append(url)
         return self
 
