@@ -46,7 +46,7 @@ def test_a_checkout_that_is_not_its_commit_is_never_compiled_unseen(tmp_path: Pa
     with gate_box(tmp_path, worm, locked=False) as box:
         depend_on_git(box)
         assert "which no signed metadata vouches for [git]" in box.refused("fetch")
-        (box.project / "carnet.toml").write_text('[rules]\ngit = "allow"\n')
+        box.machine.configure('[rules]\ngit = "allow"\n')
         done = box.cargo("run")  # the build script writes, and cannot
         assert (done.returncode, done.stdout) == (0, "answer 7\n"), done.stderr
         (source,) = box.machine.carnet_home.glob("cargo/*/home/git/checkouts/*/*/src/lib.rs")

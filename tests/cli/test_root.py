@@ -265,10 +265,10 @@ def test_a_ceremony_is_brought_the_owners_files_and_refuses_without_them() -> No
         assert "made the next version of 259 files" in done("root", "rotate", folder).err
         least = signed_of(Path(f"{folder}/3.{shard}.json").read_bytes())["carnet"]["least"]
         assert least == {NAME.canonical: {"owner": version, "crate": 1}}
-    shown = done(*sign("alice"))
+    shown = done(*sign("alice", *UNPUBLISHED))
     assert "compared with the owners' files that were published on" in shown.out
     Path(f"cer/1.{owner}.json").unlink()
-    refused(3, f"the file of {owner} is missing", *sign("bob"))
+    refused(3, f"the file of {owner} is missing", *sign("bob", *UNPUBLISHED))
 
 
 @contextmanager

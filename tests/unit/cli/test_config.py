@@ -169,10 +169,10 @@ EXCEPTION = '[[exception]]\ncrates = "a"\nrule = "git"\nreason = "r"\nexpires = 
         (EXCEPTION.replace("2026-07-01", "0001-01-01T00:00:00+14:00"), "ends of time"),
         (EXCEPTION.replace("2026-07-01", "07:32:00"), "expires is not a date"),
         (f"[policy]\nleast-age-days = {'9' * 5000}", "is not TOML"),
-        (f"[policy]\nleast-age-days = 0x{'f' * 5000}", "least-age-days: it is not a number of days"),
+        (f"[policy]\nleast-age-days = 0x{'f' * 5000}", "an integer past 64 bits"),
         ("[policy]\nleast-age-days = 99999999999", "least-age-days: it is not a number of days"),
-        (f"[rules]\nyanked = 0x{'f' * 5000}", "yanked is not a string"),
-        (f"repository = 0x{'f' * 5000}", "repository is not a string"),
+        (f"[rules]\nyanked = 0x{'f' * 5000}", "an integer past 64 bits"),
+        (f"repository = 0x{'f' * 5000}", "an integer past 64 bits"),
         ("[policy]\nleast-age-days = 1e400", "least-age-days is not a whole number"),
         ("project = 3", "is not a table"),
         ("[project]\nmay-except = 'git'", "may-except is not a list of strings"),
@@ -197,7 +197,7 @@ def test_a_settings_own_reading_that_overflows_is_an_error_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(vars(LEAST_AGE), "read", lambda days: timedelta(days=days))
-    for days in (10**10, 0x10**5000):
+    for days in (10**10, 2**62):
         write(tmp_path, f"[policy]\nleast-age-days = {hex(days)}")
         with pytest.raises(ConfigError, match="least-age-days is past what can be reckoned with"):
             config.load(tmp_path, now=NOW)

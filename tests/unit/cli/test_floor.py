@@ -114,7 +114,9 @@ def exception(rule: Rule, crates: str) -> str:
 
 
 settings = pytest.mark.parametrize("setting", rules.settings(), ids=lambda one: one.name)
-every_rule = pytest.mark.parametrize("rule", rules.ALL, ids=lambda one: one.name)
+# What no crate can break is about the machine that builds, and is asked of the policy by the gate.
+CRATE_RULES = [rule for rule in rules.ALL if rule.origins]
+every_rule = pytest.mark.parametrize("rule", CRATE_RULES, ids=lambda one: one.name)
 every_source = pytest.mark.parametrize("source", SOURCES)
 every_file = pytest.mark.parametrize("source", SOURCES[2:])
 

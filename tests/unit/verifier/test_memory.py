@@ -71,7 +71,7 @@ def test_a_memory_that_cannot_be_read_is_an_error(trust: TrustDirectory, instead
 def test_a_time_that_is_none_is_damage(trust: TrustDirectory, time: str) -> None:
     assert trust.last_refresh() == datetime(2027, 3, 1, 12, tzinfo=UTC)
     trust = damaged(trust, json.dumps(seen(trust) | {"refreshed": time}).encode())
-    with pytest.raises(StorageError, match="damaged: its time is not one"):
+    with pytest.raises(StorageError, match=r"damaged: its time .* is not a time"):
         trust.last_refresh()
 
 
