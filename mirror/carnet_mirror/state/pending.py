@@ -64,6 +64,11 @@ class Pending:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def revision(self) -> int:
+        """A number that is another one once anybody has written to the database; quick."""
+        found = self._database.row("PRAGMA data_version")
+        return int(found[0]) if found is not None else 0
+
     def entry(self, digest: str) -> PendingEntry | None:
         """The entry for exactly this content, or None."""
         found = list(self._entries(_BY_DIGEST, digest))

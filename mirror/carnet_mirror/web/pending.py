@@ -28,7 +28,7 @@ from carnet_mirror.web.posted import Bounds, Posted
 
 BOUNDS = Bounds(size=MAX_PROPOSAL, deadline=60.0, at_once=128, from_one=4, room=128 * MAX_PROPOSAL)
 _LOOK_AGAIN = 2.0
-"""Seconds for which a list is shown before the table is read again."""
+"""Seconds for which a list is shown, unless something was written: what is over leaves it."""
 
 
 class Proposals(Posted):
@@ -80,13 +80,16 @@ class PendingPages:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._until = 0.0
+        self._revision = -1
         self._pages: dict[str, tuple[bytes, str]] = {}
 
     def page(self, path: str) -> tuple[bytes, str] | None:
         """The body and the media type of one of the two pages; None for any other path."""
         if path not in (PENDING_PATH, PENDING_PAGE):
             return None
-        if time.monotonic() >= self._until:
+        revision = self._store.pending.revision()
+        if revision != self._revision or time.monotonic() >= self._until:
+            self._revision = revision
             shown = [_shown(entry) for entry in self._listed()]
             waiting = Waiting.of(UnverifiedView(self._store).root())
             self._pages = {

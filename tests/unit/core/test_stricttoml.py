@@ -174,10 +174,13 @@ def digits(size: int) -> bytes:
 def test_no_document_costs_more_than_its_size_allows(make: Callable[[int], bytes], size: int) -> None:
     """0.2 s for a megabyte and 50 ms for small files, with room for a slow machine; without the bound, 1 to 60 s."""
     data = make(size)
-    begin = time.process_time()
-    with contextlib.suppress(FormatError):
-        read(data)
-    assert time.process_time() - begin < 3 * max(0.05, 0.2 * len(data) / 1e6)
+    took = []
+    for _ in range(3):  # others run beside it: the best of three says what it takes
+        begin = time.process_time()
+        with contextlib.suppress(FormatError):
+            read(data)
+        took.append(time.process_time() - begin)
+    assert min(took) < 3 * max(0.05, 0.2 * len(data) / 1e6)
 
 
 @pytest.mark.parametrize("packages", [10, 1_000, 6_000])
