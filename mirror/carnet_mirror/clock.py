@@ -76,16 +76,16 @@ def _check(now: datetime, timestamp: Timestamp | None, offline: Mapping[str, Sig
     """By when the timestamp was signed, and when root and targets were made at the latest, and end."""
     known = {role: signed for role, signed in offline.items() if signed is not None}
     for role, signed in known.items():
-        made = signed.expires - _LIVES[role]
-        if now < made - _OTHERS:
+        made = times.moved(signed.expires, -_LIVES[role])
+        if now < times.moved(made, -_OTHERS):
             raise ConfigError(
                 f"this machine's clock says {times.written(now)}, and {role} was made on {times.written(made)}",
                 hint=_SET_IT,
             )
     if timestamp is None:
         return
-    last = timestamp.expires - TIMESTAMP_LIFE
-    if now < last - _OWN:
+    last = times.moved(timestamp.expires, -TIMESTAMP_LIFE)
+    if now < times.moved(last, -_OWN):
         raise ConfigError(
             f"this machine's clock says {times.written(now)}, and this mirror signed its timestamp at "
             f"{times.written(last)}",

@@ -139,7 +139,10 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
             files[paths.index_path(signed.releases.name)] = store.crates.stage(signed.releases.name, versions)
         change = Change(index_files=files, parsed=submission.roles, targets=offered, about=submission.crate)
         published = publish(store, online, change, now=now, evidence=evidence)  # 7.
-        store.pending.forget(submission.crate)
+        if paths.claims_shard_role(submission.crate.shard) in submission.roles:
+            # The crate's owners are others now, so whoever waits would replace those. Releases and the like replace
+            # nobody: a takeover goes on waiting beside them.
+            store.pending.forget(submission.crate)
         return replace(_receipt(submission, changes, snapshot=published.snapshot), takeover=claim.takeover)
 
 

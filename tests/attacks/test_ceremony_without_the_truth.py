@@ -203,9 +203,11 @@ def edited(found: Ceremony, edit: Callable[[dict[str, Any]], object]) -> Ceremon
     ("edit", "why"),
     [
         (lambda signed: signed["carnet"].pop("least"), "of an older form"),
-        (lambda signed: (signed["carnet"].pop("least"), signed.pop("delegations")), "stays for ever"),
+        (lambda signed: (signed["carnet"].pop("least"), signed.pop("delegations")), "would lose its owners"),
         (lambda signed: signed["carnet"]["least"][NAME.canonical].update(crate=4), "demands version 4"),
         (lambda signed: signed["carnet"]["least"][NAME.canonical].update(owner=0), "does not give"),
+        (lambda signed: signed["delegations"]["roles"][0].update(threshold=1), "which it is not about"),
+        (lambda signed: signed.update(expires="0001-01-02T00:00:00Z"), "of the future"),
     ],
 )
 def test_a_draft_that_was_changed_on_the_way(

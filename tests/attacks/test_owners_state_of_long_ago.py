@@ -33,7 +33,7 @@ from carnet.tuf.structure import shard_field
 from carnet_mirror.fsck.fsck import FsckReport, _check_least, _Roles, fsck
 from carnet_signer.metadata.publish import refresh_due
 from carnet_signer.metadata.role_files import at
-from carnet_signer.proposals import ownership, review
+from carnet_signer.proposals import ownership, release, review
 from carnet_signer.proposals.proposal import Proposal, draft
 from carnet_verifier.admit import Admission, Wanted, admit_one
 from carnet_verifier.net.local import ReadFetcher
@@ -378,3 +378,15 @@ def test_a_shard_that_was_only_given_more_time_is_not_published(world: World, ol
     renew(world)
     view = shown(world, only(old, OWNER, CRATE))
     assert isinstance(refusal(lambda: admit(world, view, "1.0.0")), RollbackDetected)
+
+
+def test_a_role_that_says_that_it_is_old_holds_no_shard_up(world: World) -> None:
+    """When a role ends is its signers' word: what counts is since when it is published."""
+    published = world.fresh().role(SHARD)
+    later = {"version": published.signed.version + 1, "expires": at(world.now + timedelta(days=90))}
+    drafted = world.ceremony.sign(signed_of(published.raw) | later)  # by holders, who are still signing it
+    yank = release.yank(world.published(), NAME, [Version("1.0.0")], yanked=True, now=world.now)
+    ends = signed_of(yank.drafts[CRATE].raw) | {"expires": at(world.now + timedelta(days=10))}
+    world.submit(sign(replace(yank, drafts={CRATE: draft(CRATE, ends)}), map(person, ("rita", "sven"))))
+    world.publish_roles({SHARD: drafted})
+    assert world.fresh().role(SHARD).signed.version == published.signed.version + 1

@@ -310,6 +310,17 @@ def test_a_takeover_waits_and_a_handover_does_not(world: World) -> None:
     assert world.submit(taking).takeover
 
 
+def test_what_the_present_release_keys_publish_does_not_make_a_takeover_wait_anew(world: World) -> None:
+    claimed(world)
+    taking = world.owner_proposal(ownership.OwnerChanges(owners=people(("mallory",), 1)), takeover=True)
+    taking = sign(taking, [person("mallory"), *world.ceremony.holders[:2]])
+    world.propose(taking)
+    later(world, days=29)
+    world.release("1.0.1")
+    later(world, days=1)
+    assert world.submit(taking).takeover
+
+
 def test_a_takeover_is_told_to_clients_that_never_saw_the_owners_before(world: World) -> None:
     claimed(world)
     world.release()

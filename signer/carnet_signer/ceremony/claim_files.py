@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from carnet import times
 from carnet.cargo.names import CrateName
 from carnet.claims.standing import read_standing, read_standing_of
 from carnet.digests import sha256_hex
@@ -125,7 +126,7 @@ class ClaimFiles:
         """
         if self.timestamp is None:
             raise SigningError("the owners' files of the claimed crates are not in the ceremony", hint=_AGAIN)
-        return self.timestamp.signed.expires - role_files.TIMESTAMP_LIFE
+        return times.moved(self.timestamp.signed.expires, -role_files.TIMESTAMP_LIFE)
 
     def check_age(self, roots: Iterable[Root], drafted: datetime) -> None:
         """Demand that what lies here was published at most `MAX_AGE` before the shards were drafted.
@@ -146,7 +147,7 @@ class ClaimFiles:
                 f"shards are drafted; {MAX_AGE.days} are the most",
                 hint=_AGAIN,
             )
-        if made > drafted + _SLACK:
+        if made > times.moved(drafted, _SLACK):
             raise SigningError(f"the timestamp in the ceremony is of the future: {role_files.at(made)}", hint=_AGAIN)
         snapshot = self.snapshot
         if self.timestamp is None or snapshot is None:

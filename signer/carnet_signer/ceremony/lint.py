@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from carnet import times
 from carnet.errors import CarnetError, SigningError
 from carnet.people import check_people
 from carnet.tuf import paths, structure
 from carnet.tuf.example_keys import refuse_example_keys
-from carnet.tuf.least import check_next, read_least
-from carnet.tuf.next_version import check_root
+from carnet.tuf.least import read_least
+from carnet.tuf.next_version import check_root, check_shard
 from carnet.tuf.roles import RoleKeys, Root, Targets
 from carnet.tuf.tree import RoleKind, place_of
 from carnet_signer.ceremony.ceremony import (
@@ -119,11 +120,12 @@ def _least(ceremony: Ceremony) -> Iterator[CeremonyFinding]:
         before = None if file is None else as_targets(file)
         after = as_targets(ceremony.latest(role))
         if before is not None and before.delegations is not None and not aged:
-            ceremony.claims.check_age(online_roots(ceremony), after.expires - role_files.OFFLINE_LIFE)
+            ceremony.claims.check_age(online_roots(ceremony), times.moved(after.expires, -role_files.OFFLINE_LIFE))
             aged = True
         standing = {} if before is None else ceremony.claims.standing(before)
         there = {one: version for name, least in standing.items() for one, version in least.by_role(name)}
-        check_next(role, before, after, there.get)
+        # New owners come with a claim that everybody could see, and never with a ceremony.
+        check_shard(role, before, after, about=None, version=there.get)
         for name, least in read_least(after).items():
             for one, version in least.by_role(name):
                 if version < there.get(one, 0):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from carnet import times
 from carnet.cargo.names import CrateName
 from carnet.claims.standing import claimed
 from carnet.digests import sha256_hex
@@ -21,17 +22,18 @@ from carnet.tuf.next_version import check_role, check_root, check_shard, check_u
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import RoleFile, RoleKeys, Root, SuccinctRoles, TargetFile, Targets
 from carnet.tuf.tree import Place, RoleKind, parent_of, place_of
+from carnet_signer.metadata.first_published import first_published
 from carnet_signer.metadata.published_state import (
     PublishedState,
     metadata_path,
     succinct_of,
     target_path,
 )
-from carnet_signer.metadata.role_files import CLAIM_LIFE, OFFLINE_LIFE
+from carnet_signer.metadata.role_files import OFFLINE_LIFE
 
 _BEHIND = timedelta(days=14)
-"""How long before a shard an owner or crate role may have been drafted that it does not know: they are signed slowly,
-too, and published when that is done."""
+"""How long before the draft of a shard a version may have been published that it does not know: longer than the files
+that holders draft from may be old."""
 
 
 @dataclass(frozen=True)
@@ -191,15 +193,15 @@ def _check_not_behind(accepted: Accepted, shard: str, signed: Targets) -> None:
 
     Holders' tools draft it from the owners' files of the last days. Whoever drafted it otherwise is told here.
     """
-    drafted = signed.expires - OFFLINE_LIFE
+    drafted = times.moved(signed.expires, -OFFLINE_LIFE)
     for name in claimed(signed):
         least = least_of(signed, name)
         for role, lowest in () if least is None else least.by_role(name.canonical):
-            there = accepted.role(role) if lowest < accepted.version(role) else None
-            if there is not None and there.signed.expires - CLAIM_LIFE < drafted - _BEHIND:
+            since = first_published(accepted.current, role, lowest + 1)
+            if since is not None and since < times.moved(drafted, -_BEHIND):
                 raise MetadataMismatch(
-                    f"the next {shard} lets version {lowest} of {role} be believed, and version {there.signed.version} "
-                    f"is of {there.signed.expires - CLAIM_LIFE:%Y-%m-%d}: the shard was made without it",
+                    f"the next {shard} lets version {lowest} of {role} be believed, and version {lowest + 1} is "
+                    f"published since {since:%Y-%m-%d}: the shard was made without it",
                     hint="`carnet root update` brings the owners' files; then `carnet root rotate`, and sign again",
                 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -389,3 +391,14 @@ def test_one_person_has_no_second_spelling(alike: str) -> None:
     assert Holders(owners.signers, honest).people == honest
     with pytest.raises(FormatError):
         Holders(owners.signers, {**honest, second: alike})
+
+
+def test_a_step_of_a_key_that_is_no_layout_key_is_shown_and_refused(world: World) -> None:
+    made = synthetic()
+    envelope = json.loads(made.layout_file)
+    payload = json.loads(base64.b64decode(envelope["payload"]))
+    payload["steps"][0]["pubkeys"].append("ab" * 32)
+    envelope["payload"] = base64.b64encode(json.dumps(payload).encode()).decode()
+    proposal = world.claim_proposal(layout=ownership.NewLayout(json.dumps(envelope).encode(), made.terms))
+    assert review.problem(proposal, now=world.now) is not None
+    assert any("ab" * 32 in line for words in review.describe(proposal, now=world.now) for line in words.lines)
