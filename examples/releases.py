@@ -111,8 +111,7 @@ def claim(stage: Stage) -> None:
         "--layout layout.json --evidence 'nobody has the name, and Olga wrote the library'"
     )
     stage.run("carnet claim review claim --root ceremony/1.root.json", most=40)
-    stage.say("two owners, two of those who release, and two of the registry's holders, each with a key of their own;")
-    stage.say("holders would let the waiting period pass first, which a demo cannot")
+    stage.say("two owners, two of those who release, and two of the registry's holders, each with a key of their own")
     for name in ("olga", "omar", "rita", "sven", "alice", "bob"):
         stage.run(f"carnet claim sign claim --key {name} --yes {UNLOCK}", most=6)
     stage.run("carnet claim status claim", most=20)
