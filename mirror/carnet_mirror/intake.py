@@ -27,7 +27,7 @@ from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
 from carnet.cargo.names import CrateId
-from carnet.claims.adoption import Adopted, check_adopted
+from carnet.claims.adoption import Adopted, check_adopted, check_nothing_comes
 from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
@@ -207,17 +207,9 @@ def _check_first(
     releases: Releases, submission: ParsedSubmission, standing: Mapping[CrateId, StoredVersion]
 ) -> Adopted:
     """A first claim adopts what this mirror lists, and brings no version: whoever signed it was shown none."""
-    _, _, crate = roles_of(submission.crate)
-    role = submission.roles.get(crate)
-    brought = [
-        *sorted(submission.lines),
-        *(path for path in submission.targets if role and path in role.signed.targets),
-    ]
-    if brought:
-        raise MetadataMismatch(
-            f"a first claim brings {brought[0]}: it adopts what is published already, and nothing comes with it",
-            hint="claim the crate first, then make the release with `carnet release assemble`",
-        )
+    role = submission.roles.get(paths.crate_role(submission.crate))
+    if role is not None:
+        check_nothing_comes(role.signed, submission.targets, submission.lines)
     adopted = check_adopted(releases, {id_: version.line for id_, version in standing.items()})
     for release in releases:
         if standing[release.id].length != release.tarball.length:

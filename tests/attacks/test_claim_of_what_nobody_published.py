@@ -19,12 +19,17 @@ from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.claims.releases import Digest, Releases, SignedRelease
 from carnet.claims.submission import Submission
-from carnet.errors import CarnetError, MetadataMismatch, NotFound
+from carnet.errors import CarnetError, MetadataMismatch, NotFound, TransportError
 from carnet.tuf import paths
 from carnet_mirror.intake import take_submission
+from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.metadata.role_files import CLAIM_LIFE
-from carnet_signer.proposals import ownership
+from carnet_signer.own_view import OwnView
+from carnet_signer.proposals import ownership, review, state_before
 from carnet_signer.proposals.proposal import Proposal
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.saved_view import read_saved_view_from, roles_to_save, save_view
+from carnet_verifier.tuf.view import View
 
 ROLE = paths.crate_role(NAME)
 EVIL = honest_crate(str(NAME), "0.9.1")
@@ -102,6 +107,91 @@ def test_a_length_that_is_not_the_tarballs(world: World) -> None:
     assert isinstance(refusal(lambda: hand_in(world, proposal, {}, {})), MetadataMismatch)
 
 
+# --- what signers are shown ---
+
+
+def looking(world: World) -> OwnView:
+    view = world.fresh()
+    return OwnView(view.trusted.root, "compared", "test", view)
+
+
+def offline(world: World, *names: CrateName) -> OwnView:
+    """The view of a machine without a network, from a file that was written for these crates."""
+    there = world.fresh()
+    view = View(there, ReadFetcher(world.store.read), "http://registry.test/")
+    data = save_view(view, roles_to_save(there, names), names)
+    found = read_saved_view_from(data, world.ceremony.root, now=world.now).repository
+    return OwnView(found.trusted.root, "compared", "test", found)
+
+
+def read(world: World, proposal: Proposal, view: OwnView | None) -> str:
+    """What a signer reads, after all that could be refused."""
+    compared = state_before.believe_folder(proposal) if view is None else state_before.compare(proposal, view)
+    review.lint(compared.proposal, now=world.now)
+    shown = (review.opening(compared), *review.describe(compared.proposal, now=world.now))
+    return "\n".join(line for words in shown for line in (words.title, *words.lines))
+
+
+@pytest.mark.parametrize("where", ["network", "file"])
+@pytest.mark.parametrize("lie", LIES)
+def test_nobody_is_told_that_what_is_not_published_is(world: World, lie: str, where: str) -> None:
+    view = looking(world) if where == "network" else offline(world, NAME)
+    proposal = with_releases(world.claim_proposal(), LIES[lie])
+    why = refusal(lambda: read(world, proposal, view))
+    assert isinstance(why, MetadataMismatch)
+    assert "demo-lib@0.9." in str(why)
+
+
+def test_a_name_that_the_mirror_does_not_list_adopts_nothing(tmp_path: Path) -> None:
+    world = World.make(tmp_path)
+    world.add(honest_crate("other-lib", "1.0.0"))
+    honest = world.claim_proposal()
+    for view in (looking(world), offline(world, NAME)):
+        assert "no version changes" in read(world, honest, view)
+        lie = with_releases(honest, LIES["a version that nobody published"])
+        assert isinstance(refusal(lambda view=view, lie=lie: read(world, lie, view)), MetadataMismatch)  # type: ignore[misc]
+
+
+def test_a_folder_with_a_claim_and_a_tarball_is_signed_by_nobody(world: World) -> None:
+    proposal = with_releases(world.claim_proposal(), LIES["a version that nobody published"])
+    brings = replace(proposal, targets={paths.crate_path(LINE.id): EVIL}, lines={LINE.id.stem: LINE.to_bytes()})
+    for view in (looking(world), None):
+        assert isinstance(refusal(lambda view=view: read(world, brings, view)), MetadataMismatch)  # type: ignore[misc]
+
+
+def test_a_file_without_the_crates_index_compares_nothing(world: World) -> None:
+    """One that was written for other crates, or for none: then a claim cannot be compared, and is not signed."""
+    proposal = world.claim_proposal()
+    why = refusal(lambda: read(world, proposal, offline(world)))
+    assert isinstance(why, TransportError)
+    assert "cannot be compared" in str(why)
+    assert why.hint is not None
+    assert "carnet trust export -o FILE demo-lib" in why.hint
+    assert "1 versions that are published already" in read(world, proposal, offline(world, NAME))
+
+
+def test_who_believes_the_folder_reads_that_nobody_checked(world: World) -> None:
+    text = read(world, with_releases(world.claim_proposal(), LIES["a version that nobody published"]), None)
+    assert "2 versions, OF WHICH NOBODY CHECKED THAT THEY ARE PUBLISHED" in text
+    assert "published already" not in text
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["yanked in the index", "yanked by the claim"])
+def test_another_yank_state_is_shown(world: World, there: bool) -> None:
+    if there:
+        versions = [replace(one, line=one.line.with_(yanked=True)) for one in world.store.crates.versions(NAME)]
+        with world.store.change():
+            files = {paths.index_path(NAME): world.store.crates.stage(NAME, versions)}
+            publish(world.store, world.online, Change(index_files=files), now=world.now)
+    honest = world.claim_proposal()
+    assert "YANKED OTHERWISE" not in read(world, honest, looking(world))
+    text = read(world, with_releases(honest, edit_first(yanked=not there)), looking(world))
+    said = "is yanked in the index, and the claim gives it again" if there else "and the claim yanks it"
+    assert "YANKED OTHERWISE THAN IT IS PUBLISHED" in text
+    assert said in text
+
+
 def test_the_honest_claim_is_taken(world: World) -> None:
+    assert "1 versions that are published already are adopted" in read(world, world.claim_proposal(), looking(world))
     world.claim()
     assert world.admit("0.9.0").crate == CrateId(CrateName(str(NAME)), Version("0.9.0"))

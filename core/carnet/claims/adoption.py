@@ -6,7 +6,7 @@ the index: signers hold it against the index that they verified, and the mirror 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from carnet.cargo.index_line import IndexLine
@@ -14,6 +14,7 @@ from carnet.cargo.names import CrateId
 from carnet.claims.releases import Releases, SignedRelease
 from carnet.errors import MetadataMismatch
 from carnet.made import made_by, maker
+from carnet.tuf.roles import Targets
 
 _ANEW = "ask whoever drafted it, and make the claim again with `carnet claim new`"
 
@@ -33,6 +34,25 @@ class Adopted:
 
 
 _adopted = maker(Adopted)
+
+
+def check_nothing_comes(crate: Targets, files: Iterable[str], lines: Iterable[str]) -> None:
+    """Demand that no version comes with a first claim: whoever signs it looks at none.
+
+    Args:
+        crate: The first crate role.
+        files: Target paths of what comes with it.
+        lines: The index lines that come with it, by `<name>-<version>`.
+
+    Raises:
+        MetadataMismatch: A tarball, evidence or an index line comes.
+    """
+    brought = [*sorted(lines), *sorted(path for path in files if path in crate.targets)]
+    if brought:
+        raise MetadataMismatch(
+            f"a first claim brings {brought[0]}: it adopts what is published already, and nothing comes with it",
+            hint="claim the crate first, then make the release with `carnet release assemble`",
+        )
 
 
 def check_adopted(releases: Releases, index: Mapping[CrateId, IndexLine]) -> Adopted:
