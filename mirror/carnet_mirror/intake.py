@@ -5,7 +5,8 @@
     2. is it published already? then say so again; was someone faster? then say what to do
     3. the verifier's view of what is published, with the submitted roles on top: exact delegations, versions,
        expiries, thresholds; a first claim or a takeover was public for as long as the root asks       (TUF 5.6)
-    4. no released version is lost or changed, and a release does not come with a mass yank
+    4. no released version is lost or changed, and a release does not come with a mass yank; a first claim adopts
+       exactly what the mirror lists, and brings no version
     5. each new version: the tarball by the strict reader, the index line against the manifest and against what was
        signed, the owners' layout carried out and not expired                                 (in-toto 5.2, 5.3)
     6. the index file, with exactly the lines that were signed: judged as a client will
@@ -26,6 +27,7 @@ from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
 from carnet.cargo.names import CrateId
+from carnet.claims.adoption import Adopted, check_adopted, check_nothing_comes
 from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
@@ -120,6 +122,9 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
         signed = read_signed_releases(claim)
         changes = Differences.between(_releases(current, submission), signed.releases)  # 4.
         _check_changes(changes)
+        if not _claimed(current, submission):
+            adopted = _check_first(signed.releases, submission, standing)
+            changes = replace(changes, yanked=adopted.yanked, unyanked=adopted.unyanked)
         added = {
             release.id: _check_release(view, signed, release, submission, standing, now) for release in changes.added
         }
@@ -199,6 +204,24 @@ def _check_changes(changes: Differences) -> None:
             f"{changes.added[-1].id} comes with {len(changes.yanked)} yanks: a mass yank with a new release is held",
             hint="if it is meant, submit the yanks first and on their own",
         )
+
+
+def _check_first(
+    releases: Releases, submission: ParsedSubmission, standing: Mapping[CrateId, StoredVersion]
+) -> Adopted:
+    """A first claim adopts what this mirror lists, and brings no version: whoever signed it was shown none."""
+    role = submission.roles.get(paths.crate_role(submission.crate))
+    if role is not None:
+        check_nothing_comes(role.signed, submission.targets, submission.lines)
+    adopted = check_adopted(releases, {id_: version.line for id_, version in standing.items()})
+    for release in releases:
+        if standing[release.id].length != release.tarball.length:
+            raise MetadataMismatch(
+                f"the claim adopts {release.id} with {release.tarball.length} bytes, and its tarball has "
+                f"{standing[release.id].length}",
+                hint="make the claim again with `carnet claim new`",
+            )
+    return adopted
 
 
 # --- 5. each version ---

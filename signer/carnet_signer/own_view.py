@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from carnet.cargo.index_line import IndexFile
+from carnet.cargo.names import CrateName
+from carnet.errors import TransportError
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleFile, Root, Targets
 
@@ -26,6 +29,12 @@ class VerifiedView(Protocol):
 
     def claimed_files(self, shards: Iterable[str]) -> dict[str, RoleFile[Targets]]:
         """The owner and crate roles of every crate that these shards delegate to their owners, expired or not."""
+
+    def find_targets(self, paths: Iterable[str]) -> Mapping[str, Any]:
+        """Verified targets by path, each to be downloaded; None is the signed proof that there is none."""
+
+    def download(self, target: Any) -> bytes:
+        """The bytes of one of them, which are those that were signed."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,44 @@ class OwnView:
             TransportError: One could not be fetched.
         """
         return self._view.claimed_files(shards)
+
+    def index_file(self, name: CrateName) -> IndexFile | None:
+        """What the registry lists of a crate; None is the signed proof that it lists no such crate.
+
+        Raises:
+            VerificationError: It, or a role on the way to it, failed a check.
+            FormatError: It does not parse.
+            TransportError: It could not be fetched, or the saved view was written without it.
+        """
+        path = paths.index_path(name)
+        try:
+            target = self.find_targets([path])[path]
+            return None if target is None else IndexFile.from_bytes(self.download(target), name)
+        except TransportError as error:
+            raise TransportError(
+                f"the versions that a claim of {name} adopts cannot be compared with the registry's index: {error}",
+                hint=f"a saved view has the index of the crates that it was written for: `carnet trust export -o FILE "
+                f"{name}`",
+                status=error.status,
+            ) from error
+
+    def find_targets(self, paths: Iterable[str]) -> Mapping[str, Any]:
+        """Verified targets by path, for `download`; None is the signed proof that there is none.
+
+        Raises:
+            VerificationError: A role on the way failed a check.
+            TransportError: One could not be fetched.
+        """
+        return self._view.find_targets(paths)
+
+    def download(self, target: Any) -> bytes:
+        """The bytes of a target that `find_targets` found.
+
+        Raises:
+            VerificationError: They are not the ones that were signed.
+            TransportError: They could not be fetched.
+        """
+        return self._view.download(target)
 
     @property
     def holders(self) -> Mapping[str, str]:

@@ -248,3 +248,24 @@ def test_owners_hand_in_what_a_mirror_holds_back(world: World, folder: Ceremony)
         (b"{}", CarnetError),
     ):
         assert isinstance(refusal(lambda bad=bad: claim_files.handed_in(folder.claims, [bad], shards)), why)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("role", [OWNER, CRATE])
+def test_a_version_that_no_mirror_can_publish_is_not_demanded(folder: Ceremony, role: str) -> None:
+    """It would be the least of a shard that nobody can publish: one crate's people hold all its neighbours up."""
+    shards = {SHARD: as_targets(folder.latest(SHARD))}
+    known = folder.claims.roles[role]
+    keys = [person(name) for name in (("alice", "bob") if role == OWNER else ("uma", "vic"))]
+    version = known.signed.version
+
+    def later(number: int) -> bytes:
+        return sign_role(dict(json.loads(known.raw)["signed"]) | {"version": version + number}, keys)
+
+    for files in ([later(1000)], [later(2)], [later(1), later(3)]):
+        why = refusal(lambda files=files: claim_files.handed_in(folder.claims, files, shards))  # type: ignore[misc]
+        assert isinstance(why, MetadataMismatch)
+        assert "does not follow" in str(why)
+        assert why.hint is not None
+        assert "publish it first" in why.hint
+    taken = claim_files.handed_in(folder.claims, [later(3), later(1), later(2)], shards)
+    assert taken.roles[role].signed.version == version + 3

@@ -183,7 +183,8 @@ def handed_in(known: ClaimFiles, files: Iterable[bytes], shards: Mapping[str, Ta
 
     Args:
         known: What the ceremony has already.
-        files: Theirs; an owner role with new release keys comes with a crate role that these signed.
+        files: Theirs, every version since the known one; an owner role with new release keys comes with a crate role
+            that these signed.
         shards: The newest version of each shard, by role.
 
     Returns:
@@ -191,20 +192,43 @@ def handed_in(known: ClaimFiles, files: Iterable[bytes], shards: Mapping[str, Ta
 
     Raises:
         FormatError: One is no file of an owner or crate role.
-        VerificationError: One is not signed by those whom the role above it names, or there is a newer one.
+        VerificationError: The newest of a role is not signed by those whom the role above it names, or is older than
+            what is there, or a version between the two is missing.
     """
-    taken, names = known, dict[CrateName, None]()
+    chains: dict[CrateName, dict[str, dict[int, RoleFile[Targets]]]] = {}
     for data in files:
         file = parse_role(data, Targets, what="the file")
         role, version = str(file.signed.carnet.get("role"))[:80], file.signed.version
         crate = place_of(role).crate if is_one(f"{version}.{role}.json") else None
         if crate is None:
             raise FormatError("a file is no owner role and no crate role", hint="such as `7.owner.serde.json`")
-        there = taken.roles.get(role)
+        there = known.roles.get(role)
         if there is not None and version < there.signed.version:
             raise MetadataMismatch(f"the ceremony has version {there.signed.version} of {role}: {version} is older")
-        taken = taken.with_newer(ClaimFiles({role: file}))
-        names[crate] = None
-    for name in names:
-        read_standing_of(name, shards[paths.claims_shard_role(name.shard)], taken.roles)
+        chains.setdefault(crate, {}).setdefault(role, {})[version] = file
+    taken = known
+    for name, chain in chains.items():
+        newest = dict(known.roles)
+        for role, handed in chain.items():
+            _check_chain(role, known.roles.get(role), handed)
+            newest[role] = handed[max(handed)]
+        read_standing_of(name, shards[paths.claims_shard_role(name.shard)], newest)
+        taken = taken.with_newer(ClaimFiles({role: newest[role] for role in chain}))
     return taken
+
+
+def _check_chain(role: str, known: RoleFile[Targets] | None, chain: Mapping[int, RoleFile[Targets]]) -> None:
+    """Demand every version between the known one and the newest: a mirror publishes none before the one before it.
+
+    Shards that demand a version that no mirror can publish are published by no mirror either, and hold every crate in
+    them up.
+    """
+    at = 0 if known is None else known.signed.version
+    missing = next((version for version in range(at + 1, max(chain, default=at)) if version not in chain), None)
+    if missing is not None:
+        raise MetadataMismatch(
+            f"version {max(chain)} of {role} does not follow on what is known: version {missing} is not here, and {at} "
+            "is the newest that the ceremony has",
+            hint=f"no mirror would publish a shard that demands it: publish it first, or hand in {missing}.{role}.json "
+            "and every other version up to it as well",
+        )

@@ -21,6 +21,7 @@ from pathlib import Path
 from carnet import durable, strictjson
 from carnet.cargo.crate import CrateFile
 from carnet.cargo.names import CrateName
+from carnet.claims.adoption import Adopted
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.submission import Submission, crate_of_stem
 from carnet.errors import ConfigError, FormatError, MetadataMismatch, SigningError, ThresholdNotMet
@@ -112,6 +113,8 @@ class Proposal:
         lines: Index lines of new versions, by `<name>-<version>`.
         crates: Target path to those of the tarballs that were read when the proposal was made.
         holders: What the registry's holders are called, by key id; from the signer's own view, never from the folder.
+        adopted: How the versions of a first claim were held against the index of the signer's own view; None while
+            nobody did.
     """
 
     request: Request
@@ -121,6 +124,7 @@ class Proposal:
     lines: Mapping[str, bytes] = field(default_factory=dict)
     crates: Mapping[str, CrateFile] = field(default_factory=dict, repr=False, compare=False)
     holders: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    adopted: Adopted | None = field(default=None, repr=False, compare=False)
 
     @property
     def crate(self) -> CrateName:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
+from carnet.claims.adoption import check_nothing_comes
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
 from carnet.claims.standing import read_standing
@@ -29,7 +30,7 @@ from carnet.tuf.roles import DelegatedRole, RoleFile, Targets
 from carnet.tuf.structure import shards_of
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
-from carnet_signer.proposals import people_words
+from carnet_signer.proposals import people_words, version_words
 from carnet_signer.proposals.proposal import PREVIOUS_OWNERS, Proposal
 from carnet_signer.proposals.said import unsaid
 from carnet_signer.proposals.state_before import Compared
@@ -163,7 +164,9 @@ def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
     shard, owner, _ = roles_of(proposal.crate)
     lines = {stem: IndexLine.from_bytes(line) for stem, line in proposal.lines.items()}
     if _entry_of(proposal.base.get(shard), owner) is not None:
-        _lint_brought(proposal, lines, changes.added)  # only with a claim do versions come that are published already
+        _lint_brought(proposal, lines, changes.added)
+    else:  # only a first claim adopts: `state_before` holds its versions against the index
+        check_nothing_comes(proposal.drafts[crate].signed, proposal.targets, proposal.lines)
     added = {release.id.stem: release for release in changes.added}
     for stem, line in lines.items():
         _same_line(added[stem], line)
@@ -421,39 +424,16 @@ def _weak(facts: ClaimFacts) -> Iterator[Words]:
 
 def _versions(proposal: Proposal) -> Iterator[Words]:
     changes = differences(proposal)
-    lines = [f"new: {_release(release)}" for release in changes.added if release.tarball.sha256 in _brought(proposal)]
-    adopted = [release for release in changes.added if release.tarball.sha256 not in _brought(proposal)]
-    if adopted:
-        lines.append(f"{len(adopted)} versions that are published already are adopted as they are, by digest:")
-        lines += [_release(release) for release in adopted]
-    lines += [f"YANKED: {release.id}" for release in changes.yanked]
-    lines += [f"no longer yanked: {release.id}" for release in changes.unyanked]
-    lines += [f"new evidence: {release.id}, {_bundle(release)}" for release in changes.evidence]
-    yield Words("versions", tuple(lines) or ("no version changes",))
+    yield Words("versions", tuple(version_words.changed(proposal, changes)) or ("no version changes",))
+    others = tuple(version_words.yanked_otherwise(proposal))
+    if others:
+        yield Words("YANKED OTHERWISE THAN IT IS PUBLISHED", others, alarm=True)
     if changes.added and len(changes.yanked) > 1:
         yield Words(
             "A RELEASE THAT YANKS OTHERS",
             ("pushing people to a new version by taking the good ones back is what account thieves do: ask why",),
             alarm=True,
         )
-
-
-def _brought(proposal: Proposal) -> set[str]:
-    return {sha256_hex(data) for path, data in proposal.targets.items() if path.endswith(".crate")}
-
-
-def _release(release: SignedRelease) -> str:
-    yanked = ", yanked" if release.yanked else ""
-    return (
-        f"{release.id}, {release.tarball.length} bytes, sha256 {release.tarball.sha256}, "
-        f"index line sha256 {release.index}, {_bundle(release)}{yanked}"
-    )
-
-
-def _bundle(release: SignedRelease) -> str:
-    if release.bundle is None:
-        return "without evidence"
-    return f"with its evidence, {release.bundle.length} bytes, sha256 {release.bundle.sha256}"
 
 
 def _evidence(proposal: Proposal) -> Words:

@@ -4,6 +4,7 @@
 
     drafted roles       the folder's copy of what is published is, byte for byte, the one that the signer verified
     who signs them      every role above a drafted one names the same signers in both; whatever else it says
+    adopted versions    what a first claim lists is what the index that the signer verified lists
     anything else       is the signer's own, whatever the folder has
 
 From here on the folder's `base/` is out of the game: what is linted, shown and signed stands on the signer's own roles.
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from carnet.claims.adoption import Adopted, check_adopted
+from carnet.claims.releases import Releases
 from carnet.digests import sha256_hex
 from carnet.errors import VerificationError
 from carnet.made import made_by, maker
@@ -59,8 +62,9 @@ def compare(proposal: Proposal, view: OwnView) -> Compared:
     """Put the signer's own verified roles in the place of the folder's copy of them.
 
     Raises:
-        VerificationError: The drafts were made from another state than the one that is published.
-        TransportError: A role could not be fetched.
+        VerificationError: The drafts were made from another state than the one that is published, or a first claim
+            adopts something else than what is published.
+        TransportError: A role could not be fetched, or the index that a first claim is held against.
     """
     name = proposal.crate
     shard = paths.claims_shard_role(name.shard)
@@ -81,7 +85,8 @@ def compare(proposal: Proposal, view: OwnView) -> Compared:
         for role, folder in sorted(proposal.base.items())
         if role not in own or folder.raw != own[role].raw
     ]
-    mine = replace(proposal, base=own, holders=view.holders)
+    adopted = None if published.owner is not None else _check_first(proposal, view)
+    mine = replace(proposal, base=own, holders=view.holders, adopted=adopted)
     return _compared(mine, view.said, view.aged, tuple(notes), view)
 
 
@@ -89,6 +94,16 @@ def believe_folder(proposal: Proposal) -> Compared:
     """Take the folder's word for what is published: for those who have nothing of their own, and were told so."""
     said = f"{UNCOMPARED}: whoever made this folder says what was there before"
     return _compared(proposal, said, True, (), None)
+
+
+def _check_first(proposal: Proposal, view: OwnView) -> Adopted | None:
+    """Of a crate that is nobody's, every version that a draft lists is published."""
+    draft = proposal.drafts.get(paths.crate_role(proposal.crate))
+    if draft is None:
+        return None
+    index = view.index_file(proposal.crate)
+    lines = {} if index is None else {line.id: line for line in index.lines}
+    return check_adopted(Releases.of(proposal.crate, draft.signed), lines)
 
 
 def _delegations(proposal: Proposal) -> Iterator[tuple[str, str]]:

@@ -29,7 +29,8 @@ from carnet.tuf.roles import Root
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.role_files import at
-from carnet_signer.proposals import ownership, review
+from carnet_signer.own_view import OwnView
+from carnet_signer.proposals import ownership, review, state_before
 from carnet_signer.proposals.proposal import Proposal, draft, load, save, save_signatures
 
 SHARD, OWNER, CRATE = roles_of(NAME)
@@ -59,7 +60,14 @@ def changed(proposal: Proposal, role: str, edit: Callable[[Any], None]) -> Propo
     return replace(proposal, drafts={**proposal.drafts, role: draft(role, signed)})
 
 
-def test_an_honest_claim_has_nothing_wrong_and_reads_well(claim: Proposal) -> None:
+def compared(world: World, proposal: Proposal) -> Proposal:
+    """The proposal as a signer sees it, who verified what is published."""
+    view = world.fresh()
+    return state_before.compare(proposal, OwnView(view.trusted.root, "compared", "test", view)).proposal
+
+
+def test_an_honest_claim_has_nothing_wrong_and_reads_well(world: World, claim: Proposal) -> None:
+    claim = compared(world, claim)
     lint(claim)
     text = "\n".join(f"{words.title}\n" + "\n".join(words.lines) for words in review.describe(claim, now=NOW))
     for expected in (

@@ -43,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def saved(world: World, *names: CrateName) -> bytes:
     repository = world.fresh()
     view = View(repository, ReadFetcher(world.store.read), "http://registry.test/")
-    return save_view(view, roles_to_save(repository, names))
+    return save_view(view, roles_to_save(repository, names), names)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def test_what_was_saved_is_what_was_verified(world: World, file: bytes) -> None:
     assert found.ended == timedelta(0)
     for role in (paths.TARGETS, paths.CLAIMS, SHARD, OWNER, CRATE):
         assert found.repository.role(role).raw == world.fresh().role(role).raw
-    assert isinstance(refusal(lambda: found.repository.role(paths.INDEX)), TransportError)
+    other = paths.claims_shard_role(next(shard for shard in paths.SHARDS if shard != NAME.shard))
+    assert isinstance(refusal(lambda: found.repository.role(other)), TransportError)
 
 
 def test_without_names_everything_that_people_sign_is_in_it(world: World) -> None:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 from carnet import strictjson
 from carnet.cargo.names import CrateName
-from carnet.errors import ExpiredMetadata, FormatError, TransportError
+from carnet.errors import ExpiredMetadata, FormatError, MetadataMismatch, TransportError
 from carnet.intoto.dsse import decode_base64
 from carnet.strictjson import Json
 from carnet.tuf import paths
@@ -56,18 +56,19 @@ class SavedView:
 def roles_to_save(repository: TrustedRepository, crates: Sequence[CrateName]) -> list[str]:
     """The targets roles that people sign: all of them, or those that concern some crates.
 
-    Whoever signs a shard is to see the claims of all its crates, not only of one.
+    Whoever signs a shard is to see the claims of all its crates, not only of one. Whoever signs a first claim is to see
+    what the index lists of the crate: its hash bin comes along, which the online keys sign.
 
     Args:
         repository: A verified view.
-        crates: Which crates; none for everything that is signed offline.
+        crates: Which crates; none for everything that is signed offline, which no hash bin is.
 
     Raises:
         MetadataError: A shard failed a check.
         TransportError: A shard could not be fetched.
     """
     wanted = sorted({crate.shard for crate in crates}) or list(paths.SHARDS)
-    found = [paths.CLAIMS, *([] if crates else [paths.INDEX])]
+    found = [paths.CLAIMS, paths.INDEX, *sorted({_bin_of(repository, crate) for crate in crates})]
     for shard in wanted:
         role = paths.claims_shard_role(shard)
         found.append(role)
@@ -79,12 +80,20 @@ def roles_to_save(repository: TrustedRepository, crates: Sequence[CrateName]) ->
     return found
 
 
-def save_view(view: View, roles: Iterable[str]) -> bytes:
-    """Put what is needed to verify these targets roles into one file.
+def _bin_of(repository: TrustedRepository, crate: CrateName) -> str:
+    delegations = repository.role(paths.INDEX).signed.delegations
+    if delegations is None or delegations.succinct is None:
+        raise MetadataMismatch("index does not delegate to hash bins")
+    return delegations.succinct.bin_of(paths.index_path(crate))
+
+
+def save_view(view: View, roles: Iterable[str], crates: Iterable[CrateName] = ()) -> bytes:
+    """Put what is needed to verify these targets roles, and what the index lists of crates, into one file.
 
     Args:
         view: A verified view.
         roles: Names of targets roles; those above them, and all roots, come along by themselves.
+        crates: Whose index files come along, of those that the registry lists; their bins have to be among the roles.
 
     Raises:
         MetadataError: A role failed a check.
@@ -102,6 +111,10 @@ def save_view(view: View, roles: Iterable[str]) -> bytes:
     for role in (paths.TARGETS, *roles):
         file = view.repository.role(role)
         files[_path(role, file.signed.version)] = file.raw
+    for target in view.repository.find_targets(map(paths.index_path, crates)).values():
+        if target is not None:
+            path = paths.TARGETS_PREFIX + paths.hashed_path(target.path, target.sha256)
+            files[path] = view.repository.download(target)
     listed: dict[str, Json] = {path: base64.b64encode(data).decode() for path, data in sorted(files.items())}
     return strictjson.encode({"_type": "carnet-view", "version": 1, "files": listed}) + b"\n"
 

@@ -126,7 +126,8 @@ def status(message_format: MessageFormat) -> int:
 def export(names: tuple[str, ...], file: Path, repository: str | None) -> None:
     """Write what is published into a file, for whoever signs on a machine without a network.
 
-    It holds everything that is signed offline, or what concerns the crates that you name. There `--view FILE` of
+    It holds everything that is signed offline, or what concerns the crates that you name: then also what the index
+    lists of them, which whoever signs a first claim compares with. There `--view FILE` of
     `carnet claim`, `carnet release` and `carnet root` checks it from the root that is trusted there:
 
     \b
@@ -141,7 +142,7 @@ def export(names: tuple[str, ...], file: Path, repository: str | None) -> None:
     with open_view(home.choose(repository).directory, now=home.now()) as view:
         roles = roles_to_save(view.repository, crates)
         with output.progress("fetching", len(roles)) as bar:
-            data = save_view(view, _counted(roles, bar))
+            data = save_view(view, _counted(roles, bar), crates)
         ends = view.repository.trusted.timestamp.signed.expires
     durable.write_file(file, data)
     output.note(f"wrote {len(roles)} roles to {file}; it is taken until 14 days after {ends:%Y-%m-%dT%H:%M:%SZ}")

@@ -264,7 +264,8 @@ def add(folder: Path, files: tuple[Path, ...]) -> None:
     """Take into DIR the newest owner and crate roles of a crate, FILES, from its owners themselves.
 
     `carnet root update` brings what the repository shows. Owners who fear that it shows their files of long ago hand
-    the newest to the holders: the next shards then demand them. Each is checked against the shard in DIR.
+    the newest to the holders, with every version since the one in DIR: the next shards then demand them. They are
+    checked against the shard in DIR.
 
     \b
     carnet root add ceremony 7.owner.serde.json 41.crate.serde.json
