@@ -195,7 +195,7 @@ def sign_folder(
     review.check_turn(proposal, quorums)
     if period is not None and any(quorum.who == REGISTRY for quorum in quorums):
         _demand_period(period(compared))
-    memory = signed_before(source, compared.view)
+    memory = signed_before(source, compared.view, signer.public_key)
     drafts = {quorum.role: proposal.drafts[quorum.role] for quorum in quorums}
     memory.check(drafts, again=consent.sign_again)
     if not consent.yes:
