@@ -6,6 +6,7 @@ as well: no claim, no release. So are those of a crate, to whoever claims it in 
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,7 +26,7 @@ from carnet.tuf.roles import RoleFile, Targets
 from carnet_cli.config import home
 from carnet_signer.ceremony import ceremony as ceremonies
 from carnet_signer.ceremony import folder as ceremony_folder
-from carnet_signer.ceremony import state_before
+from carnet_signer.ceremony import state_before, words
 from carnet_signer.metadata.role_files import at
 from carnet_signer.signed_before import SignedBefore
 
@@ -92,6 +93,28 @@ def test_a_first_version_is_not_signed_with_a_key_that_signed_more_elsewhere(wor
     fresh = [make_key("fresh-1"), make_key("fresh-2")]
     ran = sign(desk, new_registry(world, desk.folder / "fresh", *fresh), fresh[0])
     assert ran.status == 0, ran
+
+
+def test_a_key_by_another_id_is_shown(tmp_path: Path, world: World) -> None:
+    """A field more in a key's object: the same key, by another id. Nobody joins, and nobody leaves."""
+    for role, data in world.ceremony.files.items():
+        (tmp_path / paths.metadata_name(role, 1)).write_bytes(data)
+    found = ceremony_folder.read(tmp_path)
+    drafts = ceremonies.advance(found, ceremonies.plan_of(found), NOW, new_root=True)
+    signed = json.loads(drafts["2.claims.json"])["signed"]
+    key = {**HOLDER.public_key.to_object(), "x": "anything"}
+    other = type(HOLDER.public_key).from_object(key).keyid
+    signed["delegations"]["keys"] = {
+        (other if keyid == HOLDER.public_key.keyid else keyid): (key if keyid == HOLDER.public_key.keyid else one)
+        for keyid, one in signed["delegations"]["keys"].items()
+    }
+    for entry in signed["delegations"]["roles"]:
+        entry["keyids"] = [other if keyid == HOLDER.public_key.keyid else keyid for keyid in entry["keyids"]]
+    after = ceremony_folder.overlay(found, {**drafts, "2.claims.json": sign_role(signed, [])})
+    text = "\n".join(words.describe(after, ["claims"], NOW))
+    assert f"key id {other}, it was {HOLDER.public_key.keyid}" in text
+    assert '"x":"anything"' in text
+    assert "none but the expiry" not in text
 
 
 # --- the memory, role by role ---
