@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from tests.support.machines.command import Ran
 from tests.support.worlds.ceremony import NOW, TestKey, make_key, sign_role
-from tests.support.worlds.claims import World, refusal
+from tests.support.worlds.claims import World, people, refusal
 from tests.support.worlds.signing import Desk
 
 from carnet.errors import StorageError
@@ -28,6 +29,7 @@ from carnet_signer.ceremony import ceremony as ceremonies
 from carnet_signer.ceremony import folder as ceremony_folder
 from carnet_signer.ceremony import state_before, words
 from carnet_signer.metadata.role_files import at
+from carnet_signer.proposals import ownership, review
 from carnet_signer.signed_before import SignedBefore
 
 HOLDER = make_key("holder-1")
@@ -115,6 +117,19 @@ def test_a_key_by_another_id_is_shown(tmp_path: Path, world: World) -> None:
     assert f"key id {other}, it was {HOLDER.public_key.keyid}" in text
     assert '"x":"anything"' in text
     assert "none but the expiry" not in text
+
+
+def test_another_registry_id_of_an_owner_role_is_shown(tmp_path: Path) -> None:
+    world = World.make(tmp_path)
+    world.claim()
+    proposal = world.owner_proposal(ownership.OwnerChanges(owners=people(("mallory",), 1)))
+    owner = paths.owner_role(proposal.crate)
+    signed = json.loads(proposal.drafts[owner].message)
+    before = signed["carnet"]["registry"]
+    signed["carnet"]["registry"] = "another"
+    changed = replace(proposal, drafts={**proposal.drafts, owner: parse_role(sign_role(signed, []), Targets)})
+    text = "\n".join(line for one in review.describe(changed, now=world.now) for line in one.lines)
+    assert f"it belongs to the registry another; IT WAS {before}" in text
 
 
 # --- the memory, role by role ---
