@@ -94,7 +94,8 @@ def test_a_first_version_says_that_it_has_nothing_before_it(world: World, desk: 
     files = {role: sign_role(signed_of(data), []) for role, data in world.ceremony.files.items()}
     other = {**files, paths.ROOT: sign_role(signed_of(files[paths.ROOT]) | {"x": 1}, [])}
     folder = begun(replace(world.ceremony, files=other), desk.folder / "other")
-    ran = sign(desk, folder)
+    refused(sign(desk, folder), "that you trust, and this is the first version of another one")
+    ran = sign(desk, folder, "--sign-again")
     assert ran.status == 0, ran
     assert ran.out.startswith(state_before.FIRST)
     assert "ALSO IN WHAT YOU SIGN: root: x is 1" in ran.out

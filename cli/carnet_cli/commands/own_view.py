@@ -16,19 +16,19 @@ from carnet.errors import ConfigError, TransportError
 from carnet_cli.config import home
 
 if TYPE_CHECKING:
+    from carnet.tuf.keys import PublicKey
     from carnet_signer.own_view import OwnView
     from carnet_signer.signed_before import SignedBefore
     from carnet_verifier.tuf.saved_view import SavedView
 
 _MAX_ROOT = 512_000
-UNKNOWN = "unknown"
-"""The repository of those who trust none: what they signed is remembered all the same."""
 
 
 sign_again_option = click.option(
     "--sign-again",
     is_flag=True,
-    help="Sign another content of a version that you signed before: that one was given up, nobody will submit it.",
+    help="Sign what contradicts what you signed before: another content of a version that was given up and that nobody "
+    "will submit; or, with a key of another repository, what is not above the versions there.",
 )
 
 
@@ -97,22 +97,26 @@ def own_view(source: BaseSource) -> Iterator[OwnView | None]:
         raise TransportError(f"what is published cannot be seen: {error}", hint=hint, status=error.status) from error
 
 
-def signed_before(source: BaseSource, view: OwnView | None) -> SignedBefore:
-    """What this user signed of the repository that a folder is about.
+def signed_before(source: BaseSource, view: OwnView | None, key: PublicKey) -> SignedBefore:
+    """What this user signed of the repository that a folder is about, and with this key anywhere.
 
     Raises:
         ConfigError: Somebody else can write to carnet's home.
     """
     if view is not None:
-        return memory_of(view.repository)
+        return memory_of(view.repository, key)
     try:
-        return memory_of(home.choose(source.repository).id)
+        return memory_of(home.choose(source.repository).id, key)
     except ConfigError:
-        return memory_of(UNKNOWN)
+        return memory_of(None, key)
 
 
-def memory_of(repository: str) -> SignedBefore:
-    """What this user signed of one repository.
+def memory_of(repository: str | None, key: PublicKey) -> SignedBefore:
+    """What this user signed of one repository, and with this key anywhere.
+
+    Args:
+        repository: Its id; None for those who trust none: what they signed is remembered all the same.
+        key: The key that is to sign.
 
     Raises:
         ConfigError: Somebody else can write to carnet's home.
@@ -121,7 +125,7 @@ def memory_of(repository: str) -> SignedBefore:
     from carnet_signer.signed_before import SignedBefore
 
     private_folder(home.home())
-    return SignedBefore(home.signed_file(repository))
+    return SignedBefore(home.signed_folder(), repository, key)
 
 
 @contextmanager

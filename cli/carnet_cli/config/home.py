@@ -5,7 +5,7 @@
     <home>/trust/<id>/            one trusted repository: pinned root, newest metadata, memory of crates
     <home>/cargo/<id>/registry/   its admitted tarballs, as a local registry for cargo
     <home>/cargo/<id>/home/       the private CARGO_HOME
-    <home>/signed/<id>.json       the newest version of each role that this user signed
+    <home>/signed/                the newest version of each role that this user signed, by repository and by key
 
 `<home>` is CARNET_HOME, or `carnet` in the user's data directory (XDG_DATA_HOME). `<id>` begins the sha256 of the
 pinned root.
@@ -100,9 +100,9 @@ def trust_path(trust_id: str) -> Path:
     return home() / "trust" / trust_id
 
 
-def signed_file(trust_id: str) -> Path:
-    """What this user signed of one repository; see `carnet_signer.signed_before`."""
-    return home() / "signed" / f"{trust_id}.json"
+def signed_folder() -> Path:
+    """What this user signed; see `carnet_signer.signed_before`."""
+    return home() / "signed"
 
 
 def open_trusted(trust_id: str) -> Trusted:

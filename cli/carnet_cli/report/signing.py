@@ -125,7 +125,7 @@ def _wait(proposal: Proposal, folder: Path) -> list[str]:
     from carnet_signer.proposals import waiting
 
     wanted = waiting.proposed(proposal)
-    if wanted is None or waiting.read_receipt(folder) is not None:
+    if wanted is None or waiting.read_own_receipt(folder, proposal) is not None:
         return []
     return [f"anybody: `carnet claim propose {folder}`, so that this {wanted.kind} can be seen before it counts"]
 

@@ -7,13 +7,15 @@ compared; a copy may have more signatures, or fewer, than were published); of a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from carnet.errors import MetadataError, VerificationError
+from carnet.errors import MetadataError, SigningError, VerificationError
 from carnet.made import made_by, maker
 from carnet.tuf import paths
+from carnet.tuf.keys import PublicKey
 from carnet.tuf.next_version import check_version
-from carnet.tuf.roles import RoleFile, RoleKeys, Signed
+from carnet.tuf.roles import RoleFile, RoleKeys, Root, Signed
 from carnet.tuf.tree import RoleKind, parent_of, place_of
 from carnet_signer.ceremony.ceremony import OFFLINE_ROLES, Ceremony, as_root, as_targets
 from carnet_signer.ceremony.claim_files import ClaimFiles
@@ -66,6 +68,32 @@ def first_version(ceremony: Ceremony) -> ComparedCeremony:
 def believe_folder(ceremony: Ceremony) -> ComparedCeremony:
     """Take the folder's word for what is published: for those who have nothing of their own, and were told so."""
     return _compared(ceremony, UNCOMPARED, True, None)
+
+
+def check_new_keys(compared: ComparedCeremony, key: PublicKey, trusted: Mapping[str, RoleFile[Root]]) -> None:
+    """Demand that who signs a first version does it with a key that signs for no repository that they trust.
+
+    A signature does not say which repository it is for. Under the root of the other one, whoever holds its online keys
+    could show these first versions to clients without a memory: an empty registry, signed by enough holders.
+
+    Args:
+        compared: What would be signed.
+        key: Whose signature.
+        trusted: The newest root of each trusted repository, by its id.
+
+    Raises:
+        SigningError: It is a first version, and one of the roots names the key.
+    """
+    if compared.view is not None or not is_first_version(compared.ceremony):
+        return
+    for repository, root in trusted.items():
+        if any(key.material == one.material for signers in root.signed.roles.values() for one in signers.keys):
+            raise SigningError(
+                f"key {key.keyid} signs for the repository {repository} that you trust, and this is the first version "
+                "of another one",
+                hint="these files could be shown there in place of the newer ones: a new registry wants new keys "
+                "(`carnet key generate`); if it shall share yours all the same, --sign-again",
+            )
 
 
 def compare(ceremony: Ceremony, view: OwnView) -> ComparedCeremony:

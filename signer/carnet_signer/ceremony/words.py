@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+from carnet import strictjson
 from carnet.claims.waiting import Waiting
 from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
@@ -149,6 +150,12 @@ def _changes(ceremony: Ceremony, old: RoleKeys | None, new: RoleKeys) -> Iterato
     before, after = ({key.material: key for key in signers.keys} for signers in (old, new))
     yield from (f"{_called(ceremony, key)} joins" for material, key in after.items() if material not in before)
     yield from (f"{_called(ceremony, key)} leaves" for material, key in before.items() if material not in after)
+    for material, key in after.items():  # the id is the digest of the whole key object: another one says something else
+        if material in before and key.keyid != before[material].keyid:
+            yield (
+                f"{_called(ceremony, before[material])} stays, by another key object: key id {key.keyid}, it was "
+                f"{before[material].keyid}, and it says {strictjson.encode(key.to_object()).decode()}"
+            )
     if old.threshold != new.threshold:
         yield f"threshold {old.threshold} becomes {new.threshold}"
 

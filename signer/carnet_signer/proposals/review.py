@@ -369,7 +369,12 @@ def _heading(proposal: Proposal) -> tuple[str, tuple[str, ...]]:
         )
     owner = proposal.after(paths.owner_role(proposal.crate))
     if owner is not None:
-        lines.append(f"it belongs to the registry {_facts(owner, 'the owner role').registry}")
+        registry, published = (
+            _facts(owner, "the owner role").registry,
+            proposal.base.get(paths.owner_role(proposal.crate)),
+        )
+        before = registry if published is None else _facts(published, "the owner role").registry
+        lines.append(f"it belongs to the registry {registry}" + ("" if before == registry else f"; IT WAS {before}"))
     if str(name) != name.canonical:
         lines.append(f"the claim covers every spelling of {name.canonical}")
     return _KIND[proposal.request.kind].format(name), tuple(lines)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from carnet import durable, times
 from carnet.claims.holders import ClaimFacts
-from carnet.claims.receipt import MAX_RECEIPT, Proposed, SignedReceipt, check_waited
+from carnet.claims.receipt import MAX_RECEIPT, ClaimReceipt, Proposed, SignedReceipt, check_waited
 from carnet.claims.submission import Submission
 from carnet.claims.waiting import CLAIM, Waiting, kind_of
 from carnet.errors import ConfigError, FormatError, VerificationError
@@ -95,6 +95,21 @@ def read_receipt(folder: Path) -> SignedReceipt | None:
     """
     found = read_folder(folder, max_bytes=MAX_RECEIPT, wanted=lambda name: name == _RECEIPT, deep=False)
     return SignedReceipt.from_bytes(found[_RECEIPT]) if found else None
+
+
+def read_own_receipt(folder: Path, proposal: Proposal) -> SignedReceipt | None:
+    """The receipt in a folder that is for this proposal; None when there is none, or one for something else.
+
+    Raises:
+        FormatError: What lies there is no receipt.
+        ConfigError: What lies there is no plain file.
+        StorageError: It cannot be read.
+    """
+    receipt, wanted = read_receipt(folder), proposed(proposal)
+    if receipt is None or wanted is None:
+        return None
+    same = ClaimReceipt.from_payload(receipt.payload).proposed.to_object() == wanted.to_object()
+    return receipt if same else None
 
 
 def save_receipt(folder: Path, receipt: SignedReceipt) -> None:

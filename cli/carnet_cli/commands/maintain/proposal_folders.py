@@ -195,7 +195,7 @@ def sign_folder(
     review.check_turn(proposal, quorums)
     if period is not None and any(quorum.who == REGISTRY for quorum in quorums):
         _demand_period(period(compared))
-    memory = signed_before(source, compared.view)
+    memory = signed_before(source, compared.view, signer.public_key)
     drafts = {quorum.role: proposal.drafts[quorum.role] for quorum in quorums}
     memory.check(drafts, again=consent.sign_again)
     if not consent.yes:
@@ -226,15 +226,15 @@ def _require_consent(what: Sequence[str]) -> None:
 
 
 def merge_folders(folder: Path, others: Sequence[Path], group: str) -> None:
-    """Take the valid signatures of copies of a folder, and a receipt if it has none."""
+    """Take the valid signatures of copies of a folder, and the receipt for it, if it has none."""
     from carnet_signer.proposals import waiting
     from carnet_signer.proposals.proposal import load, save_signatures
 
     proposal = load(folder)
-    receipt = waiting.read_receipt(folder)
+    receipt = waiting.read_own_receipt(folder, proposal)
     for other in others:
         proposal = proposal.merge(load(other))
-        receipt = receipt or waiting.read_receipt(other)
+        receipt = receipt or waiting.read_own_receipt(other, proposal)
     save_signatures(proposal, folder)
     if receipt is not None:
         waiting.save_receipt(folder, receipt)

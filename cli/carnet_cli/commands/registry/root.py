@@ -26,7 +26,8 @@ from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
     from carnet.claims.waiting import Waiting
-    from carnet.tuf.roles import RoleFile, Signed
+    from carnet.tuf.keys import PublicKey
+    from carnet.tuf.roles import RoleFile, Root, Signed
     from carnet_signer.ceremony.ceremony import Ceremony, Holder
     from carnet_signer.ceremony.lint import CeremonyFinding
     from carnet_signer.ceremony.state_before import ComparedCeremony
@@ -153,13 +154,13 @@ def sign(  # noqa: PLR0913  -- one parameter for each flag
     """Sign in DIR whatever waits for your key, after showing it to you in words.
 
     A next version is compared with what is published, as you verify it now: `carnet trust add` comes first. The first
-    version of a repository has nothing before it.
+    version of a repository has nothing before it, and wants keys that sign for no other one.
 
     \b
     carnet root sign ceremony --key alice
     """
     from carnet import durable
-    from carnet_signer.ceremony import ceremony
+    from carnet_signer.ceremony import ceremony, state_before
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.ceremony import lint as ceremony_lint
 
@@ -182,7 +183,9 @@ def sign(  # noqa: PLR0913  -- one parameter for each flag
     output.echo(output.plain(f"{'!!! ' if compared.alarm else ''}{compared.said}"))
     _show(found, wanted)
     output.note(f"you are about to sign these {len(wanted)} files as {found.name(signer.public_key)}")
-    memory, files = _memory(compared, source), {role: found.latest(role) for role in wanted}
+    if not sign_again:
+        state_before.check_new_keys(compared, signer.public_key, _trusted_roots())
+    memory, files = _memory(compared, source, signer.public_key), {role: found.latest(role) for role in wanted}
     memory.check(files, again=sign_again)
     if not yes:
         _require_consent()
@@ -392,26 +395,27 @@ def _compared(found: Ceremony, source: BaseSource) -> ComparedCeremony:
         return state_before.believe_folder(found) if view is None else state_before.compare(found, view)
 
 
-def _trusted_as(root: RoleFile[Signed]) -> str | None:
-    """The trusted repository that began with this root: then its first versions are published already."""
+def _trusted_roots() -> dict[str, RoleFile[Root]]:
+    """The newest root of each trusted repository, by its id."""
     from carnet.tuf.read import parse_role
     from carnet.tuf.roles import Root
 
-    for trust_id in home.trusted_ids():
-        directory = home.open_trusted(trust_id).directory
-        if parse_role(directory.root, Root).message == root.message:
-            return trust_id
-    return None
+    return {one: parse_role(home.open_trusted(one).directory.root, Root) for one in home.trusted_ids()}
 
 
-def _memory(compared: ComparedCeremony, source: BaseSource) -> SignedBefore:
+def _trusted_as(root: RoleFile[Signed]) -> str | None:
+    """The trusted repository that began with this root: then its first versions are published already."""
+    return next((one for one, trusted in _trusted_roots().items() if trusted.message == root.message), None)
+
+
+def _memory(compared: ComparedCeremony, source: BaseSource, key: PublicKey) -> SignedBefore:
     """What this user signed of the repository; one that only begins goes by its first root."""
     from carnet.digests import sha256_hex
     from carnet_signer.ceremony import state_before
 
     if compared.said == state_before.FIRST:
-        return memory_of(f"new-{sha256_hex(compared.ceremony.latest('root').message)[:16]}")
-    return signed_before(source, compared.view)
+        return memory_of(f"new-{sha256_hex(compared.ceremony.latest('root').message)[:16]}", key)
+    return signed_before(source, compared.view, key)
 
 
 def _read_holders(files: tuple[Path, ...], insecure_example_keys: bool) -> tuple[Holder, ...]:
