@@ -452,6 +452,19 @@ def test_one_network_has_so_many_entries_and_few_once_there_are_very_many(
     assert len(listed(world)) == 4
 
 
+@pytest.mark.parametrize("size", [64, 65, 7000])
+def test_what_is_listed_of_a_claim_has_no_room_for_a_strangers_text(world: World, size: int) -> None:
+    def name_registry(role: dict[str, object]) -> None:
+        role["carnet"].update(registry="&" * size)  # type: ignore[attr-defined]
+
+    proposal = edited(world.claim_proposal(), OWNER, name_registry)
+    if size == 64:
+        assert world.propose(proposal).said.proposed.digest in listed(world)
+    else:
+        assert "more than 64 characters" in str(refusal(partial(world.propose, proposal)))
+        assert not listed(world)
+
+
 def test_what_nobody_signs_is_forgotten(world: World) -> None:
     """Otherwise a claim could be brought along years after everybody saw it last."""
     proposal = world.claim_proposal()
