@@ -7,8 +7,8 @@
        expiries, thresholds; a first claim or a takeover was public for as long as the root asks       (TUF 5.6)
     4. no released version is lost or changed, and a release does not come with a mass yank; a first claim adopts
        exactly what the mirror lists, and brings no version
-    5. each new version: the tarball by the strict reader, the index line against the manifest and against what was
-       signed, the owners' layout carried out and not expired                                 (in-toto 5.2, 5.3)
+    5. each new version, and no line of another is read: the tarball by the strict reader, the index line against the
+       manifest and against what was signed, the owners' layout carried out and not expired   (in-toto 5.2, 5.3)
     6. the index file, with exactly the lines that were signed: judged as a client will
     7. published, once python-tuf and in-toto agree: durable, and in the snapshot that clients see next
 
@@ -34,7 +34,7 @@ from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, Verif
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_owners_kept, check_version
 from carnet.tuf.tree import roles_of
-from carnet_mirror.preflight import check_signed
+from carnet_mirror.preflight import check_holds_a_role, check_signed
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
 from carnet_mirror.waiting import check_waited_for, current_view
@@ -102,6 +102,7 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
         OpinionsDiffer: python-tuf or in-toto judges it otherwise.
     """
     taken_apart = Submission.from_bytes(body)  # 1.
+    check_holds_a_role(taken_apart)
     timestamp = store.read(_TIMESTAMP)
     current = current_view(store, now)
     submission = ParsedSubmission.of(taken_apart, check_signed(current, taken_apart))
@@ -261,7 +262,7 @@ def _check_release(
         submitted = submission.lines.get(release.id.stem)
         if submitted is None:
             raise VerificationError(f"the submission lacks the index line of {release.id}")
-        line = submitted
+        line = IndexLine.from_bytes(submitted)
         crate = read_crate(tarball, release.id, strict=True)
         differences = compare_line(line, crate)
         if differences:

@@ -2,6 +2,7 @@
 
 Whoever has no key can send anything, so all that stands here costs little and needs no lock:
 
+    0. there is a role in it: until then nothing is looked up either
     1. each role has a size that its kind and its published version allow
     2. it is the next version, or the published one once more
     3. those whom the role above names have signed it: the published role, or the submitted one when that passed
@@ -32,6 +33,16 @@ GROWTH: Mapping[str, int] = {
 first claim adopts."""
 
 
+def check_holds_a_role(submission: Submission) -> None:
+    """Demand that there is something in a submission that somebody may have signed.
+
+    Raises:
+        VerificationError: There is no role in it.
+    """
+    if not submission.roles:
+        raise VerificationError("the submission holds no role", hint="`carnet release submit` makes one")
+
+
 def check_signed(current: TrustedRepository, submission: Submission) -> dict[str, RoleFile[Targets]]:
     """Demand that every role of a submission is signed as the role above it demands, and read it.
 
@@ -49,8 +60,7 @@ def check_signed(current: TrustedRepository, submission: Submission) -> dict[str
         ThresholdNotMet: A role is not signed as the role above it demands.
         MetadataMismatch: Nobody delegates to a role.
     """
-    if not submission.roles:
-        raise VerificationError("the submission holds no role", hint="`carnet release submit` makes one")
+    check_holds_a_role(submission)
     passed: dict[str, RoleFile[Targets]] = {}
     for role in roles_of(submission.crate):
         data = submission.roles.get(role)

@@ -41,6 +41,8 @@ MAX_PROPOSAL = 1024 * 1024
 """Bytes of a proposal: two roles without signatures, and no files."""
 MAX_OWNER_DRAFT = 128 * 1024
 """Bytes of the owner role in it; what it says is listed."""
+MAX_REGISTRY = 64
+"""Characters of a registry's name in it, for the same reason."""
 
 
 class ReceiptSigner(Protocol):
@@ -190,6 +192,8 @@ def _judged(current: TrustedRepository, proposal: ParsedSubmission, now: datetim
     for role, draft in proposal.roles.items():
         check_role(role, published.get(role), draft.signed, now=now)
     facts = ClaimFacts.of(proposal.roles[owner].signed)
+    if len(facts.registry) > MAX_REGISTRY:
+        raise FormatError(f"the registry that {owner} names has more than {MAX_REGISTRY} characters")
     before = None if claim is None else claim.facts
     kind = kind_of(before, facts)
     if kind is None:

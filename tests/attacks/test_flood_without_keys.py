@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from tests.support.hostile.measure import measure
 from tests.support.registries.live import LiveRegistry, live_registry
 from tests.support.worlds.claims import NAME, World, body, person, sign
 
-from carnet.claims.submission import URL_PATH, Submission
+from carnet.cargo.index_line import IndexLine
+from carnet.claims.submission import MAX_SUBMITTED_LINE, URL_PATH, Submission
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, RollbackDetected, ThresholdNotMet
 from carnet.tuf import paths
 from carnet.tuf.tree import roles_of
@@ -131,6 +133,55 @@ def test_a_tarball_without_a_signed_role_is_not_unpacked(world: World, monkeypat
     error, _ = refusal(world, Submission(NAME, files, proposal.targets, proposal.lines))
     assert isinstance(error, ThresholdNotMet)
     assert paths.crate_role(NAME) in str(error)
+
+
+def test_nothing_is_looked_up_for_what_holds_no_role(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carnet_mirror.intake.current_view", lambda *_: pytest.fail("it was verified"))
+    for empty in (Submission(NAME), Submission(NAME, lines={"demo-lib-1.0.0": b"{}"})):
+        error, _ = refusal(world, empty)
+        assert "holds no role" in str(error)
+
+
+@pytest.mark.parametrize("role", [OWNER, CRATE])
+def test_lines_beside_a_role_that_is_published_already_are_not_read(
+    world: World, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    """Everybody has that role, and its signatures are good: what is sent along with it costs nothing."""
+    monkeypatch.setattr(IndexLine, "from_bytes", lambda *_: pytest.fail("it was read"))
+    lines = {f"demo-lib-1.0.{number}": b'{"deps":[' + b"{}," * 100_000 for number in range(50)}
+    replayed = Submission(NAME, {role: world.fresh().role(role).raw}, {}, lines).to_bytes()
+    started = time.process_time()
+    assert take_submission(world.store, world.online, replayed, now=world.now).snapshot is None
+    assert time.process_time() - started < 0.5 * SLOW_MACHINES
+
+
+def test_lines_of_versions_that_a_release_does_not_add_are_not_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposal = honest(world)
+    read: list[bytes] = []
+    whole = IndexLine.from_bytes
+
+    def reading(data: bytes) -> IndexLine:
+        read.append(data)
+        return whole(data)
+
+    monkeypatch.setattr(IndexLine, "from_bytes", reading)
+    more = replace(
+        proposal, lines={**proposal.lines, "demo-lib-1.0.0": b"{" * 100_000, "demo-lib-7.0.0": b"[" * 100_000}
+    )
+    assert take_submission(world.store, world.online, body(more), now=world.now).added == ("1.1.0",)
+    assert set(read).isdisjoint((b"{" * 100_000, b"[" * 100_000))
+
+
+def test_a_line_of_more_than_a_megabyte_is_no_line() -> None:
+    for size in (MAX_SUBMITTED_LINE, MAX_SUBMITTED_LINE + 1):
+        line = {"demo-lib-1.0.0": b"x" * size}
+        if size == MAX_SUBMITTED_LINE:
+            assert Submission.from_bytes(Submission(NAME, {}, {}, line).to_bytes()).lines == line
+        else:
+            with pytest.raises(FormatError, match="is larger than"):
+                Submission(NAME, {}, {}, line)
 
 
 @pytest.fixture(scope="module")

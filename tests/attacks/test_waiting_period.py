@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,7 +23,14 @@ from carnet import strictjson
 from carnet.cargo.names import CrateName
 from carnet.claims.receipt import ClaimReceipt, Proposed, SignedReceipt, message
 from carnet.claims.waiting import CLAIM, TAKEOVER, Waiting
-from carnet.errors import FormatError, MetadataMismatch, RollbackDetected, ThresholdNotMet, VerificationError
+from carnet.errors import (
+    FormatError,
+    MetadataMismatch,
+    RollbackDetected,
+    StorageError,
+    ThresholdNotMet,
+    VerificationError,
+)
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Root
@@ -397,6 +405,75 @@ def test_a_flood_from_one_network_neither_removes_honest_claims_nor_keeps_them_o
     listed = {entry.digest for entry in world.store.pending.entries(world.now)}
     assert {first.said.proposed.digest, second.said.proposed.digest} <= listed
     assert len(listed) == 4
+
+
+def claim_of(world: World, *who: str) -> Proposal:
+    return world.claim_proposal(who=facts(owners=(*who, "bob", "carol")))
+
+
+def listed(world: World) -> set[str]:
+    return {entry.digest for entry in world.store.pending.entries(world.now)}
+
+
+@pytest.mark.parametrize("bound", ["MAX_OF_CRATE", "MAX_ENTRIES"])
+def test_what_stood_for_a_day_is_never_removed(world: World, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    """Whoever claims much from one network is the heaviest; its receipts are not lost in the middle of their period."""
+    monkeypatch.setattr(f"carnet_mirror.state.pending.{bound}", 4)
+    mine = {world.propose(claim_of(world, f"mine{n}"), source="192.0.2.0/24").said.proposed.digest for n in range(3)}
+    later(world, days=2)
+    for number in range(8):
+        with suppress(StorageError):
+            world.propose(claim_of(world, f"junk{number}"), source=f"10.0.{number}.0/24")
+    assert mine < listed(world)
+    assert len(listed(world)) == 3 + 4
+
+
+def test_as_many_networks_as_a_name_has_places_close_it_for_a_day_and_no_longer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carnet_mirror.state.pending.MAX_OF_CRATE", 4)
+    honest = partial(world.propose, claim_of(world, "dora"), source="203.0.113.0/24")
+
+    def flood(day: int) -> None:
+        for number in range(4):
+            world.propose(claim_of(world, f"junk{day}-{number}"), source=f"10.0.{number}.0/24")
+
+    flood(0)
+    assert "too many" in str(refusal(honest))
+    later(world, days=1)
+    flood(1)  # from the same networks, before anybody else: they have the most now
+    assert honest().said.proposed.digest in listed(world)
+    later(world, days=1)
+    flood(2)
+    assert honest().said.time == world.now - timedelta(days=1), "the receipt of yesterday"
+
+
+def test_one_network_has_so_many_entries_and_few_once_there_are_very_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carnet_mirror.state.pending.MAX_OF_NETWORK", 2)
+    monkeypatch.setattr("carnet_mirror.state.pending.MAX_BEFORE_FEW", 3)
+    for day in range(2):
+        world.propose(claim_of(world, f"a{day}"), source="10.0.0.0/24")
+        later(world, days=2)
+    assert "one network" in str(refusal(partial(world.propose, claim_of(world, "a2"), source="10.0.0.0/24")))
+    world.propose(claim_of(world, "b0"), source="10.0.1.0/24")
+    assert "one network" in str(refusal(partial(world.propose, claim_of(world, "b1"), source="10.0.1.0/24")))
+    world.propose(claim_of(world, "dora"), source="203.0.113.0/24")
+    assert len(listed(world)) == 4
+
+
+@pytest.mark.parametrize("size", [64, 65, 7000])
+def test_what_is_listed_of_a_claim_has_no_room_for_a_strangers_text(world: World, size: int) -> None:
+    def name_registry(role: dict[str, object]) -> None:
+        role["carnet"].update(registry="&" * size)  # type: ignore[attr-defined]
+
+    proposal = edited(world.claim_proposal(), OWNER, name_registry)
+    if size == 64:
+        assert world.propose(proposal).said.proposed.digest in listed(world)
+    else:
+        assert "more than 64 characters" in str(refusal(partial(world.propose, proposal)))
+        assert not listed(world)
 
 
 def test_what_nobody_signs_is_forgotten(world: World) -> None:

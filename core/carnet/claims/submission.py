@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from carnet import strictjson
-from carnet.cargo.index_line import IndexLine
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import FormatError
 from carnet.strictjson import Json
@@ -26,6 +25,8 @@ from carnet.tuf.tree import roles_of
 
 MAX_SUBMISSION = 160 * 1024 * 1024
 """Bytes of a body: a tarball, its bundle, and the roles."""
+MAX_SUBMITTED_LINE = 1024 * 1024
+"""Bytes of one index line."""
 MEDIA_TYPE = "application/vnd.carnet.submission"
 URL_PATH = "api/v1/carnet/submissions"
 PROPOSALS_PATH = "api/v1/carnet/proposals"
@@ -64,8 +65,10 @@ class Submission:
             paths.check_target_path(path)
             if not any(paths.matches(pattern, path) for pattern in paths.owner_patterns(self.crate)):
                 raise FormatError(f"the target {path[:120]!a} has no place in a submission for {self.crate}")
-        for stem in self.lines:
-            crate_of_stem(self.crate, stem)
+        for stem, line in self.lines.items():
+            crate = crate_of_stem(self.crate, stem)
+            if len(line) > MAX_SUBMITTED_LINE:
+                raise FormatError(f"the index line of {crate} is larger than {MAX_SUBMITTED_LINE} bytes")
 
     def to_bytes(self) -> bytes:
         """As a body; equal submissions give equal bytes."""
@@ -118,9 +121,10 @@ class Submission:
 
 @dataclass(frozen=True)
 class ParsedSubmission:
-    """A submission whose roles and index lines are well-formed, each parsed once.
+    """A submission whose roles are well-formed, each parsed once.
 
-    Targets are bytes still: a tarball is unpacked, and evidence read, only once the roles that name it are verified.
+    Targets and lines are bytes still: a tarball is unpacked, evidence and a line read, only once the roles that name it
+    are verified, and are not published already.
 
     Attributes:
         crate: The crate that all of it is about.
@@ -132,21 +136,17 @@ class ParsedSubmission:
     crate: CrateName
     roles: Mapping[str, RoleFile[Targets]]
     targets: Mapping[str, bytes]
-    lines: Mapping[str, IndexLine]
+    lines: Mapping[str, bytes]
 
     @classmethod
     def of(cls, submission: Submission, roles: Mapping[str, RoleFile[Targets]]) -> ParsedSubmission:
-        """The same submission, with its roles and index lines read.
+        """The same submission, with its roles read.
 
         Args:
             submission: Taken apart.
             roles: Its roles, read by whoever saw that they are signed.
-
-        Raises:
-            FormatError: An index line does not parse.
         """
-        lines = {stem: IndexLine.from_bytes(data) for stem, data in submission.lines.items()}
-        return cls(submission.crate, roles, submission.targets, lines)
+        return cls(submission.crate, roles, submission.targets, submission.lines)
 
 
 def crate_of_stem(name: CrateName, stem: str) -> CrateId:

@@ -7,7 +7,6 @@ which allows no script.
 from __future__ import annotations
 
 import html
-import ipaddress
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.waiting import MAX_PROPOSAL, Public
 from carnet_mirror.web.posted import Bounds, Posted
+from carnet_mirror.web.senders import network_of
 
 BOUNDS = Bounds(size=MAX_PROPOSAL, deadline=60.0, at_once=128, from_one=4, room=128 * MAX_PROPOSAL)
 _LOOK_AGAIN = 2.0
@@ -53,15 +53,6 @@ class Proposals(Posted):
         super().__init__(
             app, path=PROPOSALS_PATH, what="proposal", take=judged, bounds=bounds, sender_header=sender_header
         )
-
-
-def network_of(sender: str) -> str:
-    """The network that a sender is in: 24 bits of an IPv4 address, 48 of an IPv6 address."""
-    try:
-        address = ipaddress.ip_address(sender)
-    except ValueError:
-        return "unknown"
-    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False))
 
 
 def _given(public: Public) -> JsonObject:

@@ -2,7 +2,7 @@
 
 The server underneath cuts neither slow nor large bodies, so both are cut here; large ones wait on the disk. Places are
 for those who send (`carnet_mirror.web.senders`). What arrived is judged in a thread of its own, one at a time and of
-several senders each in turn, while the mirror goes on serving. Answers are one line of JSON, errors in the form that
+several networks each in turn, while the mirror goes on serving. Answers are one line of JSON, errors in the form that
 cargo reads: `{"errors":[{"detail":"...","hint":"..."}]}`.
 """
 
@@ -44,8 +44,8 @@ class Bounds:
         least_rate: Bytes a second, on average after `grace` seconds.
         grace: Seconds before the least rate counts.
         at_once: Bodies that are received or wait to be judged.
-        from_one: Those of one sender. Who finds all places taken gets that of somebody who hardly sends, or is asked to
-            come back.
+        from_one: Those of one sender. Who finds all places taken gets one of the network that has the most, or that of
+            somebody who hardly sends, or is asked to come back.
         room: Bytes of all bodies that wait on the disk; one sender has a quarter of it.
     """
 
@@ -137,7 +137,8 @@ class Posted:
                     try:
                         await self._read(length, receive, spool, place)
                         self._all_there(place, until)
-                        async with self._turns.turn(sender):
+                        async with self._turns.turn(place.network):
+                            self._judged(place)
                             answer = await asyncio.to_thread(lambda: take(_all_of(spool), sender))
                     finally:
                         self._on_disk -= place.received
@@ -145,17 +146,27 @@ class Posted:
             raise _Refused(503, f"several {self._what}s are waiting", **_COME_BACK) from None
         except TimeoutError:
             if place is not None and place.taken_away:
-                raise _Refused(503, f"others are waiting, and this {self._what} hardly arrives", **_COME_BACK) from None
+                detail = (
+                    f"others are waiting, and this {self._what} hardly arrives, or many of its network wait already"
+                )
+                raise _Refused(503, detail, **_COME_BACK) from None
             raise _Refused(408, f"the {self._what} did not arrive in time", connection="close") from None
         return _json(200, {"ok": True} | answer)
 
     @staticmethod
     def _all_there(place: Arrival, until: asyncio.Timeout) -> None:
-        """Whoever has sent all of it waits for a turn in peace."""
+        """Whoever has sent all of it waits for a turn, without a deadline."""
         if place.taken_away:
             raise TimeoutError
         place.arriving = False
         until.reschedule(None)
+
+    @staticmethod
+    def _judged(place: Arrival) -> None:
+        """From here on nobody takes the place away: a thread that judges cannot be ended."""
+        if place.taken_away:
+            raise TimeoutError
+        place.judged = True
 
     def _length(self, headers: Headers) -> int:
         length = headers.get("content-length", "")

@@ -19,8 +19,8 @@ from carnet.claims.waiting import Waiting
 from carnet.errors import FormatError, StorageError
 from carnet_mirror.waiting import MAX_PROPOSAL, Public, take_proposal
 from carnet_mirror.web.files import Mirror
-from carnet_mirror.web.pending import BOUNDS, Proposals, network_of
-from carnet_mirror.web.senders import sender_of
+from carnet_mirror.web.pending import BOUNDS, Proposals
+from carnet_mirror.web.senders import network_of, sender_of
 from carnet_signer.proposals import waiting
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from tests.unit.mirror.test_submissions import RECEIPT, behind
 
 from carnet.claims.submission import URL_PATH
-from carnet_mirror.web.posted import Bounds
+from carnet_mirror.web.posted import Bounds, Posted
 from carnet_mirror.web.senders import Arrival, Full, Senders, Turns, sender_of
 from carnet_mirror.web.submissions import BOUNDS, Submissions
 
@@ -102,6 +104,50 @@ def test_of_many_the_one_with_most_places_gives_way_however_fast_it_is() -> None
     assert [place.taken_away for place in crowd].count(True) == 1
 
 
+@pytest.mark.usefixtures("entered")
+@pytest.mark.parametrize(
+    "crowd",
+    [
+        ("2001:db8:0:1::", "2001:db8:0:2::", "2001:db8:0:3::"),
+        ("192.0.2.1", "192.0.2.2", "192.0.2.3"),
+        ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
+    ],
+    ids=["one /48", "one /24", "one address"],
+)
+def test_who_comes_gets_the_newest_that_waits_of_the_network_with_the_most(crowd: tuple[str, ...]) -> None:
+    places = Senders(at_once=4, from_one=3, least_rate=100)
+    waiting = [held(places, one, settled=9.0 - n, received=10**6)[0] for n, one in enumerate(crowd)]
+    (other,) = held(places, "198.51.100.7", received=10**6)
+    for place in (*waiting, other):
+        place.arriving = False
+    held(places, "203.0.113.7", received=10**6)
+    assert [place.taken_away for place in (*waiting, other)] == [False, False, True, False]
+    with pytest.raises(Full):
+        held(places, crowd[0])  # the crowd itself gets nobody's
+
+
+@pytest.mark.usefixtures("entered")
+def test_within_a_crowded_network_the_address_with_the_most_gives_way() -> None:
+    places = Senders(at_once=3, from_one=3, least_rate=100)
+    crowd = held(places, *["192.0.2.1"] * 3, received=10**6)
+    for place in crowd:
+        place.arriving = False
+    held(places, "192.0.2.7")
+    assert [place.taken_away for place in crowd].count(True) == 1
+
+
+@pytest.mark.usefixtures("entered")
+def test_what_is_judged_is_not_taken_away() -> None:
+    places = Senders(at_once=2, from_one=2, least_rate=100)
+    judged, waits = held(places, "a"), held(places, "a")
+    for place in (*judged, *waits):
+        place.arriving = False
+    waits[0].started -= 1
+    judged[0].judged = True
+    held(places, "b")
+    assert (judged[0].taken_away, waits[0].taken_away) == (False, True)
+
+
 def test_places_are_given_back() -> None:
     places = Senders(at_once=1, from_one=1, least_rate=100)
 
@@ -186,6 +232,95 @@ def test_an_honest_submission_goes_through_beside_others(hostile: int, first: by
     honest, others = asyncio.run(flood())
     assert honest == 200
     assert others <= {408, 503}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["2001:db8:0:{:x}::1", "2001:db8:{:x}::1", "10.0.{}.1", "10.0.0.{}"],
+    ids=["/64s of one /48", "/48s", "/24s", "addresses of one /24"],
+)
+def test_small_whole_bodies_of_sixteen_senders_keep_nobody_out(address: str) -> None:
+    """They are all there at once, so none of them is slow; each takes its time to be refused."""
+    judged: list[str] = []
+
+    def take(body: bytes, sender: str) -> Any:
+        judged.append(sender)
+        time.sleep(0.002)
+        return {}
+
+    app = Posted(behind, path="p", what="submission", take=take, bounds=replace(BOUNDS, at_once=64, from_one=4))
+
+    async def post(client: str) -> int:
+        answered: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"x" * 80, "more_body": False}
+
+        async def send(message: Any) -> None:
+            answered.append(message)
+
+        asked = {"type": "http", "method": "POST", "path": "/p", "headers": [(b"content-length", b"80")]}
+        await app({**asked, "client": (client, 1)}, receive, send)
+        return int(answered[0]["status"])
+
+    async def again(client: str) -> None:
+        while True:
+            if await post(client) != 200:
+                await asyncio.sleep(0.01)
+
+    async def flood() -> list[int]:
+        others = [asyncio.ensure_future(again(address.format(n % 16))) for n in range(16 * 5)]
+        honest = []
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            async with asyncio.timeout(2):
+                honest.append(await post("192.0.2.7"))
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        return honest
+
+    assert asyncio.run(flood()) == [200] * 5
+    assert len(set(judged)) > 1
+
+
+def test_a_body_that_lost_its_place_is_never_judged_and_the_next_one_is() -> None:
+    """It was told to come back: judging it all the same would take two turns at a time, or publish what was refused."""
+    judged: list[str] = []
+    gate = threading.Event()
+
+    def take(body: bytes, sender: str) -> Any:
+        judged.append(sender)
+        gate.wait(5)
+        return {}
+
+    app = Posted(behind, path="p", what="submission", take=take, bounds=replace(BOUNDS, at_once=3, from_one=3))
+
+    async def post(client: str) -> tuple[int, Any]:
+        answered: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"x", "more_body": False}
+
+        async def send(message: Any) -> None:
+            answered.append(message)
+
+        asked = {"type": "http", "method": "POST", "path": "/p", "headers": [(b"content-length", b"1")]}
+        await app({**asked, "client": (client, 1)}, receive, send)
+        return int(answered[0]["status"]), dict(answered[0]["headers"]).get(b"retry-after")
+
+    async def run() -> list[tuple[int, Any]]:
+        crowd = []
+        for _ in range(3):
+            crowd.append(asyncio.ensure_future(post("10.0.0.1")))
+            await asyncio.sleep(0.02)
+        honest = asyncio.ensure_future(post("192.0.2.7"))
+        await asyncio.sleep(0.02)
+        gate.set()
+        return list(await asyncio.gather(*crowd, honest))
+
+    assert asyncio.run(run()) == [(200, None), (200, None), (503, b"2"), (200, None)]
+    assert sorted(judged) == ["10.0.0.1", "10.0.0.1", "192.0.2.7"]
 
 
 def test_the_disk_is_not_filled_by_one_sender() -> None:
