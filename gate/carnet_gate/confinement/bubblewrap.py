@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 PROGRAM = "bwrap"
 
 
-def command(folder: Path) -> list[str]:
+def command(folder: Path, writable: Sequence[Path] = ()) -> list[str]:
     """What stands before a command that is not to write below a folder.
 
     Args:
         folder: Absolute and without links.
+        writable: Folders below it that can be written to nevertheless; they are there.
     """
+    held = ["--ro-bind", str(folder), str(folder)]
+    held += [part for path in writable for part in ("--bind", str(path), str(path))]
     pinned = [part for above in [*reversed(folder.parents)][1:] for part in ("--dev-bind", str(above), str(above))]
     return [
         *(shutil.which(PROGRAM) or PROGRAM, "--die-with-parent", "--dev-bind", "/", "/", *pinned),
         # Started by root, bubblewrap leaves root's capabilities to the command unless it is told otherwise.
-        *("--ro-bind", str(folder), str(folder), "--cap-drop", "ALL", "--"),
+        *(*held, "--cap-drop", "ALL", "--"),
     ]
 
 

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from carnet.errors import StorageError
@@ -54,12 +54,13 @@ def abi() -> int:
     return max(0, int(_libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)))
 
 
-def read_only(folder: Path) -> tuple[int, Callable[[], None]]:
+def read_only(folder: Path, writable: Sequence[Path] = ()) -> tuple[int, Callable[[], None]]:
     """Prepare what keeps a process from writing below a folder.
 
     Args:
         folder: Absolute and without links. What is made beside it, or beside one of its ancestors, later than now,
             cannot be written to either.
+        writable: Folders below it that can be written to nevertheless; they are there.
 
     Returns:
         The descriptor of the prepared rules, for the caller to close, and what a new process calls between `fork` and
@@ -74,7 +75,7 @@ def read_only(folder: Path) -> tuple[int, Callable[[], None]]:
     if rules < 0:
         raise _refused("create rules")
     try:
-        for path in _beside(folder):
+        for path in (*_beside(folder), *map(str, writable)):
             _grant(libc, rules, path)
     except BaseException:
         os.close(rules)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from carnet.errors import ConfigError, PolicyRefused
 from carnet.scratch import temporary_folder
@@ -56,11 +57,13 @@ class Confinement:
         prefix: What stands before it.
         enter: What the new process does before it becomes the command; None when there is nothing to do.
         environment: More variables for it.
+        descriptors: What it inherits open.
     """
 
     prefix: Sequence[str] = ()
     enter: Callable[[], None] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    descriptors: Sequence[int] = ()
 
 
 def find_protection(home: Path, environment: Mapping[str, str]) -> Protection:
@@ -105,9 +108,29 @@ def require(protection: Protection, policy: Policy, reporter: Reporter) -> None:
         reporter.warn(f"{message} [{read_only_home.RULE.name}]")
 
 
+class Confine(Protocol):
+    """Prepares the start of one command, as `confinement` does, where what holds on this machine is known."""
+
+    def __call__(
+        self,
+        outputs: Sequence[Path],
+        environment: Mapping[str, str],
+        *,
+        writable: Sequence[Path] = (),
+        makes_in: Path | None = None,
+    ) -> AbstractContextManager[Confinement]:
+        """Prepare it."""
+
+
 @contextmanager
 def confinement(
-    protection: Protection, home: Path, outputs: Sequence[Path], environment: Mapping[str, str]
+    protection: Protection,
+    home: Path,
+    outputs: Sequence[Path],
+    environment: Mapping[str, str],
+    *,
+    writable: Sequence[Path] = (),
+    makes_in: Path | None = None,
 ) -> Iterator[Confinement]:
     """Prepare the start of one command.
 
@@ -116,6 +139,9 @@ def confinement(
         home: Carnet's own folder.
         outputs: Where the command writes: absolute, without links; those are made that it could not make itself.
         environment: The command's.
+        writable: Folders of the home that the command is to write to; they are there.
+        makes_in: Where the command, which compiles nothing, makes new files: Cargo.lock, Cargo.toml. With Landlock
+            nothing can in a folder above carnet's home, so where that lies in the project, it is not in force.
 
     Raises:
         ConfigError: It would write into carnet's home, or that lies in what it writes to.
@@ -129,9 +155,10 @@ def confinement(
                 hint="set CARNET_HOME or CARGO_TARGET_DIR to another folder",
             )
     if protection.means is Means.BUBBLEWRAP:
-        yield Confinement(bubblewrap.command(home))
+        yield Confinement(bubblewrap.command(home, [folder.resolve() for folder in writable]))
         return
-    if protection.means is Means.NONE:
+    hinders = protection.means is Means.LANDLOCK and makes_in is not None and makes_in.resolve() in home.parents
+    if protection.means is Means.NONE or hinders:
         yield Confinement()
         return
     with ExitStack() as stack:
@@ -141,6 +168,6 @@ def confinement(
         temporary = Path(environment.get("TMPDIR") or "/tmp").resolve()  # noqa: S108  -- where programs look for it
         if temporary in home.parents:  # in which nothing new can be made
             more["TMPDIR"] = str(stack.enter_context(temporary_folder()))
-        rules, enter = landlock.read_only(home)
+        rules, enter = landlock.read_only(home, [folder.resolve() for folder in writable])
         stack.callback(os.close, rules)
         yield Confinement((), enter, more)
