@@ -17,6 +17,7 @@ A crate that was refused is refused each time: what lies in a cache decides noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -49,9 +50,19 @@ class Gate:
         home: All of carnet's own folder for this user.
         folder: Where in it the admitted tarballs and the private CARGO_HOMEs of the trusted repository are.
         reporter: Is told what is found.
+        deciding: More folders that builds are not to write to, because what stands there decides over them.
     """
 
-    def __init__(self, project: Project, grounds: Grounds, home: Path, folder: Path, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        project: Project,
+        grounds: Grounds,
+        home: Path,
+        folder: Path,
+        reporter: Reporter,
+        *,
+        deciding: Sequence[Path] = (),
+    ) -> None:
         self._project = project
         self._grounds = grounds
         self._home = home
@@ -59,7 +70,7 @@ class Gate:
         self._reporter = reporter
         self._lock = LockOnDisk(project.workspace)
         self._protection = find_protection(home, project.cargo.environment)
-        self._confine: Confine = partial(confinement, self._protection, home)
+        self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
 
     def run(self) -> int:
         """Run the command.
