@@ -16,6 +16,23 @@ from carnet_gate.confinement.protection import Confinement
 _UNCONFINED = Confinement()
 
 
+def compiling_nothing(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a cargo command that compiles nothing.
+
+    Such a command, too, asks a compiler for its version and target. With these variables that is the user's own, and no
+    wrapper and no compiler that a configuration file names is started.
+
+    Args:
+        environment: The variables that it would have otherwise.
+    """
+    return {
+        **environment,
+        "RUSTC": environment.get("RUSTC") or "rustc",
+        "RUSTC_WRAPPER": "",
+        "RUSTC_WORKSPACE_WRAPPER": "",
+    }
+
+
 @dataclass(frozen=True)
 class Cargo:
     """The user's own cargo, and what it is run in.
@@ -30,30 +47,38 @@ class Cargo:
     folder: Path
     environment: Mapping[str, str]
 
-    def ask(self, *args: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command, and keep what it says.
+    def ask(
+        self, *args: str, environment: Mapping[str, str] | None = None, within: Confinement = _UNCONFINED
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command that compiles nothing, and keep what it says.
 
         Args:
             args: After the program.
             environment: Instead of the user's.
-        """
-        return subprocess.run(
-            [*self.command, *args],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=dict(self.environment if environment is None else environment),
-            cwd=self.folder,
-            check=False,
-        )
+            within: What it may not write to.
 
-    def run(self, *args: str, environment: Mapping[str, str] | None = None, within: Confinement = _UNCONFINED) -> int:
+        Raises:
+            StorageError: It cannot be started so.
+        """
+        process = self._start(args, environment, within, compiles=False, keep=True)
+        with process:
+            said, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
+
+    def run(
+        self,
+        *args: str,
+        environment: Mapping[str, str] | None = None,
+        within: Confinement = _UNCONFINED,
+        compiles: bool = False,
+    ) -> int:
         """Run a command on our own terminal; interrupts are its to handle.
 
         Args:
             args: After the program.
             environment: Instead of the user's.
             within: What it may not write to.
+            compiles: Whether it may start the compilers and wrappers that configuration files name.
 
         Returns:
             Its exit status; 128 and the signal's number when a signal ended it.
@@ -61,14 +86,7 @@ class Cargo:
         Raises:
             StorageError: It cannot be started so.
         """
-        chosen = {**(self.environment if environment is None else environment), **within.environment}
-        command = [*within.prefix, *self.command, *args]
-        try:
-            # Between fork and exec are only system calls, prepared before: no thread of ours can be in their way.
-            process = subprocess.Popen(command, env=chosen, cwd=self.folder, preexec_fn=within.enter)  # noqa: PLW1509
-        except (OSError, subprocess.SubprocessError) as error:
-            raise StorageError(f"{command[0]} cannot be started: {error}") from None
-        with process:
+        with self._start(args, environment, within, compiles=compiles, keep=False) as process:
             # What a terminal sends to all is cargo's to handle; what is sent to us alone, cargo has to be told.
             handlers = dict.fromkeys((signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN)
             before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -82,6 +100,34 @@ class Cargo:
                 for number, handler in before.items():
                     signal.signal(number, handler)
         return status if status >= 0 else 128 - status
+
+    def _start(
+        self,
+        args: tuple[str, ...],
+        environment: Mapping[str, str] | None,
+        within: Confinement,
+        *,
+        compiles: bool,
+        keep: bool,
+    ) -> subprocess.Popen[str]:
+        variables = {**(self.environment if environment is None else environment), **within.environment}
+        command = [*within.prefix, *self.command, *args]
+        output = subprocess.PIPE if keep else None
+        try:
+            # Between fork and exec are only system calls, prepared before: no thread of ours can be in their way.
+            return subprocess.Popen(
+                command,
+                env=variables if compiles else compiling_nothing(variables),
+                cwd=self.folder,
+                preexec_fn=within.enter,  # noqa: PLW1509
+                pass_fds=within.descriptors,
+                stdout=output,
+                stderr=output,
+                text=True,
+                errors="replace",
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise StorageError(f"{command[0]} cannot be started: {error}") from None
 
     def explain(self, invocation: Invocation) -> int:
         """Let cargo explain one of its commands; returns its exit status."""

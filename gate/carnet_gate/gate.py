@@ -6,15 +6,19 @@
     2. resolve                      when Cargo.lock is missing or incomplete, through a verifying registry on loopback
     3. admit                        every package of the lock, or stop with the reason             -> Admitted
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
-    5. run                          the user's own cargo, from there, with --locked and offline; where the system can do
-                                    it, neither cargo nor anything that it starts can write to carnet's home
+    5. run                          the user's own cargo, from there, with --locked and offline
     6. compare again                nothing was changed while cargo ran; if it was, no later run uses what was built
+
+Where the system can do it, neither cargo nor anything that it starts can write to carnet's home, in any of these steps;
+in step 4 it can write to where it unpacks. A compiler or wrapper that configuration names is started in step 5 alone.
 
 A crate that was refused is refused each time: what lies in a cache decides nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -27,7 +31,7 @@ from carnet_gate.comparison.checkouts import read_checkouts
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
-from carnet_gate.confinement.protection import Confinement, confinement, find_protection, require
+from carnet_gate.confinement.protection import Confine, Confinement, confinement, find_protection, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
@@ -46,15 +50,27 @@ class Gate:
         home: All of carnet's own folder for this user.
         folder: Where in it the admitted tarballs and the private CARGO_HOMEs of the trusted repository are.
         reporter: Is told what is found.
+        deciding: More folders that builds are not to write to, because what stands there decides over them.
     """
 
-    def __init__(self, project: Project, grounds: Grounds, home: Path, folder: Path, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        project: Project,
+        grounds: Grounds,
+        home: Path,
+        folder: Path,
+        reporter: Reporter,
+        *,
+        deciding: Sequence[Path] = (),
+    ) -> None:
         self._project = project
         self._grounds = grounds
         self._home = home
         self._folder = folder
         self._reporter = reporter
         self._lock = LockOnDisk(project.workspace)
+        self._protection = find_protection(home, project.cargo.environment)
+        self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
 
     def run(self) -> int:
         """Run the command.
@@ -71,9 +87,8 @@ class Gate:
         """Run a command that works with the locked crates."""
         invocation = self._project.invocation
         marks = Marks(self._home / "marks", self._project.outputs)
-        protection = find_protection(self._home, self._project.cargo.environment)
         if invocation.compiles:
-            require(protection, self._grounds.policy, self._reporter)
+            require(self._protection, self._grounds.policy, self._reporter)
             marks.require_none()
         with open_view(self._grounds.trust, now=self._grounds.clock()) as view:
             lock = self._lock_or_resolve(view)  # 2
@@ -91,10 +106,11 @@ class Gate:
         self._tell(admitted)
         home, before = prepared
         self._lock.require_unchanged()
+        environment = home.environment(self._project)
         if not invocation.compiles:
-            return self._run(home, Confinement())  # 5
-        outputs, environment = self._project.outputs, home.environment(self._project)
-        with confinement(protection, self._home, outputs, environment) as within, marks.held():
+            with self._confine((), environment) as within:
+                return self._run(home, within)  # 5
+        with self._confine(self._project.outputs, environment) as within, marks.held():
             status = self._run(home, within)  # 5
             before.compare_again()  # 6
         marks.require_none()  # of a gate that ran beside this one
@@ -105,12 +121,13 @@ class Gate:
         project = self._project
         with open_view(self._grounds.trust, now=self._grounds.clock()) as view:
             pinned = self._lock.read_if_any()
-            with resolving(project, view, pinned, self._grounds, self._reporter) as home:
+            with resolving(project, view, pinned, self._grounds, self._confine, self._reporter) as (home, within):
                 status = project.cargo.run(
                     project.invocation.subcommand,
                     *home.flags,
                     *project.invocation.args,
                     environment=home.environment(project),
+                    within=within,
                 )
             if status == 0 and self._lock.path.exists():
                 self._tell(self._admit(view, self._lock.read()))
@@ -133,7 +150,9 @@ class Gate:
         """2. Bring the lock up to date, unless the user forbids the network; returns cargo's exit status."""
         if self._project.invocation.offline:
             return 1
-        return bring_up_to_date(self._project, view, self._lock.read_if_any(), self._grounds, self._reporter)
+        return bring_up_to_date(
+            self._project, view, self._lock.read_if_any(), self._grounds, self._confine, self._reporter
+        )
 
     def _admit(self, view: View, lock: Lockfile) -> Admitted:
         """3. Every package of the lock."""
@@ -148,7 +167,7 @@ class Gate:
         found = look(registry, path, crates)
         kept = keep(registry, view, admitted, self._reporter)
         home = lasting_home(self._folder, registry.path, self._project, self._reporter)
-        unpacked = unpack(self._project, home, kept, foreign=bool(admitted.foreign))
+        unpacked = unpack(self._project, home, kept, self._confine, foreign=bool(admitted.foreign))
         left = announce(registry, found, look(registry, path, crates))
         if isinstance(unpacked, CompletedProcess):
             return unpacked
@@ -171,6 +190,7 @@ class Gate:
             *invocation.args,
             environment=home.environment(self._project),
             within=within,
+            compiles=invocation.compiles,
         )
 
     def _tell(self, admitted: Admitted) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from carnet.cargo.lockfile import Lockfile
 from carnet.scratch import temporary_folder
 from carnet_gate.admission import Grounds
+from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.home import CargoHome, passing_home
 from carnet_gate.project import Project
 from carnet_gate.reporter import Reporter
@@ -16,8 +17,8 @@ from carnet_verifier.tuf.view import View
 
 @contextmanager
 def resolving(
-    project: Project, view: View, pinned: Lockfile | None, grounds: Grounds, reporter: Reporter
-) -> Iterator[CargoHome]:
+    project: Project, view: View, pinned: Lockfile | None, grounds: Grounds, confine: Confine, reporter: Reporter
+) -> Iterator[tuple[CargoHome, Confinement]]:
     """Serve a verifying registry while the block runs.
 
     Args:
@@ -25,10 +26,11 @@ def resolving(
         view: What the registry serves of.
         pinned: The lock as it is, whose versions are never hidden from cargo; None when there is none.
         grounds: What the registry decides by.
+        confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
         reporter: Is told what of the user's configuration does not hold.
 
     Returns:
-        A throw-away CARGO_HOME that uses the registry.
+        A throw-away CARGO_HOME that uses the registry, and how cargo is started in it.
 
     Raises:
         CarnetError: It cannot be served.
@@ -40,11 +42,13 @@ def resolving(
     keep = frozenset(package.id for package in pinned.registry_packages) if pinned else frozenset()
     keeper = Gatekeeper(lambda: view.repository, grounds.policy, grounds.trust, grounds.clock, pinned=keep)
     with serve(keeper) as url, temporary_folder() as folder:
-        yield passing_home(folder, url, project, reporter)
+        home = passing_home(folder, url, project, reporter)
+        with confine((), home.environment(project), makes_in=project.workspace) as within:
+            yield home, within
 
 
 def bring_up_to_date(
-    project: Project, view: View, pinned: Lockfile | None, grounds: Grounds, reporter: Reporter
+    project: Project, view: View, pinned: Lockfile | None, grounds: Grounds, confine: Confine, reporter: Reporter
 ) -> int:
     """Bring the lock up to date as `cargo build` would: what is locked stays.
 
@@ -53,6 +57,7 @@ def bring_up_to_date(
         view: What may be chosen from.
         pinned: The lock as it is; None when there is none.
         grounds: What is decided by.
+        confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
         reporter: Is told what of the user's configuration does not hold.
 
     Returns:
@@ -63,7 +68,7 @@ def bring_up_to_date(
     """
     command = ["generate-lockfile"] if pinned is None else ["update", "--workspace"]
     quiet = ["--quiet"] if project.invocation.quiet else []
-    with resolving(project, view, pinned, grounds, reporter) as home:
+    with resolving(project, view, pinned, grounds, confine, reporter) as (home, within):
         return project.cargo.run(
-            *command, *quiet, *home.flags, *project.arguments, environment=home.environment(project)
+            *(*command, *quiet, *home.flags, *project.arguments), environment=home.environment(project), within=within
         )

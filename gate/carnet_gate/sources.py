@@ -6,8 +6,10 @@ import subprocess
 from collections.abc import Mapping
 
 from carnet.cargo.names import CrateId
+from carnet.durable import private_folder
 from carnet.errors import MetadataMismatch
 from carnet_gate.admission import Admitted
+from carnet_gate.confinement.protection import Confine
 from carnet_gate.home import CargoHome
 from carnet_gate.project import Project
 from carnet_gate.reporter import Reporter
@@ -19,6 +21,7 @@ from carnet_verifier.tuf.view import View
 
 _AT_ONCE = 16  # tarballs that are fetched, and wait on the disk
 _IN_MEMORY = 64 * 1024 * 1024  # bytes of tarballs that were compared and read, until they are kept
+_UNPACKS_INTO = ("registry", "git")  # cargo's own folders in its CARGO_HOME
 
 
 def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Reporter) -> dict[CrateId, Kept]:
@@ -66,7 +69,7 @@ def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Repo
 
 
 def unpack(
-    project: Project, home: CargoHome, kept: Mapping[CrateId, Kept], *, foreign: bool
+    project: Project, home: CargoHome, kept: Mapping[CrateId, Kept], confine: Confine, *, foreign: bool
 ) -> Unpacked | subprocess.CompletedProcess[str]:
     """Let cargo unpack what is missing, compare everything, and find out whether the lock is complete.
 
@@ -74,6 +77,7 @@ def unpack(
         project: Whose lock.
         home: Where cargo unpacks.
         kept: What the tarballs of the lock unpack to.
+        confine: Keeps cargo, and what it starts, from writing to more of carnet's own folder than where it unpacks.
         foreign: Whether the lock has packages that cargo has to fetch from elsewhere.
 
     Returns:
@@ -88,7 +92,13 @@ def unpack(
     environment = home.environment(project)
     if foreign:
         environment["CARGO_NET_OFFLINE"] = "false"
-    done = project.cargo.ask("fetch", "--locked", *net, *home.flags, *project.arguments, environment=environment)
+    arguments = "fetch", "--locked", *net, *home.flags, *project.arguments
+    folders = [home.path / name for name in _UNPACKS_INTO]
+    for folder in folders:
+        if not folder.exists():
+            private_folder(folder)
+    with confine((), environment, writable=folders) as within:
+        done = project.cargo.ask(*arguments, environment=environment, within=within)
     if done.returncode != 0:
         return done
     try:

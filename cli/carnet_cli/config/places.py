@@ -68,6 +68,12 @@ def users_folder() -> Path | None:
     return Path(folder, "carnet") if folder else None
 
 
+def deciding() -> list[Path]:
+    """The folders from which files decide over every project, and that the user could write to."""
+    users = users_folder()
+    return [*([users] if users is not None else []), *([MACHINE] if os.geteuid() == MACHINE_OWNER else [])]
+
+
 def candidates(folder: Path) -> Iterator[str]:
     """Everything that has to be there for somebody to say something, of a project in `folder`."""
     yield str(MACHINE)

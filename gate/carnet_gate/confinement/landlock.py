@@ -1,8 +1,9 @@
-"""Landlock: a process gives up the right to write below one folder, for itself and all that it will ever start.
+"""Landlock: a process gives up the right to write below some folders, for itself and all that it will ever start.
 
-Rights are granted, never taken: so everything beside the folder is granted, on each level of its path. What is granted
-nowhere, such as making an entry in one of the folders above it, nobody in there can do: an ancestor cannot be renamed
-and another folder put in its place. It needs no privilege, no namespace and no other program, and holds for root too.
+Rights are granted, never taken: so everything beside the folders is granted, on each level of their paths. What is
+granted nowhere, such as making an entry in one of the folders above them, nobody in there can do: an ancestor cannot be
+renamed and another folder put in its place. It needs no privilege, no namespace and no other program, and holds for
+root too.
 
 The kernel's numbers are the same on every architecture. See `Documentation/userspace-api/landlock.rst` of Linux.
 """
@@ -14,10 +15,11 @@ import os
 import stat
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from carnet.errors import StorageError
+from carnet_gate.confinement import terminal
 
 LEAST_ABI = 3
 """Linux 6.2. Version 1 forbids every rename between folders; below 3 a file can be cut off by its name."""
@@ -27,6 +29,7 @@ _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAPBSET_DROP = 24
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
 
 _WRITE_FILE = 1 << 1
 _REMOVE = 1 << 4 | 1 << 5  # folders, files
@@ -42,9 +45,10 @@ _HANDLED = _FOR_FOLDERS | _MAKE_DEVICE
 _ROOTS_WAYS_OUT = ("/proc", "/sys")
 """Where root tells the kernel which programs to start (`core_pattern`, `release_agent`), outside every confinement."""
 _RAW_MEMORY = ("/dev/mem", "/dev/kmem", "/dev/port")
-_CAPABILITIES = (2, 16, 17, 19, 21, 22, 27, 38, 39)
-"""What root loses too: opening files by handle, modules, raw input and output, tracing, administration, booting another
-kernel, making devices, performance monitoring, BPF."""
+_CAPABILITIES = (2, 9, 16, 17, 19, 21, 22, 25, 26, 27, 32, 33, 38, 39)
+"""What root loses too: opening files by handle, making files immutable, modules, raw input and output, tracing,
+administration, booting another kernel, the clock, terminals (what a key types), making devices, the rules of other
+security modules, performance monitoring, BPF."""
 
 
 def abi() -> int:
@@ -54,12 +58,13 @@ def abi() -> int:
     return max(0, int(_libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _CREATE_RULESET_VERSION)))
 
 
-def read_only(folder: Path) -> tuple[int, Callable[[], None]]:
-    """Prepare what keeps a process from writing below a folder.
+def read_only(folders: Sequence[Path], writable: Sequence[Path] = ()) -> tuple[int, Callable[[], None]]:
+    """Prepare what keeps a process from writing below some folders.
 
     Args:
-        folder: Absolute and without links. What is made beside it, or beside one of its ancestors, later than now,
-            cannot be written to either.
+        folders: Absolute and without links; one that is not there cannot be made. What is made beside them, or beside
+            one of their ancestors, later than now, cannot be written to either.
+        writable: Folders below them that can be written to nevertheless; they are there.
 
     Returns:
         The descriptor of the prepared rules, for the caller to close, and what a new process calls between `fork` and
@@ -74,27 +79,34 @@ def read_only(folder: Path) -> tuple[int, Callable[[], None]]:
     if rules < 0:
         raise _refused("create rules")
     try:
-        for path in _beside(folder):
+        for path in (*_beside(folders), *map(str, writable)):
             _grant(libc, rules, path)
     except BaseException:
         os.close(rules)
         raise
     is_root = os.geteuid() == 0
+    filters = terminal.program()
+    steps = ctypes.create_string_buffer(filters, len(filters))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(filters) // 8, ctypes.addressof(steps)))
 
-    def enter() -> None:
+    def enter(_kept: object = steps) -> None:  # the program only has their address
         if is_root:
             for capability in _CAPABILITIES:
                 libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # one that it has not, it cannot drop either
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 or libc.syscall(_RESTRICT_SELF, rules, 0) != 0:
             raise _refused("confine cargo")
+        if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) != 0:
+            raise _refused("confine cargo")
 
     return rules, enter
 
 
-def _beside(folder: Path) -> Iterator[str]:
-    """Everything that lies in one of the ancestors of a folder, and is neither a link nor on the way to it."""
-    spared = {str(folder), *map(str, folder.parents), *_RAW_MEMORY}
-    looked_into = [str(above) for above in reversed(folder.parents)]
+def _beside(folders: Sequence[Path]) -> Iterator[str]:
+    """Everything that lies in one of the ancestors of the folders, and is neither a link nor on the way to them."""
+    outermost = [folder for folder in folders if not any(other in folder.parents for other in folders)]
+    above_them = {str(above): None for folder in outermost for above in reversed(folder.parents)}
+    spared = {*map(str, outermost), *above_them, *_RAW_MEMORY}
+    looked_into = list(above_them)
     if os.geteuid() == 0:
         spared.update((*_ROOTS_WAYS_OUT, "/dev"))
         looked_into.append("/dev")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Protocol
 
 from carnet.errors import ConfigError, PolicyRefused
 from carnet.scratch import temporary_folder
 from carnet.value import field, value
-from carnet_gate.confinement import bubblewrap, landlock
+from carnet_gate.confinement import bubblewrap, landlock, terminal
+from carnet_gate.confinement.paths import real_paths
 from carnet_gate.reporter import Reporter
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rule import Action
@@ -56,11 +59,13 @@ class Confinement:
         prefix: What stands before it.
         enter: What the new process does before it becomes the command; None when there is nothing to do.
         environment: More variables for it.
+        descriptors: What it inherits open.
     """
 
     prefix: Sequence[str] = ()
     enter: Callable[[], None] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    descriptors: Sequence[int] = ()
 
 
 def find_protection(home: Path, environment: Mapping[str, str]) -> Protection:
@@ -72,6 +77,8 @@ def find_protection(home: Path, environment: Mapping[str, str]) -> Protection:
     """
     if environment.get(WRITABLE):
         return Protection(Means.NONE, "nothing", (f"{WRITABLE} is set",))
+    if unknown := terminal.why_not():
+        return Protection(Means.NONE, "nothing", (unknown,))
     version = landlock.abi()
     if version >= landlock.LEAST_ABI:
         return Protection(Means.LANDLOCK, f"Landlock, version {version}")
@@ -105,9 +112,30 @@ def require(protection: Protection, policy: Policy, reporter: Reporter) -> None:
         reporter.warn(f"{message} [{read_only_home.RULE.name}]")
 
 
+class Confine(Protocol):
+    """Prepares the start of one command, as `confinement` does, where what holds on this machine is known."""
+
+    def __call__(
+        self,
+        outputs: Sequence[Path],
+        environment: Mapping[str, str],
+        *,
+        writable: Sequence[Path] = (),
+        makes_in: Path | None = None,
+    ) -> AbstractContextManager[Confinement]:
+        """Prepare it."""
+
+
 @contextmanager
 def confinement(
-    protection: Protection, home: Path, outputs: Sequence[Path], environment: Mapping[str, str]
+    protection: Protection,
+    home: Path,
+    outputs: Sequence[Path],
+    environment: Mapping[str, str],
+    *,
+    writable: Sequence[Path] = (),
+    makes_in: Path | None = None,
+    deciding: Sequence[Path] = (),
 ) -> Iterator[Confinement]:
     """Prepare the start of one command.
 
@@ -116,22 +144,34 @@ def confinement(
         home: Carnet's own folder.
         outputs: Where the command writes: absolute, without links; those are made that it could not make itself.
         environment: The command's.
+        writable: Folders of the home that the command is to write to; they are there.
+        makes_in: Where the command, which compiles nothing, makes new files: Cargo.lock, Cargo.toml. With Landlock
+            nothing can in a folder above carnet's home, so where that lies in the project, it is not in force.
+        deciding: More folders that it is not to write to, because what stands there decides over builds.
 
     Raises:
         ConfigError: It would write into carnet's home, or that lies in what it writes to.
         StorageError: The system refused.
     """
-    home = home.resolve()
+    named, home = home, home.resolve()
     for output in outputs:
         if output == home or home in output.parents or output in home.parents:
             raise ConfigError(
                 f"carnet's home {home} and the target folder {output} are not apart",
                 hint="set CARNET_HOME or CARGO_TARGET_DIR to another folder",
             )
+    opened = [folder.resolve() for folder in writable]
     if protection.means is Means.BUBBLEWRAP:
-        yield Confinement(bubblewrap.command(home))
+        held = [home, *(found for folder in deciding if (found := _made(folder)) is not None)]
+        with TemporaryFile() as filters:
+            filters.write(terminal.program())
+            filters.seek(0)
+            number = filters.fileno()
+            yield Confinement(bubblewrap.command(held, opened, seccomp=number), descriptors=(number,))
         return
-    if protection.means is Means.NONE:
+    held = [path for folder in (named, *deciding) for path in real_paths(folder)]
+    hinders = makes_in is not None and any(makes_in.resolve() in path.parents for path in held)
+    if protection.means is Means.NONE or hinders:
         yield Confinement()
         return
     with ExitStack() as stack:
@@ -139,8 +179,17 @@ def confinement(
         for output in outputs:
             output.mkdir(parents=True, exist_ok=True)
         temporary = Path(environment.get("TMPDIR") or "/tmp").resolve()  # noqa: S108  -- where programs look for it
-        if temporary in home.parents:  # in which nothing new can be made
+        if any(temporary in path.parents for path in held):  # in which nothing new can be made
             more["TMPDIR"] = str(stack.enter_context(temporary_folder()))
-        rules, enter = landlock.read_only(home)
+        rules, enter = landlock.read_only(held, opened)
         stack.callback(os.close, rules)
         yield Confinement((), enter, more)
+
+
+def _made(folder: Path) -> Path | None:
+    """A folder for a mount point; None where nobody in the confinement could make it either."""
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder.resolve()

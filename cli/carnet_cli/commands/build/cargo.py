@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from carnet_cli.config import home
+from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
 from carnet_gate import args as cargo_args
@@ -55,4 +55,4 @@ def command(args: tuple[str, ...]) -> int:
     output.warn_all(settings.remarks)
     trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     grounds = Grounds(settings.policy, trusted.directory, home.now)
-    return Gate(project, grounds, home.home(), trusted.cargo, TerminalReporter()).run()
+    return Gate(project, grounds, home.home(), trusted.cargo, TerminalReporter(), deciding=places.deciding()).run()
