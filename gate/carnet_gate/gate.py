@@ -2,7 +2,8 @@
 
 ::
 
-    1. look at the configuration    nothing that cargo will read leads it around the gate          -> Project
+    1. look at the configuration    nothing that cargo will read leads it around the gate, or it to write into carnet's
+                                    home                                                           -> Project
     2. resolve                      when Cargo.lock is missing or incomplete, through a verifying registry on loopback
     3. admit                        every package of the lock, or stop with the reason             -> Admitted
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
@@ -29,6 +30,7 @@ from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
 from carnet_gate.confinement.protection import Confinement, confinement, find_protection, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
+from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
 from carnet_gate.resolving import bring_up_to_date, resolving
@@ -65,6 +67,7 @@ class Gate:
         Raises:
             CarnetError: Why it was not run, or why what it made is not to be trusted.
         """
+        require_apart(self._home, self._project.outputs, self._lock.path)  # 1
         return self._use() if self._project.invocation.kind is CommandKind.USE else self._choose()
 
     def _use(self) -> int:
@@ -94,6 +97,7 @@ class Gate:
         if not invocation.compiles:
             return self._run(home, Confinement())  # 5
         outputs, environment = self._project.outputs, home.environment(self._project)
+        make_outputs(outputs)
         with confinement(protection, self._home, outputs, environment) as within, marks.held():
             status = self._run(home, within)  # 5
             before.compare_again()  # 6
