@@ -114,13 +114,19 @@ def make_folder(path: Path, *, mode: int = 0o755) -> None:
 def private_folder(path: Path) -> Path:
     """Create a folder that nobody else may look into, and refuse one that somebody else can write to.
 
+    One of the user's own that others may only look into, or the user no longer, gets its permissions back.
+
     Raises:
-        ConfigError: It is a symbolic link, another user's, or open for others.
+        ConfigError: It is a symbolic link, another user's, or open for others to write.
         StorageError: It cannot be created.
     """
     make_folder(path, mode=0o700)
-    status = path.lstat()
-    if path.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    with as_storage_error(path):
+        status = path.lstat()
+        mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        if mine and stat.S_IMODE(status.st_mode) != 0o700:
+            path.chmod(0o700)
+    if not mine:
         raise ConfigError(
             f"{path} can be written by somebody else",
             hint="it must be a folder of your own with permissions 0700, not a link; or set CARNET_HOME",

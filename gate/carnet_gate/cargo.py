@@ -36,16 +36,22 @@ class Cargo:
         Args:
             args: After the program.
             environment: Instead of the user's.
+
+        Raises:
+            StorageError: It cannot be started.
         """
-        return subprocess.run(
-            [*self.command, *args],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=dict(self.environment if environment is None else environment),
-            cwd=self.folder,
-            check=False,
-        )
+        try:
+            return subprocess.run(
+                [*self.command, *args],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                env=dict(self.environment if environment is None else environment),
+                cwd=self.folder,
+                check=False,
+            )
+        except OSError as error:
+            raise _not_started(self.command[0], error) from None
 
     def run(self, *args: str, environment: Mapping[str, str] | None = None, within: Confinement = _UNCONFINED) -> int:
         """Run a command on our own terminal; interrupts are its to handle.
@@ -67,7 +73,7 @@ class Cargo:
             # Between fork and exec are only system calls, prepared before: no thread of ours can be in their way.
             process = subprocess.Popen(command, env=chosen, cwd=self.folder, preexec_fn=within.enter)  # noqa: PLW1509
         except (OSError, subprocess.SubprocessError) as error:
-            raise StorageError(f"{command[0]} cannot be started: {error}") from None
+            raise _not_started(command[0], error) from None
         with process:
             # What a terminal sends to all is cargo's to handle; what is sent to us alone, cargo has to be told.
             handlers = dict.fromkeys((signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN)
@@ -88,6 +94,10 @@ class Cargo:
         return self.run(invocation.subcommand, "--help")
 
 
+def _not_started(program: str, error: Exception) -> StorageError:
+    return StorageError(f"{program} cannot be started: {error}", hint="see that it is there and may be run")
+
+
 def find_cargo(toolchain: str | None, folder: Path, environment: Mapping[str, str]) -> Cargo:
     """Find the user's own cargo.
 
@@ -97,11 +107,13 @@ def find_cargo(toolchain: str | None, folder: Path, environment: Mapping[str, st
         environment: The user's variables.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or the variable CARGO names none.
     """
     # cargo tells its external subcommands which cargo they were called by; another toolchain goes through rustup again.
     called_by = environment.get("CARGO")
     if toolchain is None and called_by:
+        if shutil.which(called_by, path=environment.get("PATH")) is None:
+            raise ConfigError(f"the variable CARGO names {called_by}, which is no program", hint="unset CARGO")
         return Cargo((called_by,), folder, environment)
     cargo = shutil.which("cargo", path=environment.get("PATH"))
     if cargo is None:

@@ -103,3 +103,10 @@ def _refused_in_one_line(box: GateBox, *args: str) -> str:
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error: ") == 1
     return done.stderr
+
+
+def test_an_environment_that_names_no_cargo_and_a_folder_that_is_gone(box: GateBox, project: Path) -> None:
+    assert "which is no program" in box.refused("build", status=2, env={"CARGO": "/nonexistent/cargo"})
+    done = box.machine.run("sh", "-c", "mkdir gone && cd gone && rmdir ../gone && exec cargo-carnet build")
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, "is gone" in done.stderr) == (2, True), done.stderr
