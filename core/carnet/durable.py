@@ -25,6 +25,8 @@ _HINTS = {
     errno.EACCES: "check who owns the folder and who may write to it",
     errno.EPERM: "check who owns the folder and who may write to it",
     errno.ENOTDIR: "a part of the path is a file",
+    errno.ELOOP: "its links lead in a circle",
+    errno.ENAMETOOLONG: "look for it where that path is written down",
     errno.EROFS: "the file system is mounted read-only",
 }
 
@@ -56,7 +58,7 @@ def write_files(folder: Path, files: Mapping[str, bytes], *, mode: int = 0o644) 
     """
     written: list[tuple[Path, Path]] = []
     try:
-        with _as_storage_error(folder):
+        with as_storage_error(folder):
             for batch in _batches(list(files.items())):
                 new = {_temporary(folder): (name, data) for name, data in batch}
                 written += [(temporary, folder / name) for temporary, (name, _) in new.items()]
@@ -78,7 +80,7 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     temporary = _temporary(path.parent)
     try:
-        with _as_storage_error(path, but=FileExistsError):
+        with as_storage_error(path, but=FileExistsError):
             _write_new({temporary: data}, mode)
             os.link(temporary, path)  # unlike a rename, this fails when the name is taken
             temporary.unlink()
@@ -93,7 +95,7 @@ def make_folder(path: Path, *, mode: int = 0o755) -> None:
     Raises:
         StorageError: It cannot be created, or something else stands there.
     """
-    with _as_storage_error(path):
+    with as_storage_error(path):
         missing = []
         while not path.is_dir():
             missing.append(path)
@@ -112,13 +114,19 @@ def make_folder(path: Path, *, mode: int = 0o755) -> None:
 def private_folder(path: Path) -> Path:
     """Create a folder that nobody else may look into, and refuse one that somebody else can write to.
 
+    One of the user's own that others may only look into, or the user no longer, gets its permissions back.
+
     Raises:
-        ConfigError: It is a symbolic link, another user's, or open for others.
+        ConfigError: It is a symbolic link, another user's, or open for others to write.
         StorageError: It cannot be created.
     """
     make_folder(path, mode=0o700)
-    status = path.lstat()
-    if path.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    with as_storage_error(path):
+        status = path.lstat()
+        mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
+        if mine and stat.S_IMODE(status.st_mode) != 0o700:
+            path.chmod(0o700)
+    if not mine:
         raise ConfigError(
             f"{path} can be written by somebody else",
             hint="it must be a folder of your own with permissions 0700, not a link; or set CARNET_HOME",
@@ -132,7 +140,7 @@ def sync_folder(folder: Path) -> None:
     Raises:
         StorageError: The disk failed; do not try again.
     """
-    with _as_storage_error(folder):
+    with as_storage_error(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -142,7 +150,7 @@ def sync_folder(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what writes that were killed left behind in a folder. Nobody else may be writing to it meanwhile."""
-    with _as_storage_error(folder):
+    with as_storage_error(folder):
         _remove(folder / entry.name for entry in os.scandir(folder) if entry.name.startswith(_LEFTOVER))
 
 
@@ -160,7 +168,7 @@ def read_file(path: Path, what: str, *, max_bytes: int, check: Callable[[os.stat
         FileNotFoundError: There is no such file.
         StorageError: It cannot be read, is not a regular file, or is too large.
     """
-    with _as_storage_error(path, but=FileNotFoundError):
+    with as_storage_error(path, but=FileNotFoundError):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -193,6 +201,29 @@ def read_named_file(path: Path, what: str, *, max_bytes: int) -> bytes:
         raise ConfigError(f"there is no {what} {path}") from None
 
 
+@contextlib.contextmanager
+def as_storage_error(path: Path, *, but: type[OSError] | None = None) -> Iterator[None]:
+    """Let what the system says about a path come out of the block as an error of carnet's.
+
+    Args:
+        path: What the block works with.
+        but: Errors of the system that the caller waits for; they come out as they are.
+
+    Raises:
+        ConfigError: It cannot be a path.
+        StorageError: The system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        if but is not None and isinstance(error, but):
+            raise
+        reason = (error.strerror or type(error).__name__).lower()
+        raise StorageError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
+    except ValueError:  # with a NUL in it, or half a character: paths also come out of files that others wrote
+        raise ConfigError(f"{str(path)[:200]!a} is no path", hint="look for it in the file that names it") from None
+
+
 def _temporary(folder: Path) -> Path:
     return folder / f"{_LEFTOVER}{os.urandom(8).hex()}"  # `secrets` takes longer to import than a file to write
 
@@ -221,16 +252,3 @@ def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _as_storage_error(path: Path, *, but: type[OSError] | None = None) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if but is not None and isinstance(error, but):
-            raise
-        reason = (error.strerror or type(error).__name__).lower()
-        raise StorageError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
-    except ValueError:  # with a NUL in it, or half a character: paths also come out of files that others wrote
-        raise ConfigError(f"{str(path)[:200]!a} is no path", hint="look for it in the file that names it") from None

@@ -127,11 +127,15 @@ class Cargo:
                 errors="replace",
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise StorageError(f"{command[0]} cannot be started: {error}") from None
+            raise _not_started(command[0], error) from None
 
     def explain(self, invocation: Invocation) -> int:
         """Let cargo explain one of its commands; returns its exit status."""
         return self.run(invocation.subcommand, "--help")
+
+
+def _not_started(program: str, error: Exception) -> StorageError:
+    return StorageError(f"{program} cannot be started: {error}", hint="see that it is there and may be run")
 
 
 def find_cargo(toolchain: str | None, folder: Path, environment: Mapping[str, str]) -> Cargo:
@@ -143,11 +147,13 @@ def find_cargo(toolchain: str | None, folder: Path, environment: Mapping[str, st
         environment: The user's variables.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or the variable CARGO names none.
     """
     # cargo tells its external subcommands which cargo they were called by; another toolchain goes through rustup again.
     called_by = environment.get("CARGO")
     if toolchain is None and called_by:
+        if shutil.which(called_by, path=environment.get("PATH")) is None:
+            raise ConfigError(f"the variable CARGO names {called_by}, which is no program", hint="unset CARGO")
         return Cargo((called_by,), folder, environment)
     cargo = shutil.which("cargo", path=environment.get("PATH"))
     if cargo is None:

@@ -2,7 +2,8 @@
 
 ::
 
-    1. look at the configuration    nothing that cargo will read leads it around the gate          -> Project
+    1. look at the configuration    nothing that cargo will read leads it around the gate, or it to write into carnet's
+                                    home                                                           -> Project
     2. resolve                      when Cargo.lock is missing or incomplete, through a verifying registry on loopback
     3. admit                        every package of the lock, or stop with the reason             -> Admitted
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
@@ -33,6 +34,7 @@ from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
 from carnet_gate.confinement.protection import Confine, Confinement, confinement, find_protection, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
+from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
 from carnet_gate.resolving import bring_up_to_date, resolving
@@ -81,6 +83,7 @@ class Gate:
         Raises:
             CarnetError: Why it was not run, or why what it made is not to be trusted.
         """
+        require_apart(self._home, self._project.outputs, self._lock.path)  # 1
         return self._use() if self._project.invocation.kind is CommandKind.USE else self._choose()
 
     def _use(self) -> int:
@@ -110,6 +113,7 @@ class Gate:
         if not invocation.compiles:
             with self._confine((), environment) as within:
                 return self._run(home, within)  # 5
+        make_outputs(self._project.outputs)
         with self._confine(self._project.outputs, environment) as within, marks.held():
             status = self._run(home, within)  # 5
             before.compare_again()  # 6

@@ -13,6 +13,7 @@ from carnet.errors import ConfigError
 from carnet_gate import config
 from carnet_gate.args import Invocation
 from carnet_gate.cargo import Cargo, find_cargo
+from carnet_gate.outputs import without_links
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
     if invocation.target_dir is not None:  # `cargo metadata` does not know this flag
         named = folder / invocation.target_dir
         target, build = named, named if build == target else build
-    outputs = dict.fromkeys((target.resolve(), build.resolve()))
+    outputs = dict.fromkeys((without_links(target), without_links(build)))
     return Project(
         invocation,
         cargo,

@@ -24,7 +24,7 @@ from tests.support.worlds.ceremony import PASSPHRASE, make_ceremony, make_key
 from tests.support.worlds.claims import World
 
 from carnet.cargo.names import CrateId
-from carnet.errors import StorageError
+from carnet.errors import ConfigError, StorageError
 from carnet.strictjson import JsonObject
 from carnet_mirror.web.files import open_log
 from carnet_signer.ceremony import folder as ceremony_folder
@@ -33,6 +33,7 @@ from carnet_signer.online.server import Oracle, serve_socket
 from carnet_signer.proposals.proposal import save
 from carnet_verifier import api
 from carnet_verifier.cargo.localregistry import LocalRegistry
+from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.testing import InMemoryRepository
 
@@ -136,3 +137,19 @@ def test_what_commands_leave_is_private_or_listed_as_public(
     assert wrong == []
     for pattern in MUST_BE_THERE:
         assert any(fnmatchcase(name, pattern) for name in found), (pattern, found)
+
+
+@pytest.mark.parametrize("opened", [".", "metadata", "pinned-root.json", "metadata/root.json", "trust.json"])
+def test_a_memory_that_others_could_have_written_is_not_trusted(opened: str, tmp_path: Path) -> None:
+    """As after a build script that changed permissions for somebody else's sake."""
+    repository = InMemoryRepository(now=datetime.now(UTC))
+    repository.publish()
+    api.trust(tmp_path / "api", repository.root, repository.url)
+    place = tmp_path / "api" / opened
+    before = place.stat().st_mode
+    for more in (0o020, 0o002):
+        place.chmod(before | more)
+        with pytest.raises(ConfigError, match="can be written by somebody else"):
+            TrustDirectory.open(tmp_path / "api")
+    place.chmod(before | 0o044)  # the control: reading it changes nothing
+    TrustDirectory.open(tmp_path / "api")

@@ -109,12 +109,13 @@ def open_trusted(trust_id: str) -> Trusted:
     """Open one trusted repository.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is none, or others can write to it.
         StorageError: Its directory is damaged.
     """
     from carnet_verifier.memory.trust import TrustDirectory
 
     private_folder(home())
+    private_folder(home() / "trust")
     directory = TrustDirectory.open(trust_path(trust_id))
     return Trusted(trust_id, directory, home() / "cargo" / trust_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from carnet.errors import CarnetError
+from carnet.errors import CarnetError, StorageError
 from carnet_cli.terminal import output
 
 
@@ -27,4 +27,19 @@ def status_of(work: Callable[[], object]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except (OSError, RuntimeError) as error:
+        # The last door: what this machine said and nobody was waiting for. Mistakes of ours stay tracebacks.
+        if isinstance(error, NotImplementedError):
+            raise
+        output.report(_of_this_machine(error))
+        return StorageError.exit_code
     return result if isinstance(result, int) else 0
+
+
+def _of_this_machine(error: OSError | RuntimeError) -> StorageError:
+    """What no door before caught, in one line."""
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        place = "" if error.filename is None else f"{error.filename}: "
+        told = f"{place}{error.strerror.lower()}"
+    return StorageError(told, hint="nothing was decided; look at what lies there, and who may read and write it")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from carnet.durable import private_folder, read_file, write_file
+from carnet.durable import as_storage_error, private_folder, read_file, write_file
 from carnet.errors import CarnetError, FormatError, StorageError
 from carnet.strictjson import encode, parse_object
 from carnet.value import value
@@ -23,6 +24,7 @@ from carnet_gate.comparison.birth import born
 from carnet_verifier.cargo.localregistry import Poisoned
 
 _MAX = 100_000
+_NAME = re.compile(r"[0-9a-f]{32}\.json")
 _LONGEST_REASON = 1000
 _NOT_COMPARED = "the run that built it was ended before its sources were compared"
 _CARGOS_OWN = frozenset(("CACHEDIR.TAG",))
@@ -84,7 +86,8 @@ class Mark:
         """The mark after an output folder was seen gone or empty, written down."""
         folders = tuple(left for folder in self.folders if (left := folder.left_behind(output)) is not None)
         if not folders:
-            self.file.unlink(missing_ok=True)
+            with as_storage_error(self.file):
+                self.file.unlink(missing_ok=True)
         elif folders != self.folders:
             write_file(self.file, _text(folders, self.reason or _NOT_COMPARED), mode=0o600)
         return replace(self, folders=folders)
@@ -112,7 +115,7 @@ class Marks:
             StorageError: A mark cannot be read.
         """
         empty = [output for output in self._outputs if _is_empty(output)]
-        for file in sorted(self._folder.glob("*.json")):
+        for file in self._files():
             mark = _read(file)
             if mark is None or (mark.runs and mark.reason is None):
                 continue
@@ -137,12 +140,18 @@ class Marks:
         descriptor = self._begin(file)
         try:
             yield
-            file.unlink(missing_ok=True)
+            with as_storage_error(file):
+                file.unlink(missing_ok=True)
         except CarnetError as error:
             write_file(file, self._text(str(error)), mode=0o600)
             raise
         finally:
             os.close(descriptor)
+
+    def _files(self) -> list[Path]:
+        """What a gate wrote, by its name: whatever else lies there is no mark, and damages none."""
+        with as_storage_error(self._folder):
+            return sorted(path for path in self._folder.iterdir() if _NAME.fullmatch(path.name))
 
     def _begin(self, file: Path) -> int:
         """Write a mark that says that this process is at work: locked before anybody can see it."""

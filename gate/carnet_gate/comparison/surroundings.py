@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
-from carnet.durable import read_file, write_file
+from carnet.durable import as_storage_error, read_file, write_file
 from carnet.tuf import paths
 from carnet.value import value
 from carnet_verifier.cargo.localregistry import LocalRegistry, Poisoned
@@ -56,18 +56,19 @@ def look(registry: LocalRegistry, home: Path, crates: Iterable[CrateId]) -> Surr
         Poisoned: Something is there that neither the gate nor cargo puts there.
         StorageError: It cannot be read.
     """
-    own: dict[str, object] = {}
-    shared: dict[str, object] = {str(path): _content(path) for path in _files_of(home)}
-    for crate in crates:
-        index = f"{registry.path}/{paths.index_path(crate.name)}"
-        shared[index] = _stamp(index)
-        tarball = str(registry.tarball(crate))
-        own[tarball] = _stamp(tarball)
-    for root in _entries(home / "registry" / "src"):
-        shared[root.path] = _kind(root)
-        if root.is_dir(follow_symlinks=False):
-            shared.update((tree.path, _kind(tree)) for tree in _entries(root.path))
-    return Surroundings(_generation(registry), own, shared)
+    with as_storage_error(home.parent):
+        own: dict[str, object] = {}
+        shared: dict[str, object] = {str(path): _content(path) for path in _files_of(home)}
+        for crate in crates:
+            index = f"{registry.path}/{paths.index_path(crate.name)}"
+            shared[index] = _stamp(index)
+            tarball = str(registry.tarball(crate))
+            own[tarball] = _stamp(tarball)
+        for root in _entries(home / "registry" / "src"):
+            shared[root.path] = _kind(root)
+            if root.is_dir(follow_symlinks=False):
+                shared.update((tree.path, _kind(tree)) for tree in _entries(root.path))
+        return Surroundings(_generation(registry), own, shared)
 
 
 def compare(before: Surroundings, after: Surroundings) -> None:

@@ -39,3 +39,11 @@ def test_a_private_folder_is_nobody_elses(tmp_path: Path) -> None:
     made.chmod(0o720)
     with pytest.raises(ConfigError, match="written by somebody else"):
         private_folder(made)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o500, 0o300])
+def test_a_private_folder_of_ones_own_gets_its_permissions_back(tmp_path: Path, mode: int) -> None:
+    made = private_folder(tmp_path / "own")
+    made.chmod(mode)
+    private_folder(made)
+    assert made.stat().st_mode & 0o777 == 0o700

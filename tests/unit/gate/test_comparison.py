@@ -321,7 +321,7 @@ def test_an_interrupted_run_leaves_a_mark(tmp_path: Path, target: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{}", '{"folders":[{"path":"zz","identity":null}],"reason":null}', "[" * 5000])
 def test_a_damaged_mark_is_no_absence_of_one(tmp_path: Path, target: Path, text: str) -> None:
     damaged = marks(tmp_path, target)
-    (tmp_path / "carnet/marks/00.json").write_text(text)
+    (tmp_path / "carnet/marks" / f"{'0' * 32}.json").write_text(text)
     with pytest.raises(StorageError, match="is damaged"):
         damaged.require_none()
 

@@ -16,9 +16,11 @@ The other roles are a cache (`carnet_verifier.memory.pack`): a version of them c
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,9 +98,10 @@ class TrustDirectory:
         """Open what `create` made.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There is none, or others than its owner can write to it.
             StorageError: It is damaged, or the disk failed.
         """
+        _require_unwritable(path)
         try:
             data = durable.read_file(path / "trust.json", "the file", max_bytes=100_000)
         except FileNotFoundError:
@@ -125,7 +128,7 @@ class TrustDirectory:
             raise _damaged(self.path / "metadata" / "root.json", "it is missing")
         return data
 
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self, timeout: float = 60.0) -> Iterator[None]:
         """Keep other processes out (trap 6); the thread that holds it may enter again.
 
@@ -274,6 +277,22 @@ class TrustDirectory:
         if not isinstance(crates, dict):
             crates = seen["crates"] = {}
         crates[name.canonical] = crate
+
+
+def _require_unwritable(path: Path) -> None:
+    """Demand that nobody else can write what is remembered: whoever could, would choose what is trusted."""
+    for folder in (path, path / "metadata"):
+        with durable.as_storage_error(folder), contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for place, status in (
+                (str(folder), folder.stat()),
+                *((each.path, each.stat(follow_symlinks=False)) for each in entries),
+            ):
+                if status.st_mode & 0o022 and not stat.S_ISLNK(status.st_mode):  # a link has no permissions
+                    raise ConfigError(
+                        f"{place} can be written by somebody else",
+                        hint="find out who changed its permissions; if all in it is as it was, run "
+                        f"`chmod -R go-w {path}`, otherwise trust the repository anew",
+                    )
 
 
 def _damaged(path: Path, why: str) -> StorageError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from carnet.errors import ConfigError
 from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
@@ -47,7 +48,10 @@ def command(args: tuple[str, ...]) -> int:
     from carnet_gate.gate import Gate
     from carnet_gate.project import open_project
 
-    folder, environment = Path.cwd(), dict(os.environ)
+    try:
+        folder, environment = Path.cwd(), dict(os.environ)
+    except FileNotFoundError:
+        raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
     if invocation.asks_help:
         return find_cargo(invocation.toolchain, folder, environment).explain(invocation)
     project = open_project(invocation, folder, home.cargo_home(), environment)
