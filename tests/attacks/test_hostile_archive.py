@@ -6,6 +6,7 @@ Each case is one change to an archive that is read without complaint when the ch
 from __future__ import annotations
 
 import io
+import random
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from tests.support.crates.archives import BLOCK, Header, TarballBuilder, gzip, honest_crate
 
+from carnet.cargo import tarball
 from carnet.cargo.crate import CrateLimits, read_crate
 from carnet.cargo.names import CrateId
 from carnet.errors import ArchiveRefused, FormatError
@@ -219,6 +221,67 @@ def test_a_bomb_is_stopped_at_the_limit() -> None:
     assert len(bomb) < 10**6
     with pytest.raises(ArchiveRefused, match="inflates to more than 1000000 bytes"):
         read_crate(bomb, DEMO, limits=limits)
+
+
+REAL = {
+    "imxrt-ral 0.6.2": (1_923_452, 62_509_568, 372),
+    "stm32mp1 0.16.0": (2_696_959, 36_139_520, 7_542),
+    "esp32p4 0.1.0": (1_608_828, 24_857_088, 4_054),
+}
+"""What real crates weigh, as tarballs and as tar archives, and how many files and folders they have."""
+
+
+@pytest.mark.parametrize(("size", "unpacked", "entries"), REAL.values(), ids=REAL)
+def test_positive_control_what_the_heaviest_of_real_crates_bring_is_read(
+    size: int, unpacked: int, entries: int
+) -> None:
+    archive = builder()
+    for number in range(entries - 4):  # beside the manifest, a folder and its file, and the noise
+        archive.file(f"src/{number}.rs")
+    noise = random.Random(1).randbytes(size - len(gzip(archive.tar(), level=1)) - unpacked // 200)
+    archive.file("noise", noise + bytes(unpacked - len(archive.tar()) - BLOCK - len(noise)))
+    data = gzip(archive.tar(), level=1)
+    assert len(data) <= size
+    assert len(archive.tar()) >= unpacked
+    assert len(read_crate(data, DEMO).entries) == entries - 1
+
+
+def test_what_a_tarball_may_bring_grows_with_it_and_ends() -> None:
+    small, large = CrateLimits().allowance(100), CrateLimits().allowance(10**6)
+    assert (small.unpacked, small.entries) == (12 * 2**20 + 3500, 1000)
+    assert (large.unpacked, large.entries) == (12 * 2**20 + 35 * 10**6, 1000 + 3333)
+    most = CrateLimits().allowance(10**9)
+    assert (most.unpacked, most.entries) == (512 * 2**20, 100_000)
+
+
+def test_a_long_name_counts_as_what_it_costs() -> None:
+    archive = builder().file("d/" + "n" * 200)
+    limits = CrateLimits(entries=5)
+    assert len(read_crate(archive.build(), DEMO, limits=limits).entries) == 3
+    archive = builder().file("n" * 200).file("m" * 200)
+    with pytest.raises(ArchiveRefused, match="long names counted"):
+        read_crate(archive.build(), DEMO, limits=limits)
+
+
+@pytest.mark.parametrize("claimed", [0, 1, 4096, 2**32 - 1])
+def test_the_length_at_the_end_of_the_member_must_be_the_length(claimed: int) -> None:
+    data = builder().build()
+    with pytest.raises(ArchiveRefused, match=r"does not inflate: .*length"):
+        read_crate(data[:-4] + claimed.to_bytes(4, "little"), DEMO)
+
+
+@pytest.mark.parametrize("place", [0, 127, 128, 255, 256, 511])
+@pytest.mark.parametrize("wrong", [-1, 1, 65_521])
+def test_a_checksum_is_the_sum_of_every_byte(place: int, wrong: int) -> None:
+    full = Header(b"\xff" * 100, linkname=b"\xff" * 100, raw={265: b"\xff" * 247}).encode()
+    changed = bytearray(full)
+    changed[place] ^= 0x40
+    for block in (full, changed):
+        plain = bytes(block[:148]) + b" " * 8 + bytes(block[156:])
+        assert tarball._sum(bytes(block)) == sum(block)
+        off = plain[:148] + b"%06o\0 " % (sum(plain) + wrong) + plain[156:]
+        with pytest.raises(ArchiveRefused, match="wrong checksum"):
+            tarball._check_header(off, "it")
 
 
 def test_limits_of_size_and_number() -> None:

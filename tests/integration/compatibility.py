@@ -2,9 +2,10 @@
 
     python -m tests.integration.compatibility [CARGO_HOME]
 
-Cargo locks and fetches the trees of the crates in popular-crates.txt (the newest versions of 246, and versions of
-77 from before 2022) into a scratch home of about 260 MB; give a CARGO_HOME to keep it for the next run. Then every
-tarball is read and compared with its index line. docs/compatibility.md keeps the figures.
+Cargo locks and fetches the trees of the crates in popular-crates.txt (the newest versions of 246, versions of 77 from
+before 2022, and three that weigh little for what they bring) into a scratch home of about 260 MB; give a CARGO_HOME to
+keep it for the next run. Then every tarball is read and compared with its index line. docs/compatibility.md keeps the
+figures.
 """
 
 from __future__ import annotations

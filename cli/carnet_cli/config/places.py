@@ -6,7 +6,7 @@
     $XDG_CONFIG_HOME/carnet/carnet.toml          the user's; ~/.config where XDG_CONFIG_HOME is not set
 
 What stands there decides over projects. So a file that somebody else can write is refused, and not passed over: without
-it, less would be asked.
+it, less would be asked. The same holds of every folder above, where somebody else could take it away.
 """
 
 from __future__ import annotations
@@ -74,6 +74,17 @@ def deciding() -> list[Path]:
     return [*([users] if users is not None else []), *([MACHINE] if os.geteuid() == MACHINE_OWNER else [])]
 
 
+def guard_users_folder() -> None:
+    """See to it that nobody else can take the user's configuration away, whether it is there or is not any more.
+
+    Raises:
+        ConfigError: Somebody else can write to a folder above it.
+    """
+    folder = users_folder()
+    if folder is not None:
+        _guard(folder, "you", (os.geteuid(), MACHINE_OWNER))
+
+
 def candidates(folder: Path) -> Iterator[str]:
     """Everything that has to be there for somebody to say something, of a project in `folder`."""
     yield str(MACHINE)
@@ -126,8 +137,29 @@ def _read(folder: Path, whose: str, owners: tuple[int, ...], now: datetime) -> P
     except OSError as error:
         raise ConfigError(f"{folder} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
     _refuse_others(folder, whose, owners, status)
+    _guard(folder, whose, owners)
     file = folder / FILE_NAME
     return policy_file.read(file, now=now, check=lambda status: _refuse_others(file, whose, owners, status))
+
+
+def _guard(folder: Path, whose: str, owners: tuple[int, ...]) -> None:
+    """Refuse a folder that somebody else can take away: by its name, and where links lead."""
+    for above in dict.fromkeys((*folder.parents, *Path(os.path.realpath(folder)).parents)):
+        try:
+            status = above.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # nothing is there to be taken away, and who could put it there is asked of the next one
+        except OSError as error:
+            raise ConfigError(f"{above} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
+        # Where the sticky bit is set, as in /tmp, only its owner renames or removes what is in it.
+        open_to_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+        if status.st_uid not in (*owners, 0) or open_to_others:
+            raise ConfigError(
+                f"{above} can be written by others than {whose}, who could take away {folder}: that decides what every "
+                "build asks",
+                hint=f"`chmod go-w {above}`, and `chown` it when it is another user's; then look whether {folder} is "
+                "what you left there",
+            )
 
 
 def _refuse_others(path: Path, whose: str, owners: tuple[int, ...], status: os.stat_result) -> None:

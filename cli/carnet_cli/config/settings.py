@@ -90,8 +90,10 @@ def load(
         asked: The flags that the settings of rules have, by the setting's name.
 
     Raises:
-        ConfigError: A file, the environment or a flag is wrong, or a file of the floor can be written by others.
+        ConfigError: A file, the environment or a flag is wrong, or others can write a file of the floor or take it
+            away.
     """
+    places.guard_users_folder()
     if file is None and not asked and not _is_anything_said(folder):
         return Settings(repository or os.environ.get("CARNET_REPOSITORY") or None)
     return _decide(folder, now, file, repository, asked or {})

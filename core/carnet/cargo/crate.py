@@ -39,7 +39,7 @@ class Allowance:
 
     Attributes:
         unpacked: Bytes of the tar archive inside.
-        entries: Files and folders.
+        entries: Files and folders, and headers.
         letters: Bytes of names beyond ASCII; a name that comes again counts once.
     """
 
@@ -70,12 +70,13 @@ class CrateLimits:
     def allowance(self, size: int) -> Allowance:
         """What a tarball of `size` bytes may bring.
 
-        Of 771 crates in use none unpacked to more than 15.3 times its size, and of those above 100 kB none had more
-        than one file or folder for each 1,000 bytes.
+        Descriptions of microcontrollers take the most of it, as registers are written down in much the same words.
+        Of 1,038 crates in use, those among them, none needs more than 26 of the 35 times its size beyond what is always
+        allowed (`imxrt-ral` 0.6.2), nor more than a file or folder for each 412 bytes (`stm32mp1` 0.16.0).
         """
         return Allowance(
-            min(self.unpacked, self.always.unpacked + 20 * size),
-            min(self.entries, self.always.entries + size // 512),
+            min(self.unpacked, self.always.unpacked + 35 * size),
+            min(self.entries, self.always.entries + size // 300),
             self.always.letters + size // 32,
         )
 
@@ -192,26 +193,31 @@ _PIECE = 64 * 1024
 def _inflate(data: bytes, limit: int) -> bytearray:
     """One gzip member. zlib checks its CRC and length (RFC 1952), and stops at the limit whatever the member claims.
 
-    In pieces: zlib's own buffer for all of it would be there a second time while its parts are joined.
+    In pieces: zlib's own buffer for all of it would be there a second time while its parts are joined. The length that
+    the member ends with only says how much room is made at once: what grows may be there twice while it moves.
     """
     if _GZIP_HEADER.match(data) is None:
         raise ArchiveRefused("the archive is not gzip", hint="a .crate is what `cargo package` writes")
     inflater = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    tar = bytearray()
+    tar = bytearray(min(limit, int.from_bytes(data[-4:], "little")))
+    done = 0
     for start in range(0, len(data), _PIECE):
         rest = data[start : start + _PIECE]
         while rest and not inflater.eof:
             try:
-                tar += inflater.decompress(rest, MIB)
+                piece = inflater.decompress(rest, MIB)
             except zlib.error as error:
                 raise ArchiveRefused(f"the archive does not inflate: {error}") from None
-            if len(tar) > limit:
+            tar[done : done + len(piece)] = piece
+            done += len(piece)
+            if done > limit:
                 raise ArchiveRefused(f"the archive inflates to more than {limit} bytes")
             rest = inflater.unconsumed_tail
         if inflater.eof:
             behind = len(data) - start - _PIECE if len(data) > start + _PIECE else 0
             if behind + len(inflater.unused_data):
                 raise ArchiveRefused(f"{behind + len(inflater.unused_data)} bytes follow the archive's gzip member")
+            del tar[done:]
             return tar
     raise ArchiveRefused("the archive is cut off: its gzip member does not end")
 

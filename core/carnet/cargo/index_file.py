@@ -19,6 +19,8 @@ MAX_FILE = 64 * 1024 * 1024
 """Bytes in an index file; the largest of the public registry is below 10 MB."""
 MAX_LINE = 4 * 1024 * 1024
 """Bytes in one line."""
+_LINES_ALWAYS, _BYTES_PER_LINE = 1000, 64
+"""Lines that any file may have, and bytes for each further one: a checksum alone takes so many."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PUBTIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")
@@ -159,10 +161,16 @@ class IndexFile:
         """Read an index file.
 
         Raises:
-            FormatError: Too large. All about a line is checked when it is asked for.
+            FormatError: Too large, or more lines than so many bytes can be. All about a line is checked when it is
+                asked for.
         """
         if len(data) > MAX_FILE:
             raise FormatError(f"the index file of {name} is larger than {MAX_FILE} bytes")
+        lines = data.count(b"\n")
+        if lines > _LINES_ALWAYS + len(data) // _BYTES_PER_LINE:
+            raise FormatError(
+                f"the index file of {name} is hardly anything but line breaks: {lines} in {len(data)} bytes"
+            )
         file = cls(name)
         file._texts = tuple(line for line in data.split(b"\n") if line)
         return file

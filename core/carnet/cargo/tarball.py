@@ -9,6 +9,7 @@ writer writes it is refused.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,13 +25,6 @@ _GNU, _USTAR = b"ustar  \0", b"ustar\x0000"
 _LONG_NAME = b"././@LongLink"
 # Digits up to the end of the field, then one terminator. No blanks before, no base 256, no minus, no second number.
 _NUMBER = re.compile(rb"([0-7]+)[\0 ]{1,2}\Z")
-_OPTIONAL_NUMBERS = (
-    ("uid", 0, 0, 8),
-    ("gid", 0, 8, 16),
-    ("mtime", 0, 28, 40),
-    ("device major", 1, 0, 8),
-    ("device minor", 1, 8, 16),
-)
 _FILE_TYPE_BIT = 0o100000  # "regular file" in a mode, as cargo wrote it until 2020
 _KINDS = {
     b"1": "a hard link",
@@ -74,7 +68,7 @@ def members(tar: bytes | bytearray, *, max_members: int) -> Iterator[Member]:
 
     Args:
         tar: All of it.
-        max_members: Refused above this number.
+        max_members: Headers at most; a long name has one of its own, and costs as much as its file does.
 
     Raises:
         ArchiveRefused: Anything but regular files and directories with plain headers, up to two or more zero blocks
@@ -82,9 +76,10 @@ def members(tar: bytes | bytearray, *, max_members: int) -> Iterator[Member]:
     """
     if len(tar) % BLOCK:
         raise ArchiveRefused(f"the archive is {len(tar)} bytes long, which is no multiple of {BLOCK}")
+    view = memoryview(tar)
     position, count, long_name = 0, 0, None
     while True:
-        header = bytes(tar[position : position + BLOCK])
+        header = bytes(view[position : position + BLOCK])
         if len(header) < BLOCK:
             raise ArchiveRefused("the archive is cut off: it has no end mark")
         if header == _ZERO_BLOCK:
@@ -95,16 +90,16 @@ def members(tar: bytes | bytearray, *, max_members: int) -> Iterator[Member]:
         start, position = position + BLOCK, position + BLOCK + -(-size // BLOCK) * BLOCK
         if position > len(tar):
             raise ArchiveRefused(f"{at} announces more data than the archive has")
-        if tar[start + size : position].strip(b"\0"):
+        if start + size < position and bytes(view[start + size : position]).strip(b"\0"):
             raise ArchiveRefused(f"{at} hides data in the padding behind its file")
+        count += 1
+        if count > max_members:
+            raise ArchiveRefused(f"the archive has more than {max_members} files and directories, long names counted")
         if kind == b"L":
             if long_name is not None:
                 raise ArchiveRefused(f"{at} gives one file two long names")
-            long_name = _long_name(header, bytes(tar[start : start + size]), at)
+            long_name = _long_name(header, bytes(view[start : start + size]), at)
             continue
-        count += 1
-        if count > max_members:
-            raise ArchiveRefused(f"the archive has more than {max_members} files and directories")
         yield _member(header, kind, long_name, start, size)
         long_name = None
     if long_name is not None:
@@ -117,40 +112,52 @@ def members(tar: bytes | bytearray, *, max_members: int) -> Iterator[Member]:
 
 def _check_header(header: bytes, at: str) -> None:
     """The checksum, and every field that no plain writer fills but that some reader looks at."""
-    if _number(header[148:156], at, "checksum") != sum(header[:148]) + sum(header[156:]) + 8 * 32:
+    if _number(header[148:156], at, "checksum") != _sum(header) - sum(header[148:156]) + 8 * 32:
         raise ArchiveRefused(f"{at} has a wrong checksum")
-    magic = header[257:265]
-    if magic not in (_GNU, _USTAR):
-        raise ArchiveRefused(f"{at} is neither GNU nor ustar")
-    if header[500 if magic == _USTAR else 345 :].strip(b"\0"):
-        raise ArchiveRefused(f"{at} fills the fields behind the device numbers, which readers take differently")
-    if header[156:157] not in (b"0", b"5", b"L"):
-        what = _KINDS.get(header[156:157], f"of the unknown type {header[156:157]!a}")
-        raise ArchiveRefused(
-            f"{at} is {what}; only regular files and directories are allowed",
-            hint="package it with `cargo package`, which follows links and writes plain files",
-        )
-    if header[157:257].strip(b"\0"):
-        raise ArchiveRefused(f"{at} is no link and names a link target")
-    for field, value in _odd_numbers(header[108:148], header[329:345]):
-        _number(value, at, field)
+    odd = _odd(header[108:124] + header[136:148], header[156:345], header[345:])
+    if odd is not None:
+        raise ArchiveRefused(f"{at} {odd[0]}", hint=odd[1])
+
+
+def _sum(header: bytes) -> int:
+    """The sum of a block's bytes, which is the lower half of Adler-32, less 1 (RFC 1950): of 256 bytes none is lost."""
+    return (zlib.adler32(header[:256]) & 0xFFFF) + (zlib.adler32(header[256:]) & 0xFFFF) - 2
 
 
 @lru_cache(maxsize=256)  # nearly all members of an archive have the same ones
-def _odd_numbers(*parts: bytes) -> tuple[tuple[str, bytes], ...]:
-    """Of the numbers that may be empty those that are neither that nor numbers.
+def _odd(numbers: bytes, middle: bytes, end: bytes) -> tuple[str, str] | None:
+    """What is refused of the fields that say nothing about a file, and a hint; None for plain ones.
 
     Args:
-        parts: Bytes 108 to 148 and 329 to 345 of a header.
+        numbers: Bytes 108 to 124 and 136 to 148 of a header: the owner's, and the time.
+        middle: Bytes 156 to 345: the type, the link's target, the format, the owner's names, the device.
+        end: The rest.
     """
-    found = []
-    for field, part, start, end in _OPTIONAL_NUMBERS:
-        value = parts[part][start:end]
+    magic = middle[101:109]
+    if magic not in (_GNU, _USTAR):
+        return "is neither GNU nor ustar", ""
+    if end[155 if magic == _USTAR else 0 :].strip(b"\0"):
+        return "fills the fields behind the device numbers, which readers take differently", ""
+    if middle[:1] not in (b"0", b"5", b"L"):
+        what = _KINDS.get(middle[:1], f"of the unknown type {middle[:1]!a}")
+        return (
+            f"is {what}; only regular files and directories are allowed",
+            "package it with `cargo package`, which follows links and writes plain files",
+        )
+    if middle[1:101].strip(b"\0"):
+        return "is no link and names a link target", ""
+    for field, value in (
+        ("uid", numbers[:8]),
+        ("gid", numbers[8:16]),
+        ("mtime", numbers[16:28]),
+        ("device major", middle[173:181]),
+        ("device minor", middle[181:189]),
+    ):
         if field in ("uid", "gid") and value[0] == 0x80:
             continue  # a large owner id in base 256; nobody unpacks a crate with its owners
         if value.strip(b"\0") and _NUMBER.match(value) is None:  # cargo leaves owners empty
-            found.append((field, value))
-    return tuple(found)
+            return f"has a {field} that is not plain octal", ""
+    return None
 
 
 def _number(field: bytes, at: str, what: str) -> int:

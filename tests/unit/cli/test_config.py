@@ -245,6 +245,42 @@ def test_a_file_that_others_can_write_is_refused_and_not_passed_over(floor: Path
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("place", ["user", "."])
+@pytest.mark.parametrize("more", [0o020, 0o002])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_others_can_take_away_is_refused_even_when_it_is_gone(
+    floor: Path, place: str, more: int, there: bool
+) -> None:
+    config.load(floor / "project", now=NOW)
+    (floor / place).chmod(0o700 | more)
+    if not there:
+        (floor / "user/carnet").rename(floor / "user/away")
+        (floor / "etc").rename(floor / "etc-away")
+    with pytest.raises(ConfigError, match="who could take away") as caught:
+        config.load(floor / "project", now=NOW)
+    assert f"chmod go-w {floor / place}" in caught.value.hint
+    (floor / place).chmod(0o1700 | more)
+    config.load(floor / "project", now=NOW)
+
+
+def test_folders_above_are_those_that_links_lead_to_too(floor: Path) -> None:
+    (floor / "shared").mkdir()
+    (floor / "user").rename(floor / "shared/user")
+    (floor / "user").symlink_to("shared/user")
+    config.load(floor / "project", now=NOW)
+    (floor / "shared").chmod(0o777)
+    with pytest.raises(ConfigError, match=f"{floor / 'shared'} can be written by others than you"):
+        config.load(floor / "project", now=NOW)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_a_folder_above_of_another_user_is_refused(floor: Path) -> None:
+    os.chown(floor / "user", 1234, -1)
+    with pytest.raises(ConfigError, match="can be written by others than you, who could"):
+        config.load(floor / "project", now=NOW)
+
+
 def test_the_machines_file_is_roots(floor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As somebody else's it is nobody's word; the user's may be root's, and else the user's own."""
     monkeypatch.setattr(places, "MACHINE_OWNER", os.geteuid() + 1)

@@ -394,3 +394,18 @@ def test_any_change_of_a_line_is_refused_or_harmless(data: st.DataObject) -> Non
         assert str(refusal).isprintable()  # noqa: PT017  -- either outcome is right
     else:
         assert line.cksum == crate.sha256
+
+
+@pytest.mark.parametrize("line", [b"\n", b"{}\n", b"{\\\n"])
+def test_a_file_of_hardly_anything_but_line_breaks_is_refused_unread(line: bytes) -> None:
+    """A look at each of a third of a million lines would cost half a second for a megabyte."""
+    IndexFile.from_bytes(line * 1000, CrateName("demo"))
+    with pytest.raises(FormatError, match="hardly anything but line breaks: 20000"):
+        IndexFile.from_bytes(line * 20_000, CrateName("demo"))
+
+
+def test_positive_control_short_lines_of_many_versions_are_read() -> None:
+    data = b"".join(b'{"name":"a","vers":"%d.0.0","deps":[],"cksum":"%064d"}\n' % (n, n) for n in range(5000))
+    line = IndexFile.from_bytes(data, CrateName("a")).line(Version("4999.0.0"))
+    assert line is not None
+    assert line.cksum.endswith("4999")
