@@ -139,7 +139,7 @@ class Attacker:
         folder = self.stage.folder / "coup"
         shutil.copytree(self.stage.folder / "ceremony", folder)
         self.stage.run("carnet root rotate coup --holder carol.pub --threshold 1 --new-root")
-        believing = "--insecure-base-from-folder"  # she made the folder herself
+        believing = "--insecure-base-from-folder --sign-again"  # she made the folder herself, and signed another before
         self.stage.run(f"carnet root sign coup --key carol --yes --passphrase-file passphrase {believing}")
         forged = (folder / "2.root.json").read_bytes()
         with self.network.tampering(instead({"/metadata/2.root.json": forged})):

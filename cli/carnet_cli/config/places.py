@@ -152,14 +152,36 @@ def _guard(folder: Path, whose: str, owners: tuple[int, ...]) -> None:
         except OSError as error:
             raise ConfigError(f"{above} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
         # Where the sticky bit is set, as in /tmp, only its owner renames or removes what is in it.
-        open_to_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
-        if status.st_uid not in (*owners, 0) or open_to_others:
+        shared = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_own_group(status))
+        open_to_others = shared and not status.st_mode & stat.S_ISVTX
+        if (status.st_uid not in (*owners, 0) and not _is_unmapped(status.st_uid)) or open_to_others:
             raise ConfigError(
                 f"{above} can be written by others than {whose}, who could take away {folder}: that decides what every "
                 "build asks",
                 hint=f"`chmod go-w {above}`, and `chown` it when it is another user's; then look whether {folder} is "
                 "what you left there",
             )
+
+
+def _is_own_group(status: os.stat_result) -> bool:
+    """Whether a folder's group is its owner alone, as where every user has a group of their own and umask 002."""
+    import grp
+    import pwd
+
+    try:
+        user, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and group.gr_gid == user.pw_gid and set(group.gr_mem) <= {user.pw_name}
+
+
+def _is_unmapped(uid: int) -> bool:
+    """Whether an owner is whoever a user namespace, as containers have, knows no number for: root outside, mostly."""
+    try:
+        everybody = Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+        return not everybody and uid == int(Path("/proc/sys/kernel/overflowuid").read_text())
+    except (OSError, ValueError):
+        return False
 
 
 def _refuse_others(path: Path, whose: str, owners: tuple[int, ...], status: os.stat_result) -> None:
