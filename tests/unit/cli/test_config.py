@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -249,9 +251,10 @@ def test_a_file_that_others_can_write_is_refused_and_not_passed_over(floor: Path
 @pytest.mark.parametrize("more", [0o020, 0o002])
 @pytest.mark.parametrize("there", [True, False])
 def test_a_file_that_others_can_take_away_is_refused_even_when_it_is_gone(
-    floor: Path, place: str, more: int, there: bool
+    floor: Path, place: str, more: int, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.load(floor / "project", now=NOW)
+    monkeypatch.setattr(places, "_is_own_group", lambda _status: False)
     (floor / place).chmod(0o700 | more)
     if not there:
         (floor / "user/carnet").rename(floor / "user/away")
@@ -261,6 +264,17 @@ def test_a_file_that_others_can_take_away_is_refused_even_when_it_is_gone(
     assert f"chmod go-w {floor / place}" in caught.value.hint
     (floor / place).chmod(0o1700 | more)
     config.load(floor / "project", now=NOW)
+
+
+def test_a_group_of_ones_own_is_nobody_else(floor: Path) -> None:
+    """As where every user has a group of their own, and umask 002."""
+    user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
+    (floor / "user").chmod(0o770)
+    if user.pw_name == group.gr_name and set(group.gr_mem) <= {user.pw_name}:
+        config.load(floor / "project", now=NOW)
+    else:
+        with pytest.raises(ConfigError, match="who could take away"):
+            config.load(floor / "project", now=NOW)
 
 
 def test_folders_above_are_those_that_links_lead_to_too(floor: Path) -> None:
