@@ -381,7 +381,7 @@ fn main() {
     fs::set_permissions(&leaf, fs::Permissions::from_mode(0o666)).unwrap();
     let written = fs::write(&leaf, "pub fn n() -> u32 { 666 }");
     fs::set_permissions(&leaf, before).unwrap();
-    fs::write(env::var("HOME").unwrap() + "/tried", format!("{written:?}")).unwrap();
+    fs::write(env::var("HOME").unwrap() + "/said/tried", format!("{written:?}")).unwrap();
 }
 """
 
@@ -394,14 +394,17 @@ def test_a_build_script_writes_nowhere_in_the_home(tmp_path: Path) -> None:
     with gate_box(tmp_path, worm) as box:
         manifest = box.project / "Cargo.toml"
         manifest.write_text(manifest.read_text() + 'worm = "1"\n')
+        (
+            box.machine.home / "said"
+        ).mkdir()  # in the home itself nothing new can be made: it holds the user's configuration
         done = box.cargo("run")
-        assert "Err(" in (box.machine.home / "tried").read_text()
+        assert "Err(" in (box.machine.home / "said/tried").read_text()
         assert done.returncode == 0, done.stderr
         assert "answer 42" in done.stdout
         assert "warning" not in done.stderr
         shutil.rmtree(box.project / "target")
         done = box.cargo("build", env={WRITABLE: "1"})
-        assert (box.machine.home / "tried").read_text() == "Ok(())"  # the positive control
+        assert (box.machine.home / "said/tried").read_text() == "Ok(())"  # the positive control
         assert f"{WRITABLE} is set [read-only-home]" in done.stderr
         assert done.returncode == 1
         (box.project / "carnet.toml").write_text('[rules]\nread-only-home = "deny"\n')
