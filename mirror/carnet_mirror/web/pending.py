@@ -29,6 +29,8 @@ from carnet_mirror.web.senders import network_of
 BOUNDS = Bounds(size=MAX_PROPOSAL, deadline=60.0, at_once=128, from_one=4, room=128 * MAX_PROPOSAL)
 _LOOK_AGAIN = 2.0
 """Seconds for which a list is shown, unless something was written: what is over leaves it."""
+_REST = 20
+"""How many times as long as it took to make a list nobody makes it anew: a flood of claims is no flood of work."""
 
 
 class Proposals(Posted):
@@ -70,7 +72,7 @@ class PendingPages:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._until = 0.0
+        self._rest = self._until = 0.0
         self._revision = -1
         self._pages: dict[str, tuple[bytes, str]] = {}
 
@@ -78,8 +80,9 @@ class PendingPages:
         """The body and the media type of one of the two pages; None for any other path."""
         if path not in (PENDING_PATH, PENDING_PAGE):
             return None
-        revision = self._store.pending.revision()
-        if revision != self._revision or time.monotonic() >= self._until:
+        begun = time.monotonic()
+        revision = self._store.pending.revision() if begun >= self._rest else self._revision
+        if revision != self._revision or begun >= self._until:
             self._revision = revision
             shown = [_shown(entry) for entry in self._listed()]
             waiting = Waiting.of(UnverifiedView(self._store).root())
@@ -87,7 +90,9 @@ class PendingPages:
                 PENDING_PATH: (_as_json(shown, waiting), "application/json"),
                 PENDING_PAGE: (_as_page(shown, waiting), "text/html; charset=utf-8"),
             }
-            self._until = time.monotonic() + _LOOK_AGAIN
+            ended = time.monotonic()
+            self._rest = ended + _REST * (ended - begun)
+            self._until = max(ended + _LOOK_AGAIN, self._rest)
         return self._pages[path]
 
     def _listed(self) -> Iterable[PendingEntry]:

@@ -19,7 +19,7 @@ from carnet.claims.waiting import Waiting
 from carnet.errors import FormatError, StorageError
 from carnet_mirror.waiting import MAX_PROPOSAL, Public, take_proposal
 from carnet_mirror.web.files import Mirror
-from carnet_mirror.web.pending import BOUNDS, Proposals
+from carnet_mirror.web.pending import BOUNDS, PendingPages, Proposals
 from carnet_mirror.web.senders import network_of, sender_of
 from carnet_signer.proposals import waiting
 
@@ -156,3 +156,26 @@ def test_everybody_sees_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(one["owners"]["people"].values()) == ["alice", "bob", "carol"]
     assert one["replaces"] is None
     assert b"alice" in ask(mirror, (), method="GET", path="pending")[1]
+
+
+def test_a_list_that_takes_long_is_not_made_anew_for_each_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    made: list[float] = []
+    monkeypatch.setattr("carnet_mirror.web.pending.time.monotonic", lambda: clock[0])
+
+    class Crowded(PendingPages):
+        def _listed(self) -> list[Any]:
+            made.append(clock[0])
+            clock[0] += 0.5
+            return []
+
+    world = World.make(tmp_path)
+    pages = Crowded(world.store)
+    revisions = iter(range(1000))
+    monkeypatch.setattr("carnet_mirror.state.pending.Pending.revision", lambda _: next(revisions))
+    for _ in range(100):
+        assert pages.page(PENDING_PATH)
+        clock[0] += 0.2
+    assert len(made) == 2, "every ten seconds, whatever was written meanwhile"
