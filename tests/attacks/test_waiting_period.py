@@ -18,8 +18,8 @@ import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.worlds.ceremony import NOW, make_key
 from tests.support.worlds.claims import NAME, World, body, facts, people, person, refusal, sign
+from tests.support.worlds.waiting import claimed, edited, later, root_of, seen, signed
 
-from carnet import strictjson
 from carnet.cargo.names import CrateName
 from carnet.claims.receipt import ClaimReceipt, Proposed, SignedReceipt, message
 from carnet.claims.waiting import CLAIM, TAKEOVER, Waiting
@@ -32,14 +32,11 @@ from carnet.errors import (
     VerificationError,
 )
 from carnet.tuf import paths
-from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Root
 from carnet_mirror.state.store import Store
 from carnet_mirror.upkeep import sign_again
 from carnet_mirror.waiting import take_proposal
 from carnet_signer.proposals import ownership, review, waiting
-from carnet_signer.proposals.proposal import Proposal, draft
-from carnet_signer.proposals.waiting import Waited
+from carnet_signer.proposals.proposal import Proposal
 from carnet_verifier.policy.policy import Excuse, Pattern, Policy
 from carnet_verifier.policy.rules import takeover
 
@@ -53,46 +50,6 @@ def world(tmp_path: Path) -> World:
     made = World.make(tmp_path, waits=WEEK)
     made.add(honest_crate(str(NAME), "0.9.0"))
     return made
-
-
-def signed(world: World, proposal: Proposal, *more: str) -> Proposal:
-    """By the people of a claim and by two holders."""
-    keys = [person(name) for name in ("alice", "bob", "rita", "sven", *more)]
-    for key in (*keys, *world.ceremony.holders[:2]):
-        if any(key.public_key.material == one.material for q in proposal.quorums() for one in q.signers.keys):
-            proposal = sign(proposal, [key])
-    return proposal
-
-
-def later(world: World, days: int) -> None:
-    """Days pass, and the mirror signs again what would expire."""
-    world.later(days=days)
-    sign_again(world.store, world.online, now=world.now)
-
-
-def root_of(world: World) -> Root:
-    return parse_role(world.ceremony.root, Root, what="root").signed
-
-
-def seen(world: World, proposal: Proposal, receipt: SignedReceipt | None) -> Waited:
-    """What a holder is shown before signing."""
-    found = waiting.look(proposal, receipt, root_of(world), now=world.now)
-    assert found is not None
-    return found
-
-
-def edited(proposal: Proposal, role: str, edit: Callable[[dict[str, object]], object]) -> Proposal:
-    value = strictjson.parse_object(proposal.drafts[role].message, role, max_bytes=10**8)
-    edit(value)  # type: ignore[arg-type]
-    return replace(proposal, drafts={**proposal.drafts, role: draft(role, value)})
-
-
-def claimed(world: World) -> None:
-    """The honest way: public, a week later signed and submitted."""
-    proposal = world.claim_proposal()
-    world.propose(proposal)
-    later(world, days=7)
-    world.submit(signed(world, proposal))
 
 
 def test_a_claim_that_waited_is_signed_and_published(world: World) -> None:
