@@ -193,3 +193,15 @@ def test_what_is_not_trusted_is_not_removed(machine: Machine, registry: SignedRe
     done = machine.carnet("trust", "remove", "https://elsewhere.example/", "--yes")
     assert done.returncode == 2
     assert len(trusted(machine)) == 1
+
+
+def test_a_mirror_and_a_proxy_beside_each_other_need_no_flags() -> None:
+    """Both have a default port, and one machine may run both."""
+    from carnet_cli.commands.build import proxy
+    from carnet_cli.commands.registry import mirror_serve
+
+    ports = [
+        {parameter.name: parameter.default for parameter in command.params}["port"]
+        for command in (proxy.command, mirror_serve.serve)
+    ]
+    assert ports == [8791, 8790]

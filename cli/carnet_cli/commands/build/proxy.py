@@ -14,7 +14,7 @@ from carnet_cli.terminal import output
 
 
 @click.command()
-@click.option("--port", default=8790, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--port", default=8791, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option(
     "--host-name", "hosts", multiple=True, help="A name by which it is asked, beside those of loopback. Repeatable."
 )
@@ -31,12 +31,12 @@ def command(
         [source.crates-io]
         replace-with = "carnet"
         [source.carnet]
-        registry = "sparse+http://127.0.0.1:8790/index/"
+        registry = "sparse+http://127.0.0.1:8791/index/"
 
     It runs until it is interrupted. For example:
 
     \b
-        carnet proxy --port 8790
+        carnet proxy --port 8791
     """
     from carnet_gate.loopback import bind, server
     from carnet_verifier.cargo.proxy import Gatekeeper
