@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
 from carnet_cli.config import home
 from carnet_cli.config import settings as config
@@ -44,7 +45,7 @@ def command(
 
     settings = config.load(Path.cwd(), now=home.now(), file=config_file, repository=repository, asked=asked)
     output.warn_all(settings.remarks)
-    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
+    trusted = judging_repository(settings)
     with bind(port) as listener, open_renewed_view(trusted.directory, home.now) as view:
         keeper = Gatekeeper(view, settings.policy, trusted.directory, home.now)
         serving, url = server(keeper, listener, hosts)

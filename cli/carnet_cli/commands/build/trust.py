@@ -95,6 +95,7 @@ def move(url: str, repository: str | None, offline: bool, message_format: Messag
     from carnet_cli.config import trusting
 
     trusted = home.choose(repository)
+    trusted.require_lasting()
     before = trusting.move(trusted, url, ask=not offline, now=home.now())
     report = TrustMoved(trusted.id, before, trusted.directory.url)
     output.show(report, message_format, moved_as_text, moved_as_json)
@@ -116,6 +117,7 @@ def remove(repository: str, yes: bool, message_format: MessageFormat) -> int:
     from carnet_cli.config import trusting
 
     trusted = home.choose(repository)
+    trusted.require_lasting()
     forgotten = trusting.what_goes_with(trusted)
     if yes:
         trusting.remove(trusted)
@@ -215,6 +217,7 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
     from carnet_verifier.cargo.localregistry import LocalRegistry, remove_tree
 
     trusted = home.choose(repository)
+    trusted.require_lasting()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     wanted = [CrateId.parse(text) for text in crates] or None
     with registry.locked():
