@@ -1,4 +1,4 @@
-"""`carnet mirror sync` and `serve` in either order: one signer has the memory of the key, the other command gets along."""
+"""`carnet mirror sync` and `serve` in either order: one signer has the memory of the key, the other gets along."""
 
 from __future__ import annotations
 
