@@ -106,4 +106,6 @@ def _leave(status: int) -> NoReturn:
         _end(status)
     if sys.gettrace() is not None or sys.getprofile() is not None:  # somebody waits for the end
         _end(status)
+    if "carnet_cli.config.passing_home" in sys.modules:  # which is to be removed
+        _end(status)
     os._exit(status)

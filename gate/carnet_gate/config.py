@@ -14,32 +14,10 @@ from typing import Any
 from carnet import stricttoml
 from carnet.durable import read_file
 from carnet.errors import ConfigError, FormatError, PolicyRefused
+from carnet_gate import config_keys
 
 MAX_BYTES = 10_000_000
 _DEEPEST_INCLUDE = 16
-
-REFUSED_VARIABLES = (
-    "CARGO_SOURCE_",
-    "CARGO_REGISTRIES_CRATES_IO_",
-    "CARGO_REGISTRY_INDEX",
-    "CARGO_RESOLVER_LOCKFILE_PATH",
-    "CARGO_UNSTABLE_BUILD_STD",
-    "__CARGO_",
-)
-"""Beginnings of environment variables that would do the same as a refused key."""
-
-REFUSED: Mapping[str, str] = {
-    "source": "it replaces where crates come from",
-    "paths": "it replaces crates behind the lock's back",
-    "patch": "it replaces crates; write `[patch]` in Cargo.toml, where reviewers look for it",
-    "registries.crates-io": "it changes where crates come from",
-    "registry.index": "it changes where crates come from",
-    "unstable.build-std": "cargo would compile the crates of another lock, the standard library's",
-    "resolver.lockfile-path": "cargo would use another lock than the one that was checked",
-    "alias.carnet": "`cargo carnet` would run the alias and not the gate",
-    "alias.clippy": "`cargo carnet clippy` would run the alias",
-}
-"""Configuration keys that a project may not set, and why."""
 
 
 def check_project(folder: Path, own_home: Path) -> None:
@@ -58,8 +36,7 @@ def check_project(folder: Path, own_home: Path) -> None:
             file = directory / ".cargo" / name
             document = read_config(file)
             if document is not None:
-                allowed = {"source"} if is_same(file.parent, own_home) else set()
-                _check(document, str(file), allowed, file.parent, 0)
+                _check(document, str(file), file.parent, users=is_same(file.parent, own_home))
         for name in ("rust-toolchain.toml", "rust-toolchain"):
             _check_toolchain(directory / name)
 
@@ -74,7 +51,7 @@ def check_home(own_home: Path) -> None:
     for name in ("config.toml", "config"):
         document = read_config(own_home / name)
         if document is not None:
-            _check(document, str(own_home / name), {"source", "alias.clippy"}, own_home, 0)
+            _check(document, str(own_home / name), own_home, users=True)
 
 
 def check_argument(argument: str, folder: Path) -> None:
@@ -90,7 +67,7 @@ def check_argument(argument: str, folder: Path) -> None:
     except (OSError, ValueError):  # too long for a path, or with a NUL
         is_file = False
     document = read_config(file) if is_file else _parse(argument.encode(errors="surrogateescape"), where)
-    _check(document or {}, where, set(), file.parent if is_file else folder, 0)
+    _check(document or {}, where, file.parent if is_file else folder)
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
@@ -100,21 +77,23 @@ def check_environment(environment: Mapping[str, str]) -> None:
         ConfigError: One of them would lead cargo around the gate.
     """
     for name in environment:
-        if name.startswith(REFUSED_VARIABLES):
-            raise ConfigError(f"{name} is set in the environment", hint="unset it: crates come through the gate")
+        why = config_keys.why_not_set(name)
+        if why is not None:
+            raise ConfigError(
+                f"{name} is set in the environment: {why}", hint=f"`unset {name}`: crates come through the gate"
+            )
 
 
-def _check(document: Mapping[str, Any], where: str, allowed: set[str], folder: Path, depth: int) -> None:
-    for key, reason in REFUSED.items():
-        if key not in allowed and _has(document, key.split(".")):
-            raise PolicyRefused(f"{where} sets `{key}`: {reason}", hint="remove it, or build without carnet")
+def _check(document: Mapping[str, Any], where: str, folder: Path, *, users: bool = False, depth: int = 0) -> None:
+    for key, why in config_keys.refused_in(document, users=users):
+        raise PolicyRefused(f"{where} sets `{key}`: {why}", hint="remove it, or build without carnet")
     for path in includes(document, where):
         if depth >= _DEEPEST_INCLUDE:
             raise ConfigError(f"{where}: `include` goes deeper than {_DEEPEST_INCLUDE} files")
         file = folder / path
         included = read_config(file)
         if included is not None:
-            _check(included, str(file), set(), file.parent, depth + 1)
+            _check(included, str(file), file.parent, depth=depth + 1)
 
 
 def _check_toolchain(file: Path) -> None:
@@ -125,19 +104,11 @@ def _check_toolchain(file: Path) -> None:
     # The usual file is one line, and not always TOML; a key with escapes in it is TOML.
     if b"path" not in data and b"\\" not in data:
         return
-    if _has(_parse(data, str(file)), ["toolchain", "path"]):
+    toolchain = _parse(data, str(file)).get("toolchain")
+    if isinstance(toolchain, dict) and "path" in toolchain:
         raise PolicyRefused(
             f"{file} sets `toolchain.path`: cargo itself would be the project's", hint="name a toolchain by its channel"
         )
-
-
-def _has(document: Mapping[str, Any], keys: list[str]) -> bool:
-    value: Any = document
-    for key in keys:
-        if not isinstance(value, dict) or key not in value:
-            return False
-        value = value[key]
-    return True
 
 
 def includes(document: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -132,6 +132,16 @@ def test_the_environment_cannot_either(box: GateBox, name: str) -> None:
     assert f"{name} is set in the environment" in box.refused("build", status=2, env={name: "x"})
 
 
+@pytest.mark.parametrize("protocol", ["sparse", "git"])
+def test_cargos_own_default_reached_in_either_way_is_harmless(box: GateBox, protocol: str) -> None:
+    """Behind the gate it makes no difference, for choosing versions as for compiling."""
+    box.works("generate-lockfile", env={"CARGO_REGISTRIES_CRATES_IO_PROTOCOL": protocol})
+    configure(box, f'[registries.crates-io]\nprotocol = "{protocol}"\n')
+    done = box.cargo("run")
+    assert done.returncode == 0, done.stderr
+    assert "answer 42" in done.stdout
+
+
 def test_a_project_that_knows_the_sources_name_gains_nothing(box: GateBox) -> None:
     """Somebody who could read the random name still cannot define the source."""
     box.works("fetch")

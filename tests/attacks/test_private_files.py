@@ -69,7 +69,7 @@ def _use_everything(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_key("online").store(folder)
     online = ("--online-key", "online", "--passphrase-file", "secret")
     done("mirror", "init", "mirror", "--ceremony", "ceremony", *online)
-    done("trust", "add", "http://127.0.0.1:9/", "--root", "ceremony/1.root.json")
+    done("trust", "add", "http://127.0.0.1:9/", "--root", "ceremony/1.root.json", "--offline")
     now = datetime.now(UTC)
     repository = InMemoryRepository(now=now)
     repository.add("serde@1.0.219")

@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_root_is_trusted_by_its_file_alone(tmp_path: Path, root: Path) -> None:
     machine = Machine(tmp_path / "machine")
-    done = machine.carnet("trust", "add", URL, "--root", str(root))
+    done = machine.carnet("trust", "add", URL, "--root", str(root), "--offline")
     assert (done.returncode, "2 of these 3 keys" in done.stdout) == (0, True)
 
 
@@ -36,7 +36,7 @@ def test_a_root_with_keys_that_everybody_has_is_refused(tmp_path: Path, monkeypa
     (tmp_path / "root.json").write_bytes(ceremony.files["root"])
     monkeypatch.setenv("CARNET_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(example_keys, "EXAMPLE_MATERIAL", frozenset([ceremony.online.public_key.material]))
-    add = ["add", URL, "--root", str(tmp_path / "root.json")]
+    add = ["add", URL, "--offline", "--root", str(tmp_path / "root.json")]
     assert run(trust.command, add, "carnet trust") == 3
     assert not list((tmp_path / "home").glob("trust/*"))
     assert CliRunner().invoke(trust.command, [*add, "--insecure-example-keys"]).exit_code == 0

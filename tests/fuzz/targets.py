@@ -294,7 +294,7 @@ def _cargo_config(data: bytes) -> None:
     document = config._parse(data, "config.toml")
     list(config.includes(document, "config.toml"))
     stricttoml.parse(to_toml(document).encode(), "again", max_bytes=1 << 24)
-    config._check({key: value for key, value in document.items() if key != "include"}, "x", set(), Path("/nowhere"), 0)
+    config._check({key: value for key, value in document.items() if key != "include"}, "x", Path("/nowhere"))
 
 
 def _settings(data: bytes) -> None:

@@ -244,7 +244,7 @@ def sync(folder: Path) -> list[str]:
 def test_who_has_no_home_is_told_to_name_one(folder: Path) -> None:
     machine = Elsewhere(folder)
     del machine.environment["CARNET_HOME"]
-    trust = [*_CARNET, "trust", "add", "http://127.0.0.1:9/", "--root", "ceremony/1.root.json"]
+    trust = [*_CARNET, "trust", "add", "http://127.0.0.1:9/", "--root", "ceremony/1.root.json", "--offline"]
     home_that_cannot_be_made(machine)
     machine.refuses(3, "passphrase/home", trust)
     user_whom_nobody_knows(machine)

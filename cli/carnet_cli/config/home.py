@@ -9,6 +9,9 @@
 
 `<home>` is CARNET_HOME, or `carnet` in the user's data directory (XDG_DATA_HOME). `<id>` begins the sha256 of the
 pinned root.
+
+A home that cannot be written, as in an image, is copied for the time of one run: what the run sees counts in it, and
+is not remembered.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from carnet.digests import sha256_hex
 from carnet.durable import private_folder
-from carnet.errors import ConfigError
+from carnet.errors import ConfigError, StorageError
 from carnet.value import value
 
 if TYPE_CHECKING:
@@ -82,17 +85,44 @@ class Trusted:
         id: The first 16 digits of the fingerprint of the pinned root.
         directory: What is remembered of it.
         cargo: The folder of its local registry and its private CARGO_HOME.
+        home: The folder of carnet that it is in: the user's, or a copy for this run.
+        is_lasting: Whether what is seen is remembered; not where the user's folder cannot be written.
     """
 
     id: str
     directory: TrustDirectory
     cargo: Path
+    home: Path
+    is_lasting: bool = True
+
+    def require_lasting(self) -> None:
+        """Demand that what a command changes lasts.
+
+        Raises:
+            StorageError: The user's folder cannot be written.
+        """
+        if not self.is_lasting:
+            raise StorageError(
+                f"{home()} cannot be written", hint="do it where it can be, or set CARNET_HOME to a folder of your own"
+            )
 
 
 def trusted_ids() -> list[str]:
-    """The ids of all trusted repositories."""
+    """The ids of all trusted repositories.
+
+    Raises:
+        StorageError: This user may not look there.
+    """
     folder = home() / "trust"
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: {(error.strerror or 'cannot be read').lower()}",
+            hint=f"let this user read it (`chmod -R a+rX {home()}`), or set CARNET_HOME to a folder of your own",
+        ) from None
 
 
 def trust_path(trust_id: str) -> Path:
@@ -114,10 +144,22 @@ def open_trusted(trust_id: str) -> Trusted:
     """
     from carnet_verifier.memory.trust import TrustDirectory
 
+    if not can_be_written():
+        from carnet_cli.config.passing_home import passing_home
+
+        place = passing_home(home())
+        return Trusted(
+            trust_id, TrustDirectory.open(place / "trust" / trust_id), place / "cargo" / trust_id, place, False
+        )
     private_folder(home())
     private_folder(home() / "trust")
     directory = TrustDirectory.open(trust_path(trust_id))
-    return Trusted(trust_id, directory, home() / "cargo" / trust_id)
+    return Trusted(trust_id, directory, home() / "cargo" / trust_id, home())
+
+
+def can_be_written() -> bool:
+    """Whether this user may write where the repositories are that are trusted."""
+    return os.access(home() / "trust", os.W_OK)
 
 
 def choose(repository: str | None, *, may_choose: bool = True) -> Trusted:

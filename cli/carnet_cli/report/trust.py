@@ -13,6 +13,7 @@ from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet.tuf.roles import Root
+    from carnet_cli.config.trusting import Forgotten
 
 WARN_BEFORE = timedelta(days=30)
 """How long before an offline role ends people are told: its holders have to meet for it."""
@@ -20,23 +21,28 @@ WARN_BEFORE = timedelta(days=30)
 
 @dataclass(frozen=True)
 class TrustAdded:
-    """A repository that is trusted from now on.
+    """A repository that is trusted.
 
     Attributes:
         id: How carnet calls it.
         url: Where it is.
         fingerprint: The sha256 of the root file.
         root: What the root says.
+        is_new: Whether it was not trusted before.
     """
 
     id: str
     url: str
     fingerprint: str
     root: Root
+    is_new: bool
 
 
 def added_as_text(report: TrustAdded) -> None:
     """For people: what they should compare before they rely on it."""
+    if not report.is_new:
+        output.echo(f"{report.url} is trusted already, from this root on; nothing was changed")
+        return
     signers = report.root.roles["root"]
     output.echo(f"trusting {report.url}")
     output.echo(f"  root          version {report.root.version}, expires {report.root.expires:%Y-%m-%d}")
@@ -54,7 +60,75 @@ def added_as_json(report: TrustAdded) -> Iterator[Any]:
         "id": report.id,
         "url": report.url,
         "fingerprint": report.fingerprint,
+        "new": report.is_new,
         "root": {"version": report.root.version, "expires": as_json.time(report.root.expires)},
+    }
+
+
+@dataclass(frozen=True)
+class TrustMoved:
+    """A repository that is at another address now.
+
+    Attributes:
+        id: How carnet calls it.
+        before: Where it was.
+        url: Where it is.
+    """
+
+    id: str
+    before: str
+    url: str
+
+
+def moved_as_text(report: TrustMoved) -> None:
+    """For people."""
+    output.echo(f"{report.before} is at {report.url} from now on; what was seen of it is kept")
+
+
+def moved_as_json(report: TrustMoved) -> Iterator[Any]:
+    """For machines."""
+    yield {"reason": "trust-moved", "id": report.id, "before": report.before, "url": report.url}
+
+
+@dataclass(frozen=True)
+class TrustRemoved:
+    """A repository that is forgotten, or would be.
+
+    Attributes:
+        forgotten: What goes with it.
+        is_done: Whether it is gone.
+    """
+
+    forgotten: Forgotten
+    is_done: bool
+
+
+def removed_as_text(report: TrustRemoved) -> None:
+    """For people: what is gone, and what that means."""
+    gone, seen = report.forgotten, report.forgotten.refreshed
+    output.echo(f"{gone.url}  [{gone.id}] {'is forgotten' if report.is_done else 'would be forgotten'}:")
+    output.echo("  its root of trust")
+    output.echo(
+        f"  its newest metadata, {'never refreshed' if seen is None else f'refreshed on {seen:%Y-%m-%d %H:%M} UTC'}"
+    )
+    output.echo(f"  the highest level or the owners of {gone.crates} crates, as they were seen")
+    output.echo(f"  {gone.bytes:,} bytes of tarballs and sources that were kept for cargo")
+    output.echo("what you signed for it is still remembered")
+    if not report.is_done:
+        output.note("nothing was changed; `--yes` forgets it")
+
+
+def removed_as_json(report: TrustRemoved) -> Iterator[Any]:
+    """For machines."""
+    gone = report.forgotten
+    yield {
+        "reason": "trust-removed",
+        "id": gone.id,
+        "url": gone.url,
+        "refreshed": None if gone.refreshed is None else as_json.time(gone.refreshed),
+        "crates": gone.crates,
+        "bytes": gone.bytes,
+        "done": report.is_done,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +73,13 @@ class Entry:
 class SigningMemory:
     """The open, locked memory of one online signer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, wait: float = 0.0, waiting: Callable[[], None] = lambda: None) -> None:
         """Open it; an empty one is made when there is none.
+
+        Args:
+            folder: Where it is.
+            wait: Seconds to wait for another signer that has it open.
+            waiting: Called once when that begins.
 
         Raises:
             SigningError: Another signer has it open, or it is damaged.
@@ -82,7 +87,7 @@ class SigningMemory:
         """
         self._folder = folder
         durable.make_folder(folder, mode=0o700)
-        self._lock = _lock(folder / _LOCK)
+        self._lock = _lock(folder / _LOCK, wait, waiting)
         try:
             durable.sweep(folder)
             self._entries = _read_log(folder / _LOG)
@@ -156,13 +161,19 @@ class SigningMemory:
             raise StorageError(f"{path}: {(error.strerror or 'failed').lower()}") from error
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, wait: float, waiting: Callable[[], None]) -> int:
     busy = SigningError(
         f"another online signer uses the memory {path.parent}",
         hint="one repository has one online signer: stop the other one; a mirror that is made with "
         "`carnet mirror init --online-socket` asks one that runs by itself",
     )
-    return take(path, timeout=0, busy=busy)
+    try:
+        return take(path, timeout=0, busy=busy)
+    except SigningError:
+        if not wait:
+            raise
+    waiting()
+    return take(path, timeout=wait, busy=busy)
 
 
 def _read_log(path: Path) -> dict[str, Entry]:

@@ -76,11 +76,7 @@ class TrustDirectory:
             ConfigError: There is one already, or the root is not one, or is not signed by its own threshold.
             StorageError: The disk failed.
         """
-        try:
-            pinned = parse_role(root, Root)
-            pinned.signed.roles[paths.ROOT].check(pinned, "root", "5.2")
-        except CarnetError as error:
-            raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
+        read_pinned(root)
         durable.make_folder(path / "metadata", mode=0o700)
         if (path / "trust.json").exists():
             raise ConfigError(
@@ -90,7 +86,7 @@ class TrustDirectory:
         durable.write_file(path / "metadata" / "root.json", root, mode=0o600)
         durable.write_file(path / "pinned-root.json", root, mode=0o600)
         # Last, because `open` asks for it: a directory that a crash left half made is not one.
-        durable.write_file(path / "trust.json", strictjson.encode({"url": url}) + b"\n", mode=0o600)
+        _write_url(path, url)
         return cls.open(path)
 
     @classmethod
@@ -115,6 +111,16 @@ class TrustDirectory:
         if not isinstance(url, str):
             raise _damaged(path / "trust.json", "it names no url")
         return cls(path, url)
+
+    def move(self, url: str) -> None:
+        """Go on with the same repository at another base URL; everything that was seen stays.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        with self.locked():
+            _write_url(self.path, url)
+            self.url = url
 
     @property
     def root(self) -> bytes:
@@ -239,6 +245,11 @@ class TrustDirectory:
             if changed:
                 self._write(seen)
 
+    def count_of_crates(self) -> int:
+        """Of how many crates something was seen."""
+        crates = self._seen().get("crates")
+        return len(crates) if isinstance(crates, dict) else 0
+
     def _seen(self) -> JsonObject:
         """What was seen; read again when another process replaced the file. Not to be changed by the caller."""
         try:
@@ -277,6 +288,24 @@ class TrustDirectory:
         if not isinstance(crates, dict):
             crates = seen["crates"] = {}
         crates[name.canonical] = crate
+
+
+def read_pinned(data: bytes) -> Root:
+    """A root file that a user means to trust: it has to be one, and signed by its own threshold (TUF 5.2).
+
+    Raises:
+        ConfigError: It cannot be trusted.
+    """
+    try:
+        pinned = parse_role(data, Root)
+        pinned.signed.roles[paths.ROOT].check(pinned, "root", "5.2")
+    except CarnetError as error:
+        raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
+    return pinned.signed
+
+
+def _write_url(path: Path, url: str) -> None:
+    durable.write_file(path / "trust.json", strictjson.encode({"url": url}) + b"\n", mode=0o600)
 
 
 def _require_unwritable(path: Path) -> None:

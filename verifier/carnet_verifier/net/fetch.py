@@ -383,6 +383,24 @@ class _Crew:
                 connection.abort()
 
 
+def repository_url(url: str) -> str:
+    """A repository's base URL as people give it, checked and in one spelling: with a slash at its end.
+
+    Raises:
+        ConfigError: It is none, or the address of something else than the repository's base.
+    """
+    base = _parse_url(url.removeprefix("sparse+"), "repository").url
+    for end, what in (("/index/", "cargo's index"), ("/metadata/", "the metadata"), ("/targets/", "the files")):
+        if base.endswith(end):
+            raise ConfigError(
+                f"{base[:200]} is where {what} of a mirror would be",
+                hint=f"name the mirror itself: {base.removesuffix(end)[:200]}/",
+            )
+    if url.startswith("sparse+"):
+        raise ConfigError(f"{url[:200]} is how cargo names an index", hint=f"name the mirror itself: {base[:200]}")
+    return base
+
+
 def _parse_url(url: str, what: str) -> _Base:
     try:
         parts = urlsplit(url)
@@ -390,7 +408,10 @@ def _parse_url(url: str, what: str) -> _Base:
     except ValueError:
         raise ConfigError(f"the {what} URL {url[:200]!a} is not one") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"the {what} URL {url[:200]!a} does not start with https:// or http:// and a host")
+        raise ConfigError(
+            f"the {what} URL {url[:200]!a} does not start with https:// or http:// and a host",
+            hint="for example https://mirror.example/",
+        )
     if parts.username is not None or parts.password is not None:
         raise ConfigError(f"the {what} URL holds a user name or password, which carnet does not send")
     if parts.query or parts.fragment:

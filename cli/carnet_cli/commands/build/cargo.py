@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from carnet.errors import ConfigError
+from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
@@ -57,6 +58,6 @@ def command(args: tuple[str, ...]) -> int:
     project = open_project(invocation, folder, home.cargo_home(), environment)
     settings = config.load(project.workspace, now=home.now())
     output.warn_all(settings.remarks)
-    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
+    trusted = judging_repository(settings)
     grounds = Grounds(settings.policy, trusted.directory, home.now)
-    return Gate(project, grounds, home.home(), trusted.cargo, TerminalReporter(), deciding=places.deciding()).run()
+    return Gate(project, grounds, trusted.home, trusted.cargo, TerminalReporter(), deciding=places.deciding()).run()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
 from carnet_cli.config import home
 from carnet_cli.config import settings as config
@@ -48,7 +49,7 @@ def command(
     now = home.now()
     settings = config.load(Path.cwd(), now=now, file=config_file, repository=repository, asked=asked)
     output.warn_all(settings.remarks)
-    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
+    trusted = judging_repository(settings)
     with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate_id, _pinned(crate_id))
         chain = explain(view.repository, wanted, settings.policy, trusted.directory, now=now)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
 from carnet_cli.config import home
 from carnet_cli.config import settings as config
@@ -56,7 +57,7 @@ def explain(
     output.warn_all(settings.remarks)
     chain = None
     if is_version:
-        trusted = home.choose(settings.repository, may_choose=settings.may_choose)
+        trusted = judging_repository(settings)
         with open_view(trusted.directory, now=now) as view:
             chain = walk(view.repository, Wanted(crate_id), settings.policy, trusted.directory, now=now)
     report = PolicyReport(crate_id, settings.policy, now, chain)

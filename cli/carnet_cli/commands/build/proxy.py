@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
 from carnet_cli.config import home
 from carnet_cli.config import settings as config
@@ -14,7 +15,7 @@ from carnet_cli.terminal import output
 
 
 @click.command()
-@click.option("--port", default=8790, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@click.option("--port", default=8791, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @click.option(
     "--host-name", "hosts", multiple=True, help="A name by which it is asked, beside those of loopback. Repeatable."
 )
@@ -31,12 +32,12 @@ def command(
         [source.crates-io]
         replace-with = "carnet"
         [source.carnet]
-        registry = "sparse+http://127.0.0.1:8790/index/"
+        registry = "sparse+http://127.0.0.1:8791/index/"
 
     It runs until it is interrupted. For example:
 
     \b
-        carnet proxy --port 8790
+        carnet proxy --port 8791
     """
     from carnet_gate.loopback import bind, server
     from carnet_verifier.cargo.proxy import Gatekeeper
@@ -44,7 +45,7 @@ def command(
 
     settings = config.load(Path.cwd(), now=home.now(), file=config_file, repository=repository, asked=asked)
     output.warn_all(settings.remarks)
-    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
+    trusted = judging_repository(settings)
     with bind(port) as listener, open_renewed_view(trusted.directory, home.now) as view:
         keeper = Gatekeeper(view, settings.policy, trusted.directory, home.now)
         serving, url = server(keeper, listener, hosts)

@@ -8,13 +8,19 @@ from pathlib import Path
 
 import click
 
-from carnet.errors import CarnetError, ConfigError, FormatError
+from carnet.errors import CarnetError, ConfigError
 from carnet_cli.config import home
 from carnet_cli.report.trust import (
     TrustAdded,
+    TrustMoved,
+    TrustRemoved,
     TrustStatus,
     added_as_json,
     added_as_text,
+    moved_as_json,
+    moved_as_text,
+    removed_as_json,
+    removed_as_text,
     status_as_json,
     status_as_text,
 )
@@ -31,6 +37,11 @@ def command() -> None:
     """
 
 
+_offline = click.option(
+    "--offline", is_flag=True, help="Do not ask the mirror whether the repository is there: nothing is fetched."
+)
+
+
 @command.command()
 @click.argument("url")
 @click.option(
@@ -41,42 +52,77 @@ def command() -> None:
     help="The root file that you got by a way you trust.",
 )
 @click.option("--fingerprint", help="Its sha256, when you know it: anything else is refused.")
+@_offline
 @click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 @output.message_format
 def add(
-    url: str, root_file: Path, fingerprint: str | None, insecure_example_keys: bool, message_format: MessageFormat
+    url: str,
+    root_file: Path,
+    fingerprint: str | None,
+    offline: bool,
+    insecure_example_keys: bool,
+    message_format: MessageFormat,
 ) -> None:
     """Trust the repository at URL, from a root file on.
 
-    Nothing is fetched. For example:
+    The mirror is asked whether it is the repository of that root. Again with the same root and URL, it changes
+    nothing. For example:
 
     \b
         carnet trust add https://mirror.example/ --root root.json
     """
-    from carnet.durable import private_folder, read_file
-    from carnet.tuf.example_keys import refuse_example_keys
-    from carnet.tuf.read import parse_role
-    from carnet.tuf.roles import Root
-    from carnet_verifier.memory.trust import TrustDirectory
+    from carnet_cli.config import trusting
 
-    data = read_file(root_file, "the root file", max_bytes=Root.MAX_BYTES)
-    found = home.fingerprint(data)
-    if fingerprint is not None and fingerprint.lower() != found:
-        raise ConfigError(
-            f"{root_file} has the fingerprint {found}, not the one that you gave",
-            hint="do not trust it; ask the operator for the right file",
-        )
-    try:
-        root = parse_role(data, Root).signed
-    except FormatError as error:
-        raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
-    refuse_example_keys((key for role in root.roles.values() for key in role.keys), allow=insecure_example_keys)
-    trust_id = found[:16]
-    private_folder(home.home())
-    private_folder(home.home() / "trust")
-    directory = TrustDirectory.create(home.trust_path(trust_id), data, url)
-    report = TrustAdded(trust_id, directory.url, found, root)
+    pinned = trusting.read_root(root_file, fingerprint=fingerprint, insecure_example_keys=insecure_example_keys)
+    trusted, is_new = trusting.add(pinned, url, ask=not offline, now=home.now())
+    report = TrustAdded(trusted.id, trusted.directory.url, pinned.fingerprint, pinned.root, is_new)
     output.show(report, message_format, added_as_text, added_as_json)
+
+
+@command.command()
+@click.argument("url")
+@click.option("--repository", help="URL or fingerprint of the one that moves, when several are trusted.")
+@_offline
+@output.message_format
+def move(url: str, repository: str | None, offline: bool, message_format: MessageFormat) -> None:
+    """Go on with a trusted repository at another URL.
+
+    What was seen of it is kept, and holds there too: nothing older is taken. For example:
+
+    \b
+        carnet trust move https://new-mirror.example/
+    """
+    from carnet_cli.config import trusting
+
+    trusted = home.choose(repository)
+    trusted.require_lasting()
+    before = trusting.move(trusted, url, ask=not offline, now=home.now())
+    report = TrustMoved(trusted.id, before, trusted.directory.url)
+    output.show(report, message_format, moved_as_text, moved_as_json)
+
+
+@command.command()
+@click.argument("repository")
+@click.option("--yes", is_flag=True, help="Do it; without this, what would be forgotten is only said.")
+@output.message_format
+def remove(repository: str, yes: bool, message_format: MessageFormat) -> int:
+    """Forget a repository, named by URL or fingerprint: its root, and all that was seen of it.
+
+    What was seen is what protects against going back: an older state, other owners or a lower level of a crate pass
+    for new afterwards. For a new address, use `carnet trust move`. For example:
+
+    \b
+        carnet trust remove https://mirror.example/ --yes
+    """
+    from carnet_cli.config import trusting
+
+    trusted = home.choose(repository)
+    trusted.require_lasting()
+    forgotten = trusting.what_goes_with(trusted)
+    if yes:
+        trusting.remove(trusted)
+    output.show(TrustRemoved(forgotten, yes), message_format, removed_as_text, removed_as_json)
+    return 0 if yes else 2
 
 
 @command.command()
@@ -171,6 +217,7 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
     from carnet_verifier.cargo.localregistry import LocalRegistry, remove_tree
 
     trusted = home.choose(repository)
+    trusted.require_lasting()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     wanted = [CrateId.parse(text) for text in crates] or None
     with registry.locked():

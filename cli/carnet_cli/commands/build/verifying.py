@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet.errors import CarnetError, ConfigError, TransportError
+from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.config import home
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
@@ -71,7 +72,7 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
         lock = read_lockfile(read_file(path, "the lock", max_bytes=MAX_LOCK), str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist", hint="name a Cargo.lock, a .crate file or NAME@VERSION") from None
-    trusted = home.choose(settings.repository, may_choose=settings.may_choose)
+    trusted = judging_repository(settings)
     now = home.now()
     wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
     with open_view(trusted.directory, now=now) as view:
@@ -109,7 +110,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
     crate = read_crate(data)
-    trusted, now = home.choose(settings.repository, may_choose=settings.may_choose), home.now()
+    trusted, now = judging_repository(settings), home.now()
     with open_view(trusted.directory, now=now) as view:
         wanted = Wanted(crate.id, crate.sha256)
         admission, _ = admit_tarball(
@@ -124,7 +125,7 @@ def _verify_crate(target: str, settings: Settings, message_format: MessageFormat
     from carnet_verifier.tuf.view import open_view
 
     wanted = Wanted(CrateId.parse(target))
-    trusted, now = home.choose(settings.repository, may_choose=settings.may_choose), home.now()
+    trusted, now = judging_repository(settings), home.now()
     with open_view(trusted.directory, now=now) as view:
         try:
             admission = admit_one(view.repository, wanted, settings.policy, trusted.directory, now=now)

@@ -90,7 +90,7 @@ def registry_options(command: _Command) -> _Command:
     index = click.option(
         "--index",
         metavar="URL",
-        help="A verifying registry that stands for crates.io, such as sparse+http://127.0.0.1:8790/index/ of "
+        help="A verifying registry that stands for crates.io, such as sparse+http://127.0.0.1:8791/index/ of "
         "`carnet proxy`.  [default: one is opened for the mirror that you trust]",
     )
     offline = click.option("--offline", is_flag=True, help="Ask no registry; enough for a crate without dependencies.")

@@ -22,6 +22,8 @@ from carnet_cli.terminal.signing_key import key_option, open_key
 if TYPE_CHECKING:
     from carnet_signer.online.server import Oracle
 
+_WAITING = "another online signer uses {}: waiting for it to end, for at most {} seconds"
+
 
 def signer_command(
     keys: Sequence[str], memory: Path, passphrase: PassphraseSource, *, insecure_example_keys: bool = False
@@ -53,6 +55,13 @@ def signer_command(
 )
 @click.option("--socket", "path", type=click.Path(path_type=Path), help="Listen on this unix socket.")
 @click.option("--group", help="Give the socket to this group and let its members ask for signatures.")
+@click.option(
+    "--wait",
+    type=click.IntRange(0),
+    default=0,
+    metavar="SECONDS",
+    help="How long to wait for another signer that uses the memory.  [default: not at all]",
+)
 @click.option("--inherited-fd", type=int, hidden=True)
 @click.option("--while-open", type=int, hidden=True)  # a pipe whose other end is held by whoever started this
 @click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
@@ -63,6 +72,7 @@ def command(  # noqa: PLR0913  -- one parameter for each flag
     memory: Path,
     path: Path | None,
     group: str | None,
+    wait: int,
     inherited_fd: int | None,
     while_open: int | None,
     insecure_example_keys: bool,
@@ -85,7 +95,7 @@ def command(  # noqa: PLR0913  -- one parameter for each flag
         threading.Thread(target=_end_with, args=(while_open,), daemon=True).start()
     inherited = socket.socket(fileno=inherited_fd) if inherited_fd is not None else None
     try:
-        oracle = _open(keys, memory, insecure_example_keys, passphrase)
+        oracle = _open(keys, memory, insecure_example_keys, passphrase, wait)
     except CarnetError as error:
         if inherited is None:
             raise
@@ -110,13 +120,16 @@ def _end_with(descriptor: int) -> None:
     os._exit(0)
 
 
-def _open(keys: Sequence[str], memory: Path, insecure_example_keys: bool, passphrase: PassphraseSource) -> Oracle:
+def _open(
+    keys: Sequence[str], memory: Path, insecure_example_keys: bool, passphrase: PassphraseSource, wait: int
+) -> Oracle:
     from carnet_signer.online.memory import SigningMemory
     from carnet_signer.online.server import Oracle, harden
 
     harden()
     signers = [open_key(key, passphrase, insecure_example_keys=insecure_example_keys) for key in keys]
-    return Oracle(signers, SigningMemory(memory), lambda: datetime.now(UTC))
+    opened = SigningMemory(memory, wait=wait, waiting=lambda: output.note(_WAITING.format(memory, wait)))
+    return Oracle(signers, opened, lambda: datetime.now(UTC))
 
 
 def _group(name: str | None) -> int | None:

@@ -2,7 +2,7 @@
 
 A mirror remembers either where its online key is, or the socket of a signer that somebody else runs. `serve` starts
 a signer that listens on a socket in the mirror's directory for as long as it serves, and `sync` beside it asks the same
-one: a key's memory has one owner at a time.
+one: a key's memory has one owner at a time. Where a command's own signer has it, the next command waits for its end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from carnet_signer.keys.uri import exists, key_file
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
 
 SOCKET = "online.sock"
-_STARTED_WITHIN = 600.0
+_WAIT = 3600
+"""Seconds for which a command waits for another one's signer, such as that of a sync that has much to fetch."""
+_STARTED_WITHIN = _WAIT + 600.0
 """Seconds: somebody may have to look for the passphrase."""
 
 
@@ -83,7 +85,9 @@ class OnlineSettings:
         gone = key_file(self.key) is not None and not exists(self.key)
         lost = self.next_key is not None and (self.lost or gone)
         keys = [key for key in (None if lost else self.key, self.next_key) if key is not None]
-        return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
+        command = signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
+        # Whoever replaces the key has to stop the signer that holds the old one: waiting would not help.
+        return command if self.next_key is not None else [*command, "--wait", str(_WAIT)]
 
 
 @contextmanager

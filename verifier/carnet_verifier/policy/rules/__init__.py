@@ -65,7 +65,7 @@ def _rule(module: ModuleType) -> Rule:
 _OURS = frozenset(
     (
         *("banned", "downgrade", "git", "level", "mass-yank", "other-registry", "read-only-home", "released"),
-        *("takeover", "yanked", "young"),
+        *("takeover", "unremembered", "yanked", "young"),
     )
 )
 

@@ -1,0 +1,220 @@
+"""Which repositories a user trusts, as that changes: added, moved to another address, forgotten.
+
+A repository is known by its root of trust. So the same root again is nothing new, a known root at a new address is a
+move, which keeps what was seen, and only who forgets a repository forgets that.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from carnet import durable
+from carnet.errors import CarnetError, ConfigError, ExpiredMetadata, TransportError
+from carnet.tuf.example_keys import refuse_example_keys
+from carnet.tuf.roles import Root
+from carnet_cli.config import home
+from carnet_cli.config.home import Trusted
+from carnet_verifier.cargo.localregistry import remove_tree
+from carnet_verifier.memory.trust import TrustDirectory, read_pinned
+from carnet_verifier.net.budget import Budget
+from carnet_verifier.net.fetch import HttpFetcher, repository_url
+from carnet_verifier.tuf.refresh import read_repository, refresh
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A root that a user chose to trust.
+
+    Attributes:
+        data: Its file, byte for byte.
+        root: What it says.
+        fingerprint: The sha256 of the file, in hex.
+    """
+
+    data: bytes
+    root: Root
+    fingerprint: str
+
+
+def read_root(file: Path, *, fingerprint: str | None, insecure_example_keys: bool) -> Pinned:
+    """Read a root file that somebody got by a way they trust.
+
+    Args:
+        file: Where it is.
+        fingerprint: What its sha256 has to be, or None.
+        insecure_example_keys: Whether keys are taken that everybody has.
+
+    Raises:
+        ConfigError: It is no root, or not the one that is meant.
+        SigningError: It names keys that everybody has.
+    """
+    data = durable.read_file(file, "the root file", max_bytes=Root.MAX_BYTES)
+    found = home.fingerprint(data)
+    if fingerprint is not None and fingerprint.lower() != found:
+        raise ConfigError(
+            f"{file} has the fingerprint {found}, not the one that you gave",
+            hint="do not trust it; ask the operator for the right file",
+        )
+    root = read_pinned(data)
+    refuse_example_keys((key for role in root.roles.values() for key in role.keys), allow=insecure_example_keys)
+    return Pinned(data, root, found)
+
+
+def add(pinned: Pinned, url: str, *, ask: bool, now: datetime) -> tuple[Trusted, bool]:
+    """Trust a repository, unless it is trusted already.
+
+    Args:
+        pinned: The root to start from.
+        url: Where the repository is.
+        ask: Whether the repository is asked whether it is the one of that root. Nothing changes when it is not.
+        now: The time.
+
+    Returns:
+        The repository, and whether it is new.
+
+    Raises:
+        ConfigError: The URL is none, the root cannot be trusted, or it is trusted at another address.
+        TransportError: The repository could not be asked.
+        CarnetError: What it answered is not what the root vouches for.
+    """
+    url = repository_url(url)
+    for trusted in _all():
+        same_place = repository_url(trusted.directory.url) == url
+        if trusted.id == pinned.fingerprint[:16] or trusted.directory.root == pinned.data:
+            if same_place:
+                return trusted, False
+            raise ConfigError(
+                f"this root is trusted already, at {trusted.directory.url}",
+                hint=f"`carnet trust move {url} --repository {trusted.id}` keeps what was seen there",
+            )
+        if same_place:
+            if ask and _is_ahead_of(pinned, trusted, now):
+                return trusted, False
+            raise ConfigError(
+                f"{url} is trusted already, from another root on ({trusted.id})",
+                hint=f"if that is over, `carnet trust remove {trusted.id}` forgets it, and all that was seen there",
+            )
+    if ask:
+        with _asked(url), HttpFetcher(url, budget=Budget()) as fetcher:
+            read_repository(pinned.data, fetcher, now=now)
+    trust_id = pinned.fingerprint[:16]
+    durable.private_folder(home.home())
+    durable.private_folder(home.home() / "trust")
+    TrustDirectory.create(home.trust_path(trust_id), pinned.data, url)
+    return home.open_trusted(trust_id), True
+
+
+def move(trusted: Trusted, url: str, *, ask: bool, now: datetime) -> str:
+    """Go on with a trusted repository at another address. What was seen of it is kept, and holds there too.
+
+    Args:
+        trusted: The repository.
+        url: Where it is from now on.
+        ask: Whether the new address is asked whether the repository is there, and no older than it was seen.
+        now: The time.
+
+    Returns:
+        Where it was.
+
+    Raises:
+        ConfigError: The URL is none, or another trusted repository is there.
+        TransportError: The new address could not be asked.
+        CarnetError: The repository is not there.
+    """
+    url = repository_url(url)
+    for other in _all():
+        if other.id != trusted.id and repository_url(other.directory.url) == url:
+            raise ConfigError(f"{url} is trusted already, as another repository ({other.id})")
+    before = trusted.directory.url
+    if ask:
+        with _asked(url), HttpFetcher(url, budget=Budget()) as fetcher:
+            _ = refresh(trusted.directory, fetcher, now=now).targets
+    trusted.directory.move(url)
+    return before
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What goes with a trusted repository that is removed.
+
+    Attributes:
+        id: How carnet calls it.
+        url: Where it was.
+        refreshed: When it was refreshed last; None if never.
+        crates: Of how many crates the level or the owners were remembered.
+        bytes: Size of the tarballs and unpacked sources that are kept for cargo.
+    """
+
+    id: str
+    url: str
+    refreshed: datetime | None
+    crates: int
+    bytes: int
+
+
+def what_goes_with(trusted: Trusted) -> Forgotten:
+    """What would be forgotten with a repository."""
+    directory = trusted.directory
+    kept = trusted.cargo.rglob("*") if trusted.cargo.is_dir() else ()
+    size = sum(path.lstat().st_size for path in kept if path.is_file() and not path.is_symlink())
+    return Forgotten(trusted.id, directory.url, directory.last_refresh(), directory.count_of_crates(), size)
+
+
+def remove(trusted: Trusted) -> None:
+    """Forget a repository: its root, what was seen of it, and what is kept of it for cargo.
+
+    A run that ends in the middle leaves it trusted, or gone.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    bin_ = home.home() / "removed"
+    durable.private_folder(bin_)
+    place = bin_ / secrets.token_hex(8)
+    with trusted.directory.locked(), durable.as_storage_error(place):
+        trusted.directory.path.rename(place)  # one step: never half of a memory
+    for folder in (trusted.cargo, bin_):
+        if folder.is_dir():
+            remove_tree(folder)
+
+
+def _all() -> Iterator[Trusted]:
+    return map(home.open_trusted, home.trusted_ids())
+
+
+def _is_ahead_of(pinned: Pinned, trusted: Trusted, now: datetime) -> bool:
+    """Whether a root leads to the same repository as one that is trusted: an earlier or a later one of its chain."""
+    with HttpFetcher(trusted.directory.url, budget=Budget()) as fetcher:
+        seen = refresh(trusted.directory, fetcher, now=now).trusted.root.signed
+        try:
+            return read_repository(pinned.data, fetcher, now=now).trusted.root.signed == seen
+        except TransportError:
+            raise
+        except CarnetError:
+            return False
+
+
+@contextmanager
+def _asked(url: str) -> Iterator[None]:
+    """Say of every failure what it means here: nothing was changed."""
+    try:
+        yield
+    except TransportError as error:
+        error.hint = f"{error.hint}; " * bool(error.hint) + (
+            "nothing was changed; `--offline` does it without asking the mirror"
+        )
+        raise
+    except ExpiredMetadata as error:
+        error.hint = f"nothing was changed: {url} is out of date; its operator has to look at it"
+        raise
+    except CarnetError as error:
+        error.hint = (
+            f"nothing was changed: either {url} is not the repository of this root, or somebody stands between you and "
+            "it; ask its operator for the address and the root file"
+        )
+        raise
