@@ -122,10 +122,13 @@ def _check_toolchain(file: Path) -> None:
         data = read_file(file, "the toolchain file", max_bytes=MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return
-    # The usual file is one line, and not always TOML; a key with escapes in it is TOML.
-    if b"path" not in data and b"\\" not in data:
-        return
-    if _has(_parse(data, str(file)), ["toolchain", "path"]):
+    words = data.decode(errors="replace").strip()
+    if file.name == "rust-toolchain" and "\n" not in words:  # one line is a channel's name, or a path; never TOML
+        leads_away = "/" in words
+    else:
+        # Hardly any file has either, and need not be parsed; a key with escapes in it may be any key.
+        leads_away = (b"path" in data or b"\\" in data) and _has(_parse(data, str(file)), ["toolchain", "path"])
+    if leads_away:
         raise PolicyRefused(
             f"{file} sets `toolchain.path`: cargo itself would be the project's", hint="name a toolchain by its channel"
         )
