@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from carnet_cli.commands.build.verify import policy_options
-from carnet_cli.config import home
+from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
 
@@ -42,7 +42,9 @@ def command(
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.tuf.view import open_renewed_view
 
-    settings = config.load(Path.cwd(), now=home.now(), file=config_file, repository=repository, asked=asked)
+    settings = config.load(
+        places.project_folder(Path.cwd()), now=home.now(), file=config_file, repository=repository, asked=asked
+    )
     output.warn_all(settings.remarks)
     trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     with bind(port) as listener, open_renewed_view(trusted.directory, home.now) as view:
