@@ -18,16 +18,6 @@ from carnet.errors import ConfigError, FormatError, PolicyRefused
 MAX_BYTES = 10_000_000
 _DEEPEST_INCLUDE = 16
 
-REFUSED_VARIABLES = (
-    "CARGO_SOURCE_",
-    "CARGO_REGISTRIES_CRATES_IO_",
-    "CARGO_REGISTRY_INDEX",
-    "CARGO_RESOLVER_LOCKFILE_PATH",
-    "CARGO_UNSTABLE_BUILD_STD",
-    "__CARGO_",
-)
-"""Beginnings of environment variables that would do the same as a refused key."""
-
 REFUSED: Mapping[str, str] = {
     "source": "it replaces where crates come from",
     "paths": "it replaces crates behind the lock's back",
@@ -40,6 +30,11 @@ REFUSED: Mapping[str, str] = {
     "alias.clippy": "`cargo carnet clippy` would run the alias",
 }
 """Configuration keys that a project may not set, and why."""
+
+REFUSED_VARIABLES = ("__CARGO_", *(f"CARGO_{key.upper().translate(str.maketrans('.-', '__'))}" for key in REFUSED))
+"""Beginnings of environment variables that would do the same as a refused key, or make cargo one for its own tests."""
+
+_PROVIDERS = "credential providers"
 
 
 def check_project(folder: Path, own_home: Path) -> None:
@@ -58,7 +53,7 @@ def check_project(folder: Path, own_home: Path) -> None:
             file = directory / ".cargo" / name
             document = read_config(file)
             if document is not None:
-                allowed = {"source"} if is_same(file.parent, own_home) else set()
+                allowed = {"source", _PROVIDERS} if is_same(file.parent, own_home) else set()
                 _check(document, str(file), allowed, file.parent, 0)
         for name in ("rust-toolchain.toml", "rust-toolchain"):
             _check_toolchain(directory / name)
@@ -74,7 +69,7 @@ def check_home(own_home: Path) -> None:
     for name in ("config.toml", "config"):
         document = read_config(own_home / name)
         if document is not None:
-            _check(document, str(own_home / name), {"source", "alias.clippy"}, own_home, 0)
+            _check(document, str(own_home / name), {"source", "alias.clippy", _PROVIDERS}, own_home, 0)
 
 
 def check_argument(argument: str, folder: Path) -> None:
@@ -108,13 +103,38 @@ def _check(document: Mapping[str, Any], where: str, allowed: set[str], folder: P
     for key, reason in REFUSED.items():
         if key not in allowed and _has(document, key.split(".")):
             raise PolicyRefused(f"{where} sets `{key}`: {reason}", hint="remove it, or build without carnet")
+    if _PROVIDERS not in allowed:
+        _check_providers(document, where)
     for path in includes(document, where):
         if depth >= _DEEPEST_INCLUDE:
             raise ConfigError(f"{where}: `include` goes deeper than {_DEEPEST_INCLUDE} files")
         file = folder / path
         included = read_config(file)
         if included is not None:
-            _check(included, str(file), set(), file.parent, depth + 1)
+            _check(included, str(file), allowed & {_PROVIDERS}, file.parent, depth + 1)
+
+
+def _check_providers(document: Mapping[str, Any], where: str) -> None:
+    """Refuse a credential provider that is a program of a project's choice.
+
+    It is started when cargo fetches, and there it can write to where cargo unpacks: what it leaves running could also
+    later, when everything has been compared. A bare name is the user's own: cargo's, a program of `PATH`, an alias.
+    """
+    registry, registries, aliases = (document.get(key) for key in ("registry", "registries", "credential-alias"))
+    named = [table.get("credential-provider") for table in (registry, *_values(registries)) if isinstance(table, dict)]
+    everywhere = registry.get("global-credential-providers") if isinstance(registry, dict) else None
+    named += [*(everywhere if isinstance(everywhere, list) else [everywhere]), *_values(aliases)]
+    for provider in named:
+        words = provider.split() if isinstance(provider, str) else provider if isinstance(provider, list) else []
+        if len(words) > 1 or any("/" in str(word) for word in words):
+            raise PolicyRefused(
+                f"{where} sets a credential provider: what it starts could write to sources after they were compared",
+                hint=f"name it in your own cargo configuration; {where} may name one of cargo's, such as cargo:token",
+            )
+
+
+def _values(table: object) -> list[object]:
+    return list(table.values()) if isinstance(table, dict) else []
 
 
 def _check_toolchain(file: Path) -> None:

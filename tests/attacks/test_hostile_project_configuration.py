@@ -161,9 +161,22 @@ def test_flags_cannot_replace_sources_either(box: GateBox) -> None:
     assert "sets `source`" in box.refused("--config", str(file), "build")
 
 
-@pytest.mark.parametrize("name", ["CARGO_SOURCE_CRATES_IO_REPLACE_WITH", "__CARGO_TEST_CRATES_IO_URL_DO_NOT_USE_THIS"])
+@pytest.mark.parametrize(
+    "name",
+    ["CARGO_SOURCE_CRATES_IO_REPLACE_WITH", "__CARGO_TEST_CRATES_IO_URL_DO_NOT_USE_THIS", "CARGO_ALIAS_CLIPPY"],
+)
 def test_the_environment_cannot_either(box: GateBox, name: str) -> None:
     assert f"{name} is set in the environment" in box.refused("build", status=2, env={name: "x"})
+
+
+def test_a_project_starts_no_program_where_sources_are_unpacked(box: GateBox) -> None:
+    """A credential provider is started when cargo fetches; what it leaves running could write there ever after."""
+    program = box.project / "provider"
+    program.write_text(f"#!/bin/sh\ntouch {box.machine.path}/trace\n")
+    program.chmod(0o755)
+    configure(box, '[registries.corp]\nindex = "sparse+http://127.0.0.1:9/"\ncredential-provider = "./provider"\n')
+    assert "sets a credential provider" in box.refused("build")
+    assert not (box.machine.path / "trace").exists()
 
 
 def test_a_project_that_knows_the_sources_name_gains_nothing(box: GateBox) -> None:
