@@ -85,15 +85,20 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def _check(document: Mapping[str, Any], where: str, folder: Path, *, users: bool = False, depth: int = 0) -> None:
-    for key, why in config_keys.refused_in(document, users=users):
+    for key, why in config_keys.refused_in(document, users=users and depth == 0):
         raise PolicyRefused(f"{where} sets `{key}`: {why}", hint="remove it, or build without carnet")
+    if not users and config_keys.has_program_for_credentials(document):
+        raise PolicyRefused(
+            f"{where} sets a credential provider: what it starts could write to sources after they were compared",
+            hint=f"name it in your own cargo configuration; {where} may name one of cargo's, such as cargo:token",
+        )
     for path in includes(document, where):
         if depth >= _DEEPEST_INCLUDE:
             raise ConfigError(f"{where}: `include` goes deeper than {_DEEPEST_INCLUDE} files")
         file = folder / path
         included = read_config(file)
         if included is not None:
-            _check(included, str(file), file.parent, depth=depth + 1)
+            _check(included, str(file), file.parent, users=users, depth=depth + 1)
 
 
 def _check_toolchain(file: Path) -> None:
@@ -101,11 +106,13 @@ def _check_toolchain(file: Path) -> None:
         data = read_file(file, "the toolchain file", max_bytes=MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return
-    # The usual file is one line, and not always TOML; a key with escapes in it is TOML.
-    if b"path" not in data and b"\\" not in data:
-        return
-    toolchain = _parse(data, str(file)).get("toolchain")
-    if isinstance(toolchain, dict) and "path" in toolchain:
+    words = data.decode(errors="replace").strip()
+    if file.name == "rust-toolchain" and "\n" not in words:  # one line is a channel's name, or a path; never TOML
+        leads_away = "/" in words
+    else:
+        # Hardly any file has either, and need not be parsed; a key with escapes in it may be any key.
+        leads_away = (b"path" in data or b"\\" in data) and config_keys.has(_parse(data, str(file)), "toolchain.path")
+    if leads_away:
         raise PolicyRefused(
             f"{file} sets `toolchain.path`: cargo itself would be the project's", hint="name a toolchain by its channel"
         )

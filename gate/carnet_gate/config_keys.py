@@ -15,7 +15,7 @@ _OWN_CODE = "it decides how crates are compiled, with programs that the project 
 _LOOKS = "it decides what is shown"
 _NETWORK = "it decides how a server is reached, and not what is taken from it"
 _OTHER = "it is about registries beside crates.io, and the policy judges what a lock takes from those"
-_TOKENS = "it is about who publishes, and not about what is compiled"
+_TOKENS = "it is about who publishes; a program of its own choice is refused, which cargo would start where it unpacks"
 _PUBLISHED = "the lock that comes of it is judged"
 
 
@@ -42,7 +42,7 @@ def _allowed(why: str, *names: str) -> Iterator[Key]:
 
 
 KEYS: tuple[Key, ...] = (
-    Key("source", True, "it replaces where crates come from", users=True),
+    Key("source", True, "it replaces where crates come from", users=True, variable=False),
     Key("paths", True, "it replaces crates behind the lock's back", variable=False),
     Key(
         "patch", True, "it replaces crates; write `[patch]` in Cargo.toml, where reviewers look for it", variable=False
@@ -131,13 +131,38 @@ def refused_in(document: Mapping[str, Any], *, users: bool = False) -> Iterator[
         users: Whether it is the configuration of the user's own CARGO_HOME.
     """
     for key in KEYS:
-        if key.refused and not (users and key.users) and _has(document, key.name.split(".")):
+        if key.refused and not (users and key.users) and has(document, key.name):
             yield key.name, key.why
     registries = document.get("registries")
     crates_io = registries.get("crates-io") if isinstance(registries, dict) else None
     for name in crates_io if isinstance(crates_io, dict) else ():
         if name not in _CRATES_IO:
             yield f"registries.crates-io.{name}", _UNKNOWN
+
+
+def has_program_for_credentials(document: Mapping[str, Any]) -> bool:
+    """Whether a file names a credential provider that is a program of its own choice.
+
+    Such a program is started when cargo fetches, and there it can write to where cargo unpacks: what it leaves running
+    could also later, when everything has been compared. A bare name is the user's own: cargo's, a program of `PATH`, an
+    alias.
+    """
+    registry, registries, aliases = (document.get(key) for key in ("registry", "registries", "credential-alias"))
+    named = [table.get("credential-provider") for table in (registry, *_values(registries)) if isinstance(table, dict)]
+    everywhere = registry.get("global-credential-providers") if isinstance(registry, dict) else None
+    named += [*(everywhere if isinstance(everywhere, list) else [everywhere]), *_values(aliases)]
+    return any(
+        len(words) > 1 or any("/" in str(word) for word in words)
+        for words in (
+            provider.split() if isinstance(provider, str) else provider
+            for provider in named
+            if isinstance(provider, str | list)
+        )
+    )
+
+
+def _values(table: object) -> list[object]:
+    return list(table.values()) if isinstance(table, dict) else []
 
 
 def why_not_set(variable: str) -> str | None:
@@ -154,7 +179,7 @@ def why_not_set(variable: str) -> str | None:
     if variable.startswith("CARGO_SOURCE_CRATES_IO_"):
         return "it replaces where crates come from"
     for key in KEYS:
-        if key.refused and key.variable and not key.users and variable == "CARGO_" + _shouted(key.name):
+        if key.refused and key.variable and variable == "CARGO_" + _shouted(key.name):
             return key.why
     return None
 
@@ -163,9 +188,10 @@ def _shouted(key: str) -> str:
     return key.upper().replace(".", "_").replace("-", "_")
 
 
-def _has(document: Mapping[str, Any], parts: list[str]) -> bool:
+def has(document: Mapping[str, Any], key: str) -> bool:
+    """Whether a document has a value under a key with dots."""
     value: Any = document
-    for part in parts:
+    for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
             return False
         value = value[part]

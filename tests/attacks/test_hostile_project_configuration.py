@@ -107,14 +107,48 @@ def test_an_alias_for_a_short_name_is_not_followed(box: GateBox) -> None:
     assert "Running" not in stderr
 
 
-def test_a_toolchain_of_the_projects_own_is_refused(box: GateBox) -> None:
-    toolchain = box.project / "toolchain/bin"
-    toolchain.mkdir(parents=True)
-    (toolchain / "cargo").write_text("#!/bin/sh\necho EVIL\n")
-    (toolchain / "cargo").chmod(0o755)
-    (box.project / "rust-toolchain.toml").write_text('[toolchain]\npath = "toolchain"\n')
+def evil_toolchain(box: GateBox) -> tuple[Path, Path]:
+    """A toolchain in the project whose cargo leaves a trace; returns its folder, and the trace."""
+    toolchain, trace = box.project / "toolchain", box.machine.path / "trace"
+    (toolchain / "bin").mkdir(parents=True)
+    (toolchain / "bin/cargo").write_text(f"#!/bin/sh\ntouch {trace}\n")
+    (toolchain / "bin/cargo").chmod(0o755)
+    return toolchain, trace
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rust-toolchain.toml", '[toolchain]\npath = "toolchain"\n'),
+        ("rust-toolchain.toml", '[toolchain]\n"p\\u0061th" = "toolchain"\n'),
+        ("rust-toolchain", '[toolchain]\npath = "toolchain"\n'),
+        ("rust-toolchain", "{absolute}"),
+        ("rust-toolchain", "\n\u00a0\t{absolute} \n\n"),
+    ],
+)
+def test_a_toolchain_of_the_projects_own_is_refused(box: GateBox, name: str, text: str) -> None:
+    toolchain, trace = evil_toolchain(box)
+    (box.project / name).write_text(text.replace("{absolute}", str(toolchain)))
     stderr = box.refused("build", env={"RUSTUP_TOOLCHAIN": ""})
     assert "sets `toolchain.path`: cargo itself would be the project's" in stderr
+    assert not trace.exists()
+
+
+def test_a_question_for_help_starts_no_cargo_of_the_projects(box: GateBox) -> None:
+    """It comes before anything of the project was looked at."""
+    _, trace = evil_toolchain(box)
+    (box.project / "rust-toolchain.toml").write_text('[toolchain]\npath = "toolchain"\n')
+    done = box.cargo("build", "--help", env={"RUSTUP_TOOLCHAIN": ""})
+    assert "cargo" in done.stdout
+    assert not trace.exists()
+
+
+def test_a_toolchain_that_a_project_names_by_its_channel_is_taken(box: GateBox) -> None:
+    """The control: the usual file, which is one line and no TOML."""
+    channel = box.machine.run("rustc", "-vV", cwd=box.machine.path).stdout.partition("release: ")[2].split()[0]
+    for name, text in (("rust-toolchain", channel), ("rust-toolchain.toml", f'[toolchain]\nchannel = "{channel}"\n')):
+        (box.project / name).write_text(text)
+        box.works("fetch", env={"RUSTUP_AUTO_INSTALL": "0"})
 
 
 def test_flags_cannot_replace_sources_either(box: GateBox) -> None:
@@ -127,7 +161,10 @@ def test_flags_cannot_replace_sources_either(box: GateBox) -> None:
     assert "sets `source`" in box.refused("--config", str(file), "build")
 
 
-@pytest.mark.parametrize("name", ["CARGO_SOURCE_CRATES_IO_REPLACE_WITH", "__CARGO_TEST_CRATES_IO_URL_DO_NOT_USE_THIS"])
+@pytest.mark.parametrize(
+    "name",
+    ["CARGO_SOURCE_CRATES_IO_REPLACE_WITH", "__CARGO_TEST_CRATES_IO_URL_DO_NOT_USE_THIS", "CARGO_ALIAS_CLIPPY"],
+)
 def test_the_environment_cannot_either(box: GateBox, name: str) -> None:
     assert f"{name} is set in the environment" in box.refused("build", status=2, env={name: "x"})
 
@@ -140,6 +177,16 @@ def test_cargos_own_default_reached_in_either_way_is_harmless(box: GateBox, prot
     done = box.cargo("run")
     assert done.returncode == 0, done.stderr
     assert "answer 42" in done.stdout
+
+
+def test_a_project_starts_no_program_where_sources_are_unpacked(box: GateBox) -> None:
+    """A credential provider is started when cargo fetches; what it leaves running could write there ever after."""
+    program = box.project / "provider"
+    program.write_text(f"#!/bin/sh\ntouch {box.machine.path}/trace\n")
+    program.chmod(0o755)
+    configure(box, '[registries.corp]\nindex = "sparse+http://127.0.0.1:9/"\ncredential-provider = "./provider"\n')
+    assert "sets a credential provider" in box.refused("build")
+    assert not (box.machine.path / "trace").exists()
 
 
 def test_a_project_that_knows_the_sources_name_gains_nothing(box: GateBox) -> None:

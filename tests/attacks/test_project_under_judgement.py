@@ -225,6 +225,43 @@ def test_a_users_file_that_comes_with_the_project_is_the_projects(
     desk.refused()
 
 
+@pytest.mark.parametrize("command", ["verify", "explain", "policy explain"])
+@pytest.mark.parametrize("by", ["--config", "CARNET_CONFIG", "HOME", "XDG_CONFIG_HOME"])
+def test_a_folder_in_the_project_gives_its_files_no_other_rank(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, by: str, command: str
+) -> None:
+    """Such as a member of the workspace, in which there is no lock."""
+    member = desk.project / "members/one"
+    member.mkdir(parents=True)
+    folder = desk.project / ".config/carnet"
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / "carnet.toml").write_text(WEAK["an exception for all"])
+    (folder / "carnet.toml").chmod(0o600)
+    monkeypatch.chdir(member)
+    named = []
+    if by == "--config":
+        named = [by, "../../.config/carnet/carnet.toml"]
+    else:
+        values = {"HOME": desk.project, "XDG_CONFIG_HOME": desk.project / ".config"}
+        monkeypatch.setenv(by, str(values.get(by, folder / "carnet.toml")))
+    ran = carnet(*command.split(), "leaf@1.0.0", "--least-level", "provenance", *named)
+    assert ran.status == 1, ran
+    assert "lies in the project: it can only ask for more" in ran.err
+
+
+@pytest.mark.parametrize("command", ["verify", "explain", "policy explain"])
+def test_a_project_is_one_whichever_folder_of_it_a_command_runs_in(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """What builds refuse, no other command calls allowed."""
+    (desk.project / "carnet.toml").write_text(ASKS)
+    (desk.project / "src/bin").mkdir(parents=True)
+    monkeypatch.chdir(desk.project / "src/bin")
+    ran = carnet(*command.split(), "leaf@1.0.0")
+    assert ran.status == 1, ran
+    assert f"says {desk.project / 'carnet.toml'}" in ran.out + ran.err
+
+
 def test_a_home_folder_is_no_project(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: a command that runs in it, about a crate and no lock, is judged by the user's own word."""
     desk.says("machine")

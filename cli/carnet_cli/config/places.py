@@ -105,19 +105,36 @@ def is_there(path: str) -> bool:
     return True
 
 
+def project_folder(folder: Path) -> Path:
+    """Where the project of a command is that names no lock: cargo, too, looks for it from a folder of it upwards.
+
+    Args:
+        folder: Where the command runs.
+
+    Returns:
+        The nearest folder with a `Cargo.lock`; `folder` where there is none.
+    """
+    return _nearest(folder, ("Cargo.lock",)) or folder
+
+
 def project_around(folder: Path) -> Path | None:
     """Everything that comes with the code under judgement: its git repository, or its folder where there is none.
 
     Args:
-        folder: Where `Cargo.lock` is, or the command runs.
+        folder: Where `Cargo.lock` is, or the command runs: the project, or a folder in it.
 
     Returns:
         None where there is no project at all, as in a home folder.
     """
-    if not any(is_there(f"{folder}/{name}") for name in ("Cargo.lock", "Cargo.toml", FILE_NAME)):
-        return None
-    found = folder.resolve()
-    return next((one for one in (found, *found.parents) if is_there(f"{one}/.git")), found)
+    here = folder.resolve()
+    found = here if is_there(f"{here}/{FILE_NAME}") else _nearest(here, ("Cargo.lock", "Cargo.toml"))
+    return None if found is None else _nearest(found, (".git",)) or found
+
+
+def _nearest(folder: Path, names: tuple[str, ...]) -> Path | None:
+    """The first folder that has something of one of these names, from one on upwards."""
+    folders = (folder, *folder.parents)
+    return next((one for one in folders if any(is_there(f"{one}/{name}") for name in names)), None)
 
 
 def lies_in(path: Path, folder: Path) -> bool:

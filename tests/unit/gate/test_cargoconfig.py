@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from carnet.errors import CarnetError, ConfigError, PolicyRefused
 from carnet_gate import config as cargo_config
 from carnet_gate import home as gate_home
+from carnet_gate.config_keys import KEYS
 
 
 def project(tmp_path: Path, text: str, name: str = ".cargo/config.toml") -> Path:
@@ -72,6 +73,50 @@ def test_included_files_are_looked_at(tmp_path: Path, include: str) -> None:
     (folder / ".cargo/more.toml").write_text('paths = ["x"]')
     with pytest.raises(PolicyRefused):
         cargo_config.check_project(folder, tmp_path / "home")
+
+
+PROVIDERS = [
+    '[registry]\nglobal-credential-providers = ["cargo:token", "./steal"]',
+    '[registry]\nglobal-credential-providers = ["cargo:token-from-stdout ./steal"]',
+    '[registry]\ncredential-provider = "tools/steal"',
+    '[registries.corp]\ncredential-provider = ["sh", "-c", "steal"]',
+    '[registries."any"]\ncredential-provider = "sh -c steal"',
+    '[credential-alias]\ncorp = ["tools/steal"]',
+    '[credential-alias]\ncorp = "sh steal"',
+]
+
+
+@pytest.mark.parametrize("text", PROVIDERS)
+@pytest.mark.parametrize("name", [".cargo/config.toml", "../.cargo/config", ".cargo/more.toml"])
+def test_a_credential_provider_of_a_projects_choice(tmp_path: Path, text: str, name: str) -> None:
+    folder = project(tmp_path, text, name)
+    if "more" in name:
+        project(tmp_path, 'include = "more.toml"')
+    with pytest.raises(PolicyRefused, match="sets a credential provider"):
+        cargo_config.check_project(folder, tmp_path / "home")
+
+
+def test_credential_providers_of_cargos_and_of_the_users(tmp_path: Path) -> None:
+    text = (
+        '[registries.corp]\ncredential-provider = "cargo:token"\n'
+        '[registry]\nglobal-credential-providers = ["cargo:libsecret", "our-vault"]\n'
+        'credential-provider = ["cargo:token"]\n'
+    )
+    cargo_config.check_project(project(tmp_path, text), tmp_path / "home")
+    home = tmp_path / "work/.cargo"
+    home.mkdir()
+    for provider in PROVIDERS:
+        (home / "more.toml").write_text(provider)
+        (home / "config.toml").write_text('include = "more.toml"\n' + provider)
+        cargo_config.check_home(home)
+        cargo_config.check_project(tmp_path / "work/project", home)
+
+
+@pytest.mark.parametrize("key", [*(key.name for key in KEYS if key.refused and key.variable), "source.crates-io.git"])
+def test_a_variable_does_what_its_key_does(key: str) -> None:
+    name = "CARGO_" + key.replace(".", "_").replace("-", "_").upper()
+    with pytest.raises(ConfigError, match=f"{name}.* is set in the environment"):
+        cargo_config.check_environment({name: "x"})
 
 
 def test_a_circle_of_includes_ends(tmp_path: Path) -> None:

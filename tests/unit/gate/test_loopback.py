@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.worlds.claims import World
 
+from carnet.cargo.names import CrateId
 from carnet_gate import connections
 from carnet_gate.loopback import serve
 from carnet_verifier.cargo.proxy import Gatekeeper
 from carnet_verifier.policy.policy import Policy
 
 SOON = 0.4
+LATER = 1.5  # where a busy machine must not be taken for a slow reader
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory: pytest.TempPathFactory) -> Gatekeeper:
+    world = World.make(tmp_path_factory.mktemp("world"))
+    world.add(honest_crate("plain", "1.0.0"))
+    view = world.fresh()
+    return Gatekeeper(lambda: view, Policy(), None, lambda: world.now)
 
 
 @pytest.fixture
-def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def port(keeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(connections, "ASKED_WITHIN", SOON)
-    world = World.make(tmp_path)
-    world.add(honest_crate("plain", "1.0.0"))
-    view = world.fresh()
-    with serve(Gatekeeper(lambda: view, Policy(), None, lambda: world.now)) as url:
+    with serve(keeper) as url:
         yield int(url.rpartition(":")[2])
 
 
@@ -55,7 +63,14 @@ def test_loopback_is_answered(port: int, host: str) -> None:
         assert b" 200 " in ask(connection, host), "a connection is used again"
 
 
-@pytest.mark.parametrize("host", ["evil.example", f"127.0.0.1.evil.example:{80}", "192.0.2.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", f"127.0.0.1.evil.example:{80}", "192.0.2.1", "localhost.", "127.1", "[::1%eth0]"),
+        *("evil.example@localhost", "localhost/evil.example", "localhost?evil.example", "localhost#.evil.example"),
+        *("loc\talhost", "[::1].evil.example", "[::1]evil.example:80", "localhost, evil.example", "localhost:x"),
+    ],
+)
 def test_a_name_that_was_bound_to_loopback_is_not(port: int, host: str) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         assert b" 421 " in ask(connection, host)
@@ -72,6 +87,50 @@ def test_who_asks_no_more_is_cut(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         assert b" 200 " in ask(connection)
         assert closed_after(connection) < 4, "before uvicorn's own five seconds"
+
+
+class Large:
+    """Serves one large tarball, whatever is asked for."""
+
+    SIZE = 32_000_000
+
+    def tarball(self, _: CrateId) -> bytes:
+        return bytes(self.SIZE)
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A connection on which two large answers were asked for at once."""
+    monkeypatch.setattr(connections, "ASKED_WITHIN", LATER)
+    with (
+        serve(cast("Gatekeeper", Large())) as url,
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection,
+    ):
+        connection.sendall(b"GET /api/v1/crates/large/1.0.0/download HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2)
+        yield connection
+
+
+def taken(connection: socket.socket, most: int) -> int:
+    """Bytes that were received until there were `most`, or the other side ended the connection."""
+    count = 0
+    with contextlib.suppress(ConnectionResetError):
+        while count < most and (data := connection.recv(65536)):
+            count += len(data)
+    return count
+
+
+def test_who_takes_no_answer_is_cut(large: socket.socket) -> None:
+    """Behind an answer that nobody takes waits the next one: it is not worked on, and nobody waits for it."""
+    time.sleep(4 * LATER)
+    assert taken(large, 2 * Large.SIZE) < Large.SIZE
+
+
+def test_who_takes_an_answer_slowly_is_not_cut(large: socket.socket) -> None:
+    started, count = time.monotonic(), 0
+    while time.monotonic() - started < 3 * LATER:
+        count += taken(large, 500_000)
+        time.sleep(LATER / 10)
+    assert count + taken(large, 2 * Large.SIZE - count) >= 2 * Large.SIZE
 
 
 def test_who_sends_a_byte_now_and_then_is_cut(port: int) -> None:

@@ -189,6 +189,13 @@ def test_what_is_no_pattern(text: str) -> None:
         Pattern(text)
 
 
+@pytest.mark.parametrize("version", ["1", "1.0", "v1.0.0", "01.0.0", "1.0.0.0", "1.0.0-", "1.0.0+"])
+def test_a_pattern_that_covers_no_version_is_none(version: str) -> None:
+    """A ban with a typing mistake would silently not be one."""
+    with pytest.raises(FormatError, match=r"covers no version: .* is not one"):
+        Pattern(f"serde@{version}")
+
+
 def test_level_names_go_both_ways() -> None:
     assert [Level.parse(str(level)) for level in Level] == list(Level)
     with pytest.raises(FormatError, match="is not a level"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
+
+# Nothing that one reader takes for a part of the name and another does not: no user, path or blank.
+_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9A-Za-z._-]+))(?::[0-9]{0,5})?")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -46,8 +49,6 @@ class KnownHosts:
 
 
 def _host(authority: str) -> str | None:
-    """The host of a `Host` header, without its port and brackets; None where there is none."""
-    try:
-        return urlsplit(f"//{authority}").hostname
-    except ValueError:
-        return None
+    """The host of a `Host` header (RFC 9110, 7.2), without its port and brackets; None where it is anything else."""
+    found = _AUTHORITY.fullmatch(authority)
+    return (found[1] or found[2]).lower() if found is not None else None

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from carnet.cargo.names import Version
 from carnet.errors import FormatError
 from carnet.value import field, value
 from carnet_verifier.policy.rule import Action
@@ -43,6 +44,15 @@ class Pattern:
             raise FormatError(
                 f"{self.text[:80]!a} is not a crate pattern", hint="write a name such as serde, acme-* or serde@1.0.*"
             )
+        version = self.text.partition("@")[2]
+        if version and not {"*", "?"} & set(version):  # such as `1.0`: it would be about nothing at all, unnoticed
+            try:
+                Version(version)
+            except FormatError:
+                raise FormatError(
+                    f"{self.text[:80]!a} covers no version: {version[:40]!a} is not one",
+                    hint="write the whole version, such as serde@1.0.219, or one with *, such as serde@1.0.*",
+                ) from None
 
     def __str__(self) -> str:
         return self.text

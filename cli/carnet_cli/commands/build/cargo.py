@@ -54,7 +54,8 @@ def command(args: tuple[str, ...]) -> int:
     except FileNotFoundError:
         raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
     if invocation.asks_help:
-        return find_cargo(invocation.toolchain, folder, environment).explain(invocation)
+        # Away from the project, which nobody has looked at: its toolchain file could name another cargo.
+        return find_cargo(invocation.toolchain, Path("/"), environment).explain(invocation)
     project = open_project(invocation, folder, home.cargo_home(), environment)
     settings = config.load(project.workspace, now=home.now())
     output.warn_all(settings.remarks)

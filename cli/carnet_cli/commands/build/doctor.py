@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from carnet_cli.config import home
+from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.doctor import read_only_home
 from carnet_cli.doctor.check import Check, Health, Patient
@@ -25,14 +25,13 @@ CHECKS: tuple[Check, ...] = (read_only_home.CHECK,)
 def command(message_format: MessageFormat) -> int:
     """Say what protects builds on this machine, and what does not.
 
-    Nothing is changed. Exit status 1 means that something is not as the policy of this folder (carnet.toml) asks. For
-    example:
+    Nothing is changed. Exit status 1 means that something is not as the policy of this project asks. For example:
 
     \b
         carnet doctor
         carnet doctor --json
     """
-    settings = config.load(Path.cwd(), now=home.now())
+    settings = config.load(places.project_folder(Path.cwd()), now=home.now())
     patient = Patient(home.home(), settings.policy, os.environ)
     diagnoses = [check.look(patient) for check in CHECKS]
     output.show(diagnoses, message_format, as_text, as_json)

@@ -10,7 +10,7 @@ import click
 
 from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
-from carnet_cli.config import home
+from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.report.chain import ChainReport, chain_as_json, chain_as_text
 from carnet_cli.terminal import output
@@ -34,7 +34,7 @@ def command(
     """Show the whole chain behind one crate, and why it is let in or not.
 
     Roles, versions, signers, thresholds and expiry, from the root to the tarball. For a refused crate: which check
-    failed, what was expected, what was found, and who can mend it. When the folder has a Cargo.lock that pins the
+    failed, what was expected, what was found, and who can mend it. When the project has a Cargo.lock that pins the
     version, its checksum is checked too. For example:
 
     \b
@@ -47,24 +47,25 @@ def command(
 
     crate_id = CrateId.parse(crate)
     now = home.now()
-    settings = config.load(Path.cwd(), now=now, file=config_file, repository=repository, asked=asked)
+    folder = places.project_folder(Path.cwd())
+    settings = config.load(folder, now=now, file=config_file, repository=repository, asked=asked)
     output.warn_all(settings.remarks)
     trusted = judging_repository(settings)
     with open_view(trusted.directory, now=now) as view:
-        wanted = Wanted(crate_id, _pinned(crate_id))
+        wanted = Wanted(crate_id, _pinned(crate_id, folder))
         chain = explain(view.repository, wanted, settings.policy, trusted.directory, now=now)
     failure = chain.failure
     output.show(ChainReport(chain, view.url), message_format, chain_as_text, chain_as_json)
     return 0 if failure is None else failure.error.exit_code if failure.error is not None else 1
 
 
-def _pinned(crate: CrateId) -> str | None:
-    """The checksum in the lock of this folder, when it pins the version."""
+def _pinned(crate: CrateId, folder: Path) -> str | None:
+    """The checksum in the lock of a folder, when it pins the version."""
     from carnet.cargo.lockfile import MAX_LOCK, read_lockfile
     from carnet.durable import read_file
 
     try:
-        lock = read_lockfile(read_file(Path("Cargo.lock"), "the lock", max_bytes=MAX_LOCK))
+        lock = read_lockfile(read_file(folder / "Cargo.lock", "the lock", max_bytes=MAX_LOCK))
     except FileNotFoundError:
         return None
     return next((package.checksum for package in lock.registry_packages if package.id == crate), None)

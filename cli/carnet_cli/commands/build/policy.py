@@ -9,7 +9,7 @@ import click
 
 from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
-from carnet_cli.config import home
+from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.report.policy import PolicyReport, policy_as_json, policy_as_text
 from carnet_cli.terminal import output
@@ -53,7 +53,9 @@ def explain(
     now = home.now()
     is_version = "@" in crate
     crate_id = CrateId.parse(crate if is_version else f"{crate}@0.0.0")
-    settings = config.load(Path.cwd(), now=now, file=config_file, repository=repository, asked=asked)
+    settings = config.load(
+        places.project_folder(Path.cwd()), now=now, file=config_file, repository=repository, asked=asked
+    )
     output.warn_all(settings.remarks)
     chain = None
     if is_version:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carnet.errors import CarnetError, ConfigError, TransportError
 from carnet_cli.commands.build.repository import judging_repository
-from carnet_cli.config import home
+from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
 
@@ -47,7 +47,8 @@ def verify(
     if path.is_dir():
         path /= "Cargo.lock"
     is_crate_id = "@" in target and not path.exists()
-    folder = Path.cwd() if is_crate_id or path.suffix == ".crate" else path.absolute().parent
+    is_alone = is_crate_id or path.suffix == ".crate"
+    folder = places.project_folder(Path.cwd()) if is_alone else path.absolute().parent
     settings = config.load(folder, now=home.now(), file=config_file, repository=repository, asked=asked)
     output.warn_all(settings.remarks)
     if is_crate_id:
