@@ -412,3 +412,38 @@ def test_a_build_script_writes_nowhere_in_the_home(tmp_path: Path) -> None:
         box.machine.carnet("trust", "clean")
         assert f"{WRITABLE} is set [read-only-home]" in box.refused("build", env={WRITABLE: "1"})
         assert box.cargo("build").returncode == 0
+
+
+OPENER = """
+use std::{env, fs, os::unix::fs::PermissionsExt};
+fn main() {
+    println!("cargo:rerun-if-env-changed=OPEN");
+    let Ok(path) = env::var("OPEN") else { return };
+    let before = fs::metadata(&path).unwrap().permissions();
+    fs::set_permissions(&path, fs::Permissions::from_mode(before.mode() | 0o022)).unwrap();
+    if env::var_os("CLOSE").is_some() { fs::set_permissions(&path, before).unwrap(); }
+}
+"""
+
+
+@pytest.mark.cargo
+def test_a_build_script_that_opens_the_home_to_others_is_told_by_the_run_itself(tmp_path: Path) -> None:
+    """No confinement looks at permissions; so that others could write there is found when cargo has ended."""
+    with gate_box(tmp_path, honest_crate("worm", "1.0.0", files={"build.rs": OPENER.encode()})) as box:
+        manifest = box.project / "Cargo.toml"
+        manifest.write_text(manifest.read_text() + 'worm = "1"\n')
+        box.works("build")  # the positive control
+        home = box.machine.carnet_home
+        (trust,) = (home / "trust").iterdir()
+        for opened, close, told in (
+            (home.parent, {}, f"{home.parent} was opened to others while cargo ran"),
+            (trust / "pinned-root.json", {}, f"{trust / 'pinned-root.json'} was opened to others while cargo ran"),
+            (home, {"CLOSE": "1"}, "its permissions were changed and changed back"),
+        ):
+            before = opened.stat().st_mode
+            done = box.cargo("build", env={"OPEN": str(opened), **close})
+            assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+            opened.chmod(before)
+            assert "is not used: " in box.refused("build")
+            shutil.rmtree(box.project / "target")
+        box.works("build")

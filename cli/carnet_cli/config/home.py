@@ -22,6 +22,7 @@ from carnet.digests import sha256_hex
 from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet.value import value
+from carnet_cli.config.ancestors import require_held
 
 if TYPE_CHECKING:
     from carnet_verifier.memory.trust import TrustDirectory
@@ -50,6 +51,26 @@ def home() -> Path:
             raise ConfigError("neither CARNET_HOME nor HOME is set", hint="set CARNET_HOME to a folder of your own")
         data = f"{user}/.local/share"
     return Path(data) / "carnet"
+
+
+def require_own() -> None:
+    """See to it that nobody else can take this user's carnet away, and put another memory in its place.
+
+    Raises:
+        ConfigError: Somebody else can write to a folder above it.
+    """
+    require_held(home(), "you", (os.geteuid(),), "that decides which repositories are trusted, and what is compiled")
+
+
+def make() -> Path:
+    """The folder of this user's carnet, made if it is not there, and this user's alone.
+
+    Raises:
+        ConfigError: Others can write to it, or take it away.
+        StorageError: It cannot be made.
+    """
+    require_own()
+    return private_folder(home())
 
 
 def cargo_home() -> Path:
@@ -109,13 +130,12 @@ def open_trusted(trust_id: str) -> Trusted:
     """Open one trusted repository.
 
     Raises:
-        ConfigError: There is none, or others can write to it.
+        ConfigError: There is none, or others can write to it, or take it away.
         StorageError: Its directory is damaged.
     """
     from carnet_verifier.memory.trust import TrustDirectory
 
-    private_folder(home())
-    private_folder(home() / "trust")
+    private_folder(make() / "trust")
     directory = TrustDirectory.open(trust_path(trust_id))
     return Trusted(trust_id, directory, home() / "cargo" / trust_id)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from carnet.cargo.names import CrateId
 from carnet.durable import as_storage_error, read_file, write_file
@@ -114,6 +114,11 @@ def tidy(home: Path) -> Iterator[Path]:
             yield registry
         return
     yield from (path for path in registry.iterdir() if path.name != "src")
+
+
+def is_cargos(path: PurePath) -> bool:
+    """Whether a path below carnet's home is one of cargo's own files, which it makes as open as the umask lets it."""
+    return len(path.parts) == 4 and path.parts[0] == "cargo" and path.name in _CARGOS
 
 
 def _generation(registry: LocalRegistry) -> bytes:

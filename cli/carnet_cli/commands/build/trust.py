@@ -72,8 +72,7 @@ def add(
         raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
     refuse_example_keys((key for role in root.roles.values() for key in role.keys), allow=insecure_example_keys)
     trust_id = found[:16]
-    private_folder(home.home())
-    private_folder(home.home() / "trust")
+    private_folder(home.make() / "trust")
     directory = TrustDirectory.create(home.trust_path(trust_id), data, url)
     report = TrustAdded(trust_id, directory.url, found, root)
     output.show(report, message_format, added_as_text, added_as_json)
