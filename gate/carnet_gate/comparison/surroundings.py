@@ -64,8 +64,10 @@ def look(registry: LocalRegistry, home: Path, crates: Iterable[CrateId]) -> Surr
             shared[index] = _stamp(index)
             tarball = str(registry.tarball(crate))
             own[tarball] = _stamp(tarball)
+        for folder in (home / "registry", home / "registry" / "src"):
+            shared[str(folder)] = _stamp(str(folder))  # renamed and renamed back, another one was in its place
         for root in _entries(home / "registry" / "src"):
-            shared[root.path] = _kind(root)
+            shared[root.path] = _kind(root), _stamp(root.path)
             if root.is_dir(follow_symlinks=False):
                 shared.update((tree.path, _kind(tree)) for tree in _entries(root.path))
         return Surroundings(_generation(registry), own, shared)
@@ -175,10 +177,9 @@ def _stamp(path: str) -> tuple[int, ...] | None:
     return status.st_mode, status.st_ino, status.st_nlink, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _content(path: Path) -> tuple[tuple[int, ...], bytes] | None:
+def _content(path: Path) -> tuple[tuple[int, ...] | None, bytes] | None:
     try:
         data = read_file(path, "the file", max_bytes=_MAX)
     except FileNotFoundError:
         return None
-    status = path.lstat()
-    return (status.st_mode, status.st_nlink), data
+    return _stamp(str(path)), data
