@@ -361,6 +361,22 @@ def test_a_temporary_folder_that_leads_to_the_home(target: Target, monkeypatch: 
     assert [path.name for path in above.iterdir()] == ["carnet"]
 
 
+@pytest.mark.parametrize("named", ["", "share/caches", "share/data/carnet/src"])
+def test_caches_can_be_kept_on_a_new_machine(target: Target, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    """In a home above carnet's nothing new can be made; the folder for caches is there before."""
+    skip_where_not(Means.LANDLOCK, target)
+    home = target.home.parent.parent
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home.parent / named) if named else "relative")
+    cache = home.parent / named if named else home / ".cache"
+    script = "import os, sys; os.mkdir(sys.argv[1] + '/go-build'); open(sys.argv[1] + '/go-build/a', 'w').write('1')"
+    with target.confined(Means.LANDLOCK) as within:
+        kept = target.run(within, sys.executable, "-IS", "-c", script, str(cache))
+        assert (kept.returncode == 0) == (target.home not in cache.parents), kept.stderr
+        assert target.run(within, "mkdir", str(home / ".other")).returncode != 0
+    assert target.home in cache.parents or cache.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_target_folder_that_is_not_apart_from_the_home_is_refused(target: Target) -> None:
     for output in (target.home, target.home / "target", target.home.parent):
         with (
