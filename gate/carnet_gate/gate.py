@@ -34,7 +34,7 @@ from carnet_gate.comparison.checkouts import read_checkouts
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
-from carnet_gate.confinement.protection import Confine, Confinement, confinement, find_protection, require
+from carnet_gate.confinement.protection import Confine, Confinement, Means, confinement, find_protection, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
@@ -120,7 +120,7 @@ class Gate:
         closed = permissions.look(self._home, self._deciding)
         with self._confine(self._project.outputs, environment) as within, marks.held():
             status = self._run(home, within)  # 5
-            before.compare_again()  # 6
+            before.compare_again(held=self._protection.means is not Means.NONE)  # 6
             permissions.compare(closed, permissions.look(self._home, self._deciding))
         marks.require_none()  # of a gate that ran beside this one
         return status
