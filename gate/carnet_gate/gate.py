@@ -8,7 +8,8 @@
     3. admit                        every package of the lock, or stop with the reason             -> Admitted
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
     5. run                          the user's own cargo, from there, with --locked and offline
-    6. compare again                nothing was changed while cargo ran; if it was, no later run uses what was built
+    6. compare again                nothing was changed while cargo ran, nor opened to others; if it was, no later run
+                                    uses what was built
 
 Where the system can do it, neither cargo nor anything that it starts can write to carnet's home, in any of these steps;
 in step 4 it can write to where it unpacks. A compiler or wrapper that configuration names is started in step 5 alone.
@@ -28,11 +29,12 @@ from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet_gate.admission import Admitted, Grounds, admit_lock
 from carnet_gate.args import CommandKind
+from carnet_gate.comparison import permissions
 from carnet_gate.comparison.checkouts import read_checkouts
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
-from carnet_gate.confinement.protection import Confine, Confinement, confinement, find_protection, require
+from carnet_gate.confinement.protection import Confine, Confinement, Means, confinement, find_protection, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
@@ -70,6 +72,7 @@ class Gate:
         self._home = home
         self._folder = folder
         self._reporter = reporter
+        self._deciding = deciding
         self._lock = LockOnDisk(project.workspace)
         self._protection = find_protection(home, project.cargo.environment)
         self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
@@ -114,9 +117,11 @@ class Gate:
             with self._confine((), environment) as within:
                 return self._run(home, within)  # 5
         make_outputs(self._project.outputs)
+        closed = permissions.look(self._home, self._deciding)
         with self._confine(self._project.outputs, environment) as within, marks.held():
             status = self._run(home, within)  # 5
-            before.compare_again()  # 6
+            before.compare_again(held=self._protection.means is not Means.NONE)  # 6
+            permissions.compare(closed, permissions.look(self._home, self._deciding))
         marks.require_none()  # of a gate that ran beside this one
         return status
 

@@ -103,10 +103,11 @@ def unpack(
         return done
     try:
         unpacked = localregistry.compare_sources(home.path, kept)
+        if localregistry.protect(home.path, kept):
+            unpacked = localregistry.compare_sources(home.path, kept)
     except Unfinished:
         raise MetadataMismatch(
             "cargo did not unpack the crates where the gate looks for them",
             hint="this cargo keeps its sources elsewhere than cargo 1.95; please report it",
         ) from None
-    localregistry.protect(home.path, kept)
     return unpacked

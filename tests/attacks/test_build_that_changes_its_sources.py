@@ -105,3 +105,40 @@ def test_a_gate_that_is_killed_before_it_compares(tmp_path: Path) -> None:
         box.machine.run("cargo", "clean", cwd=box.project)
         box.works("fetch")
         assert not (box.project / "target").exists()
+
+
+RESTORE = """
+use std::{env, fs, os::unix::fs::PermissionsExt, path::PathBuf};
+fn main() {
+    let own = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap());
+    let victim = own.parent().unwrap().join("victim-1.0.0");
+    let source = victim.join("src/lib.rs");
+    fs::write(&source, "pub fn n() -> u32 { 42 }\n").unwrap();
+    let then = fs::metadata(victim.join("Cargo.toml")).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(&source).unwrap().set_modified(then).unwrap();
+    for entry in fs::read_dir(&victim).unwrap().chain(fs::read_dir(victim.join("src")).unwrap()) {
+        let path = entry.unwrap().path();
+        if path.is_file() { fs::set_permissions(path, fs::Permissions::from_mode(0o444)).unwrap(); }
+    }
+    for path in [victim.join("src"), victim] { fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap(); }
+}
+"""
+
+
+def test_a_source_that_is_good_again_before_anybody_compares(tmp_path: Path) -> None:
+    """One crate's build script changes the victim, cargo compiles it, and one that is built later changes it back."""
+    late = honest_crate(
+        "late", "1.0.0", files={"build.rs": RESTORE.encode()}, extra='[build-dependencies]\nvictim = "1"\n'
+    )
+    with gate_box(tmp_path, worm(EVIL), VICTIM, late, locked=False) as box:
+        start(box)
+        manifest = box.project / "Cargo.toml"
+        manifest.write_text(manifest.read_text() + 'late = "1"\n')
+        done = box.cargo("build", env=UNCONFINED)
+        assert "Compiling victim" in done.stderr
+        (tree,) = box.machine.sources("victim-1.0.0")
+        assert "42" in (tree / "src/lib.rs").read_text()
+        assert done.returncode == 1, done.stderr
+        assert "changed and changed back" in done.stderr
+        assert "is not used: " in box.refused("run")
+        assert "answer 666" in box.machine.run(str(box.project / "target/debug/app")).stdout  # the positive control

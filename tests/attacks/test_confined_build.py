@@ -361,6 +361,22 @@ def test_a_temporary_folder_that_leads_to_the_home(target: Target, monkeypatch: 
     assert [path.name for path in above.iterdir()] == ["carnet"]
 
 
+@pytest.mark.parametrize("named", ["", "share/caches", "share/data/carnet/src"])
+def test_caches_can_be_kept_on_a_new_machine(target: Target, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    """In a home above carnet's nothing new can be made; the folder for caches is there before."""
+    skip_where_not(Means.LANDLOCK, target)
+    home = target.home.parent.parent
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home.parent / named) if named else "relative")
+    cache = home.parent / named if named else home / ".cache"
+    script = "import os, sys; os.mkdir(sys.argv[1] + '/go-build'); open(sys.argv[1] + '/go-build/a', 'w').write('1')"
+    with target.confined(Means.LANDLOCK) as within:
+        kept = target.run(within, sys.executable, "-IS", "-c", script, str(cache))
+        assert (kept.returncode == 0) == (target.home not in cache.parents), kept.stderr
+        assert target.run(within, "mkdir", str(home / ".other")).returncode != 0
+    assert target.home in cache.parents or cache.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_target_folder_that_is_not_apart_from_the_home_is_refused(target: Target) -> None:
     for output in (target.home, target.home / "target", target.home.parent):
         with (
@@ -412,3 +428,38 @@ def test_a_build_script_writes_nowhere_in_the_home(tmp_path: Path) -> None:
         box.machine.carnet("trust", "clean")
         assert f"{WRITABLE} is set [read-only-home]" in box.refused("build", env={WRITABLE: "1"})
         assert box.cargo("build").returncode == 0
+
+
+OPENER = """
+use std::{env, fs, os::unix::fs::PermissionsExt};
+fn main() {
+    println!("cargo:rerun-if-env-changed=OPEN");
+    let Ok(path) = env::var("OPEN") else { return };
+    let before = fs::metadata(&path).unwrap().permissions();
+    fs::set_permissions(&path, fs::Permissions::from_mode(before.mode() | 0o022)).unwrap();
+    if env::var_os("CLOSE").is_some() { fs::set_permissions(&path, before).unwrap(); }
+}
+"""
+
+
+@pytest.mark.cargo
+def test_a_build_script_that_opens_the_home_to_others_is_told_by_the_run_itself(tmp_path: Path) -> None:
+    """No confinement looks at permissions; so that others could write there is found when cargo has ended."""
+    with gate_box(tmp_path, honest_crate("worm", "1.0.0", files={"build.rs": OPENER.encode()})) as box:
+        manifest = box.project / "Cargo.toml"
+        manifest.write_text(manifest.read_text() + 'worm = "1"\n')
+        box.works("build")  # the positive control
+        home = box.machine.carnet_home
+        (trust,) = (home / "trust").iterdir()
+        for opened, close, told in (
+            (home.parent, {}, f"{home.parent} was opened to others while cargo ran"),
+            (trust / "pinned-root.json", {}, f"{trust / 'pinned-root.json'} was opened to others while cargo ran"),
+            (home, {"CLOSE": "1"}, "its permissions were changed and changed back"),
+        ):
+            before = opened.stat().st_mode
+            done = box.cargo("build", env={"OPEN": str(opened), **close})
+            assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+            opened.chmod(before)
+            assert "is not used: " in box.refused("build")
+            shutil.rmtree(box.project / "target")
+        box.works("build")

@@ -47,7 +47,8 @@ def test_the_best_protection_is_named_and_why_no_better_one(monkeypatch: pytest.
 def test_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     for flags in (("--json",), ("--message-format", "json")):
         status, text = told(kernel=0, bwrap="bubblewrap is not installed", monkeypatch=monkeypatch, flags=flags)
-        (found,) = map(json.loads, text.splitlines())
+        found, own = map(json.loads, text.splitlines())
+        assert (own["check"], own["health"], own["open"]) == ("own-home", "good", [])
         assert status == 0
         assert (found["reason"], found["check"], found["health"]) == ("check", "read-only-home", "warning")
         assert (found["protection"], len(found["lacking"])) == ("none", 2)
@@ -71,3 +72,35 @@ def test_what_does_not_work_is_not_called_in_force(folder: Path, monkeypatch: py
     (folder / "bwrap").write_text("#!/bin/sh\necho bwrap: no namespaces here >&2; exit 1\n")
     (folder / "bwrap").chmod(0o755)
     assert find_protection(folder / "home", {}).lacking[1] == "bubblewrap does not work: no namespaces here"
+
+
+def test_a_home_that_is_open_to_others_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a build leaves it that changed permissions: no confinement keeps it from that."""
+    pinned, src = folder / "home/trust/0123/pinned-root.json", folder / "home/cargo/0123/home/registry/src"
+    cache = folder / "home/cargo/0123/home/.package-cache"
+    for path in (pinned.parent / "metadata", src):
+        path.mkdir(parents=True)
+    for path in (pinned, cache):
+        path.write_text("{}")
+    for path in (folder / "home", *(folder / "home").rglob("*")):
+        path.chmod(0o700)
+    for path in (src, cache):  # cargo's own, made as open as the umask was
+        path.chmod(0o777)
+    status, text = told(kernel=7, bwrap="", monkeypatch=monkeypatch)
+    assert (status, f"ok      own-home: nobody else can write to {folder / 'home'}\n" in text) == (0, True)
+    for path in (folder / "home", folder / "home/trust/0123/metadata", pinned):
+        before = path.stat().st_mode
+        for more in (0o020, 0o002):
+            path.chmod(before | more)
+            status, text = told(kernel=7, bwrap="", monkeypatch=monkeypatch)
+            assert (status, "failed  own-home: others than you can write to" in text) == (1, True)
+            assert f"        - {path}\n" in text
+            assert "chmod -R go-w" in text
+        path.chmod(before)
+    (folder / "above").mkdir()
+    (folder / "home").rename(folder / "above/home")
+    monkeypatch.setenv("CARNET_HOME", str(folder / "above/home"))
+    assert told(kernel=7, bwrap="", monkeypatch=monkeypatch)[0] == 0
+    (folder / "above").chmod(0o777)
+    status, text = told(kernel=7, bwrap="", monkeypatch=monkeypatch)
+    assert (status, "who could take away" in text, f"chmod go-w {folder / 'above'}" in text) == (1, True, True)

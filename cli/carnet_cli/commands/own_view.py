@@ -101,7 +101,7 @@ def signed_before(source: BaseSource, view: OwnView | None, key: PublicKey) -> S
     """What this user signed of the repository that a folder is about, and with this key anywhere.
 
     Raises:
-        ConfigError: Somebody else can write to carnet's home.
+        ConfigError: Somebody else can write to carnet's home, or take it away.
     """
     if view is not None:
         return memory_of(view.repository, key)
@@ -119,12 +119,11 @@ def memory_of(repository: str | None, key: PublicKey) -> SignedBefore:
         key: The key that is to sign.
 
     Raises:
-        ConfigError: Somebody else can write to carnet's home.
+        ConfigError: Somebody else can write to carnet's home, or take it away.
     """
-    from carnet.durable import private_folder
     from carnet_signer.signed_before import SignedBefore
 
-    private_folder(home.home())
+    home.make()
     return SignedBefore(home.signed_folder(), repository, key)
 
 

@@ -25,6 +25,7 @@ from carnet.digests import sha256_hex
 from carnet.durable import private_folder
 from carnet.errors import ConfigError, StorageError
 from carnet.value import value
+from carnet_cli.config.ancestors import require_held
 
 if TYPE_CHECKING:
     from carnet_verifier.memory.trust import TrustDirectory
@@ -53,6 +54,26 @@ def home() -> Path:
             raise ConfigError("neither CARNET_HOME nor HOME is set", hint="set CARNET_HOME to a folder of your own")
         data = f"{user}/.local/share"
     return Path(data) / "carnet"
+
+
+def require_own() -> None:
+    """See to it that nobody else can take this user's carnet away, and put another memory in its place.
+
+    Raises:
+        ConfigError: Somebody else can write to a folder above it.
+    """
+    require_held(home(), "you", (os.geteuid(),), "that decides which repositories are trusted, and what is compiled")
+
+
+def make() -> Path:
+    """The folder of this user's carnet, made if it is not there, and this user's alone.
+
+    Raises:
+        ConfigError: Others can write to it, or take it away.
+        StorageError: It cannot be made.
+    """
+    require_own()
+    return private_folder(home())
 
 
 def cargo_home() -> Path:
@@ -139,7 +160,7 @@ def open_trusted(trust_id: str) -> Trusted:
     """Open one trusted repository.
 
     Raises:
-        ConfigError: There is none, or others can write to it.
+        ConfigError: There is none, or others can write to it, or take it away.
         StorageError: Its directory is damaged.
     """
     from carnet_verifier.memory.trust import TrustDirectory
@@ -147,12 +168,12 @@ def open_trusted(trust_id: str) -> Trusted:
     if not can_be_written():
         from carnet_cli.config.passing_home import passing_home
 
+        require_own()
         place = passing_home(home())
         return Trusted(
             trust_id, TrustDirectory.open(place / "trust" / trust_id), place / "cargo" / trust_id, place, False
         )
-    private_folder(home())
-    private_folder(home() / "trust")
+    private_folder(make() / "trust")
     directory = TrustDirectory.open(trust_path(trust_id))
     return Trusted(trust_id, directory, home() / "cargo" / trust_id, home())
 

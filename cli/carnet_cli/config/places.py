@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet.errors import ConfigError
+from carnet_cli.config.ancestors import require_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FILE_NAME = "carnet.toml"
 MACHINE = Path("/etc/carnet")
 MACHINE_OWNER = 0
+_DECIDES = "that decides what every build asks"
 
 
 def machines_file(now: datetime) -> PolicyFile | None:
@@ -82,7 +84,7 @@ def guard_users_folder() -> None:
     """
     folder = users_folder()
     if folder is not None:
-        _guard(folder, "you", (os.geteuid(), MACHINE_OWNER))
+        require_held(folder, "you", (os.geteuid(), MACHINE_OWNER), _DECIDES)
 
 
 def candidates(folder: Path) -> Iterator[str]:
@@ -154,51 +156,9 @@ def _read(folder: Path, whose: str, owners: tuple[int, ...], now: datetime) -> P
     except OSError as error:
         raise ConfigError(f"{folder} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
     _refuse_others(folder, whose, owners, status)
-    _guard(folder, whose, owners)
+    require_held(folder, whose, owners, _DECIDES)
     file = folder / FILE_NAME
     return policy_file.read(file, now=now, check=lambda status: _refuse_others(file, whose, owners, status))
-
-
-def _guard(folder: Path, whose: str, owners: tuple[int, ...]) -> None:
-    """Refuse a folder that somebody else can take away: by its name, and where links lead."""
-    for above in dict.fromkeys((*folder.parents, *Path(os.path.realpath(folder)).parents)):
-        try:
-            status = above.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # nothing is there to be taken away, and who could put it there is asked of the next one
-        except OSError as error:
-            raise ConfigError(f"{above} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
-        # Where the sticky bit is set, as in /tmp, only its owner renames or removes what is in it.
-        shared = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_own_group(status))
-        open_to_others = shared and not status.st_mode & stat.S_ISVTX
-        if (status.st_uid not in (*owners, 0) and not _is_unmapped(status.st_uid)) or open_to_others:
-            raise ConfigError(
-                f"{above} can be written by others than {whose}, who could take away {folder}: that decides what every "
-                "build asks",
-                hint=f"`chmod go-w {above}`, and `chown` it when it is another user's; then look whether {folder} is "
-                "what you left there",
-            )
-
-
-def _is_own_group(status: os.stat_result) -> bool:
-    """Whether a folder's group is its owner alone, as where every user has a group of their own and umask 002."""
-    import grp
-    import pwd
-
-    try:
-        user, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
-    except KeyError:
-        return False
-    return group.gr_name == user.pw_name and group.gr_gid == user.pw_gid and set(group.gr_mem) <= {user.pw_name}
-
-
-def _is_unmapped(uid: int) -> bool:
-    """Whether an owner is whoever a user namespace, as containers have, knows no number for: root outside, mostly."""
-    try:
-        everybody = Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
-        return not everybody and uid == int(Path("/proc/sys/kernel/overflowuid").read_text())
-    except (OSError, ValueError):
-        return False
 
 
 def _refuse_others(path: Path, whose: str, owners: tuple[int, ...], status: os.stat_result) -> None:

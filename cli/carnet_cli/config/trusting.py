@@ -103,8 +103,7 @@ def add(pinned: Pinned, url: str, *, ask: bool, now: datetime) -> tuple[Trusted,
         with _asked(url), HttpFetcher(url, budget=Budget()) as fetcher:
             read_repository(pinned.data, fetcher, now=now)
     trust_id = pinned.fingerprint[:16]
-    durable.private_folder(home.home())
-    durable.private_folder(home.home() / "trust")
+    durable.private_folder(home.make() / "trust")
     TrustDirectory.create(home.trust_path(trust_id), pinned.data, url)
     return home.open_trusted(trust_id), True
 
@@ -173,8 +172,7 @@ def remove(trusted: Trusted) -> None:
     Raises:
         StorageError: The disk failed.
     """
-    bin_ = home.home() / "removed"
-    durable.private_folder(bin_)
+    bin_ = durable.private_folder(home.make() / "removed")
     place = bin_ / secrets.token_hex(8)
     with trusted.directory.locked(), durable.as_storage_error(place):
         trusted.directory.path.rename(place)  # one step: never half of a memory

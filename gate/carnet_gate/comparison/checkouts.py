@@ -17,7 +17,7 @@ from carnet.cargo.lockfile import LockedPackage, SourceKind
 from carnet.durable import read_file
 from carnet.errors import FormatError
 from carnet.git.objects import COMMIT, MAX_BLOB, GitObjects, tree_entries, tree_of
-from carnet_verifier.cargo.localregistry import MARKER, Poisoned
+from carnet_verifier.cargo.localregistry import MARKER, Poisoned, Stamp, require_untouched, stamp_of
 
 _MOST = 200_000
 """Files and folders of a checkout."""
@@ -44,12 +44,14 @@ class Checkout:
             left out.
         repositories: The folders that are repositories, itself (empty) and its submodules, and what stands in the mark
             that cargo left in each.
+        stamps: What tells one state of each entry from another, since `compare` was called first.
     """
 
     path: Path
     commit: str
     entries: dict[str, tuple[int, str]] = field(default_factory=dict)
     repositories: dict[str, bytes] = field(default_factory=dict)
+    stamps: dict[str, Stamp] | None = None
 
     def read(self, commit: str, below: str) -> None:
         """Read a commit's objects, and those of the commits of its submodules."""
@@ -80,11 +82,12 @@ class Checkout:
                 self.read(oid, path)
 
     def compare(self) -> None:
-        """Demand that the folder holds exactly that.
+        """Demand that the folder holds exactly that, and that nothing was done to it since the first call, nor undone.
 
         Raises:
             Poisoned: A file, folder or link differs, is missing, was added, or has another name somewhere else.
         """
+        stamps = {str(self.path): stamp_of(self.path.lstat())}
         for repository, mark in self.repositories.items():
             if self._mark(repository) != mark:
                 raise _poisoned(f"the mark {MARKER!a} was changed in the checkout of {self.commit[:12]}: {self.path}")
@@ -100,11 +103,15 @@ class Checkout:
                 if path not in self.entries:
                     raise _poisoned(f"{path!a} was added to the checkout of {self.commit[:12]}: {self.path}")
                 missing.discard(path)
+                stamps[str(self.path / path)] = stamp_of((self.path / path).lstat())
                 if self._compare_entry(path):
                     todo.append(path)
         missing = {path for path in missing if self.entries[path][0] != _SUBMODULE}
         if missing:
             raise _poisoned(f"{min(missing)!a} was removed from the checkout of {self.commit[:12]}: {self.path}")
+        if self.stamps is not None:
+            require_untouched(self.stamps, stamps)
+        self.stamps = stamps
 
     def _mark(self, repository: str) -> bytes:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
@@ -33,16 +34,21 @@ class StateBefore:
     checkouts: tuple[Checkout, ...]
     surroundings: Surroundings
 
-    def compare_again(self) -> None:
+    def compare_again(self, *, held: bool = False) -> None:
         """Demand that all of it is as it was; whatever is missing, new or different is a change.
+
+        Args:
+            held: Whether a confinement kept the build from writing. Then only permissions can have been changed and
+                changed back meanwhile, and sources are compared as they are; else also that is a change.
 
         Raises:
             Poisoned: Something was changed meanwhile.
             StorageError: It cannot be compared.
         """
+        unpacked = replace(self.unpacked, stamps={}) if held else self.unpacked
         try:
             with self.registry.locked():
-                compare_sources(self.home, self.kept, before=self.unpacked)
+                compare_sources(self.home, self.kept, before=unpacked)
                 compare_checkouts(self.home, self.checkouts)
                 surroundings.compare(self.surroundings, surroundings.look(self.registry, self.home, self.kept))
         except (Poisoned, Unfinished) as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from carnet.cargo.names import CrateId
 from carnet.durable import as_storage_error, read_file, write_file
@@ -64,8 +64,10 @@ def look(registry: LocalRegistry, home: Path, crates: Iterable[CrateId]) -> Surr
             shared[index] = _stamp(index)
             tarball = str(registry.tarball(crate))
             own[tarball] = _stamp(tarball)
+        for folder in (home / "registry", home / "registry" / "src"):
+            shared[str(folder)] = _stamp(str(folder))  # renamed and renamed back, another one was in its place
         for root in _entries(home / "registry" / "src"):
-            shared[root.path] = _kind(root)
+            shared[root.path] = _kind(root), _stamp(root.path)
             if root.is_dir(follow_symlinks=False):
                 shared.update((tree.path, _kind(tree)) for tree in _entries(root.path))
         return Surroundings(_generation(registry), own, shared)
@@ -114,6 +116,11 @@ def tidy(home: Path) -> Iterator[Path]:
             yield registry
         return
     yield from (path for path in registry.iterdir() if path.name != "src")
+
+
+def is_cargos(path: PurePath) -> bool:
+    """Whether a path below carnet's home is one of cargo's own files, which it makes as open as the umask lets it."""
+    return len(path.parts) == 4 and path.parts[0] == "cargo" and path.name in _CARGOS
 
 
 def _generation(registry: LocalRegistry) -> bytes:
@@ -170,10 +177,9 @@ def _stamp(path: str) -> tuple[int, ...] | None:
     return status.st_mode, status.st_ino, status.st_nlink, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _content(path: Path) -> tuple[tuple[int, ...], bytes] | None:
+def _content(path: Path) -> tuple[tuple[int, ...] | None, bytes] | None:
     try:
         data = read_file(path, "the file", max_bytes=_MAX)
     except FileNotFoundError:
         return None
-    status = path.lstat()
-    return (status.st_mode, status.st_nlink), data
+    return _stamp(str(path)), data

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -181,9 +181,22 @@ def confinement(
         temporary = Path(environment.get("TMPDIR") or "/tmp").resolve()  # noqa: S108  -- where programs look for it
         if any(temporary in path.parents for path in held):  # in which nothing new can be made
             more["TMPDIR"] = str(stack.enter_context(temporary_folder()))
+        _make_cache(environment, held)
         rules, enter = landlock.read_only(held, opened)
         stack.callback(os.close, rules)
         yield Confinement((), enter, more)
+
+
+def _make_cache(environment: Mapping[str, str], held: Sequence[Path]) -> None:
+    """Make the user's folder of caches where the command could not: on a new machine it is not there yet.
+
+    Compiler caches, Go and what fetches libraries for build scripts keep theirs in it, and some fail without.
+    """
+    named = environment.get("XDG_CACHE_HOME", "")
+    cache = Path(named if named.startswith("/") else f"{environment.get('HOME', '')}/.cache")
+    if cache.is_absolute() and cache not in held and any(cache.parent.resolve() in path.parents for path in held):
+        with suppress(OSError):
+            cache.mkdir(mode=0o700, exist_ok=True)
 
 
 def _made(folder: Path) -> Path | None:

@@ -14,7 +14,7 @@ import pytest
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError, StorageError
 from carnet.level import Level
-from carnet_cli.config import places
+from carnet_cli.config import ancestors, places
 from carnet_cli.config import settings as config
 from carnet_verifier.policy.rule import Action
 from carnet_verifier.policy.rules import downgrade, yanked
@@ -254,7 +254,7 @@ def test_a_file_that_others_can_take_away_is_refused_even_when_it_is_gone(
     floor: Path, place: str, more: int, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.load(floor / "project", now=NOW)
-    monkeypatch.setattr(places, "_is_own_group", lambda _status: False)
+    monkeypatch.setattr(ancestors, "_is_own_group", lambda _status: False)
     (floor / place).chmod(0o700 | more)
     if not there:
         (floor / "user/carnet").rename(floor / "user/away")

@@ -91,6 +91,18 @@ def test_what_was_checked_out_is_what_the_commit_has(fetched: Fetched) -> None:
     assert read_checkouts(fetched.home, []) == ()
 
 
+@pytest.mark.parametrize("where", ["src/lib.rs", "third/inner/s.rs"])
+def test_what_was_changed_and_changed_back_is_found(fetched: Fetched, where: str) -> None:
+    found = read_checkouts(fetched.home, fetched.packages)
+    path = fetched.tree / where
+    data, before = path.read_bytes(), path.stat()
+    path.write_text("evil")
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(Poisoned, match="changed and changed back"):
+        compare_checkouts(fetched.home, found)
+
+
 def link(path: Path, away: Path, target: str) -> None:
     path.rename(away)
     path.symlink_to(target)

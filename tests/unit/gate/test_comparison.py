@@ -39,8 +39,8 @@ class Prepared:
             (self.home / name).write_text(text)
         (self.home / ".package-cache").touch()
         kept = {self.crate.id: Kept.of(self.crate)}
-        unpacked = compare_sources(self.home, kept)
         protect(self.home, kept)
+        unpacked = compare_sources(self.home, kept)
         around = look(self.registry, self.home, kept)
         self.state = StateBefore(self.registry, self.home, kept, unpacked, (), around)
 
@@ -67,8 +67,8 @@ def prepared(tmp_path: Path) -> Prepared:
 
 
 def test_what_was_left_alone_is_as_it_was(prepared: Prepared) -> None:
-    prepared.open()
-    prepared.seal()
+    for path in prepared.tree.rglob("*"):  # read, as compilers do
+        assert path.is_dir() or path.read_bytes() is not None
     (prepared.home / ".package-cache").write_text("locked")  # cargo's own
     (prepared.home / ".global-cache").write_text("used")
     prepared.state.compare_again()
@@ -115,14 +115,78 @@ def test_a_change_of_a_tree_is_found(prepared: Prepared, change: str) -> None:
         prepared.state.compare_again()
 
 
-def test_changed_permissions_are_found(prepared: Prepared) -> None:
-    for path, mode in ((prepared.tree / "src/lib.rs", 0o555), (prepared.tree / "src", 0o755), (prepared.tree, 0o755)):
-        before = path.stat().st_mode
-        path.chmod(mode)
-        with pytest.raises(Poisoned, match="permissions"):
-            prepared.state.compare_again()
-        path.chmod(before)
+@pytest.mark.parametrize(("where", "mode"), [("src/lib.rs", 0o555), ("src", 0o755), (".", 0o755)])
+def test_changed_permissions_are_found(prepared: Prepared, where: str, mode: int) -> None:
     prepared.state.compare_again()
+    path = prepared.tree / where
+    before = path.stat().st_mode
+    path.chmod(mode)
+    with pytest.raises(Poisoned, match="permissions"):
+        prepared.state.compare_again()
+    path.chmod(before)
+    with pytest.raises(Poisoned, match="changed and changed back"):
+        prepared.state.compare_again()
+
+
+def write_and_restore(path: Path) -> None:
+    data, before = path.read_bytes(), path.stat()
+    path.chmod(0o600)
+    path.write_text("evil")
+    path.write_bytes(data)
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace_and_restore(path: Path) -> None:
+    """Another file or folder stands in its place for a while."""
+    above = path.parent.stat()
+    path.parent.chmod(0o700)
+    aside = path.with_name("aside")
+    path.rename(aside)
+    path.write_text("evil")
+    path.unlink()
+    aside.rename(path)
+    path.parent.chmod(above.st_mode)
+    os.utime(path.parent, ns=(above.st_atime_ns, above.st_mtime_ns))
+
+
+def link_and_unlink(path: Path) -> None:
+    """By the other name it could be written to."""
+    other = path.parents[6] / "other-name"
+    os.link(path, other)
+    other.unlink()
+
+
+def add_and_remove(path: Path) -> None:
+    path.parent.chmod(0o755)
+    path.touch()
+    path.unlink()
+    path.parent.chmod(0o555)
+
+
+UNDONE: dict[str, Callable[[Prepared], object]] = {
+    "source": lambda box: write_and_restore(box.tree / "src/lib.rs"),
+    "marker": lambda box: write_and_restore(box.tree / ".cargo-ok"),
+    "another source": lambda box: replace_and_restore(box.tree / "src/lib.rs"),
+    "another folder": lambda box: replace_and_restore(box.tree / "src/deep"),
+    "another tree": lambda box: replace_and_restore(box.tree),
+    "other trees": lambda box: replace_and_restore(box.root),
+    "all other trees": lambda box: replace_and_restore(box.root.parent),
+    "another name": lambda box: link_and_unlink(box.tree / "src/lib.rs"),
+    "an added build script": lambda box: add_and_remove(box.tree / "build.rs"),
+    "configuration": lambda box: write_and_restore(box.home / "config.toml"),
+    "credentials": lambda box: write_and_restore(box.home / "credentials.toml"),
+    "index": lambda box: write_and_restore(box.registry.path / "index/to/ol/tool"),
+    "tarball": lambda box: write_and_restore(box.registry.tarball(box.crate.id)),
+}
+
+
+@pytest.mark.parametrize("change", UNDONE)
+def test_what_was_changed_and_changed_back_is_found(prepared: Prepared, change: str) -> None:
+    """It was compiled from meanwhile; the time of the last change nobody can set."""
+    UNDONE[change](prepared)
+    with pytest.raises(Poisoned, match="while cargo ran"):
+        prepared.state.compare_again()
 
 
 AROUND: dict[str, Callable[[Prepared], object]] = {

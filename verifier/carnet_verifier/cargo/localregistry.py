@@ -71,17 +71,21 @@ class Kept:
         )
 
 
+Stamp = tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Unpacked:
     """The unpacked trees of a lock, each exactly its tarball's files.
 
     Attributes:
         roots: The folders that have all of them. Empty only when there is nothing to unpack.
-        empty: The empty folders in the trees.
+        stamps: Each file and folder in the trees to its inode and the time of its last change, in nanoseconds: whatever
+            is done to it, and undone, moves that time, and nobody can set it.
     """
 
     roots: tuple[Path, ...]
-    empty: frozenset[str]
+    stamps: Mapping[str, Stamp]
 
 
 class LocalRegistry:
@@ -252,7 +256,8 @@ def compare_sources(home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacke
     Args:
         home: A private CARGO_HOME.
         kept: What their tarballs unpack to.
-        before: What was found before cargo ran; then permissions, too, have to be what `protect` left.
+        before: What was found before cargo ran; then permissions, too, have to be what `protect` left, and nothing may
+            have been changed and changed back: it was compiled from meanwhile.
 
     Returns:
         Where they are; cargo compiles from one of these folders.
@@ -262,14 +267,14 @@ def compare_sources(home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacke
         Unfinished: No folder has all of them.
     """
     complete: list[Path] = []
-    empty: set[str] = set()
+    stamps: dict[str, Stamp] = {}
     missing: list[CrateId] = list(kept)
     for root in _source_roots(home, strict=True):
         missing = []
         for crate, expected in kept.items():
             tree = root / crate.stem
             if _is_finished(tree):
-                empty |= compare_tree(tree, expected, protected=before is not None)
+                stamps |= compare_tree(tree, expected, protected=before is not None)
             else:
                 missing.append(crate)
         if not missing:
@@ -278,12 +283,28 @@ def compare_sources(home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacke
             raise Unfinished(f"{missing[0]}: cargo's copy of the crate is not there, or not complete")
     if kept and not complete:
         raise Unfinished(f"{missing[0]}: cargo's copy of the crate is not there, or not complete")
-    if before is not None and empty != before.empty:
-        raise _poisoned(f"an empty folder was added or removed: {min(empty ^ before.empty)!a}")
-    return Unpacked(tuple(complete), frozenset(empty))
+    if before is not None:
+        require_untouched(before.stamps, stamps)
+    return Unpacked(tuple(complete), stamps)
 
 
-def compare_tree(tree: Path, kept: Kept, *, protected: bool = False) -> set[str]:
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What tells one state of a file or folder from another: whatever is done moves the time of its last change."""
+    return status.st_ino, status.st_ctime_ns
+
+
+def require_untouched(before: Mapping[str, Stamp], after: Mapping[str, Stamp]) -> None:
+    """Demand that nothing was done to files and folders, be it undone; what is new or gone shows at its folder.
+
+    Raises:
+        Poisoned: Something was.
+    """
+    for path, stamp in before.items():
+        if after.get(path) != stamp:
+            raise _poisoned(f"{path} was changed, or changed and changed back")
+
+
+def compare_tree(tree: Path, kept: Kept, *, protected: bool = False) -> dict[str, Stamp]:
     """Demand that an unpacked tree is exactly the files of its tarball.
 
     Args:
@@ -292,15 +313,15 @@ def compare_tree(tree: Path, kept: Kept, *, protected: bool = False) -> set[str]
         protected: Whether permissions, too, have to be what `protect` left.
 
     Returns:
-        The empty folders in it: a tarball may bring some.
+        What tells one state of each file and folder from another.
 
     Raises:
         Poisoned: A file differs, is missing, was added, is a link or device, or has another name somewhere else.
     """
     seen = 0
-    empty: set[str] = set()
+    stamps: dict[str, Stamp] = {}
     loose: list[str] = []
-    for relative, path in _walk(tree, empty, loose):
+    for relative, path in _walk(tree, stamps, loose):
         expected = kept.files.get(relative)
         if expected is None:
             if relative != MARKER:
@@ -316,16 +337,22 @@ def compare_tree(tree: Path, kept: Kept, *, protected: bool = False) -> set[str]
             raise _poisoned(f"{kept.id}: {relative!a} can be written to by another name, a hard link: {tree}")
         if stat.S_IMODE(status.st_mode) != (0o555 if executable else 0o444):
             loose.append(relative)
+        stamps[path] = stamp_of(status)
     if seen != len(kept.files):
         missing = next(path for path in kept.files if not os.path.lexists(tree / path))
         raise _poisoned(f"{kept.id}: {missing!a} was removed from the unpacked crate: {tree}")
     if protected and loose:
         raise _poisoned(f"{kept.id}: the permissions of {loose[0]!a} were changed: {tree}")
-    return empty
+    return stamps
 
 
-def protect(home: Path, crates: Iterable[CrateId]) -> None:
-    """Take the write permission from unpacked trees: nobody edits an admitted source by accident."""
+def protect(home: Path, crates: Iterable[CrateId]) -> int:
+    """Take the write permission from unpacked trees: nobody edits an admitted source by accident.
+
+    Returns:
+        From how many; what was found of those before has another time of its last change now.
+    """
+    protected = 0
     stems = {crate.stem for crate in crates}
     for root in _source_roots(home, strict=True):
         for tree in root.iterdir():
@@ -335,6 +362,8 @@ def protect(home: Path, crates: Iterable[CrateId]) -> None:
                         file = Path(folder) / name
                         file.chmod(0o555 if file.stat().st_mode & 0o100 else 0o444)
                     Path(folder).chmod(0o555)
+                protected += 1
+    return protected
 
 
 def _source_roots(home: Path, *, strict: bool) -> list[Path]:
@@ -362,16 +391,16 @@ def _is_finished(tree: Path) -> bool:
         return False
 
 
-def _walk(tree: Path, empty: set[str], loose: list[str]) -> Iterator[tuple[str, str]]:
+def _walk(tree: Path, stamps: dict[str, Stamp], loose: list[str]) -> Iterator[tuple[str, str]]:
     stack = [(str(tree), "")]
     while stack:
         current, below = stack.pop()
-        if stat.S_IMODE(os.lstat(current).st_mode) != 0o555:
+        status = os.lstat(current)
+        stamps[current] = stamp_of(status)
+        if stat.S_IMODE(status.st_mode) != 0o555:
             loose.append(below or ".")
         with os.scandir(current) as entries:
             listed = list(entries)
-        if not listed:
-            empty.add(current)
         for entry in listed:
             relative = below + entry.name
             if entry.is_dir(follow_symlinks=False):

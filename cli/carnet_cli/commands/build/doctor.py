@@ -9,13 +9,13 @@ import click
 
 from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
-from carnet_cli.doctor import read_only_home
+from carnet_cli.doctor import own_home, read_only_home
 from carnet_cli.doctor.check import Check, Health, Patient
 from carnet_cli.report.doctor import as_json, as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
 
-CHECKS: tuple[Check, ...] = (read_only_home.CHECK,)
+CHECKS: tuple[Check, ...] = (read_only_home.CHECK, own_home.CHECK)
 """What is looked at, in this order."""
 
 
@@ -25,7 +25,8 @@ CHECKS: tuple[Check, ...] = (read_only_home.CHECK,)
 def command(message_format: MessageFormat) -> int:
     """Say what protects builds on this machine, and what does not.
 
-    Nothing is changed. Exit status 1 means that something is not as the policy of this project asks. For example:
+    Nothing is changed. Exit status 1 means that something is not as the policy of this project asks, or that others can
+    write to carnet's home. For example:
 
     \b
         carnet doctor
