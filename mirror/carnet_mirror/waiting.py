@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from carnet.claims.decided import check_follows
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.receipt import CLOCKS, KEPT_FOR, ClaimReceipt, Proposed, SignedReceipt, check_waited
 from carnet.claims.releases import Demands, Releases
@@ -132,7 +133,8 @@ def check_waited_for(
 
     Raises:
         VerificationError: Exactly this was not listed here, or not for long enough.
-        MetadataMismatch: It is a takeover and does not say so, or says so and is none.
+        MetadataMismatch: It is a takeover and does not say so, or says so and is none; or it brings more than what was
+            listed and what follows from what is published.
     """
     name, before = submission.crate, current.claim(submission.crate)
     owner = paths.owner_role(name)
@@ -144,12 +146,14 @@ def check_waited_for(
     waiting = Waiting.of(root)
     if kind is None or not waiting.period(kind):
         return None
+    check_follows(name, submission.roles, _published(before))
     proposed = Proposed.of(name, kind, submission.roles)
     receipt = _standing(store, proposed)
     if receipt is None:
         raise VerificationError(
             f"this {kind} of {name} was never public here: sha256 {proposed.digest}",
-            hint="hand the folder in with `carnet claim propose` and let the period pass; what is changed waits anew",
+            hint="hand the folder in with `carnet claim propose` and let the period pass; other owners, release keys, "
+            "thresholds or layouts wait anew",
         )
     return check_waited(receipt.verified(root), proposed, waiting, now=now)
 
@@ -188,7 +192,7 @@ def _judged(current: TrustedRepository, proposal: ParsedSubmission, now: datetim
     owner, crate = paths.owner_role(name), paths.crate_role(name)
     if claim is None and current.released(name):
         raise VerificationError(f"{name} was claimed and given up: such a name is never free again")
-    published = {} if claim is None else {owner: claim.owner, crate: claim.crate}
+    published = _published(claim)
     for role, draft in proposal.roles.items():
         check_role(role, published.get(role), draft.signed, now=now)
     facts = ClaimFacts.of(proposal.roles[owner].signed)
@@ -205,6 +209,13 @@ def _judged(current: TrustedRepository, proposal: ParsedSubmission, now: datetim
     if kind == CLAIM and crate not in proposal.roles:
         raise VerificationError(f"a first claim drafts {crate} as well")
     return Proposed.of(name, kind, proposal.roles), facts
+
+
+def _published(claim: Claim | None) -> dict[str, Targets]:
+    """What a takeover follows; nothing when the name is unclaimed."""
+    if claim is None:
+        return {}
+    return {paths.owner_role(claim.name): claim.owner, paths.crate_role(claim.name): claim.crate}
 
 
 def _good(store: Store, proposed: Proposed, root: Root, now: datetime) -> Public | None:
