@@ -12,6 +12,7 @@ online key could have made it for any day.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -23,7 +24,7 @@ from carnet.claims.releases import Demands, Releases
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.claims.takeover import check_mark
 from carnet.claims.waiting import CLAIM, TAKEOVER, Waiting, kind_of
-from carnet.errors import FormatError, VerificationError
+from carnet.errors import ConfigError, FormatError, VerificationError
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
@@ -156,6 +157,36 @@ def check_waited_for(
             "thresholds or layouts wait anew",
         )
     return check_waited(receipt.verified(root), proposed, waiting, now=now)
+
+
+def drop_pending(store: Store, wanted: Iterable[str], reason: str, *, now: datetime) -> list[PendingEntry]:
+    """Let what waits hold no place any more, as its operator says; it stays listed, and waits all the same.
+
+    Args:
+        store: The mirror, opened for writing.
+        wanted: Names, each for all that waits for it, or digests.
+        reason: Why, for everybody.
+        now: The time.
+
+    Returns:
+        What was dropped, as it is listed now.
+
+    Raises:
+        ConfigError: Nothing waits under one of them, or the reason is no plain line; then nothing is dropped.
+    """
+    standing = store.pending.entries(now)
+    found: dict[str, PendingEntry] = {}
+    for one in wanted:
+        named = [entry for entry in standing if entry.digest == one]
+        if not named:
+            named = [entry for entry in standing if entry.crate.canonical == one.lower().replace("-", "_")]
+        if not named:
+            raise ConfigError(f"nothing waits under {one[:80]!a}", hint="`carnet mirror pending DIR` lists what does")
+        found |= {entry.digest: entry for entry in named}
+    with store.change():
+        for digest in found:
+            store.pending.drop(digest, reason, now=now)
+    return [entry for entry in store.pending.entries(now) if entry.digest in found]
 
 
 def current_view(store: Store, now: datetime) -> TrustedRepository:

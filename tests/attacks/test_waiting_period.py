@@ -392,15 +392,15 @@ def test_what_stood_for_a_day_is_never_removed(world: World, monkeypatch: pytest
     assert len(listed(world)) == 3 + 4
 
 
-def test_as_many_networks_as_a_name_has_places_close_it_for_a_day_and_no_longer(
+def test_as_many_networks_as_the_list_has_places_close_it_for_a_day_and_no_longer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carnet_mirror.state.pending.MAX_OF_CRATE", 4)
+    monkeypatch.setattr("carnet_mirror.state.pending.MAX_ENTRIES", 4)
     honest = partial(world.propose, claim_of(world, "dora"), source="203.0.113.0/24")
 
     def flood(day: int) -> None:
         for number in range(4):
-            world.propose(claim_of(world, f"junk{day}-{number}"), source=f"10.0.{number}.0/24")
+            world.propose(claim_of(world, f"junk{day}-{number}"), source=f"10.{number}.0.0/24")
 
     flood(0)
     assert "too many" in str(refusal(honest))
