@@ -145,9 +145,9 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
             files[paths.index_path(signed.releases.name)] = store.crates.stage(signed.releases.name, versions)
         change = Change(index_files=files, parsed=submission.roles, targets=offered, about=submission.crate)
         published = publish(store, online, change, now=now, evidence=evidence)  # 7.
-        if paths.claims_shard_role(submission.crate.shard) in submission.roles:
-            # The crate's owners are others now, so whoever waits would replace those. Releases and the like replace
-            # nobody: a takeover goes on waiting beside them.
+        if claim.takeover or not _claimed(current, submission):
+            # Whoever else waits would replace those whom the holders chose. What present owners change among
+            # themselves ends nothing: they could keep a takeover from ever coming about.
             store.pending.forget(submission.crate)
         return replace(_receipt(submission, changes, snapshot=published.snapshot), takeover=claim.takeover)
 
@@ -336,6 +336,7 @@ def _place(path: str, sha256: str) -> str:
 def _give_up(store: Store, online: OnlineSigner, submission: ParsedSubmission, now: datetime) -> Receipt:
     # The view on top holds no role that nobody delegates to: this can only be the shard.
     published = publish(store, online, Change(parsed=submission.roles, about=submission.crate), now=now)
+    store.pending.forget(submission.crate)
     return _receipt(submission, Differences((), (), (), (), ()), snapshot=published.snapshot)
 
 

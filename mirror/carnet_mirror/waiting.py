@@ -12,17 +12,19 @@ online key could have made it for any day.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from carnet.claims.decided import check_follows
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.receipt import CLOCKS, KEPT_FOR, ClaimReceipt, Proposed, SignedReceipt, check_waited
 from carnet.claims.releases import Demands, Releases
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.claims.takeover import check_mark
 from carnet.claims.waiting import CLAIM, TAKEOVER, Waiting, kind_of
-from carnet.errors import FormatError, VerificationError
+from carnet.errors import ConfigError, FormatError, VerificationError
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
@@ -132,7 +134,8 @@ def check_waited_for(
 
     Raises:
         VerificationError: Exactly this was not listed here, or not for long enough.
-        MetadataMismatch: It is a takeover and does not say so, or says so and is none.
+        MetadataMismatch: It is a takeover and does not say so, or says so and is none; or it brings more than what was
+            listed and what follows from what is published.
     """
     name, before = submission.crate, current.claim(submission.crate)
     owner = paths.owner_role(name)
@@ -144,14 +147,46 @@ def check_waited_for(
     waiting = Waiting.of(root)
     if kind is None or not waiting.period(kind):
         return None
+    check_follows(name, submission.roles, _published(before))
     proposed = Proposed.of(name, kind, submission.roles)
     receipt = _standing(store, proposed)
     if receipt is None:
         raise VerificationError(
             f"this {kind} of {name} was never public here: sha256 {proposed.digest}",
-            hint="hand the folder in with `carnet claim propose` and let the period pass; what is changed waits anew",
+            hint="hand the folder in with `carnet claim propose` and let the period pass; other owners, release keys, "
+            "thresholds or layouts wait anew",
         )
     return check_waited(receipt.verified(root), proposed, waiting, now=now)
+
+
+def drop_pending(store: Store, wanted: Iterable[str], reason: str, *, now: datetime) -> list[PendingEntry]:
+    """Let what waits hold no place any more, as its operator says; it stays listed, and waits all the same.
+
+    Args:
+        store: The mirror, opened for writing.
+        wanted: Names, each for all that waits for it, or digests.
+        reason: Why, for everybody.
+        now: The time.
+
+    Returns:
+        What was dropped, as it is listed now.
+
+    Raises:
+        ConfigError: Nothing waits under one of them, or the reason is no plain line; then nothing is dropped.
+    """
+    standing = store.pending.entries(now)
+    found: dict[str, PendingEntry] = {}
+    for one in wanted:
+        named = [entry for entry in standing if entry.digest == one]
+        if not named:
+            named = [entry for entry in standing if entry.crate.canonical == one.lower().replace("-", "_")]
+        if not named:
+            raise ConfigError(f"nothing waits under {one[:80]!a}", hint="`carnet mirror pending DIR` lists what does")
+        found |= {entry.digest: entry for entry in named}
+    with store.change():
+        for digest in found:
+            store.pending.drop(digest, reason, now=now)
+    return [entry for entry in store.pending.entries(now) if entry.digest in found]
 
 
 def current_view(store: Store, now: datetime) -> TrustedRepository:
@@ -188,7 +223,7 @@ def _judged(current: TrustedRepository, proposal: ParsedSubmission, now: datetim
     owner, crate = paths.owner_role(name), paths.crate_role(name)
     if claim is None and current.released(name):
         raise VerificationError(f"{name} was claimed and given up: such a name is never free again")
-    published = {} if claim is None else {owner: claim.owner, crate: claim.crate}
+    published = _published(claim)
     for role, draft in proposal.roles.items():
         check_role(role, published.get(role), draft.signed, now=now)
     facts = ClaimFacts.of(proposal.roles[owner].signed)
@@ -205,6 +240,13 @@ def _judged(current: TrustedRepository, proposal: ParsedSubmission, now: datetim
     if kind == CLAIM and crate not in proposal.roles:
         raise VerificationError(f"a first claim drafts {crate} as well")
     return Proposed.of(name, kind, proposal.roles), facts
+
+
+def _published(claim: Claim | None) -> dict[str, Targets]:
+    """What a takeover follows; nothing when the name is unclaimed."""
+    if claim is None:
+        return {}
+    return {paths.owner_role(claim.name): claim.owner, paths.crate_role(claim.name): claim.crate}
 
 
 def _good(store: Store, proposed: Proposed, root: Root, now: datetime) -> Public | None:

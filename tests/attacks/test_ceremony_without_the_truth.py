@@ -8,13 +8,13 @@ versions"); and no holder's machine signs a shard that would let more in than th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.support.worlds.ceremony import sign_role
+from tests.support.worlds.ceremony import TestKey, sign_role
 from tests.support.worlds.claims import NAME, World, people, person, refusal, sign
 
 from carnet.digests import sha256_hex
@@ -269,3 +269,28 @@ def test_a_version_that_no_mirror_can_publish_is_not_demanded(folder: Ceremony, 
         assert "publish it first" in why.hint
     taken = claim_files.handed_in(folder.claims, [later(3), later(1), later(2)], shards)
     assert taken.roles[role].signed.version == version + 3
+
+
+@pytest.mark.parametrize("role", [OWNER, CRATE])
+def test_each_version_of_a_chain_is_one_that_a_mirror_could_have_published(folder: Ceremony, role: str) -> None:
+    """A stuffed chain would let the shard demand a version that follows on one that never was."""
+    shards = {SHARD: as_targets(folder.latest(SHARD))}
+    known = folder.claims.roles[role]
+    keys = [person(name) for name in (("alice", "bob") if role == OWNER else ("uma", "vic"))]
+    body, version = dict(json.loads(known.raw)["signed"]), known.signed.version
+
+    def later(number: int, signers: Sequence[TestKey] = keys, **more: object) -> bytes:
+        return sign_role(body | {"version": version + number} | more, signers)
+
+    unsigned, alone, strangers = later(1, []), later(1, keys[:1]), later(1, [person("eve"), person("mallory")])
+    for stuffed in (unsigned, alone, strangers):
+        why = refusal(lambda stuffed=stuffed: claim_files.handed_in(folder.claims, [stuffed, later(2)], shards))  # type: ignore[misc]
+        assert isinstance(why, ThresholdNotMet)
+        assert f"version {version + 1} of {role}" in str(why)
+    if role == OWNER:
+        empty = later(1, delegations={"keys": {}, "roles": []})
+        assert isinstance(refusal(lambda: claim_files.handed_in(folder.claims, [empty, later(2)], shards)), CarnetError)
+    twice = [later(1), later(1, expires="2027-01-01T00:00:00Z"), later(2)]
+    assert "two different files" in str(refusal(lambda: claim_files.handed_in(folder.claims, twice, shards)))
+    taken = claim_files.handed_in(folder.claims, [later(2), later(1)], shards)
+    assert taken.roles[role].signed.version == version + 2

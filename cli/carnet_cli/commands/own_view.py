@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from carnet_verifier.tuf.saved_view import SavedView
 
 _MAX_ROOT = 512_000
+_SOME = 10
+"""How many expired roles are named one by one."""
 
 
 sign_again_option = click.option(
@@ -154,7 +156,17 @@ def _saved(path: Path, source: BaseSource) -> OwnView:
         repository, saved = trusted.id, read_saved_view(data, trusted.directory, now=home.now())
     top = saved.repository.trusted
     said = f"{_age(saved)}compared with the view in {path}, as you verified it: snapshot {top.snapshot.signed.version}"
-    return OwnView(top.root, said, repository, saved.repository, aged=saved.ended > timedelta(0))
+    aged = saved.ended > timedelta(0) or bool(saved.expired)
+    return OwnView(top.root, said + expired_words(saved.expired), repository, saved.repository, aged=aged)
+
+
+def expired_words(expired: Sequence[tuple[str, datetime]]) -> str:
+    """Which owner and crate roles of a view are over; nothing when none is."""
+    if not expired:
+        return ""
+    some = ", ".join(f"{role} on {when:%Y-%m-%d}" for role, when in expired[:_SOME])
+    more = f" and {len(expired) - _SOME} more" if len(expired) > _SOME else ""
+    return f"; EXPIRED IN IT, so no client takes these crates: {some}{more}"
 
 
 def _age(saved: SavedView) -> str:

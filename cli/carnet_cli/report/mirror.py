@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from carnet.errors import VerificationError
 from carnet_cli.report import as_json
+from carnet_cli.report.waiting import entry_words
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet_mirror.fsck.fsck import FsckReport
     from carnet_mirror.schedule import Expiry
+    from carnet_mirror.state.pending import PendingEntry
     from carnet_mirror.sync.sync import SyncReport
     from carnet_signer.metadata.publish import PublishResult
 
@@ -213,3 +215,44 @@ def checked_as_json(report: FsckReport) -> Iterator[Any]:
         "problems": [{"where": one.where, "what": one.what} for one in report.problems],
         "notes": report.notes,
     }
+
+
+# --- what waits ---
+
+
+@dataclass(frozen=True)
+class PendingReport:
+    """What waits at a mirror, for its operator.
+
+    Attributes:
+        directory: The mirror.
+        entries: What waits, or what was dropped now.
+        dropping: Whether it was dropped now.
+    """
+
+    directory: Path
+    entries: Sequence[PendingEntry]
+    dropping: bool
+
+
+def pending_as_text(report: PendingReport) -> None:
+    """For people: a paragraph for each, and how many."""
+    for entry in report.entries:
+        output.echo(entry_words(_listed(entry)) + f"    from {entry.source}\n", end="")
+    if report.dropping:
+        output.note("these hold no place any more; everybody sees the reason, and the registry's holders still decide")
+    elif not report.entries:
+        output.echo("nothing waits")
+
+
+def pending_as_json(report: PendingReport) -> Iterator[Any]:
+    """For machines: a line for each."""
+    for entry in report.entries:
+        yield {"reason": "pending", "directory": str(report.directory), "network": entry.source} | _listed(entry)
+
+
+def _listed(entry: PendingEntry) -> dict[str, Any]:
+    dropped = None
+    if entry.dropped is not None:
+        dropped = {"time": as_json.time(entry.dropped.time), "reason": entry.dropped.reason}
+    return dict(entry.said) | {"asked": as_json.time(entry.asked), "dropped": dropped}

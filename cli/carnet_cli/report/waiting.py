@@ -73,15 +73,24 @@ class WatchReport:
     entries: Sequence[Any]
 
 
+def entry_words(one: Any) -> str:
+    """What a mirror lists of one entry, a paragraph, safe for a terminal."""
+    lines = [f"{one['kind']} of {one['crate']}, public since {one['asked']}, sha256 {one['digest']}"]
+    for title in ("owners", "releasers", "replaces"):
+        if one.get(title) is not None:
+            people = ", ".join(f"{name} ({keyid[:16]})" for keyid, name in one[title]["people"].items())
+            lines.append(f"    {title}: {one[title]['threshold']} of {people}")
+    if one.get("dropped") is not None:
+        dropped = one["dropped"]
+        lines.append(f"    dropped by the operator on {dropped['time']}, and waits still: {dropped['reason']}")
+    # A line break in what others wrote would let them write lines of ours.
+    return "".join(output.plain(line.replace("\n", "\\n")) + "\n" for line in lines)
+
+
 def watch_as_text(report: WatchReport) -> None:
     """For people: a paragraph for each."""
     for one in report.entries:
-        words = f"{one['kind']} of {one['crate']}, public since {one['asked']}, sha256 {one['digest']}\n"
-        for title in ("owners", "releasers", "replaces"):
-            if one.get(title) is not None:
-                people = ", ".join(f"{name} ({keyid[:16]})" for keyid, name in one[title]["people"].items())
-                words += f"    {title}: {one[title]['threshold']} of {people}\n"
-        output.echo(output.plain(words), end="")
+        output.echo(entry_words(one), end="")
     if not report.entries:
         output.echo("nothing waits")
     else:

@@ -3,15 +3,13 @@
 ::
 
     payload      {"_type": "carnet-receipt", "version": 1, "crate": "serde", "kind": "claim",
-                  "roles": {"crate.serde": "<sha256>", "owner.serde": "<sha256>"},
-                  "time": "2026-11-23T12:00:00Z"}                                           canonical JSON
+                  "decided": "<sha256>", "time": "2026-11-23T12:00:00Z"}                    canonical JSON
     payloadType  application/vnd.carnet.receipt+json
 
 It is a DSSE envelope, signed by the online keys that the root names for the timestamp. What such a signature covers
 begins with `DSSEv1` and the payload type: it fits no TUF role, whose signed bytes begin with a brace, and no link. A
-receipt names the digests of what is to be signed, byte for byte, so it is worth nothing for anything else.
-
-The shard is left out: it changes with every other claim in it, and says of this crate what the owner role says too.
+receipt names by its digest what holders decide about (`carnet.claims.decided`), so it is worth nothing for anything
+else; what follows from what is published when it is signed may change meanwhile.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from datetime import datetime, timedelta
 
 from carnet import strictjson, times
 from carnet.cargo.names import CrateName
+from carnet.claims.decided import decided
 from carnet.claims.waiting import KINDS, Waiting
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError, ThresholdNotMet, VerificationError
@@ -47,35 +46,34 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 @value
 class Proposed:
-    """What is to be signed, named by its digests.
+    """What waits, named by its digest.
 
     Attributes:
         crate: The crate, by its canonical name: one thing has one digest.
         kind: `carnet.claims.waiting.CLAIM` or `TAKEOVER`.
-        roles: The owner role, and the crate role where it is drafted too: sha256, in hex, of the bytes to be signed.
+        decided: What holders decide about, by its sha256 in hex (`carnet.claims.decided`).
     """
 
     crate: CrateName
     kind: str
-    roles: Mapping[str, str]
+    decided: str
 
     def __post_init__(self) -> None:
-        owner, crate = paths.owner_role(self.crate), paths.crate_role(self.crate)
         if str(self.crate) != self.crate.canonical:
             raise FormatError(f"a receipt names a crate by its one spelling, {self.crate.canonical}")
         if self.kind not in KINDS:
             raise FormatError(f"{self.kind[:20]!a} is nothing that waits")
-        if not {owner} <= self.roles.keys() <= {owner, crate}:
-            raise FormatError(f"a receipt is for {owner}, and for {crate} where it changes too")
-        if not all(_SHA256.match(digest) for digest in self.roles.values()):
-            raise FormatError("a receipt names each role by a sha256")
+        if not _SHA256.match(self.decided):
+            raise FormatError("a receipt names what is decided by a sha256")
 
     @classmethod
     def of(cls, crate: CrateName, kind: str, drafts: Mapping[str, RoleFile[Targets]]) -> Proposed:
-        """Name drafts; whoever signed them so far does not matter."""
-        wanted = (paths.owner_role(crate), paths.crate_role(crate))
-        found = {role: sha256_hex(drafts[role].message) for role in wanted if role in drafts}
-        return cls(CrateName(crate.canonical), kind, found)
+        """Name what drafts decide; whoever signed them so far does not matter.
+
+        Raises:
+            FormatError: The owner role is not among them.
+        """
+        return cls(CrateName(crate.canonical), kind, decided(crate, drafts))
 
     @property
     def digest(self) -> str:
@@ -84,7 +82,7 @@ class Proposed:
 
     def to_object(self) -> JsonObject:
         """As JSON."""
-        return {"crate": str(self.crate), "kind": self.kind, "roles": dict(self.roles)}
+        return {"crate": str(self.crate), "kind": self.kind, "decided": self.decided}
 
 
 @value
@@ -109,13 +107,12 @@ class ClaimReceipt:
         value = strictjson.parse_object(payload, "a receipt", max_bytes=MAX_RECEIPT)
         match value:
             case {
-                "_type": "carnet-receipt", "version": 1, "crate": str(crate), "kind": str(kind), "roles": dict(roles),
+                "_type": "carnet-receipt", "version": 1, "crate": str(crate), "kind": str(kind), "decided": str(digest),
                 "time": str(time), **more,
-            } if not more and all(isinstance(digest, str) for digest in roles.values()):  # fmt: skip
-                digests = {role: str(digest) for role, digest in roles.items()}
-                found = cls(Proposed(CrateName(crate), kind, digests), times.read(time, "the time of a receipt"))
+            } if not more:  # fmt: skip
+                found = cls(Proposed(CrateName(crate), kind, digest), times.read(time, "the time of a receipt"))
             case _:
-                raise FormatError("a receipt needs exactly _type, version, crate, kind, roles and time")
+                raise FormatError("a receipt needs exactly _type, version, crate, kind, decided and time")
         if found.payload != payload:
             raise FormatError("a receipt is not written in its one form")
         return found

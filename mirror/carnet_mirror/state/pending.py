@@ -1,28 +1,39 @@
 """Claims and takeovers that are public and wait: bounded, although anybody may hand one in.
 
 No limit on one sender keeps a flood out, because senders are free to have many addresses and honest ones may share one.
-So what has stood for a day stays, because people wait for its period; bounds are for entries of their first day, for
-one name and in all. Where one is reached, the network that has the most entries, old ones counted, loses its newest,
-unless what comes is of that network itself. Whoever floods crowds out itself, and needs other networks every day;
-honest claims stay and still get in.
+So what has stood for a day stays, because people wait for its period, and bounds are for entries of their first day:
+
+    in all       where it is reached, whoever has the most loses their newest; who has as many is refused
+    for a name   the same, but whoever has none for this name gets in: nobody closes a name, however many networks
+                 they come from, while there is room in all
+    a network    has so many, however old; once there are very many in all, one
+
+Whoever has the most is counted by the wide network (16 bits of an IPv4 address, 32 of an IPv6 address), old entries
+with it, because who is given one of these has all the networks in it. Whoever floods crowds out itself, and needs
+others every day; honest claims stay and still get in.
+
+What the operator drops holds no place any more, and stays in the list with the reason. It goes on waiting all the same:
+holders decide, and the operator only says something about it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_network
 
 from carnet import strictjson, times
 from carnet.cargo.names import CrateName
-from carnet.errors import FormatError, StorageError
+from carnet.errors import ConfigError, FormatError, StorageError
 from carnet.strictjson import JsonObject
 from carnet_mirror.state.sqlite import Database
 
 MAX_ENTRIES = 1024
 """Entries of their first day, in all."""
 MAX_OF_CRATE = 32
-"""Entries of their first day, for one name."""
+"""Entries of their first day, for one name, before those who have some lose some."""
 MAX_OF_NETWORK = 256
 """Entries of one network, however old."""
 MAX_BEFORE_FEW = 8 * 1024
@@ -31,18 +42,40 @@ FIRST_DAY = timedelta(days=1)
 """How long an entry may have to make room for another; from then on it stays until it is over."""
 MAX_SAID = 8 * 1024
 """Bytes of what is shown of one entry: some forty people."""
+MAX_REASON = 200
+"""Characters of the reason for which an operator drops one."""
 
-_BY_DIGEST = "SELECT digest, crate, asked, until, source, receipt, said FROM pending WHERE digest = ?"
+_COLUMNS = "digest, crate, asked, until, source, receipt, said, dropped, reason"
+_BY_DIGEST = f"SELECT {_COLUMNS} FROM pending WHERE digest = ?"  # noqa: S608  -- of the constant above
 _STANDING = (
-    "SELECT digest, crate, asked, until, source, receipt, said FROM pending WHERE until > ? ORDER BY asked, digest"
+    f"SELECT {_COLUMNS} FROM pending WHERE until > ? AND (asked, digest) > (?, ?) "  # noqa: S608  -- as above
+    "ORDER BY asked, digest LIMIT ?"
 )
-_COUNT = "SELECT source, count(*), sum(asked > ?2) FROM pending WHERE ?1 IS NULL OR crate = ?1 GROUP BY source"
+_COUNT = (
+    "SELECT source, count(*), sum(asked > ?2 AND dropped IS NULL) FROM pending "
+    "WHERE ?1 IS NULL OR crate = ?1 GROUP BY source"
+)
 _DROP_NEWEST = (
-    "DELETE FROM pending WHERE digest = (SELECT digest FROM pending "
-    "WHERE (?1 IS NULL OR crate = ?1) AND source = ?2 AND asked > ?3 ORDER BY asked DESC, digest LIMIT 1)"
+    "DELETE FROM pending WHERE digest = (SELECT digest FROM pending WHERE (?1 IS NULL OR crate = ?1) "
+    "AND source = ?2 AND asked > ?3 AND dropped IS NULL ORDER BY asked DESC, digest LIMIT 1)"
 )
 _FULL = "too many claims wait already"
 _HINT = "try again tomorrow, or tell the mirror's operator"
+_WIDE = {4: 16, 6: 32}
+"""Bits of the networks that one holder is given, by the version of the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What an operator said of an entry.
+
+    Attributes:
+        time: When.
+        reason: Why, for everybody.
+    """
+
+    time: datetime
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +83,14 @@ class PendingEntry:
     """One claim or takeover.
 
     Attributes:
-        digest: Of what is to be signed, in hex (`carnet.claims.receipt.Proposed.digest`).
+        digest: Of what is decided, in hex (`carnet.claims.receipt.Proposed.digest`).
         crate: The crate.
         asked: The receipt's time.
         until: When it is forgotten.
         source: The network that it came from.
         receipt: The signed receipt, as a file.
         said: What is shown of it.
+        dropped: What the operator said of it; None when nothing.
     """
 
     digest: str
@@ -66,6 +100,25 @@ class PendingEntry:
     source: str
     receipt: bytes
     said: JsonObject
+    dropped: Dropped | None = None
+
+    @property
+    def place(self) -> PendingPlace:
+        """Where it stands in the list."""
+        return PendingPlace(times.written(self.asked), self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPlace:
+    """A place in the list, which is in the order of time: what comes behind it stays the same.
+
+    Attributes:
+        asked: The time of the entry there.
+        digest: Its digest.
+    """
+
+    asked: str = ""
+    digest: str = ""
 
 
 class Pending:
@@ -84,9 +137,16 @@ class Pending:
         found = list(self._entries(_BY_DIGEST, digest))
         return found[0] if found else None
 
-    def entries(self, now: datetime) -> list[PendingEntry]:
-        """Everything that still counts, the oldest first."""
-        return list(self._entries(_STANDING, times.written(now)))
+    def entries(self, now: datetime, *, after: PendingPlace | None = None, most: int = -1) -> list[PendingEntry]:
+        """What still counts, the oldest first.
+
+        Args:
+            now: The time.
+            after: What comes behind this place.
+            most: How many at most; -1 for all of them.
+        """
+        place = after or PendingPlace()
+        return list(self._entries(_STANDING, times.written(now), place.asked, place.digest, most))
 
     def add(self, entry: PendingEntry, *, now: datetime) -> None:
         """Keep one, inside a change; what is over is forgotten, and what crowds is made to make room.
@@ -104,7 +164,7 @@ class Pending:
         self._make_room(entry.source, MAX_OF_CRATE, entry.crate.canonical, young)
         self._make_room(entry.source, MAX_ENTRIES, None, young)
         self._database.execute(
-            "INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO pending VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
             entry.digest,
             entry.crate.canonical,
             times.written(entry.asked),
@@ -112,6 +172,24 @@ class Pending:
             entry.source,
             entry.receipt,
             said.decode(),
+        )
+
+    def drop(self, digest: str, reason: str, *, now: datetime) -> None:
+        """Take an entry's place away, inside a change; it stays in the list with the first reason, and goes on waiting.
+
+        Raises:
+            ConfigError: The reason is empty, too long, or of more than one plain line.
+        """
+        if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
+            raise ConfigError(
+                f"a reason is one line of at most {MAX_REASON} characters, and everybody can read it",
+                hint='such as --reason "the same text for 300 names"',
+            )
+        self._database.execute(
+            "UPDATE pending SET dropped = ?, reason = ? WHERE digest = ? AND dropped IS NULL",
+            times.written(now),
+            reason,
+            digest,
         )
 
     def forget(self, crate: CrateName) -> None:
@@ -125,19 +203,22 @@ class Pending:
             raise StorageError(f"{_FULL} that came from one network", hint=_HINT)
 
     def _make_room(self, source: str, most: int, crate: str | None, young: str) -> None:
-        """Let one go where `most` are younger than `young`: of the heaviest network that has any of those."""
+        """Let one go where `most` are younger than `young`: of the heaviest wide network that has any of those."""
         rows = list(self._database.rows(_COUNT, crate, young))
         if sum(fresh for _, _, fresh in rows) < most:
             return
-        own = sum(count for network, count, _ in rows if network == source)
-        count, heaviest = max((count, network) for network, count, fresh in rows if fresh)
-        if count <= own + 1:
+        wide: Counter[str] = Counter()
+        for network, count, _ in rows:
+            wide[_wide(network)] += count
+        own = wide[_wide(source)]
+        weight, _, heaviest = max((wide[_wide(network)], count, network) for network, count, fresh in rows if fresh)
+        if weight > own + 1:
+            self._database.execute(_DROP_NEWEST, crate, heaviest, young)
+        elif own or crate is None:
             raise StorageError(_FULL, hint=_HINT)
-        self._database.execute(_DROP_NEWEST, crate, heaviest, young)
 
-    def _entries(self, sql: str, value: str) -> Iterable[PendingEntry]:
-        rows = self._database.rows(sql, value)
-        for digest, crate, asked, until, source, receipt, said in rows:
+    def _entries(self, sql: str, *values: object) -> Iterable[PendingEntry]:
+        for digest, crate, asked, until, source, receipt, said, dropped, reason in self._database.rows(sql, *values):
             yield PendingEntry(
                 digest,
                 CrateName(crate),
@@ -146,4 +227,14 @@ class Pending:
                 source,
                 bytes(receipt),
                 strictjson.parse_object(said.encode(), "a pending claim", max_bytes=MAX_SAID),
+                None if dropped is None else Dropped(times.read(dropped, "when a claim was dropped"), reason),
             )
+
+
+def _wide(network: str) -> str:
+    """The network that is given to one holder, of which this one is a part; who has no address is one of their own."""
+    try:
+        found = ip_network(network)
+    except ValueError:
+        return network
+    return str(found.supernet(new_prefix=min(found.prefixlen, _WIDE[found.version])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 """The layout of the tables below; a database with another one is refused, not guessed at."""
 
 _TABLES = """
@@ -28,14 +28,19 @@ CREATE TABLE files (
 
 -- Claims and takeovers that everybody may look at while they wait. Anybody may hand one in: none of it is believed.
 CREATE TABLE pending (
-    digest  TEXT PRIMARY KEY,          -- of what is to be signed
+    digest  TEXT PRIMARY KEY,          -- of what is decided
     crate   TEXT NOT NULL,             -- its canonical name
     asked   TEXT NOT NULL,             -- the receipt's time
     until   TEXT NOT NULL,             -- when it is forgotten
     source  TEXT NOT NULL,             -- the network that it came from; shown to nobody
     receipt BLOB NOT NULL,             -- signed
-    said    TEXT NOT NULL              -- what the owner role's draft says, as JSON for whoever looks
+    said    TEXT NOT NULL,             -- what the owner role's draft says, as JSON for whoever looks
+    dropped TEXT,                      -- when the operator took its place away; it waits all the same
+    reason  TEXT                       -- why, for everybody
 ) STRICT, WITHOUT ROWID;
+
+-- The list is read in parts, in the order of time.
+CREATE INDEX pending_by_time ON pending (asked, digest);
 
 """
 

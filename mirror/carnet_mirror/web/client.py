@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from carnet import strictjson
@@ -21,6 +21,9 @@ _WITHIN = 600.0
 """Seconds: the mirror checks everything, and publishes it, before it answers."""
 _TRIES = 5
 """How often a mirror is asked that says that others are waiting."""
+_MAX_PARTS = 10_000
+"""Parts of the list of what waits: a million entries."""
+_PLACE = re.compile(r"[0-9TZ:.a-f-]{1,100}")
 _MAX_PAUSE = 30
 """Seconds until it is asked again, whatever it says."""
 
@@ -62,13 +65,26 @@ def propose(url: str, body: bytes) -> dict[str, Any]:
     return _ask("POST", url, PROPOSALS_PATH, body)
 
 
-def pending(url: str) -> dict[str, Any]:
-    """Ask a mirror which claims and takeovers wait; nothing of the answer is believed.
+def pending(url: str) -> Iterator[dict[str, Any]]:
+    """Ask a mirror which claims and takeovers wait; nothing of the answers is believed.
+
+    Yields:
+        One part of the list after another.
 
     Raises:
-        TransportError: The mirror could not be reached, or does not say.
+        TransportError: The mirror could not be reached, or does not say, or never comes to an end.
     """
-    return _ask("GET", url, PENDING_PATH, None)
+    after = ""
+    for _ in range(_MAX_PARTS):
+        answer = _ask("GET", url, f"{PENDING_PATH}?after={after}" if after else PENDING_PATH, None)
+        yield answer
+        following = answer.get("next")
+        if following is None:
+            return
+        if not isinstance(following, str) or not _PLACE.fullmatch(following) or following <= after:
+            break
+        after = following
+    raise TransportError(f"the list of what waits at {url} does not come to an end", hint="ask the mirror's operator")
 
 
 def _ask(

@@ -91,7 +91,11 @@ class Mirror:
         if path == _TIMESTAMP:
             body = self._store.read(path)
             return _not_found() if body is None else self._changing(headers, body, "application/json")
-        if (page := self._pending.page(path)) is not None:
+        try:
+            page = self._pending.page(path, scope.get("query_string", b"").decode("latin-1"))
+        except FormatError as error:
+            return _text(400, str(error))
+        if page is not None:
             response = self._changing(headers, *page)
             response.headers["content-security-policy"] = "default-src 'none'"
             return response

@@ -23,7 +23,8 @@ from carnet.tuf import paths
 from carnet.tuf.least import Least
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, Root, Snapshot, Targets, Timestamp
-from carnet.tuf.tree import place_of
+from carnet.tuf.structure import check_structure
+from carnet.tuf.tree import place_of, roles_of
 from carnet_signer.metadata import role_files
 
 MAX_AGE = timedelta(days=7)
@@ -192,8 +193,8 @@ def handed_in(known: ClaimFiles, files: Iterable[bytes], shards: Mapping[str, Ta
 
     Raises:
         FormatError: One is no file of an owner or crate role.
-        VerificationError: The newest of a role is not signed by those whom the role above it names, or is older than
-            what is there, or a version between the two is missing.
+        VerificationError: A version is not signed by those whom the role above it names, or is older than what is
+            there, or there twice; or one between the known one and the newest is missing.
     """
     chains: dict[CrateName, dict[str, dict[int, RoleFile[Targets]]]] = {}
     for data in files:
@@ -205,16 +206,48 @@ def handed_in(known: ClaimFiles, files: Iterable[bytes], shards: Mapping[str, Ta
         there = known.roles.get(role)
         if there is not None and version < there.signed.version:
             raise MetadataMismatch(f"the ceremony has version {there.signed.version} of {role}: {version} is older")
-        chains.setdefault(crate, {}).setdefault(role, {})[version] = file
+        versions = chains.setdefault(crate, {}).setdefault(role, {})
+        if versions.setdefault(version, file).message != file.message:
+            raise MetadataMismatch(
+                f"two different files are version {version} of {role}",
+                hint="ask its signers which of them is published",
+            )
     taken = known
     for name, chain in chains.items():
         newest = dict(known.roles)
         for role, handed in chain.items():
             _check_chain(role, known.roles.get(role), handed)
             newest[role] = handed[max(handed)]
-        read_standing_of(name, shards[paths.claims_shard_role(name.shard)], newest)
+        shard = shards[paths.claims_shard_role(name.shard)]
+        read_standing_of(name, shard, newest)
+        _check_each(name, shard, known.roles, chain)
         taken = taken.with_newer(ClaimFiles({role: newest[role] for role in chain}))
     return taken
+
+
+def _check_each(
+    name: CrateName,
+    shard: Targets,
+    known: Mapping[str, RoleFile[Targets]],
+    chains: Mapping[str, Mapping[int, RoleFile[Targets]]],
+) -> None:
+    """Demand of every version, not only of the newest, that a mirror could have published it.
+
+    Owners stay the same without another shard, so they signed all of their role's; a version of the crate role has the
+    signatures of release keys that some version of the owner role named.
+    """
+    _, owner, crate = roles_of(name)
+    owners = chains.get(owner, {})
+    naming = [file.signed for file in (*([known[owner]] if owner in known else ()), *owners.values())]
+    for role, above in ((owner, [shard]), (crate, naming)):
+        for version, file in chains.get(role, {}).items():
+            check_structure(role, file.signed)
+            named = [signed.delegations.signers_of(role) for signed in above if signed.delegations is not None]
+            if not any(signers is not None and signers.met_by(file) for signers in named):
+                raise ThresholdNotMet(
+                    f"version {version} of {role} is not signed by those whom the role above it names",
+                    hint="no mirror would publish it, nor what follows on it: hand in the file that is published",
+                )
 
 
 def _check_chain(role: str, known: RoleFile[Targets] | None, chain: Mapping[int, RoleFile[Targets]]) -> None:

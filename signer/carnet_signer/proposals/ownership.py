@@ -18,8 +18,9 @@ from datetime import datetime
 
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
+from carnet.claims.decided import inherited
 from carnet.claims.holders import ClaimFacts, Holders
-from carnet.claims.releases import Demands, Digest, OwnedLayoutFile, Releases, SignedRelease
+from carnet.claims.releases import Demands, Digest, Releases, SignedRelease
 from carnet.claims.standing import read_standing
 from carnet.claims.takeover import told
 from carnet.digests import sha256_hex
@@ -171,7 +172,7 @@ def new_claim(
         raise ConfigError(f"{name} was claimed and given up: such a name is never free again")
     releases = adopted or Releases(name, {})
     listed, files = _with_layout(name, 1, {}, layout)
-    exempt = sorted({release.tarball.sha256 for release in releases}) if layout is not None else []
+    exempt = sorted(inherited(Demands((), frozenset()), releases, new_layout=layout is not None).adopted)
     _, owner, crate = roles_of(name)
     drafts = {
         owner: draft(owner, _owner(name, 1, facts, listed, exempt, now)),
@@ -219,18 +220,53 @@ def next_owner(published: PublishedClaim, request: Request, changes: OwnerChange
     )
     if unchanged and changes.layout is None:
         raise ConfigError("nothing would change", hint="name new owners, new release keys or a new layout")
-    releases = Releases.of(name, published.crate.signed)
-    demands = Demands.of(name, published.owner.signed)
-    version = published.owner.signed.version + 1
-    listed, files = _with_layout(name, version, _replaced(demands, releases, changes.layout), changes.layout)
-    exempt = set(demands.adopted)
-    if changes.layout is not None and not demands.layouts:
-        exempt |= {release.tarball.sha256 for release in releases if release.bundle is None}
+    return _next(published, published.owner, published.crate, request, facts, changes.layout, now)
+
+
+def follow(
+    published: PublishedClaim, request: Request, facts: ClaimFacts, layout: NewLayout | None, *, now: datetime
+) -> Proposal:
+    """Draft a takeover again on what is published now, its decision as it was.
+
+    Args:
+        published: The crate's roles, verified.
+        request: What is asked.
+        facts: Of the draft that waits, its mark included.
+        layout: The one that it brings.
+        now: The time.
+
+    Raises:
+        ConfigError: The crate is nobody's any more, or has these owners already.
+    """
+    name = request.crate
+    if published.owner is None or published.crate is None:
+        raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
+    if facts.owners.signers.same_as(ClaimFacts.of(published.owner.signed).owners.signers):
+        raise ConfigError(f"{name} has these owners already", hint="nothing of this folder is needed any more")
+    return _next(published, published.owner, published.crate, request, facts, layout, now)
+
+
+def _next(
+    published: PublishedClaim,
+    before: RoleFile[Targets],
+    standing: RoleFile[Targets],
+    request: Request,
+    facts: ClaimFacts,
+    layout: NewLayout | None,
+    now: datetime,
+) -> Proposal:
+    name, version = request.crate, before.signed.version + 1
+    releases = Releases.of(name, standing.signed)
+    kept = inherited(Demands.of(name, before.signed), releases, new_layout=layout is not None)
+    listed: JsonObject = {
+        one.path: role_files.target(one.file.length, one.file.sha256, one.custom) for one in kept.layouts
+    }
+    listed, files = _with_layout(name, version, listed, layout)
     _, owner, crate = roles_of(name)
-    drafts = {owner: draft(owner, _owner(name, version, facts, listed, sorted(exempt), now))}
-    if not facts.releasers.signers.met_by(published.crate):
-        drafts[crate] = crate_draft(name, published.crate.signed.version + 1, releases, now)
-    if not facts.owners.signers.same_as(before.owners.signers):
+    drafts = {owner: draft(owner, _owner(name, version, facts, listed, sorted(kept.adopted), now))}
+    if not facts.releasers.signers.met_by(standing):
+        drafts[crate] = crate_draft(name, standing.signed.version + 1, releases, now)
+    if not facts.owners.signers.same_as(ClaimFacts.of(before.signed).owners.signers):
         drafts |= _shard(published, name, facts.owners.signers, drafts, now)
     return Proposal(request, drafts, published.by_role(name), files)
 
@@ -330,18 +366,3 @@ def _with_layout(
     path = paths.layout_path(name, version)
     entry = role_files.target(len(layout.data), sha256_hex(layout.data), layout.terms.to_custom())
     return {**listed, path: entry}, {path: layout.data}
-
-
-def _replaced(demands: Demands, releases: Releases, layout: NewLayout | None) -> JsonObject:
-    """The layouts that stand, as targets; the one in force is bound to its releases when a new one comes."""
-    listed: JsonObject = {}
-    bound = {digest for one in demands.layouts for digest in one.releases or ()} | demands.adopted
-    for one in demands.layouts:
-        kept: OwnedLayoutFile | None = one
-        if one.releases is None and layout is not None:
-            made = {item.tarball.sha256 for item in releases if item.bundle is not None} - bound
-            custom = one.custom | {"releases": list[Json](sorted(made))}
-            kept = replace(one, custom=custom) if made else None
-        if kept is not None:
-            listed[kept.path] = role_files.target(kept.file.length, kept.file.sha256, kept.custom)
-    return listed

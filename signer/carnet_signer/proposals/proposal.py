@@ -345,14 +345,24 @@ def save_signatures(proposal: Proposal, folder: Path) -> None:
 
 
 def save_again(proposal: Proposal, folder: Path) -> None:
-    """Write role files and base again, after they were made anew in a folder that `save` wrote.
+    """Write a proposal into the folder that `save` wrote, after it was made anew: what it lacks now is gone there too.
 
     Raises:
         StorageError: The disk failed.
     """
-    base = {f"{paths.role_file(role)}.json": role_file.raw for role, role_file in proposal.base.items()}
-    durable.write_files(folder / "base", base)
-    save_signatures(proposal, folder)
+    parts = {
+        "targets": dict(proposal.targets),
+        "base": {f"{paths.role_file(role)}.json": role_file.raw for role, role_file in proposal.base.items()},
+        "roles": {f"{paths.role_file(role)}.json": draft.raw for role, draft in proposal.drafts.items()},
+    }
+    for part, files in parts.items():
+        for place, data in files.items():
+            durable.make_folder((folder / part / place).parent)
+            durable.write_file(folder / part / place, data)
+        with durable.as_storage_error(folder / part):
+            for path in _below(read_folder(folder, max_bytes=MAX_FILE, wanted=_has_a_place), part):
+                if path not in files:
+                    (folder / part / path).unlink()
 
 
 def load(folder: Path) -> Proposal:

@@ -11,14 +11,19 @@ from datetime import datetime
 from pathlib import Path
 
 from carnet import durable, times
+from carnet.cargo.names import CrateName
+from carnet.claims.decided import check_follows
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.receipt import MAX_RECEIPT, ClaimReceipt, Proposed, SignedReceipt, check_waited
+from carnet.claims.releases import Demands, Differences, OwnedLayoutFile, Releases
 from carnet.claims.submission import Submission
 from carnet.claims.waiting import CLAIM, Waiting, kind_of
 from carnet.errors import ConfigError, FormatError, VerificationError
 from carnet.folder import read_folder
+from carnet.intoto.duties import Terms
 from carnet.tuf import paths
-from carnet.tuf.roles import Root
+from carnet.tuf.roles import Root, Targets
+from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import ownership
 from carnet_signer.proposals.ownership import PublishedClaim
@@ -55,34 +60,90 @@ def body(proposal: Proposal) -> bytes:
         raise ConfigError(
             "nothing in this folder waits: its owners sign it", hint="`carnet claim sign` and `carnet claim submit`"
         )
-    drafts = {role: role_files.file_bytes(proposal.drafts[role].message, []) for role in wanted.roles}
+    _, *waits = roles_of(proposal.crate)
+    drafts = {
+        role: role_files.file_bytes(proposal.drafts[role].message, []) for role in waits if role in proposal.drafts
+    }
     return Submission(proposal.crate, drafts).to_bytes()
 
 
-def with_new_shard(proposal: Proposal, published: PublishedClaim, *, now: datetime) -> Proposal:
-    """The same proposal on what is published now: another claim of its shard may have come in while it waited.
+def renew(proposal: Proposal, published: PublishedClaim, *, adopted: Releases | None = None, now: datetime) -> Proposal:
+    """The same decision on what is published now: present owners, an upstream or a neighbour may have published.
 
-    The owner role and the crate role stay byte for byte, with their signatures and their receipt; the shard loses its.
+    Its receipt stays good. A draft that still follows from what is published stays byte for byte, with its signatures,
+    and so does the shard while nobody published another: who publishes often makes nobody but the new owners sign anew.
 
     Args:
         proposal: What waits.
         published: The crate's roles, verified.
+        adopted: For a first claim, the versions that are published now; None when there are none.
         now: The time.
 
     Raises:
-        ConfigError: Nothing in it waits, or the crate was claimed meanwhile.
+        ConfigError: Nothing in it waits, or the crate was claimed or given up meanwhile.
+        VerificationError: It cannot be drafted anew without another decision.
     """
     wanted, name = proposed(proposal), proposal.crate
     if wanted is None:
         raise ConfigError("nothing in this folder waits", hint=f"make it anew: `carnet claim new {name} -o DIR`")
-    facts = ClaimFacts.of(proposal.drafts[paths.owner_role(name)].signed)
+    owner = proposal.drafts[paths.owner_role(name)]
+    facts, layout = ClaimFacts.of(owner.signed), _brought(proposal, owner.signed)
     if wanted.kind == CLAIM:
-        again = ownership.new_claim(published, proposal.request, facts, adopted=None, layout=None, now=now)
+        again = ownership.new_claim(published, proposal.request, facts, adopted=adopted, layout=layout, now=now)
     else:
-        changes = ownership.OwnerChanges(facts.owners, facts.releasers)
-        again = ownership.next_owner(published, proposal.request, changes, now=now)
-    shard = paths.claims_shard_role(name.shard)
-    return replace(proposal, drafts={**proposal.drafts, shard: again.drafts[shard]}, base=again.base)
+        again = ownership.follow(published, proposal.request, facts, layout, now=now)
+    if Proposed.of(name, wanted.kind, again.drafts).digest != wanted.digest:
+        raise VerificationError(
+            f"the draft of {paths.owner_role(name)} decides something that `carnet claim` would not write: it cannot "
+            "be drafted anew as it is",
+            hint="make it anew with `carnet claim new` or `carnet claim handover`; the period begins anew",
+        )
+    kept = {role: proposal.drafts[role] for role in again.drafts if _still_next(role, proposal, again)}
+    return replace(again, drafts={**again.drafts, **kept})
+
+
+def registry_of(proposal: Proposal) -> str:
+    """The registry that a folder's crate belongs to, as its owner role says.
+
+    Raises:
+        ConfigError: The folder drafts no owner role.
+        FormatError: The owner role cannot be read.
+    """
+    owner = proposal.drafts.get(paths.owner_role(proposal.crate))
+    if owner is None:
+        raise ConfigError("nothing in this folder waits", hint="`carnet claim new` makes one that does")
+    return ClaimFacts.of(owner.signed).registry
+
+
+def _brought(proposal: Proposal, owner: Targets) -> ownership.NewLayout | None:
+    """The layout that a draft of an owner role puts in force, from the folder."""
+    path = paths.layout_path(proposal.crate, owner.version)
+    if path not in owner.targets:
+        return None
+    if path not in proposal.targets:
+        raise ConfigError(f"the folder lacks {path}", hint="take the folder that `carnet claim` wrote, whole")
+    return ownership.NewLayout(proposal.targets[path], Terms.from_custom(owner.targets[path].custom))
+
+
+def _still_next(role: str, proposal: Proposal, again: Proposal) -> bool:
+    """Whether the draft of a role says what a new one would, but for the hour at which it ends."""
+    before, after, name = proposal.drafts.get(role), again.drafts[role], proposal.crate
+    if before is None or before.signed.version != after.signed.version:
+        return False
+    shard, owner, _ = roles_of(name)
+    if role == shard:
+        # What holders signed for a shard stands: what it says of its crates' versions is a least.
+        theirs, ours = proposal.base.get(shard), again.base[shard]
+        return bool(before.signatures) and theirs is not None and theirs.raw == ours.raw
+    if role == owner:
+        return _demanded(name, before.signed) == _demanded(name, after.signed)
+    changes = Differences.between(Releases.of(name, before.signed), Releases.of(name, after.signed))
+    return not (changes.added or changes.lost or changes.evidence)
+
+
+def _demanded(name: CrateName, owner: Targets) -> tuple[dict[str, OwnedLayoutFile], frozenset[str]]:
+    demands = Demands.of(name, owner)
+    return {one.path: one for one in demands.layouts}, demands.adopted
 
 
 def read_receipt(folder: Path) -> SignedReceipt | None:
@@ -119,6 +180,11 @@ def save_receipt(folder: Path, receipt: SignedReceipt) -> None:
         StorageError: The disk failed.
     """
     durable.write_file(folder / _RECEIPT, receipt.to_bytes())
+
+
+def _published(proposal: Proposal) -> dict[str, Targets]:
+    _, *own = roles_of(proposal.crate)
+    return {role: proposal.base[role].signed for role in own if role in proposal.base}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +229,7 @@ def look(proposal: Proposal, receipt: SignedReceipt | None, root: Root, *, now: 
                 f"the mirror's receipt is of {times.written(said.time)}, signed by the online key of this root"
             )
             ended = check_waited(said, wanted, Waiting.of(root), now=now)
+            check_follows(proposal.crate, proposal.drafts, _published(proposal))
             lines.append(f"the period of {period.days} days ended on {times.written(ended)}")
     except (VerificationError, FormatError) as error:
         problem = error

@@ -24,6 +24,7 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.claims.holders import ClaimFacts, Holders
+from carnet.claims.releases import Releases
 from carnet.claims.waiting import Waiting
 from carnet.errors import CarnetError
 from carnet.intoto.bundle import Bundle
@@ -181,6 +182,14 @@ class World:
     def claim_request(self, kind: str = "release") -> Request:
         return Request(kind, NAME, at(self.now))
 
+    def adopted(self, name: CrateName = NAME) -> Releases | None:
+        """What a first claim adopts."""
+        view = self.fresh()
+        target = view.find_targets([paths.index_path(name)])[paths.index_path(name)]
+        index = None if target is None else IndexFile.from_bytes(view.download(target), name)
+        lengths = {version.line.cksum: version.length for version in self.store.crates.versions(name)}
+        return ownership.adopt(index, lengths, "crates-io")
+
     def claim_proposal(
         self,
         *,
@@ -189,15 +198,11 @@ class World:
         name: CrateName = NAME,
         takeover: bool = False,
     ) -> Proposal:
-        view = self.fresh()
-        target = view.find_targets([paths.index_path(name)])[paths.index_path(name)]
-        index = None if target is None else IndexFile.from_bytes(view.download(target), name)
-        lengths = {version.line.cksum: version.length for version in self.store.crates.versions(name)}
         return ownership.new_claim(
             self.published(name),
             Request("claim", name, at(self.now), ("alice is the author",), takeover),
             who or facts(),
-            adopted=ownership.adopt(index, lengths, "crates-io"),
+            adopted=self.adopted(name),
             layout=layout,
             now=self.now,
         )

@@ -12,7 +12,8 @@ from carnet.claims.receipt import SignedReceipt
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Root
 from carnet_mirror.upkeep import sign_again
-from carnet_signer.proposals import waiting
+from carnet_signer.own_view import OwnView
+from carnet_signer.proposals import state_before, waiting
 from carnet_signer.proposals.proposal import Proposal, draft
 from carnet_signer.proposals.waiting import Waited
 
@@ -41,6 +42,12 @@ def seen(world: World, proposal: Proposal, receipt: SignedReceipt | None) -> Wai
     found = waiting.look(proposal, receipt, root_of(world), now=world.now)
     assert found is not None
     return found
+
+
+def compared(world: World, proposal: Proposal) -> Proposal:
+    """As a holder has it before them: on what they verified themselves."""
+    view = world.fresh()
+    return state_before.compare(proposal, OwnView(view.trusted.root, "compared", "test", view)).proposal
 
 
 def edited(proposal: Proposal, role: str, edit: Callable[[dict[str, object]], object]) -> Proposal:

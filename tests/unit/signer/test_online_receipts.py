@@ -20,7 +20,7 @@ from carnet_signer.online.memory import SigningMemory
 from carnet_signer.online.server import Oracle
 
 KEY = make_key("online")
-RECEIPT = ClaimReceipt(Proposed(CrateName("serde"), CLAIM, {"owner.serde": "0" * 64, "crate.serde": "1" * 64}), NOW)
+RECEIPT = ClaimReceipt(Proposed(CrateName("serde"), CLAIM, "0" * 64), NOW)
 
 
 @pytest.fixture
@@ -71,12 +71,12 @@ def test_what_is_no_receipt_is_not_signed_as_one(oracle: Oracle, payload: dict[s
         changed(version=True),
         changed(kind="release"),
         changed(crate="Serde"),
-        changed(crate="other"),
-        changed(roles={}),
-        changed(roles={"crate.serde": "1" * 64}),
-        changed(roles={"owner.serde": "0" * 64, "timestamp": "0" * 64}),
-        changed(roles={"owner.serde": "0" * 63}),
-        changed(roles={"owner.serde": 1}),
+        changed(crate="other crate"),
+        changed(decided=""),
+        changed(roles={"owner.serde": "0" * 64}),
+        changed(decided="G" * 64),
+        changed(decided="0" * 63),
+        changed(decided=1),
         RECEIPT.payload + b" ",
         b"[]",
     ],

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.worlds.ceremony import make_ceremony
+from tests.support.worlds.ceremony import NOW, make_ceremony
 from tests.support.worlds.claims import NAME, World, refusal
+from tests.support.worlds.waiting import edited as edited_draft
+from tests.support.worlds.waiting import later, signed
 
 from carnet import strictjson
 from carnet.cargo.names import CrateName
@@ -24,9 +27,12 @@ from carnet.errors import (
     TransportError,
 )
 from carnet.tuf import paths
+from carnet.tuf.roles import RoleFile, Targets
 from carnet.tuf.tree import roles_of
+from carnet_signer.metadata.role_files import at
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.repository import TrustedRepository
 from carnet_verifier.tuf.saved_view import GRACE, read_saved_view, read_saved_view_from, roles_to_save, save_view
 from carnet_verifier.tuf.view import View
 
@@ -152,3 +158,36 @@ def test_an_older_file_than_one_that_was_taken_is_refused(tmp_path: Path) -> Non
     why = refusal(lambda: read_saved_view(old, TrustDirectory.open(trust.path), now=world.now))
     assert isinstance(why, RollbackDetected)
     assert isinstance(why, MetadataError)
+
+
+def test_roles_that_nobody_renewed_come_along_and_are_told(tmp_path: Path) -> None:
+    """A neighbour's shard says of them what there is; without their files nobody could sign it."""
+    world = World.make(tmp_path)
+    over = NOW + timedelta(days=10)
+    proposal = world.claim_proposal()
+    for role in (OWNER, CRATE):
+        proposal = edited_draft(proposal, role, lambda signed: signed.update(expires=at(over)))
+    world.submit(signed(world, proposal))
+    assert read_saved_view_from(saved(world, NAME), world.ceremony.root, now=world.now).expired == ()
+    later(world, days=11)
+    data = saved(world, NAME)
+    found = read_saved_view_from(data, world.ceremony.root, now=world.now)
+    assert found.expired == ((CRATE, over), (OWNER, over))
+    ours, theirs = (view.claimed_files([SHARD]) for view in (found.repository, world.fresh()))
+    assert {role: file.raw for role, file in ours.items()} == {role: file.raw for role, file in theirs.items()}
+    assert isinstance(refusal(lambda: found.repository.role(CRATE)), ExpiredMetadata), "no build takes it for all that"
+    assert saved(world), "all of the registry, one expired claim among it"
+
+
+def test_an_expired_role_that_somebody_else_signed_is_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World.make(tmp_path)
+    world.claim()
+    honest = TrustedRepository.claimed_files
+
+    def forged(view: TrustedRepository, shards: Iterable[str]) -> dict[str, RoleFile[Targets]]:
+        return {role: replace(file, signatures=()) for role, file in honest(view, shards).items()}
+
+    monkeypatch.setattr(TrustedRepository, "claimed_files", forged)
+    assert isinstance(refusal(lambda: saved(world, NAME)), ThresholdNotMet)

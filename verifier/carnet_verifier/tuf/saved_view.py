@@ -18,14 +18,15 @@ from datetime import datetime, timedelta
 
 from carnet import strictjson
 from carnet.cargo.names import CrateName
+from carnet.claims.standing import read_standing
 from carnet.errors import ExpiredMetadata, FormatError, MetadataMismatch, TransportError
 from carnet.intoto.dsse import decode_base64
 from carnet.strictjson import Json
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_unexpired
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import Root, Timestamp
-from carnet.tuf.tree import place_of
+from carnet.tuf.roles import RoleFile, Root, Targets, Timestamp
+from carnet.tuf.tree import RoleKind, place_of
 from carnet.value import value
 from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
 from carnet_verifier.memory.trust import TrustDirectory
@@ -47,10 +48,12 @@ class SavedView:
     Attributes:
         repository: What was verified. A role that the file lacks cannot be had: `TransportError`.
         ended: How long ago its timestamp ended; zero when it has not.
+        expired: The owner and crate roles in it whose time is over, with the day: nobody vouches for their crates.
     """
 
     repository: TrustedRepository
     ended: timedelta
+    expired: tuple[tuple[str, datetime], ...] = ()
 
 
 def roles_to_save(repository: TrustedRepository, crates: Sequence[CrateName]) -> list[str]:
@@ -78,6 +81,23 @@ def roles_to_save(repository: TrustedRepository, crates: Sequence[CrateName]) ->
             if name is not None:
                 found += [owner, paths.crate_role(name)]
     return found
+
+
+def expired_roles(repository: TrustedRepository, roles: Iterable[str], now: datetime) -> list[tuple[str, datetime]]:
+    """The owner and crate roles below some shards whose time is over: a fact to be told, no reason to refuse a view.
+
+    Args:
+        repository: A verified view.
+        roles: Names of roles; those that are no shards of claims are passed over.
+        now: The time.
+
+    Raises:
+        MetadataError: A shard failed a check.
+        TransportError: A role could not be fetched.
+    """
+    shards = [role for role in roles if place_of(role).kind == RoleKind.SHARD]
+    files = repository.claimed_files(shards)
+    return [(role, files[role].signed.expires) for role in sorted(files) if files[role].signed.expired(now)]
 
 
 def _bin_of(repository: TrustedRepository, crate: CrateName) -> str:
@@ -108,8 +128,13 @@ def save_view(view: View, roles: Iterable[str], crates: Iterable[CrateName] = ()
         path = _path(paths.ROOT, version)
         files[path] = view.fetcher.get(path, max_bytes=Root.MAX_BYTES)  # whoever pinned an older one walks over these
     files[_path(paths.ROOT, trusted.root.signed.version)] = trusted.root.raw
+    owned: dict[str, RoleFile[Targets]] = {}
     for role in (paths.TARGETS, *roles):
-        file = view.repository.role(role)
+        file = owned.get(role) or view.repository.role(role)
+        if place_of(role).kind == RoleKind.SHARD:
+            # Somebody signs the shard because of them, so those that nobody renewed come along: signed, and too old.
+            owned |= view.repository.claimed_files([role])
+            read_standing(file.signed, owned)
         files[_path(role, file.signed.version)] = file.raw
     for target in view.repository.find_targets(map(paths.index_path, crates)).values():
         if target is not None:
@@ -148,7 +173,8 @@ def read_saved_view_from(data: bytes, root: bytes, *, now: datetime) -> SavedVie
 
 
 def _verified(data: bytes, root: bytes, store: MetadataStore, now: datetime) -> SavedView:
-    fetcher = ReadFetcher(_files(data).get)
+    files = _files(data)
+    fetcher = ReadFetcher(files.get)
     try:
         timestamp = parse_role(fetcher.get(_TIMESTAMP, max_bytes=Timestamp.MAX_BYTES), Timestamp).signed
     except TransportError:
@@ -164,7 +190,9 @@ def _verified(data: bytes, root: bytes, store: MetadataStore, now: datetime) -> 
     # What people sign lives long enough: the grace is for what is signed online.
     check_unexpired(paths.ROOT, repository.trusted.root.signed, now)
     check_unexpired(paths.TARGETS, repository.targets, now)
-    return SavedView(repository, ended)
+    shards = [(shard, repository.version(shard)) for shard in map(paths.claims_shard_role, paths.SHARDS)]
+    inside = [shard for shard, version in shards if version is not None and _path(shard, version) in files]
+    return SavedView(repository, ended, tuple(expired_roles(repository, inside, now)))
 
 
 def _files(data: bytes) -> dict[str, bytes]:

@@ -181,7 +181,8 @@ def export(names: tuple[str, ...], file: Path, repository: str | None) -> None:
     """
     from carnet import durable
     from carnet.cargo.names import CrateName
-    from carnet_verifier.tuf.saved_view import roles_to_save, save_view
+    from carnet_cli.commands.own_view import expired_words
+    from carnet_verifier.tuf.saved_view import expired_roles, roles_to_save, save_view
     from carnet_verifier.tuf.view import open_view
 
     crates = [CrateName(name) for name in names]
@@ -190,8 +191,11 @@ def export(names: tuple[str, ...], file: Path, repository: str | None) -> None:
         with output.progress("fetching", len(roles)) as bar:
             data = save_view(view, _counted(roles, bar), crates)
         ends = view.repository.trusted.timestamp.signed.expires
+        over = expired_roles(view.repository, roles, home.now())
     durable.write_file(file, data)
     output.note(f"wrote {len(roles)} roles to {file}; it is taken until 14 days after {ends:%Y-%m-%dT%H:%M:%SZ}")
+    if over:
+        output.warn(f"the view was written{expired_words(over)}", hint="their owners and release keys sign new ones")
 
 
 def _counted(roles: Sequence[str], bar: output.Progress) -> Iterator[str]:

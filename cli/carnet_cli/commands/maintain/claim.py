@@ -218,9 +218,10 @@ def propose(folder: Path, mirror: str | None, repository: str | None, message_fo
 @proposal_folders.folder_argument
 @proposal_folders.repository_option
 def renew(folder: Path, repository: str | None) -> None:
-    """Draft the shard in DIR anew, when another claim of the same shard was published while this one waited.
+    """Draft DIR anew on what is published now, when something was published while it waited.
 
-    What waits stays as it is, byte for byte, and does not wait again; only the registry's holders sign again.
+    What is decided stays as it is (owners, release keys, thresholds, a new layout) and does not wait again. Drafts that
+    still follow from what is published keep their signatures; whose draft changed signs again.
 
     \b
     Example:

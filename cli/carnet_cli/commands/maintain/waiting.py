@@ -45,14 +45,19 @@ def propose_folder(
 
 
 def renew_folder(folder: Path, repository: str | None) -> None:
-    """Draft a folder's shard anew from what is published now; what waits stays as it is."""
+    """Draft a folder anew on what is published now; what is decided in it stays as it is."""
     from carnet_signer.proposals import ownership, review, waiting
     from carnet_signer.proposals.proposal import load, save_again
+    from carnet_verifier.releases.published_versions import read_published_versions
 
     proposal, now = load(folder), home.now()
+    name = proposal.crate
     with proposal_folders.looking(repository) as view:
-        published = ownership.read_published(view.repository, proposal.crate, neighbours=True)
-    renewed = waiting.with_new_shard(proposal, published, now=now)
+        published = ownership.read_published(view.repository, name, neighbours=True)
+        found = None if published.owner is not None else read_published_versions(view, name, output.counting)
+        registry = waiting.registry_of(proposal)
+        adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry)
+    renewed = waiting.renew(proposal, published, adopted=adopted, now=now)
     review.lint(renewed, now=now, example_keys=True)
     save_again(renewed, folder)
     proposal_folders.say_status(renewed, folder, "claim")

@@ -34,7 +34,7 @@ def command(
 
     wanted = {CrateName(name).canonical for name in names}
     url = mirror or home.choose(repository).directory.url
-    entries = [one for one in _listed(pending(url), url) if not wanted or one["crate"] in wanted]
+    entries = [one for part in pending(url) for one in _listed(part, url) if not wanted or one["crate"] in wanted]
     output.show(WatchReport(url, entries), message_format, watch_as_text, watch_as_json)
     return 1 if entries else 0
 
@@ -51,10 +51,18 @@ def _listed(answer: dict[str, Any], url: str) -> Iterator[dict[str, Any]]:
         match one:
             case {"crate": str(), "kind": str(), "asked": str(), "digest": str()} if all(
                 _is_team(one.get(title)) for title in ("owners", "releasers", "replaces")
-            ):
+            ) and _is_dropped(one.get("dropped")):
                 yield one
             case _:
                 raise unreadable
+
+
+def _is_dropped(value: Any) -> bool:
+    match value:
+        case None | {"time": str(), "reason": str()}:
+            return True
+        case _:
+            return False
 
 
 def _is_team(value: Any) -> bool:

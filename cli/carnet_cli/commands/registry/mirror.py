@@ -11,6 +11,7 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.commands.registry.mirror_checks import DIRECTORY, fsck, status, warn_without_second_opinion
+from carnet_cli.commands.registry.mirror_pending import pending
 from carnet_cli.commands.registry.mirror_serve import serve
 from carnet_cli.config import home
 from carnet_cli.report.mirror import (
@@ -290,3 +291,4 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
 command.add_command(serve)
 command.add_command(status)
 command.add_command(fsck)
+command.add_command(pending)
