@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.support.hostile.measure import MEMORY_PER_MB, SECONDS_PER_MB, inputs, measure  # noqa: E402
 
-MODULES = tuple(f"tests.support.hostile.{name}" for name in ("documents", "archives", "answers"))
+MODULES = tuple(f"tests.support.hostile.{name}" for name in ("documents", "archives", "answers", "git_objects"))
 
 
 def main() -> int:
