@@ -119,7 +119,7 @@ def deltas(pack: Pack, size: int) -> str:
     """A thousand versions of one large folder, each a delta to the one before; the last one is asked for."""
     file = pack.add(b"blob", b"x")
     entries = [("100644", b"%05d" % number, file) for number in range(min(size // 100, 30_000))]
-    data = _tree(entries)
+    data = _tree([*entries, ("160000", b"z", file)])  # the id of a submodule is anything
     last = pack.add(b"tree", data)
     for number in range(1000):
         old, data = data, data[:-20] + number.to_bytes(20, "big")
@@ -129,13 +129,13 @@ def deltas(pack: Pack, size: int) -> str:
 
 def zeros(pack: Pack, size: int) -> str:
     """A file of nothing but zeros."""
-    return pack.add_commit(pack.add_tree([("100644", b"f", pack.add(b"blob", bytes(min(size * 900, 1_100_000_000))))]))
+    return pack.add_commit(pack.add_tree([("100644", b"f", pack.add(b"blob", bytes(min(size * 200, 1_100_000_000))))]))
 
 
 def endless_commit(pack: Pack, size: int) -> str:
     """A commit whose header has no end."""
     tree = pack.add_tree([("100644", b"f", pack.add(b"blob", b"x"))])
-    return pack.add_commit(tree, b"x " + b"y" * min(size * 800, 900_000_000) + b"\n")
+    return pack.add_commit(tree, b"x " + b"y" * min(size * 100, 900_000_000) + b"\n")
 
 
 def tags(pack: Pack, size: int) -> str:
