@@ -17,14 +17,14 @@ sys.path.insert(0, str(ROOT))
 
 from tests.support.hostile.measure import MEMORY_PER_MB, SECONDS_PER_MB, inputs, measure  # noqa: E402
 
-MODULES = tuple(f"tests.support.hostile.{name}" for name in ("documents", "archives", "answers"))
+MODULES = tuple(f"tests.support.hostile.{name}" for name in ("documents", "archives", "answers", "git_objects"))
 
 
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, nargs="+", default=[1.0, 10.0], help="of each input")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median time counts")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the least time counts")
     parser.add_argument("--only", default="", help="a part of the names of the inputs")
     asked = parser.parse_args()
     above = 0

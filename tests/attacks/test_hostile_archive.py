@@ -16,7 +16,7 @@ import pytest
 from tests.support.crates.archives import BLOCK, Header, TarballBuilder, gzip, honest_crate
 
 from carnet.cargo import tarball
-from carnet.cargo.crate import CrateLimits, read_crate
+from carnet.cargo.crate import Allowance, CrateLimits, read_crate
 from carnet.cargo.names import CrateId
 from carnet.errors import ArchiveRefused, FormatError
 
@@ -254,6 +254,23 @@ def test_what_a_tarball_may_bring_grows_with_it_and_ends() -> None:
     assert (most.unpacked, most.entries) == (512 * 2**20, 100_000)
 
 
+def test_whoever_brings_all_bytes_does_not_bring_all_files_as_well() -> None:
+    """Each beyond the first thousand costs as much time as six kilobytes inside."""
+    allowance = CrateLimits().allowance(10**6)
+    assert allowance.beside(10**6).entries == allowance.entries
+    assert allowance.beside(allowance.unpacked).entries == 1_000
+    half = allowance.beside(allowance.unpacked - 1_000 * 6 * 1024)
+    assert (half.entries, half.unpacked, half.letters) == (2_000, allowance.unpacked, allowance.letters)
+    limits = CrateLimits(always=Allowance(7 * 2**20, 1_000, 1_000))
+    many = builder()
+    for number in range(1_097):
+        many.file(str(number))
+    many.file("noise", random.Random(1).randbytes(40_000))
+    assert len(read_crate(many.build(), DEMO, limits=limits).entries) == 1_100
+    with pytest.raises(ArchiveRefused, match=r"more than 10\d\d files"):
+        read_crate(many.file("z", bytes(8_300_000)).build(), DEMO, limits=limits)
+
+
 def test_a_long_name_counts_as_what_it_costs() -> None:
     archive = builder().file("d/" + "n" * 200)
     limits = CrateLimits(entries=5)
@@ -278,10 +295,10 @@ def test_a_checksum_is_the_sum_of_every_byte(place: int, wrong: int) -> None:
     changed[place] ^= 0x40
     for block in (full, changed):
         plain = bytes(block[:148]) + b" " * 8 + bytes(block[156:])
-        assert tarball._sum(bytes(block)) == sum(block)
+        assert tarball._sum_of_all(bytes(block)) == sum(block)
         off = plain[:148] + b"%06o\0 " % (sum(plain) + wrong) + plain[156:]
         with pytest.raises(ArchiveRefused, match="wrong checksum"):
-            tarball._check_header(off, "it")
+            tarball._plain(off, 0)
 
 
 def test_limits_of_size_and_number() -> None:

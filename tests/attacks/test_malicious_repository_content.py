@@ -193,7 +193,7 @@ def test_an_odd_mode_is_refused(tmp_path: Path) -> None:
 
 def test_folders_that_repeat_themselves_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two entries a level, a hundred levels: more folders than anyone can walk, in a few kilobytes of objects."""
-    monkeypatch.setattr(gitsource, "MAX_ENTRIES", 1000)
+    monkeypatch.setattr("carnet.git.limits.MAX_ENTRIES", 1000)
     repository = make_repository(tmp_path / "r", LIBRARY)
     commits: list[str] = []
     (repository / "empty").write_bytes(b"")

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["Admission", "LevelMemory", "Outcome", "Wanted", "admit_all", "admit_one", "admit_tarball"]
 
 AT_ONCE = 16
-"""Tarballs in memory, packed."""
+"""Tarballs that are fetched at a time, and wait on the disk."""
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Found = TypeVar("_Found")
@@ -125,7 +125,7 @@ def admit_all(
     """Steps 2 to 9 for many crates, in order; what is needed is fetched concurrently first.
 
     One crate's refusal does not stop the others. Levels are remembered once the last crate was judged. Of the tarballs
-    that have to be read, `AT_ONCE` are in memory, and one is unpacked.
+    that have to be read, `AT_ONCE` wait on the disk, and one is in memory.
 
     Args:
         repository: The verified view.

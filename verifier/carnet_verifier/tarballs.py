@@ -22,7 +22,7 @@ _verified = maker(VerifiedCrate)
 
 @value(eq=False)
 class FetchedTarball:
-    """The files of one version as they came; of the tarball nothing was checked yet.
+    """The files of one version as they came; what is signed of the tarball is checked when it is read.
 
     Attributes:
         read: Reads the tarball, which may wait on the disk.
@@ -41,7 +41,7 @@ class FetchedTarball:
 def fetch_files(
     repository: TrustedRepository, wanted: Sequence[Attributed], kept: Mapping[CrateId, bytes] | None = None
 ) -> list[FetchedTarball]:
-    """Fetch tarballs and the signed files beside them, all of them concurrently.
+    """Fetch tarballs, which wait on the disk until they are read, and the signed files beside them.
 
     Args:
         repository: The verified view.
@@ -50,7 +50,7 @@ def fetch_files(
 
     Raises:
         NotFound: A signed file is not listed.
-        MetadataMismatch: Other bytes than were signed.
+        MetadataMismatch: Other bytes than were signed; of a tarball, whoever reads it is told.
         TransportError: Nothing was decided.
     """
     tarballs: dict[CrateId, Callable[[], bytes]] = {crate: _held(data) for crate, data in (kept or {}).items()}
@@ -59,9 +59,10 @@ def fetch_files(
     signed = {path: sha256 for files in beside.values() for path, sha256 in files.items()}
     claimed = {paths.crate_path(crate): crate for crate, item in missing.items() if item.release is not None}
     targets = find_signed(repository, signed | {path: missing[crate].sha256 for path, crate in claimed.items()})
-    answers = repository.download_many(targets, large=True)
-    found = dict(zip((target.path for target in targets), answers, strict=True))
-    tarballs |= {crate: _held(found[path]) for path, crate in claimed.items()}
+    large = [target for target in targets if target.path in claimed]
+    tarballs |= zip((claimed[target.path] for target in large), repository.download_large(large), strict=True)
+    small = [target for target in targets if target.path not in claimed]
+    found = dict(zip((target.path for target in small), repository.download_many(small), strict=True))
     unlisted = [crate for crate, item in missing.items() if item.release is None]
     places = [paths.download_path(crate) for crate in unlisted]
     most = CrateLimits().compressed

@@ -14,8 +14,8 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from carnet.cargo.manifest import Manifest, read_manifest
 from carnet.cargo.names import CrateId
@@ -29,6 +29,8 @@ MAX_DEPTH = 100
 """Parts in a path; real crates stay below 10."""
 MAX_PART = 255
 """Bytes in one part of a path: what ext4, APFS, NTFS and tmpfs take."""
+_ENTRY = 6 * 1024
+"""Bytes that are inflated in the time in which one more file or folder is looked at."""
 MAX_WARNINGS = 20
 """Warnings that are kept; more of them say no more."""
 
@@ -46,6 +48,10 @@ class Allowance:
     unpacked: int
     entries: int
     letters: int
+
+    def beside(self, unpacked: int) -> Allowance:
+        """What is left to bring for a tarball that unpacks to so much: to take all of both at once costs twice."""
+        return replace(self, entries=min(self.entries, 1_000 + (self.unpacked - unpacked) // _ENTRY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,7 @@ def read_crate(
         raise ArchiveRefused(f"the archive has {len(data)} bytes; {limits.compressed} are allowed")
     allowance = limits.allowance(len(data))
     tar = _inflate(data, allowance.unpacked)  # 1
-    folder, files = _files(tar, allowance, names)  # 2, 3
+    folder, files = _files(tar, allowance.beside(len(tar)), names)  # 2, 3
     content = memoryview(tar).toreadonly()
     entries = tuple(
         CrateEntry(path, bool(member.mode & 0o100), content[member.start : member.start + member.size])
@@ -226,9 +232,11 @@ def _inflate(data: bytes, limit: int) -> bytearray:
 
 # A backslash is a separator on Windows and a colon opens another stream of a file, so both move bytes; so do the short
 # names that Windows gives to long ones (`CARGO~1.TOM`), and a dot or blank at the end, which it drops.
-_MOVES = re.compile(r"[\x00-\x1f\x7f-\x9f\\:]|^[^.]{1,6}~[0-9]+(?:\.[^.]{0,3})?\Z|[. ]\Z")
+_MOVES = re.compile(r"[\x00-\x1f\x7f-\x9f\\:]")
+_SHORT_NAME = re.compile(r"[^.]{1,6}~[0-9]+(?:\.[^.]{0,3})?\Z")
 _UNPORTABLE = re.compile(r"""[*?"<>|]""")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)", re.IGNORECASE)
+_NOTHING: frozenset[str] = frozenset()
 _MARKER = ".cargo-ok"
 
 
@@ -237,7 +245,7 @@ def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[s
     folder = ""
     files: dict[str, Member] = {}
     listed: set[str] = set()
-    folders: dict[str, frozenset[str]] = {"": frozenset()}  # what is unusual about each, and about those above it
+    folders: dict[str, frozenset[str]] = {"": _NOTHING}  # what is unusual about each, and about those above it
     spellings = _Spellings(allowance.letters)
     for member in members(tar, max_members=allowance.entries):
         root, slash, path = member.name.partition("/")
@@ -251,7 +259,8 @@ def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[s
         if path in listed:
             raise ArchiveRefused(f"{member.name[:80]!a} is in the archive twice")
         listed.add(path)
-        new = _new_folders(path, folders)
+        above, _, name = path.rpartition("/")
+        new = [] if above in folders else _new_folders(above, folders)
         if member.directory and path not in folders:
             new.append(path)
         for part in new:
@@ -261,13 +270,13 @@ def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[s
         if len(files) + len(folders) - 1 + (not member.directory) > allowance.entries:
             raise ArchiveRefused(f"the archive has more than {allowance.entries} files and folders")
         if not member.directory:
-            above, _, name = path.rpartition("/")
             unusual = folders[above] | _check_name(name, member.name)
             if path in folders:
                 raise ArchiveRefused(f"{path[:80]!a} is a file and a folder")
-            new.append(path)
             files[path] = member
-            warnings.extend(f"{path[:80]!a} {what}" for what in sorted(unusual))
+            if unusual:
+                warnings.extend(f"{path[:80]!a} {what}" for what in sorted(unusual))
+            new.append(path)
         for part in new:
             other = spellings.add(part)
             if other is not None:
@@ -297,15 +306,14 @@ class _Spellings:
         """Take a path in, after the folders above it; returns another path that is kept in the same place."""
         above, _, name = path.rpartition("/")
         number = self._numbers[above]
-        for part in self._fold(name).split("/"):  # there are letters that stand for a slash
+        folded = name.lower() if name.isascii() else self._fold(name)
+        for part in folded.split("/"):  # there are letters that stand for a slash
             number = self._places.setdefault((number, part), len(self._places) + 1)
         self._numbers[path] = number
         first = self._first.setdefault(number, path)
-        return None if first == path else first
+        return None if first is path else first
 
     def _fold(self, name: str) -> str:
-        if name.isascii():
-            return name.lower()
         folded = self._folded.get(name)
         if folded is None:
             self._left -= len(name.encode())
@@ -315,32 +323,24 @@ class _Spellings:
         return folded
 
 
-@lru_cache(maxsize=1024)
-def _unusual(name: str) -> frozenset[str]:
-    """What a reader should know of one part of a path."""
-    found = set()
-    if _UNPORTABLE.search(name) or _DEVICE.match(name):
-        found.add("cannot be unpacked on Windows")
-    if not name.isascii() and any(unicodedata.category(char) in ("Cf", "Zl", "Zp") for char in name):
-        found.add("has characters that are not seen")
-    return frozenset(found)
-
-
 def _check_name(name: str, where: str) -> frozenset[str]:
     """Refuse a part of a path that leads elsewhere; returns what is unusual about it."""
     if name in ("", ".", ".."):
         raise ArchiveRefused(f"{where[:80]!a} is not a path below the crate's folder")
     if len(name) > MAX_PART // 4 and len(name.encode()) > MAX_PART:
         raise ArchiveRefused(f"{where[:80]!a} has a part of more than {MAX_PART} bytes, which no file system takes")
-    if _MOVES.search(name):
+    if _MOVES.search(name) or name[-1] in ". " or ("~" in name and _SHORT_NAME.match(name)):
         raise ArchiveRefused(f"{where[:80]!a} is another path on some file system")
-    return _unusual(name)
+    unportable = _UNPORTABLE.search(name) or _DEVICE.match(name)
+    found = _NOTHING if unportable is None else frozenset(("cannot be unpacked on Windows",))
+    if not name.isascii() and any(unicodedata.category(char) in ("Cf", "Zl", "Zp") for char in name):
+        found |= {"has characters that are not seen"}
+    return found
 
 
-def _new_folders(path: str, known: Mapping[str, object]) -> list[str]:
-    """The folders above a path that are not known yet, from the top down; above a known one all are known."""
+def _new_folders(above: str, known: Mapping[str, object]) -> list[str]:
+    """This folder and those above it that are not known yet, from the top down; above a known one all are known."""
     new: list[str] = []
-    above = path.rpartition("/")[0]
     while above not in known:
         new.append(above)
         above = above.rpartition("/")[0]

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from struct import Struct
+from typing import NamedTuple
 
 from carnet.errors import ArchiveRefused
 
@@ -20,11 +20,35 @@ BLOCK = 512
 MAX_NAME = 1024
 """Bytes in a member's name, folder included."""
 
+# Name, numbers, type, link's target, format, names of owner and group, device numbers, prefix, and what is behind.
+_FIELDS = Struct("100s56sc100s8s64x16s155s12s")
 _ZERO_BLOCK = bytes(BLOCK)
+_ZEROS = bytes(128 * BLOCK)
+_NO_LINK, _NO_PREFIX, _NOTHING_BEHIND = bytes(100), bytes(155), bytes(12)
 _GNU, _USTAR = b"ustar  \0", b"ustar\x0000"
 _LONG_NAME = b"././@LongLink"
-# Digits up to the end of the field, then one terminator. No blanks before, no base 256, no minus, no second number.
-_NUMBER = re.compile(rb"([0-7]+)[\0 ]{1,2}\Z")
+# Digits up to the end of the field, then one terminator or two. No blanks before, no base 256, no minus, no second
+# number. Owner ids may be large, in base 256: nobody unpacks a crate with its owners. cargo leaves what it can empty.
+_OF_8, _OF_12 = rb"[0-7]{6}[0-7\0 ][\0 ]", rb"[0-7]{10}[0-7\0 ][\0 ]"
+_SHORT = re.compile(_OF_8)
+_OWNER = re.compile(rb"%b|\0{8}|\x80.{7}" % _OF_8, re.DOTALL)
+_LONG = re.compile(_OF_12)
+_TIME = re.compile(rb"%b|\0{12}" % _OF_12)
+_DEVICE = re.compile(rb"%b|\0{8}" % _OF_8)
+_NUMBERS = re.compile(
+    rb"(?=([0-7]+))%b(?:%b){2}(?=([0-7]+))%b(?:%b)(?=([0-7]+))%b"
+    % (_OF_8, _OWNER.pattern, _OF_12, _TIME.pattern, _OF_8),
+    re.DOTALL,
+)
+_DEVICES = re.compile(rb"(?:%b){2}" % _DEVICE.pattern)
+_NAMED_NUMBERS = (
+    ("checksum", 48, 56, _SHORT),
+    ("uid", 8, 16, _OWNER),
+    ("gid", 16, 24, _OWNER),
+    ("mtime", 36, 48, _TIME),
+    ("size", 24, 36, _LONG),
+    ("mode", 0, 8, _SHORT),
+)
 _FILE_TYPE_BIT = 0o100000  # "regular file" in a mode, as cargo wrote it until 2020
 _KINDS = {
     b"1": "a hard link",
@@ -44,8 +68,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One file or directory of a tar archive.
 
     Attributes:
@@ -84,127 +107,122 @@ def members(tar: bytes | bytearray, *, max_members: int) -> Iterator[Member]:
             raise ArchiveRefused("the archive is cut off: it has no end mark")
         if header == _ZERO_BLOCK:
             break
-        at = f"the header at byte {position}"
-        _check_header(header, at)
-        size, kind = _number(header[124:136], at, "size"), header[156:157]
-        start, position = position + BLOCK, position + BLOCK + -(-size // BLOCK) * BLOCK
+        at, start = position, position + BLOCK
+        short, mode, size, kind, prefix = _plain(header, at)
+        position = start + -(-size // BLOCK) * BLOCK
         if position > len(tar):
-            raise ArchiveRefused(f"{at} announces more data than the archive has")
+            raise _refused(at, "announces more data than the archive has")
         if start + size < position and bytes(view[start + size : position]).strip(b"\0"):
-            raise ArchiveRefused(f"{at} hides data in the padding behind its file")
+            raise _refused(at, "hides data in the padding behind its file")
         count += 1
         if count > max_members:
             raise ArchiveRefused(f"the archive has more than {max_members} files and directories, long names counted")
         if kind == b"L":
             if long_name is not None:
-                raise ArchiveRefused(f"{at} gives one file two long names")
-            long_name = _long_name(header, bytes(view[start : start + size]), at)
+                raise _refused(at, "gives one file two long names")
+            long_name = _long_name(short, bytes(view[start : start + size]), at)
             continue
-        yield _member(header, kind, long_name, start, size)
+        yield _member(_name(short, prefix, long_name, at), mode, kind == b"5", start, size)
         long_name = None
     if long_name is not None:
         raise ArchiveRefused("the archive ends with a long name for a file that does not follow")
     if len(tar) - position < 2 * BLOCK:
         raise ArchiveRefused("the archive's end mark is cut off")
-    if tar.count(0, position) != len(tar) - position:
-        raise ArchiveRefused("the archive has data behind its end mark")
+    for start in range(position, len(tar), len(_ZEROS)):
+        if not _ZEROS.startswith(bytes(view[start : start + len(_ZEROS)])):
+            raise ArchiveRefused("the archive has data behind its end mark")
 
 
-def _check_header(header: bytes, at: str) -> None:
-    """The checksum, and every field that no plain writer fills but that some reader looks at."""
-    if _number(header[148:156], at, "checksum") != _sum(header) - sum(header[148:156]) + 8 * 32:
-        raise ArchiveRefused(f"{at} has a wrong checksum")
-    odd = _odd(header[108:124] + header[136:148], header[156:345], header[345:])
-    if odd is not None:
-        raise ArchiveRefused(f"{at} {odd[0]}", hint=odd[1])
+def _refused(position: int, what: str, hint: str = "") -> ArchiveRefused:
+    return ArchiveRefused(f"the header at byte {position} {what}", hint=hint)
 
 
-def _sum(header: bytes) -> int:
-    """The sum of a block's bytes, which is the lower half of Adler-32, less 1 (RFC 1950): of 256 bytes none is lost."""
-    return (zlib.adler32(header[:256]) & 0xFFFF) + (zlib.adler32(header[256:]) & 0xFFFF) - 2
+def _plain(header: bytes, at: int) -> tuple[bytes, int, int, bytes, bytes]:
+    """The checksum, and every field that no plain writer fills but that some reader looks at.
 
-
-@lru_cache(maxsize=256)  # nearly all members of an archive have the same ones
-def _odd(numbers: bytes, middle: bytes, end: bytes) -> tuple[str, str] | None:
-    """What is refused of the fields that say nothing about a file, and a hint; None for plain ones.
-
-    Args:
-        numbers: Bytes 108 to 124 and 136 to 148 of a header: the owner's, and the time.
-        middle: Bytes 156 to 345: the type, the link's target, the format, the owner's names, the device.
-        end: The rest.
+    Returns:
+        The short name, the mode, the size, the type and the prefix.
     """
-    magic = middle[101:109]
+    name, fields, kind, link, magic, devices, prefix, behind = _FIELDS.unpack(header)
+    numbers = _NUMBERS.fullmatch(fields)
+    if numbers is None:
+        raise _refused(at, _odd_number(header, fields))
+    if int(numbers[3], 8) != _sum(header):
+        raise _refused(at, "has a wrong checksum")
     if magic not in (_GNU, _USTAR):
-        return "is neither GNU nor ustar", ""
-    if end[155 if magic == _USTAR else 0 :].strip(b"\0"):
-        return "fills the fields behind the device numbers, which readers take differently", ""
-    if middle[:1] not in (b"0", b"5", b"L"):
-        what = _KINDS.get(middle[:1], f"of the unknown type {middle[:1]!a}")
-        return (
+        raise _refused(at, "is neither GNU nor ustar")
+    if behind != _NOTHING_BEHIND or (magic == _GNU and prefix != _NO_PREFIX):
+        raise _refused(at, "fills the fields behind the device numbers, which readers take differently")
+    if kind not in (b"0", b"5", b"L"):
+        what = _KINDS.get(kind, f"of the unknown type {kind!a}")
+        raise _refused(
+            at,
             f"is {what}; only regular files and directories are allowed",
             "package it with `cargo package`, which follows links and writes plain files",
         )
-    if middle[1:101].strip(b"\0"):
-        return "is no link and names a link target", ""
-    for field, value in (
-        ("uid", numbers[:8]),
-        ("gid", numbers[8:16]),
-        ("mtime", numbers[16:28]),
-        ("device major", middle[173:181]),
-        ("device minor", middle[181:189]),
-    ):
-        if field in ("uid", "gid") and value[0] == 0x80:
-            continue  # a large owner id in base 256; nobody unpacks a crate with its owners
-        if value.strip(b"\0") and _NUMBER.match(value) is None:  # cargo leaves owners empty
-            return f"has a {field} that is not plain octal", ""
-    return None
+    if link != _NO_LINK:
+        raise _refused(at, "is no link and names a link target")
+    if _DEVICES.fullmatch(devices) is None:
+        odd = "minor" if _DEVICE.fullmatch(devices[:8]) else "major"
+        raise _refused(at, f"has a device {odd} that is not plain octal")
+    return _text(name, at), int(numbers[1], 8), int(numbers[2], 8), kind, _text(prefix, at)
 
 
-def _number(field: bytes, at: str, what: str) -> int:
-    match = _NUMBER.match(field)
-    if match is None:
-        raise ArchiveRefused(f"{at} has a {what} that is not plain octal")
-    return int(match[1], 8)
+def _sum(header: bytes) -> int:
+    """What the checksum has to be: the sum of a block's bytes, where the checksum itself stands for blanks."""
+    return _sum_of_all(header) - sum(header[148:156]) + 8 * 32
 
 
-def _text(field: bytes, at: str) -> bytes:
+def _sum_of_all(block: bytes) -> int:
+    """The sum of a block's bytes, which is the lower half of Adler-32, less 1 (RFC 1950): of 256 bytes none is lost."""
+    return (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
+
+
+def _odd_number(header: bytes, fields: bytes) -> str:
+    """What is wrong with numbers that are not all plain; a wrong checksum says more than what it was to protect."""
+    checksum = _SHORT.fullmatch(fields, 48)
+    if checksum is not None and int(fields[48:].rstrip(b"\0 "), 8) != _sum(header):
+        return "has a wrong checksum"
+    odd = next(what for what, start, end, form in _NAMED_NUMBERS if form.fullmatch(fields, start, end) is None)
+    return f"has a {odd} that is not plain octal"
+
+
+def _text(field: bytes, at: int) -> bytes:
     """A NUL-terminated field; what hides behind the NUL is refused."""
-    text, _, rest = field.partition(b"\0")
-    if rest.strip(b"\0"):
-        raise ArchiveRefused(f"{at} has a name that goes on behind a NUL")
+    text = field.rstrip(b"\0")
+    if b"\0" in text:
+        raise _refused(at, "has a name that goes on behind a NUL")
     return text
 
 
-def _long_name(header: bytes, data: bytes, at: str) -> bytes:
-    if _text(header[:100], at) != _LONG_NAME:
-        raise ArchiveRefused(f"{at} is a long name under a name of its own")
+def _long_name(short: bytes, data: bytes, at: int) -> bytes:
+    if short != _LONG_NAME:
+        raise _refused(at, "is a long name under a name of its own")
     if not data.endswith(b"\0") or b"\0" in data[:-1]:
-        raise ArchiveRefused(f"{at} is a long name that does not end with its only NUL")
+        raise _refused(at, "is a long name that does not end with its only NUL")
     if not 100 < len(data) <= MAX_NAME + 1:
-        raise ArchiveRefused(f"{at} is a long name of {len(data) - 1} bytes; 100 to {MAX_NAME} are allowed")
+        raise _refused(at, f"is a long name of {len(data) - 1} bytes; 100 to {MAX_NAME} are allowed")
     return data[:-1]
 
 
-def _member(header: bytes, kind: bytes, long_name: bytes | None, start: int, size: int) -> Member:
-    at = f"the header at byte {start - BLOCK}"
-    short = _text(header[:100], at)
-    prefix = _text(header[345:500], at)
+def _name(short: bytes, prefix: bytes, long_name: bytes | None, at: int) -> str:
     raw = prefix + b"/" + short if prefix else short
     if long_name is not None:
         raw = long_name
         if prefix or short != long_name[: len(short)] or len(short) < 99:  # cargo cuts the name off
-            raise ArchiveRefused(f"{at} has another short name than its long one")
+            raise _refused(at, "has another short name than its long one")
     try:
-        name = raw.decode("utf-8")
+        return raw.decode()
     except UnicodeDecodeError:
         raise ArchiveRefused(f"the name {raw[:80]!a} is not UTF-8") from None
-    directory = kind == b"5"
+
+
+def _member(name: str, mode: int, directory: bool, start: int, size: int) -> Member:
     if directory:
         if size:
             raise ArchiveRefused(f"the directory {name[:80]!a} has data")
         name = name.removesuffix("/")
-    mode = _number(header[100:108], at, "mode")
-    if not directory:
+    else:
         mode &= ~_FILE_TYPE_BIT
     if mode > 0o7777:
         raise ArchiveRefused(f"the mode {mode:o} of {name[:80]!a} is more than permission bits")

@@ -12,18 +12,24 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from carnet.errors import ConfigError, FormatError, StorageError
+from carnet.git.limits import MAX_BLOB, MAX_NAME, GitLimits
 
-MAX_BLOB = 1024 * 1024 * 1024
-"""Bytes of a file."""
-_MAX_TREE = 16 * 1024 * 1024
-"""Bytes of a tree or commit object."""
+__all__ = ["COMMIT", "MAX_BLOB", "GitObjects", "git_command", "git_environment", "tree_entries", "tree_of"]
+
+_SMALL = 16 * 1024
+_KEPT = 8 * 1024 * 1024
+"""Bytes of small objects that are kept: one may stand in very many places, and git takes its time for each answer."""
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 """An object's id in full, by sha1 or sha256."""
 _MODE = re.compile(rb"[0-7]{5,6}\Z")
@@ -79,13 +85,16 @@ def tree_entries(data: bytes, width: int) -> Iterator[tuple[int, str, str]]:
 
     Raises:
         StorageError: It is damaged.
+        FormatError: A name is longer than any file system takes.
     """
     at = 0
     while at < len(data):
-        space = data.find(b" ", at)
+        space = data.find(b" ", at, at + 8)
         end = data.find(b"\0", space)
         if space < 0 or end < 0 or end + width >= len(data) + 1 or _MODE.match(data[at:space]) is None:
             raise StorageError("a tree object is damaged")
+        if end - space > MAX_NAME:
+            raise FormatError(f"a folder of the commit has a name of {end - space - 1} bytes, which no system takes")
         yield (
             int(data[at:space], 8),
             data[space + 1 : end].decode("utf-8", "surrogateescape"),
@@ -100,20 +109,26 @@ class GitObjects:
     Args:
         git_dir: A git directory.
         max_blob: Bytes of a file; more is refused before it is read.
+        limits: What it may cost; as the repository's weight allows for when None.
 
     Attributes:
         width: Bytes of an id in what was read last.
+        limits: What it may cost.
 
     Raises:
         StorageError: It is none.
         ConfigError: git is missing.
     """
 
-    def __init__(self, git_dir: Path, max_blob: int = MAX_BLOB) -> None:
+    def __init__(self, git_dir: Path, max_blob: int = MAX_BLOB, limits: GitLimits | None = None) -> None:
         if not git_dir.is_dir():
             raise StorageError(f"{git_dir} is no git directory")
         self._git_dir = git_dir
-        self._max_blob = max_blob
+        self.limits = GitLimits.of_repository(git_dir) if limits is None else limits
+        self._max_blob = min(max_blob, self.limits.blob)
+        self._kept: dict[str, tuple[bytes, bytes]] = {}
+        self._read = self._room = 0
+        self._until = time.monotonic() + self.limits.seconds
         self.width = 20
 
     def __enter__(self) -> GitObjects:
@@ -128,15 +143,21 @@ class GitObjects:
             )
         except OSError:
             raise ConfigError("git is not installed", hint="install git; carnet reads commits through it") from None
+        self.limits.hold(self._process)
+        self._timer = threading.Timer(self.limits.seconds, self._process.kill)  # whoever waits for it waits no more
+        self._timer.daemon = True
+        self._timer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._timer.cancel()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                stream.close()
-        self._process.terminate()
+                with suppress(BrokenPipeError):  # it has ended, and did not read what it was asked
+                    stream.close()
+        self._process.kill()
         self._process.wait()
 
     def get(self, oid: str, kind: bytes) -> bytes:
@@ -144,27 +165,66 @@ class GitObjects:
 
         Raises:
             StorageError: It is absent, of another kind, or does not hash to its id.
+            FormatError: It is larger than the repository may bring, or reading took longer than it may.
         """
         self.width = len(oid) // 2
+        kept = self._kept.get(oid)
+        if kept is not None and kept[0] == kind:
+            self._check_size(oid, kind, len(kept[1]))
+            return kept[1]
         stdin, stdout = self._streams()
         try:
             stdin.write(oid.encode() + b"\n")
             stdin.flush()
         except BrokenPipeError:
+            self._check_time(oid)
             raise StorageError(f"git cannot read objects in {self._git_dir}") from None
         header = stdout.readline().split()
         if len(header) != 3 or header[1] != kind:
+            self._check_time(oid)
             raise StorageError(f"object {oid[:12]} is not in the repository, or is no {kind.decode()}")
-        if int(header[2]) > (self._max_blob if kind == b"blob" else _MAX_TREE):
-            raise FormatError(f"object {oid[:12]} has {int(header[2])} bytes: that is no source")
+        self._check_size(oid, kind, int(header[2]))
         data = stdout.read(int(header[2]))
         stdout.read(1)
+        if len(data) != int(header[2]):
+            self._check_time(oid)
         hashing = hashlib.sha256 if len(oid) == 64 else hashlib.sha1
         found = hashing(b"%b %d\0" % (kind, len(data)), usedforsecurity=len(oid) == 64)
         found.update(data)
         if found.hexdigest() != oid:
             raise StorageError(f"object {oid[:12]} does not hash to its id: the repository is damaged, or lies")
+        if len(data) <= _SMALL and self._room < _KEPT:
+            self._kept[oid] = kind, data
+            self._room += len(data) + 200
         return data
+
+    def _check_size(self, oid: str, kind: bytes, size: int) -> None:
+        if size > (self._max_blob if kind == b"blob" else self.limits.tree):
+            raise FormatError(f"object {oid[:12]} has {size} bytes: that is no source")
+        if kind != b"blob":
+            self._read += size
+        if self._read > self.limits.objects:
+            raise FormatError(
+                f"the commit's folders come to more than {self.limits.objects} bytes, in a repository of few",
+                hint="one folder stands in very many places; look at what the repository holds before you trust it",
+            )
+        if time.monotonic() > self._until:
+            self._check_time(oid)
+
+    def _check_time(self, oid: str) -> None:
+        """Say so when it was the time that ended git."""
+        late = time.monotonic() >= self._until
+        try:
+            # Whoever closes its output has ended, or is about to.
+            ended = None if late else self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            ended = None
+        if late or ended in (-signal.SIGXCPU, -signal.SIGKILL):
+            raise FormatError(
+                f"git took too long at object {oid[:12]}: {self.limits.processor} seconds of processor time, or "
+                f"{self.limits.seconds:.0f} in all, are what a repository of this size may take",
+                hint="if it is honest, `git gc` in it makes reading cheaper; look at what it holds before you trust it",
+            )
 
     def _streams(self) -> tuple[IO[bytes], IO[bytes]]:
         stdin, stdout = self._process.stdin, self._process.stdout

@@ -19,9 +19,9 @@ from carnet.errors import FormatError
 from carnet.git.objects import COMMIT, MAX_BLOB, GitObjects, tree_entries, tree_of
 from carnet_verifier.cargo.localregistry import MARKER, Poisoned, Stamp, require_untouched, stamp_of
 
-_MOST = 200_000
-"""Files and folders of a checkout."""
 _DEEPEST = 100
+_LONGEST = 4096
+"""Letters of a path: no system opens a longer one."""
 _LEAST_PREFIX = 7
 _CHUNK = 1 << 20
 _FOLDER, _LINK, _SUBMODULE, _FILE = 0o040000, 0o120000, 0o160000, 0o100000
@@ -68,10 +68,13 @@ class Checkout:
                     path = f"{folder}/{name}" if folder else name
                     if name in ("", ".", "..") or "/" in name or name.lower() == ".git" or path in self.entries:
                         raise FormatError(f"the commit has an entry {path[:120]!a}, which git itself refuses")
-                    if len(self.entries) >= _MOST or depth > _DEEPEST:
+                    most = objects.limits.entries
+                    if len(self.entries) >= most or depth > _DEEPEST:
                         raise FormatError(
-                            f"the commit has more than {_MOST} entries, or folders below {_DEEPEST} others"
+                            f"the commit has more than {most} entries, or folders below {_DEEPEST} others"
                         )
+                    if len(path) > _LONGEST:
+                        raise FormatError(f"the commit has a path of {len(path)} letters: {path[:120]!a}")
                     self.entries[path] = mode, oid
                     if mode == _FOLDER:
                         todo.append((oid, path, depth + 1))

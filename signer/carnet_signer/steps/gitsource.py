@@ -7,6 +7,7 @@ at, and every object is hashed again: what is recorded is what the commit id sta
 from __future__ import annotations
 
 import posixpath
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,13 +15,12 @@ from pathlib import Path
 
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, SigningError, StorageError
+from carnet.git.limits import GitLimits
 from carnet.git.objects import COMMIT, GitObjects, git_command, git_environment, tree_entries, tree_of
 from carnet.intoto.values import MAX_ARTIFACTS, check_artifact_path
 
 MAX_SOURCE = 1024 * 1024 * 1024
 """Bytes of all files of a commit together."""
-MAX_ENTRIES = 200_000
-"""Files, folders, links and submodules of a commit together: one folder may stand in a thousand places."""
 _MAX_LINK = 4096
 """Bytes of a symbolic link: no system follows a longer one."""
 
@@ -37,23 +37,30 @@ def run_git(
         SigningError: The command failed.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             git_command(*arguments, git_dir=git_dir),
             cwd=cwd,
             env={**git_environment(), **(more or {})},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=120,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
     except OSError:  # not there, or the PATH has folders that only others may read
         raise ConfigError("git is not installed", hint="install git; carnet reads commits through it") from None
-    except subprocess.TimeoutExpired:
-        raise SigningError(f"git {arguments[0]} did not end within two minutes") from None
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [""]
+    with process:
+        limits = GitLimits.of(0) if git_dir is None else GitLimits.of_repository(git_dir)
+        limits.hold(process)
+        try:
+            output, errors = process.communicate(timeout=limits.seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise SigningError(f"git {arguments[0]} did not end within {limits.seconds:.0f} seconds") from None
+    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise SigningError(f"git {arguments[0]} took more than {limits.processor} seconds of processor time")
+    if process.returncode != 0:
+        said = errors.decode(errors="replace").strip().splitlines() or [""]
         raise SigningError(f"git {arguments[0]} failed: {said[-1][:200]}")
-    return done.stdout.decode(errors="surrogateescape")
+    return output.decode(errors="surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +245,8 @@ class _Reader:
         seen: set[str] = set()
         for mode, name, oid in tree_entries(objects.get(tree, b"tree"), objects.width):
             self.entries += 1
-            if self.entries > MAX_ENTRIES:
-                raise FormatError(f"the commit has more than {MAX_ENTRIES} entries")
+            if self.entries > objects.limits.entries:
+                raise FormatError(f"the commit has more than {objects.limits.entries} entries")
             path = _path(prefix, name)
             if name in seen:
                 raise FormatError(f"the commit has {path[:120]!a} twice")
@@ -250,17 +257,23 @@ class _Reader:
                 self.gitlinks[path] = oid
             elif mode == 0o120000:
                 target = objects.get(oid, b"blob")
+                self._take(objects, len(target))
                 if len(target) > _MAX_LINK:
                     raise FormatError(f"the symbolic link {path[:120]!a} is longer than {_MAX_LINK} bytes")
                 self.links[path] = target.decode("utf-8", "surrogateescape")
             elif mode & 0o170000 == 0o100000:
                 data = objects.get(oid, b"blob")
-                self.size += len(data)
-                if self.size > MAX_SOURCE or len(self.files) >= MAX_ARTIFACTS:
-                    raise FormatError(f"the commit has more than {MAX_ARTIFACTS} files or {MAX_SOURCE} bytes")
+                self._take(objects, len(data))
                 self.files[path] = SourceFile(data, bool(mode & 0o100))
             else:
                 raise FormatError(f"{path[:120]!a} has the mode {mode:o}, which git does not make")
+
+    def _take(self, objects: GitObjects, size: int) -> None:
+        """Count a file."""
+        self.size += size
+        most = min(MAX_SOURCE, objects.limits.blob)
+        if self.size > most or len(self.files) >= MAX_ARTIFACTS:
+            raise FormatError(f"the commit has more than {MAX_ARTIFACTS} files or {most} bytes")
 
     def _submodule(self, git_dir: Path, prefix: str, path: str, pinned: str) -> None:
         """Read a submodule's files where its objects are: in `modules/` of the git directory."""

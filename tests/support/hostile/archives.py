@@ -84,6 +84,19 @@ def _few(most: int, form: Callable[[int], bytes]) -> Callable[[int], bytes]:
     return make
 
 
+def _few_and_zeros(most: int, zeros: int, form: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    """As `_few`, and for each megabyte so many zeros behind."""
+    return lambda size: gzip.compress(
+        _MANIFEST
+        + b"".join(form(number) for number in range(int(most * size / 1e6)))
+        + _named(b"noise", os.urandom(int(size * 0.9)))
+        + _named(b"z", bytes(int(zeros * size / 1e6)))
+        + _END,
+        6,
+        mtime=0,
+    )
+
+
 def _wide(number: int) -> bytes:
     return _named(("\ufdfa" * 80 + f"{number}").encode())
 
@@ -105,6 +118,10 @@ def _at_another_time(number: int) -> bytes:
     return TarballBuilder().member(Header(name, mtime=b"%011o\0" % number)).tar(end=b"")
 
 
+def _of_an_owner(number: int) -> bytes:
+    return TarballBuilder().member(Header(b"demo-0.1.0/%d" % number, raw={265: b"%d" % number})).tar(end=b"")
+
+
 def _in_long_folders(number: int) -> bytes:
     return _named(("\u00e9" * 120 + "/").encode() * 4 + b"%d" % number)
 
@@ -113,6 +130,24 @@ INPUTS = (
     Hostile("tar: empty files", _members(lambda number: _named(b"%d" % number)), _outcome),
     Hostile("tar: empty files, as many as are read", _few(4_280, lambda number: _named(b"%d" % number)), _outcome),
     Hostile("tar: empty files, each of a time of its own", _few(4_280, _at_another_time), _outcome),
+    Hostile("tar: empty files, each of an owner of its own", _few(4_280, _of_an_owner), _outcome),
+    Hostile(
+        "tar: empty files and zeros, half of each",
+        _few_and_zeros(3_000, 28_000_000, lambda number: _named(b"%d" % number)),
+        _outcome,
+    ),
+    Hostile(
+        "tar: empty files and zeros, too much of both",
+        _few_and_zeros(4_000, 36_000_000, lambda number: _named(b"%d" % number)),
+        _outcome,
+    ),
+    Hostile(
+        "tar: zeros behind the end",
+        lambda size: gzip.compress(
+            _MANIFEST + _named(b"n", os.urandom(int(size * 0.9))) + bytes(44 * size // 512 * 512)
+        ),
+        _outcome,
+    ),
     Hostile("tar: long names", _few(2_160, lambda number: _named(b"%0240d" % number)), _outcome),
     Hostile("tar: names of wide letters", _members(_wide), _outcome),
     Hostile("tar: names of wide letters, as many as are read", _few(190, _wide), _outcome),

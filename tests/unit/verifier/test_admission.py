@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
@@ -269,6 +270,31 @@ def test_files_beside_a_tarball_are_the_ones_that_were_signed(world: World) -> N
         for beside in others:
             with pytest.raises(MetadataMismatch, match="not the file that was signed"):
                 tarballs.verify_tarball(crate, fetched.data, beside=beside)
+
+
+def test_a_signed_tarball_waits_on_the_disk_until_it_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen of a batch are no sixteen in memory: each is read when its turn comes, and compared then."""
+    view = world.fresh()
+    crate = attribute(vouch(open_index(view, NAME, find_target(view, NAME)), wanted()), view.claim(NAME))
+    whole, change, read = view._fetcher.get_many, b"", []
+
+    class Waiting(list[bytes]):
+        def __getitem__(self, number: Any) -> Any:
+            read.append(number)
+            return super().__getitem__(number) + change
+
+    def get_many(requests: Any, *, large: bool = False) -> Any:
+        answers = whole(requests, large=large)
+        return Waiting(answers) if large else answers
+
+    monkeypatch.setattr(view._fetcher, "get_many", get_many)
+    fetched = tarballs.fetch_files(view, [crate])[0]
+    assert read == []
+    assert tarballs.verify_tarball(crate, fetched.data, beside=fetched.beside).file.id == crate.crate
+    assert read == [0]
+    change = b"x"
+    with pytest.raises(MetadataMismatch):
+        _ = fetched.data
 
 
 def test_an_index_file_is_the_crates_own(world: World) -> None:

@@ -285,17 +285,28 @@ class TrustedRepository:
         """
         return self.download_many([target])[0]
 
-    def download_many(self, targets: Sequence[TrustedTarget], *, large: bool = False) -> list[bytes]:
+    def download_many(self, targets: Sequence[TrustedTarget]) -> list[bytes]:
         """Fetch several targets concurrently; each as `download`.
-
-        Args:
-            targets: What to fetch.
-            large: See `Fetcher.get_many`.
 
         Raises:
             MetadataMismatch: The bytes of one are not the ones that were signed, or it is larger than any may be.
             TransportError: One could not be fetched.
         """
+        return [read() for read in self._fetch(targets, large=False)]
+
+    def download_large(self, targets: Sequence[TrustedTarget]) -> list[Callable[[], bytes]]:
+        """Fetch targets that are large, as tarballs are, concurrently; they wait on the disk.
+
+        Returns:
+            What reads each, and checks it as `download` does: whoever asks for one after the other has one in memory.
+
+        Raises:
+            MetadataMismatch: One is larger than any may be. What reads one raises it for other bytes than were signed.
+            TransportError: One could not be fetched.
+        """
+        return self._fetch(targets, large=True)
+
+    def _fetch(self, targets: Sequence[TrustedTarget], *, large: bool) -> list[Callable[[], bytes]]:
         if self._trusted.profile is Profile.PRODUCT:
             for target in targets:
                 if target.length > MAX_TARGET:  # online keys sign index files: a stolen one could ask for all memory
@@ -304,19 +315,17 @@ class TrustedRepository:
                         f"and no target is larger than {MAX_TARGET}"
                     )
         wanted = [target for target in targets if target.path not in self._laid_on_top]
-        answers = self._fetcher.get_many([(self._target_url(target), target.length) for target in wanted], large=large)
-        fetched = dict(zip((target.path for target in wanted), answers, strict=True))
-        found = []
-        for target in targets:
+        requests = [(self._target_url(target), target.length) for target in wanted]
+        fetched = dict(zip((target.path for target in wanted), self._readers(requests, large=large), strict=True))
+
+        def read(target: TrustedTarget) -> bytes:
             data = self._laid_on_top.get(target.path)
             if data is None:
-                answer = fetched[target.path]
-                if isinstance(answer, TransportError):
-                    raise answer
-                data = answer
+                data = fetched[target.path]()
             check_target(data, target.path, target.length, target.hashes)
-            found.append(data)
-        return found
+            return data
+
+        return [partial(read, target) for target in targets]
 
     def download_unlisted(self, paths: Sequence[str], *, max_bytes: int) -> list[Callable[[], bytes]]:
         """Fetch files that no role lists, concurrently: tarballs of unclaimed crates. Nothing about them is checked.
@@ -331,7 +340,11 @@ class TrustedRepository:
         Raises:
             TransportError: One could not be fetched.
         """
-        answers = self._fetcher.get_many([(path, max_bytes) for path in paths], large=True)
+        return self._readers([(path, max_bytes) for path in paths], large=True)
+
+    def _readers(self, requests: Sequence[tuple[str, int]], *, large: bool) -> list[Callable[[], bytes]]:
+        """Fetch files; those that wait on the disk are read when somebody looks at them."""
+        answers = self._fetcher.get_many(requests, large=large)
         for answer in answers:
             if isinstance(answer, TransportError):
                 raise answer
@@ -342,7 +355,7 @@ class TrustedRepository:
                 raise answer
             return answer
 
-        return [partial(read, number) for number in range(len(paths))]
+        return [partial(read, number) for number in range(len(requests))]
 
     def _target_url(self, target: TrustedTarget) -> str:
         self._check_path(target.path)
