@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.support.crates.archives import honest_crate
@@ -285,7 +285,7 @@ def test_a_signed_tarball_waits_on_the_disk_until_it_is_read(world: World, monke
 
     def get_many(requests: Any, *, large: bool = False) -> Any:
         answers = whole(requests, large=large)
-        return Waiting(answers) if large else answers
+        return Waiting(cast("list[bytes]", answers)) if large else answers
 
     monkeypatch.setattr(view._fetcher, "get_many", get_many)
     fetched = tarballs.fetch_files(view, [crate])[0]
