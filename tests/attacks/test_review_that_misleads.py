@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.worlds.ceremony import make_key
+from tests.support.worlds.ceremony import make_key, sign_role
 from tests.support.worlds.claims import NAME, World, people, person, sign
 from tests.support.worlds.release import synthetic
 
@@ -16,7 +16,12 @@ from carnet import strictjson
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError
 from carnet.tuf import paths
+from carnet.tuf.read import parse_role
+from carnet.tuf.roles import RoleFile, Root, Signed, Targets
 from carnet.tuf.tree import roles_of
+from carnet_signer.ceremony import lint, words
+from carnet_signer.ceremony.ceremony import Ceremony, Holder, advance, plan_of
+from carnet_signer.metadata import role_files
 from carnet_signer.own_view import OwnView
 from carnet_signer.proposals import review, state_before
 from carnet_signer.proposals.ownership import NewLayout, OwnerChanges
@@ -177,3 +182,71 @@ def _signed(proposal: Proposal) -> bytes:
 def test_a_claim_that_takes_its_layout_out_of_force_says_so(governed: World) -> None:
     gone = edited(governed.owner_proposal(OTHERS), OWNER, lambda signed: signed.update(targets={}))
     assert f"THE LAYOUT {paths.layout_path(NAME, 1)} IS NO LONGER IN FORCE" in read(governed, gone)
+
+
+# --- what is true to Python, and what the registry's holders are called ---
+
+
+def test_true_is_not_shown_as_the_one_that_stood_there(tmp_path: Path) -> None:
+    world = World.make(tmp_path)
+    world.claim()
+    listed = edited(
+        world.release_proposal("1.0.0"), CRATE, lambda signed: signed.update({"x-strict": [True], "x-n": 1})
+    )
+    world.submit(sign(listed, [person("rita"), person("sven")]))
+    honest = world.release_proposal("1.0.1")
+    lying = edited(honest, CRATE, lambda signed: signed.update({"x-strict": [1], "x-n": True}))
+    text = read(world, lying)
+    assert '"x-strict" is [1]; it was [true]' in text, text
+    assert '"x-n" is true; it was 1' in text, text
+
+
+def holders(world: World, people: Callable[[dict[str, Any]], None], *, leaves: bool = False) -> str:
+    """What holders read of a next root, in which somebody drafted what the holders are called."""
+    files = {role: {1: _parsed(role, data)} for role, data in world.ceremony.files.items()}
+    names = {key.public_key.keyid: key.name for key in (*world.ceremony.holders, world.ceremony.online)}
+    named: Any = {**files[paths.ROOT][1].body, "carnet": {"people": names, "waiting": {"claim": 0, "takeover": 0}}}
+    files[paths.ROOT] = {1: _parsed(paths.ROOT, sign_role(named, world.ceremony.holders[:2]))}
+    begun = Ceremony(files)
+    plan = plan_of(begun)
+    if leaves:
+        mallory = Holder(plan.holders[1].name, make_key("person mallory").public_key)
+        plan = replace(plan, holders=(plan.holders[0], mallory, plan.holders[2]))
+    made = advance(begun, plan, world.now, new_root=True)[paths.metadata_name(paths.ROOT, 2)]
+    signed: Any = strictjson.parse_object(made, paths.ROOT, max_bytes=10**7)["signed"]
+    people(signed["carnet"]["people"])
+    next_root = _parsed(paths.ROOT, role_files.file_bytes(strictjson.canonical(signed), []))
+    ceremony = Ceremony({**files, paths.ROOT: {1: files[paths.ROOT][1], 2: next_root}})
+    if not leaves:  # it would miss the roles that such a root comes with
+        lint.refuse(lint.lint(ceremony, world.now))
+    return "\n".join(words.describe(ceremony, [paths.ROOT], world.now))
+
+
+def _parsed(role: str, data: bytes) -> RoleFile[Signed]:
+    return parse_role(data, Root if role == paths.ROOT else Targets, max_bytes=10**7)
+
+
+def test_holders_who_are_called_otherwise_are_no_change_of_the_expiry(governed: World) -> None:
+    first, second = (key.public_key for key in governed.ceremony.holders[:2])
+
+    def swap(people: dict[str, Any]) -> None:
+        people[first.keyid], people[second.keyid] = people[second.keyid], people[first.keyid]
+
+    assert "change     none but the expiry" in holders(governed, lambda _: None)
+    text = holders(governed, swap)
+    assert "none but the expiry" not in text
+    for key, now, was in ((first, "holder-1", "holder-0"), (second, "holder-0", "holder-1")):
+        assert f"CHANGE     {now}: the holder of key {key.keyid} was {was}" in text, text
+
+
+def test_who_leaves_is_not_renamed_on_the_way_out(governed: World) -> None:
+    """Mallory comes in by the name of a holder, whose own key leaves by a name that nobody minds."""
+    gone, mallory = governed.ceremony.holders[1].public_key, make_key("person mallory").public_key
+
+    def rename(people: dict[str, Any]) -> None:
+        people[gone.keyid] = "old-laptop"
+
+    for text in (holders(governed, lambda _: None, leaves=True), holders(governed, rename, leaves=True)):
+        assert f"root: holder-1 joins, with key {mallory.keyid}" in text, text
+        assert f"root: holder-1 leaves, with key {gone.keyid}" in text, text
+    assert "ALSO IN WHAT YOU SIGN: root: carnet.people" in text
