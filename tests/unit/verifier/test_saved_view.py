@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.worlds.ceremony import make_ceremony
-from tests.support.worlds.claims import NAME, World, refusal
+from tests.support.worlds.ceremony import make_ceremony, sign_role
+from tests.support.worlds.claims import NAME, World, person, refusal
 
 from carnet import strictjson
 from carnet.cargo.names import CrateName
@@ -25,6 +25,7 @@ from carnet.errors import (
 )
 from carnet.tuf import paths
 from carnet.tuf.tree import roles_of
+from carnet_signer.metadata.role_files import at
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.saved_view import GRACE, read_saved_view, read_saved_view_from, roles_to_save, save_view
@@ -152,3 +153,25 @@ def test_an_older_file_than_one_that_was_taken_is_refused(tmp_path: Path) -> Non
     why = refusal(lambda: read_saved_view(old, TrustDirectory.open(trust.path), now=world.now))
     assert isinstance(why, RollbackDetected)
     assert isinstance(why, MetadataError)
+
+
+def sign_again(world: World, role: str, *, ends: timedelta) -> None:
+    file = world.fresh().role(role)
+    keys = [person("alice"), person("bob")] if role == OWNER else world.ceremony.holders[:2]
+    body = {**file.body, "version": file.signed.version + 1, "expires": at(world.now + ends)}
+    world.publish_roles({role: sign_role(body, keys)})
+
+
+@pytest.mark.parametrize("role", [paths.CLAIMS, SHARD, OWNER])
+def test_what_people_sign_is_not_out_of_date_for_as_long_as_a_timestamp(tmp_path: Path, role: str) -> None:
+    """Ninety days are what holds whoever has the online keys: in a file they are not a hundred and four."""
+    world = World.make(tmp_path)
+    world.claim()
+    sign_again(world, role, ends=timedelta(days=2))
+    file = saved(world, NAME)
+    found = read_saved_view_from(file, world.ceremony.root, now=world.now + timedelta(days=2, seconds=-1))
+    assert found.ended > timedelta(0)
+    assert found.repository.role(role)
+    later = read_saved_view_from(file, world.ceremony.root, now=world.now + timedelta(days=3)).repository
+    with pytest.raises(ExpiredMetadata, match="expired at 2026-11-25"):
+        later.role(role)

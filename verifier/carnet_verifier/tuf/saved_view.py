@@ -7,7 +7,8 @@
 Nothing in the file is believed. Where it is read it takes the mirror's place, and the whole client workflow runs over
 it: the chain of roots from the one that is pinned there, every signature, threshold, version, digest and expiry. Only
 its timestamp may have ended, up to `GRACE` ago, because a file takes its time to a machine that nobody connects; then
-all is checked as of the moment before the timestamp ended, and how long ago that was is part of the answer.
+what the online keys sign is checked as of the moment before the timestamp ended, and how long ago that was is part of
+the answer. What people sign is out of date when it is.
 """
 
 from __future__ import annotations
@@ -160,10 +161,12 @@ def _verified(data: bytes, root: bytes, store: MetadataStore, now: datetime) -> 
             hint="write a new one where there is a network: `carnet trust export -o FILE`",
         )
     moment = now if timestamp.expires > now else timestamp.expires - timedelta(seconds=1)
-    repository = TrustedRepository(update(root, store, fetcher, now=moment), store, fetcher)
+    trusted = update(root, store, fetcher, now=moment)
+    repository = TrustedRepository(trusted, store, fetcher)
     # What people sign lives long enough: the grace is for what is signed online.
-    check_unexpired(paths.ROOT, repository.trusted.root.signed, now)
+    check_unexpired(paths.ROOT, trusted.root.signed, now)
     check_unexpired(paths.TARGETS, repository.targets, now)
+    trusted.now_for_people = now  # of the roles that are looked at from here on
     return SavedView(repository, ended)
 
 
