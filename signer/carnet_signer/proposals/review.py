@@ -446,7 +446,9 @@ def _evidence(proposal: Proposal) -> Words:
         f"the folder says that it was asked on {proposal.request.asked[:40]}: nobody vouches for that; what counts is "
         "the mirror's receipt"
     ]
-    lines += [f"they say: {line}" for line in proposal.request.evidence] or ["NO EVIDENCE WAS GIVEN"]
+    # A screen's width of spaces would begin a line of theirs that looks like one of ours.
+    said = [" ".join(line.split()) for line in proposal.request.evidence]
+    lines += [f"they say: {line}" for line in said] or ["NO EVIDENCE WAS GIVEN"]
     return Words("before the registry signs", tuple(lines))
 
 
