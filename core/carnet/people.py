@@ -16,7 +16,7 @@ MAX_PERSON = 100
 """Characters of an id."""
 
 # Letters and marks that are drawn as nothing, and pass for printable (Unicode, Default_Ignorable_Code_Point).
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 # ruff: noqa: RUF001  -- letters that are taken for others are the subject
@@ -51,7 +51,7 @@ def check_person(person: str, what: str = "a person's id") -> str:
         not 0 < len(person) <= MAX_PERSON
         or not person.isprintable()
         or person != _plain(person)
-        or _INVISIBLE.search(person)
+        or INVISIBLE.search(person)
     ):
         raise FormatError(f"{person[:MAX_PERSON]!a} is not {what}", hint="letters, digits, marks that can be seen")
     return person

@@ -42,7 +42,10 @@ def unsaid(before: JsonObject | None, after: JsonObject, said: Iterable[Path]) -
     patterns = tuple(said)
     lines = []
     for path in sorted({*old, *new}):
-        if old.get(path, _leaves) == new.get(path, _leaves) or any(_matches(pattern, path) for pattern in patterns):
+        # As written: to Python, true is 1.
+        if path in old and path in new and _shown(old[path]) == _shown(new[path]):
+            continue
+        if any(_matches(pattern, path) for pattern in patterns):
             continue
         if path == ("spec_version",) and new.get(path) == SPEC_VERSION:
             continue

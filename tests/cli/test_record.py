@@ -109,11 +109,19 @@ def test_a_release_through_all_its_steps(team: Team, tmp_path: Path) -> None:
     good(team.machine.carnet("layout", "sign", str(written), "--key", team.key("owner"), *team.secret))
     layout = written.with_suffix(".json")
     assert "tag        1 of 2: alice, bob" in good(team.machine.carnet("layout", "show", str(layout)))
+    # Who signs somebody else's file reads what it says, and whose keys these are.
+    second = team.machine.carnet("layout", "sign", str(layout), "--key", team.key("alice"), *team.secret)
+    for who in ("alice", "bob"):
+        assert f"\n{who}: ed25519 key {key(who).public_key.keyid}\n" in second.stderr, second.stderr
+    assert "tag        1 of 2: alice, bob" in second.stderr
 
     bad(team.record("review", "carol", source=source), 2, "there is no tag's link")
     good(team.record("tag", "alice", "--revision", "v1", source=source))
+    commit = git(source, "rev-parse", "v1^{commit}").strip()
     for who in DID["review"]:
-        good(team.record("review", who, source=source))
+        reviewed = team.record("review", who, source=source)
+        assert good(reviewed)
+        assert f"at commit {commit}, tagged in" in reviewed.stderr, "another commit may begin with the same digits"
     good(team.record("test", "ci", "--", "cargo", "test", "--offline", "--quiet", source=source))
     made = good(team.record("package", "packager", "--message-format", "json", source=source))
     tarball = Path(json.loads(made)["files"]["demo-lib-0.1.0.crate"])

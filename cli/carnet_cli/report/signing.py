@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from carnet_signer.quorum import Quorum
 
 
+SCREEN = 24
+"""Lines that are in sight at once: of more, what nobody should overlook is said again at the end."""
+
 # --- what would be signed ---
 
 
@@ -59,6 +62,9 @@ def words_as_text(words: Sequence[Words]) -> str:
     for one in words:
         lines.append(f"{'!!! ' if one.alarm else ''}{one.title}")
         lines += [f"    {line}" for line in one.lines]
+    alarms = [one.title for one in words if one.alarm]
+    if alarms and len(lines) > SCREEN:
+        lines.append(f"!!! LOOK AGAIN ABOVE: {'; '.join(alarms)}")
     return output.plain("\n".join(lines)) + "\n"
 
 

@@ -34,23 +34,31 @@ class LayoutReport:
     def people(self, keyids: tuple[str, ...]) -> list[str]:
         """Who holds these keys; whoever has two is one person."""
         people = self.terms.people
-        names = (people.get(keyid) or f"key {keyid[:12]}..." for keyid in keyids if keyid in self.layout.keys)
+        names = (people.get(keyid) or f"key {keyid}" for keyid in keyids if keyid in self.layout.keys)
         return list(dict.fromkeys(names))
+
+    def words(self) -> Iterator[str]:
+        """All of it, a line each."""
+        layout, terms = self.layout, self.terms
+        yield f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"
+        for step in layout.steps:
+            people = self.people(step.keyids)
+            yield ""
+            yield f"{step.name:10} {step.threshold} of {len(people)}: {', '.join(people)}"
+            for kind, rules in (("takes", step.materials), ("makes", step.products)):
+                yield f"  {kind}    {'; '.join(map(str, rules))}"
+        yield ""
+        for keyid, key in layout.keys.items():
+            yield f"{terms.people.get(keyid, 'nobody by name')}: {key.keytype} key {keyid}"
+        pairs = ", ".join(sorted("/".join(sorted(pair)) for pair in terms.separate))
+        yield f"least level {terms.least_level}; never one person for both of {pairs}"
+        yield from (f"generated while packaging: {path}" for path in sorted(terms.generated))
 
 
 def layout_as_text(report: LayoutReport) -> None:
     """For people: a table."""
-    layout, terms = report.layout, report.terms
-    output.echo(output.plain(f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"))
-    for step in layout.steps:
-        people = report.people(step.keyids)
-        output.echo(output.plain(f"\n{step.name:10} {step.threshold} of {len(people)}: {', '.join(people)}"))
-        for kind, rules in (("takes", step.materials), ("makes", step.products)):
-            output.echo(output.plain(f"  {kind}    {'; '.join(map(str, rules))}"))
-    pairs = ", ".join(sorted("/".join(sorted(pair)) for pair in terms.separate))
-    output.echo(output.plain(f"\nleast level {terms.least_level}; never one person for both of {pairs}"))
-    for path in sorted(terms.generated):
-        output.echo(output.plain(f"generated while packaging: {path}"))
+    for line in report.words():
+        output.echo(output.plain(line))
 
 
 def layout_as_json(report: LayoutReport) -> Iterator[Any]:

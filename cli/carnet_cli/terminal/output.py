@@ -66,10 +66,19 @@ def _give_up(stream: TextIO) -> None:
 
 
 def emit_json(value: Any) -> None:
-    """Write one result as a line of JSON on stdout."""
+    """Write one result as a line of JSON on stdout; what would steer a terminal in it is escaped as JSON escapes it."""
     from carnet import strictjson
 
-    echo(strictjson.encode(value).decode())
+    text = strictjson.encode(value).decode()
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else _escaped(char) for char in text)
+    echo(text)
+
+
+def _escaped(char: str) -> str:
+    """A character as JSON escapes it: past U+FFFF in two halves."""
+    units = char.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
 def show(
@@ -94,8 +103,13 @@ def show(
 
 
 def plain(text: str) -> str:
-    """Text that others wrote, safe for a terminal: control characters are shown as escapes."""
-    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+    """Text that others wrote, safe for a terminal: control characters and what nobody sees are shown as escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    from carnet.people import INVISIBLE  # with the first odd letter: start-up time counts
+
+    shown = (char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+    return INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], "".join(shown))
 
 
 def _colours() -> bool:

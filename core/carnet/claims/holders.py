@@ -80,6 +80,8 @@ class ClaimFacts:
                 raise FormatError("an owner role needs carnet.owners, carnet.releasers and carnet.registry")
         if owner.delegations is None or len(owner.delegations.roles) != 1:
             raise FormatError("an owner role delegates to its crate role and nobody else")
+        if not registry.isascii() or not registry.isprintable() or " " in registry or not 0 < len(registry) <= 64:
+            raise FormatError("carnet.registry is empty, has more than 64 characters, or others than ASCII draws")
         (release,) = owner.delegations.roles.values()
         parsed = tuple(PublicKey.from_object(key, keyid=keyid) for keyid, key in keys.items())
         if threshold > len({key.material for key in parsed}) or len({key.material for key in parsed}) != len(parsed):

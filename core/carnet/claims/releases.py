@@ -233,6 +233,12 @@ class OwnedLayoutFile:
         """Whether a release with this tarball may have been made under it."""
         return self.releases is None or sha256 in self.releases
 
+    def stands_as(self, before: OwnedLayoutFile) -> bool:
+        """Whether it is what an owner role listed before, under the same terms, and no more in force than it was."""
+        return (self.path, self.file, self.terms) == (before.path, before.file, before.terms) and (
+            before.releases is None or self.releases is not None
+        )
+
 
 @dataclass(frozen=True)
 class Demands:

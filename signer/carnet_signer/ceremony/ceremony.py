@@ -159,12 +159,15 @@ class Ceremony:
     def name(self, key: PublicKey) -> str:
         """What a key's holder is called in the roots; `unnamed-` and its id when nowhere."""
         for version in sorted(self.files.get(paths.ROOT, {}), reverse=True):
-            carnet = self.files[paths.ROOT][version].signed.extra.get("carnet")
-            people = carnet.get("people") if isinstance(carnet, dict) else None
-            name = people.get(key.keyid) if isinstance(people, dict) else None
-            if isinstance(name, str) and _NAME.match(name):
+            name = _name_in(self.files[paths.ROOT][version], key)
+            if name is not None:
                 return name
         return _unnamed(key)
+
+    def name_before(self, key: PublicKey) -> str:
+        """What the root before the newest calls a key's holder; whoever drafts the newest has no say in that."""
+        before = self.before(paths.ROOT)
+        return (None if before is None else _name_in(before, key)) or self.name(key)
 
     def is_named(self, key: PublicKey) -> bool:
         """Whether one of the roots has a name for a key's holder."""
@@ -214,6 +217,12 @@ class Ceremony:
         delegations = as_targets(before).delegations
         claims = delegations.signers_of(paths.CLAIMS) if delegations is not None else None
         return claims is not None and claims.same_as(old)
+
+
+def _name_in(root: RoleFile[Signed], key: PublicKey) -> str | None:
+    people = root.signed.carnet.get("people")
+    name = people.get(key.keyid) if isinstance(people, dict) else None
+    return name if isinstance(name, str) and _NAME.match(name) else None
 
 
 def _unnamed(key: PublicKey) -> str:

@@ -86,7 +86,9 @@ def _unsaid(ceremony: Ceremony, role: str) -> list[str]:
     said: list[fields.Path] = [*fields.EVERY_ROLE, *(("delegations", "keys", keyid) for keyid in keys)]
     if role == paths.ROOT:
         said += [("keys", keyid) for keyid in keys]
-        said += [("carnet", "people", keyid) for keyid, key in keys.items() if ceremony.is_named(key)]
+        now = {key.keyid for key in _all_keys(as_root(envelope))}
+        gone = keys.keys() - now - _people_of(envelope)  # a name for a key that signs nothing is not spoken of
+        said += [("carnet", "people", keyid) for keyid in now | gone if ceremony.is_named(keys[keyid])]
         said.append(("carnet", "waiting", fields.REST))
         said += [("roles", name, part, fields.REST) for name in _TOP for part in ("keyids", "threshold")]
         if as_root(envelope).consistent_snapshot:
@@ -99,6 +101,11 @@ def _unsaid(ceremony: Ceremony, role: str) -> list[str]:
         said.append(("carnet", "shards", fields.REST))  # `carnet_signer.ceremony.lint` demands what it must be
     found = fields.unsaid(None if before is None else before.body, envelope.body, said)
     return [f"{role}: {line}" for line in found]
+
+
+def _people_of(root: RoleFile[Signed]) -> set[str]:
+    people = root.signed.carnet.get("people")
+    return {*people} if isinstance(people, dict) else set()
 
 
 def _named(envelope: RoleFile[Signed]) -> dict[str, RoleKeys]:
@@ -140,6 +147,11 @@ def _changed_keys(ceremony: Ceremony, old: Root, new: Root) -> Iterator[str]:
         for line in _changes(ceremony, old.roles[name], new.roles[name]):
             unchanged = False
             yield f"change     {name}: {line}"
+    known = {key.keyid for key in _all_keys(old)}
+    for key in _all_keys(new):
+        if key.keyid in known and ceremony.name(key) != ceremony.name_before(key):
+            unchanged = False
+            yield f"CHANGE     {ceremony.name(key)}: the holder of key {key.keyid} was {ceremony.name_before(key)}"
     if unchanged:
         yield "change     none but the expiry"
 
@@ -148,12 +160,16 @@ def _changes(ceremony: Ceremony, old: RoleKeys | None, new: RoleKeys) -> Iterato
     if old is None:
         return
     before, after = ({key.material: key for key in signers.keys} for signers in (old, new))
-    yield from (f"{_called(ceremony, key)} joins" for material, key in after.items() if material not in before)
-    yield from (f"{_called(ceremony, key)} leaves" for material, key in before.items() if material not in after)
+    for material, key in after.items():
+        if material not in before:
+            yield f"{_called(ceremony, key)} joins, with key {key.keyid}"
+    for material, key in before.items():
+        if material not in after:
+            yield f"{ceremony.name_before(key)} leaves, with key {key.keyid}"
     for material, key in after.items():  # the id is the digest of the whole key object: another one says something else
         if material in before and key.keyid != before[material].keyid:
             yield (
-                f"{_called(ceremony, before[material])} stays, by another key object: key id {key.keyid}, it was "
+                f"{ceremony.name_before(before[material])} stays, by another key object: key id {key.keyid}, it was "
                 f"{before[material].keyid}, and it says {strictjson.encode(key.to_object()).decode()}"
             )
     if old.threshold != new.threshold:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 from carnet.claims.holders import Holders
-from carnet.claims.releases import Demands, Releases
+from carnet.claims.releases import Demands, OwnedLayoutFile, Releases
+from carnet.intoto.duties import Terms
 from carnet.intoto.values import Layout
 from carnet.tuf import paths
 from carnet_signer.proposals.proposal import Proposal
@@ -31,53 +32,93 @@ def layout(proposal: Proposal) -> tuple[str, tuple[str, ...]]:
     """The layout that releases are made under from then on: its steps, its people, and what it does not go for."""
     owner = paths.owner_role(proposal.crate)
     demands = Demands.of(proposal.crate, proposal.drafts[owner].signed)
+    published = proposal.base.get(owner)
+    old = None if published is None else Demands.of(proposal.crate, published.signed)
     crate = proposal.after(paths.crate_role(proposal.crate))
     releases = Releases(proposal.crate, {}) if crate is None else Releases.of(proposal.crate, crate.signed)
-    rest = tuple(_exempt(demands, releases))
+    rest = tuple(_exempt(demands, old, releases))
+    before = None if old is None else old.in_force
     if demands.in_force is None:
-        return "no layout", ("releases need the release keys' signatures and no steps: level maintainer", *rest)
-    listed = demands.in_force
-    terms, path = listed.terms, listed.path
-    published = proposal.base.get(owner)
-    before = None if published is None else Demands.of(proposal.crate, published.signed).in_force
-    lines = [
-        f"{path}, {listed.file.length} bytes, sha256 {listed.file.sha256}",
-        f"new releases reach at least: {terms.least_level}",
-    ]
-    data = proposal.targets.get(path)
+        gone = () if before is None else (f"THE LAYOUT {before.path} IS NO LONGER IN FORCE",)
+        no_steps = "releases need the release keys' signatures and no steps: level maintainer"
+        return "no layout", (no_steps, *gone, *rest)
+    return "the layout of releases", (*_in_force(demands.in_force, before, proposal.targets), *rest)
+
+
+def _in_force(listed: OwnedLayoutFile, before: OwnedLayoutFile | None, files: Mapping[str, bytes]) -> Iterator[str]:
+    terms, old = listed.terms, None if before is None else before.terms
+    yield f"{listed.path}, {listed.file.length} bytes, sha256 {listed.file.sha256}"
+    if before is not None and (before.path, before.file) != (listed.path, listed.file):
+        yield f"IT REPLACES {before.path}, sha256 {before.file.sha256}"
+    yield f"new releases reach at least: {terms.least_level}{_was(terms, old)}"
+    data = files.get(listed.path)
     file = None if data is None else Layout.from_envelope(data)
-    if file is not None:
+    people, kinds = dict(terms.people), dict[str, str]()
+    if file is None:
+        yield "its steps stay as they are"  # `lint` refuses any other layout without its file
+    else:
         for step in file.steps:
             known = {keyid: file.keys.get(keyid) for keyid in step.keyids}  # `lint` refuses one that is no layout key
-            people = ", ".join(sorted({keyid if key is None else terms.person(key) for keyid, key in known.items()}))
-            lines.append(f"step {step.name}: {step.threshold} of {people}")
-        lines.append(f"it expires on {file.expires:%Y-%m-%d}: releases are not accepted under it from then on")
-    kinds = {keyid: key.keytype for keyid, key in file.keys.items()} if file is not None else {}
-    lines += _keys(terms.people, None if before is None else before.terms.people, kinds)
-    lines += [f"never one person: {' and '.join(sorted(pair))}" for pair in sorted(terms.separate, key=sorted)]
-    lines += [f"PACKAGED WITHOUT BEING IN ANY COMMIT: {path}" for path in sorted(terms.generated)]
-    return "the layout of releases", (*lines, *rest)
+            who = ", ".join(sorted({keyid if key is None else terms.person(key) for keyid, key in known.items()}))
+            yield f"step {step.name}: {step.threshold} of {who}"
+        yield f"it expires on {file.expires:%Y-%m-%d}: releases are not accepted under it from then on"
+        kinds = {keyid: key.keytype for keyid, key in file.keys.items()}
+        people |= {keyid: _NAMELESS for keyid in kinds if keyid not in people}
+    yield from _keys(people, None if old is None else old.people, kinds)
+    yield from _duties(terms, old)
+    yield from (
+        f"PACKAGED WITHOUT BEING IN ANY COMMIT: {path}{_new(old is not None and path not in old.generated)}"
+        for path in sorted(terms.generated)
+    )
 
 
-def _exempt(demands: Demands, releases: Releases) -> Iterator[str]:
+_NAMELESS = "A PERSON OF ITS OWN, WITHOUT A NAME"
+
+
+def _exempt(demands: Demands, old: Demands | None, releases: Releases) -> Iterator[str]:
     """The versions that the layout in force does not go for: adopted ones, and those of layouts that were replaced."""
     ids = {release.tarball.sha256: str(release.id) for release in releases}
+    adopted_before = None if old is None else old.adopted
     if demands.adopted:
         yield f"{len(demands.adopted)} versions need no steps: they were published before"
-        yield from (f"no steps: {ids.get(sha256, 'no version')}, sha256 {sha256}" for sha256 in sorted(demands.adopted))
+        yield from _versions("no steps", demands.adopted, adopted_before, ids)
+    listed_before = {one.path: one for one in old.layouts} if old is not None else {}
     for layout in demands.layouts:
         if layout.releases is not None:
+            before = listed_before.get(layout.path)
+            terms, then = layout.terms, layout.terms if before is None else before.terms
             yield f"an earlier layout, {layout.path}, {layout.file.length} bytes, sha256 {layout.file.sha256}"
-            yield f"it asks at least for {layout.terms.least_level}"
-            yield from _keys(layout.terms.people, layout.terms.people, {})
+            yield f"it asks at least for {terms.least_level}{_was(terms, then)}"
+            yield from _keys(terms.people, then.people, {})
+            yield from _duties(terms, then, "it kept apart")
             yield from (
-                f"it kept apart {' and '.join(sorted(pair))}" for pair in sorted(map(sorted, layout.terms.separate))
+                f"it let in, without being in any commit, {path}{_new(path not in then.generated)}"
+                for path in sorted(terms.generated)
             )
-            yield from (f"it let in, without being in any commit, {path}" for path in sorted(layout.terms.generated))
-            yield from (
-                f"still under it: {ids.get(sha256, 'no version')}, sha256 {sha256}"
-                for sha256 in sorted(layout.releases)
-            )
+            yield from _versions("still under it", layout.releases, None if before is None else before.releases, ids)
+
+
+def _versions(what: str, now: Set[str], before: Set[str] | None, ids: Mapping[str, str]) -> Iterator[str]:
+    for sha256 in sorted(now):
+        mark = _new(before is not None and sha256 not in before)
+        yield f"{what}: {ids.get(sha256, 'no version')}, sha256 {sha256}{mark}"
+
+
+def _duties(now: Terms, before: Terms | None, what: str = "never one person:") -> Iterator[str]:
+    kept = set(now.separate) if before is None else set(before.separate)
+    for pair in sorted(now.separate, key=sorted):
+        yield f"{what} {' and '.join(sorted(pair))}{_new(pair not in kept)}"
+    for pair in sorted(kept - now.separate, key=sorted):
+        yield f"ONE PERSON MAY DO BOTH FROM NOW ON: {' and '.join(sorted(pair))}"
+
+
+def _was(now: Terms, before: Terms | None) -> str:
+    same = before is None or before.least_level == now.least_level
+    return "" if before is None or same else f"; IT WAS {before.least_level}"
+
+
+def _new(is_new: bool) -> str:
+    return "  (new)" if is_new else ""
 
 
 def _keys(now: Mapping[str, str], before: Mapping[str, str] | None, kinds: Mapping[str, str]) -> Iterator[str]:

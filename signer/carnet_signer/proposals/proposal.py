@@ -38,6 +38,8 @@ from carnet_signer.quorum import Quorum
 
 MAX_FILE = 160 * 1024 * 1024
 _MAX_REQUEST = 1024 * 1024
+MAX_EVIDENCE, MAX_EVIDENCE_LINE = 20, 500
+"""Lines of evidence, and characters of each: people read them beside what they sign."""
 PREVIOUS_OWNERS = "previous owners"
 """Those whom a new owner role replaces, as a quorum."""
 REGISTRY = "the registry's holders"
@@ -62,6 +64,14 @@ class Request:
     asked: str
     evidence: tuple[str, ...] = ()
     takeover: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.evidence) > MAX_EVIDENCE or any(len(line) > MAX_EVIDENCE_LINE for line in self.evidence):
+            raise FormatError(
+                f"a request has more than {MAX_EVIDENCE} lines of evidence, or one of more than {MAX_EVIDENCE_LINE} "
+                "characters",
+                hint="what signers have to decide about would be out of sight: put the rest behind a link",
+            )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Request:

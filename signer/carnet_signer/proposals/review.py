@@ -122,17 +122,17 @@ def _there(proposal: Proposal, shard: str) -> dict[str, int]:
 def _lint_layouts(proposal: Proposal, owner: str) -> None:
     demands = Demands.of(proposal.crate, proposal.drafts[owner].signed)
     before = proposal.base.get(owner)
-    known = (
-        set()
-        if before is None
-        else {layout.file.sha256 for layout in Demands.of(proposal.crate, before.signed).layouts}
-    )
+    published = () if before is None else Demands.of(proposal.crate, before.signed).layouts
     for layout in demands.layouts:
         data = proposal.targets.get(layout.path)
         if data is not None:
             check_layout(Layout.from_envelope(data), Terms.from_custom(layout.custom))
-        elif layout.file.sha256 not in known:
-            raise VerificationError(f"the folder lacks {layout.path}: nobody signs a layout that cannot be looked at")
+        elif not any(layout.stands_as(one) for one in published):
+            raise VerificationError(
+                f"the folder lacks {layout.path}: nobody signs a layout, or other terms of one, that cannot be "
+                "looked at",
+                hint="what was in force before may stay as it is; whatever else is put in force comes with its file",
+            )
     _lint_exempt(proposal, demands)
 
 
@@ -446,7 +446,9 @@ def _evidence(proposal: Proposal) -> Words:
         f"the folder says that it was asked on {proposal.request.asked[:40]}: nobody vouches for that; what counts is "
         "the mirror's receipt"
     ]
-    lines += [f"they say: {line}" for line in proposal.request.evidence] or ["NO EVIDENCE WAS GIVEN"]
+    # A screen's width of spaces would begin a line of theirs that looks like one of ours.
+    said = [" ".join(line.split()) for line in proposal.request.evidence]
+    lines += [f"they say: {line}" for line in said] or ["NO EVIDENCE WAS GIVEN"]
     return Words("before the registry signs", tuple(lines))
 
 

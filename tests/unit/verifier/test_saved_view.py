@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.worlds.ceremony import NOW, make_ceremony
-from tests.support.worlds.claims import NAME, World, refusal
+from tests.support.worlds.ceremony import NOW, make_ceremony, sign_role
+from tests.support.worlds.claims import NAME, World, person, refusal
 from tests.support.worlds.waiting import edited as edited_draft
 from tests.support.worlds.waiting import later, signed
 
@@ -191,3 +191,25 @@ def test_an_expired_role_that_somebody_else_signed_is_not_saved(
 
     monkeypatch.setattr(TrustedRepository, "claimed_files", forged)
     assert isinstance(refusal(lambda: saved(world, NAME)), ThresholdNotMet)
+
+
+def sign_again(world: World, role: str, *, ends: timedelta) -> None:
+    file = world.fresh().role(role)
+    keys = [person("alice"), person("bob")] if role == OWNER else world.ceremony.holders[:2]
+    body = {**file.body, "version": file.signed.version + 1, "expires": at(world.now + ends)}
+    world.publish_roles({role: sign_role(body, keys)})
+
+
+@pytest.mark.parametrize("role", [paths.CLAIMS, SHARD, OWNER])
+def test_what_people_sign_is_not_out_of_date_for_as_long_as_a_timestamp(tmp_path: Path, role: str) -> None:
+    """Ninety days are what holds whoever has the online keys: in a file they are not a hundred and four."""
+    world = World.make(tmp_path)
+    world.claim()
+    sign_again(world, role, ends=timedelta(days=2))
+    file = saved(world, NAME)
+    found = read_saved_view_from(file, world.ceremony.root, now=world.now + timedelta(days=2, seconds=-1))
+    assert found.ended > timedelta(0)
+    assert found.repository.role(role)
+    afterwards = read_saved_view_from(file, world.ceremony.root, now=world.now + timedelta(days=3)).repository
+    with pytest.raises(ExpiredMetadata, match="expired at 2026-11-25"):
+        afterwards.role(role)

@@ -7,12 +7,14 @@
 Nothing in the file is believed. Where it is read it takes the mirror's place, and the whole client workflow runs over
 it: the chain of roots from the one that is pinned there, every signature, threshold, version, digest and expiry. Only
 its timestamp may have ended, up to `GRACE` ago, because a file takes its time to a machine that nobody connects; then
-all is checked as of the moment before the timestamp ended, and how long ago that was is part of the answer.
+what the online keys sign is checked as of the moment before the timestamp ended, and how long ago that was is part of
+the answer. What people sign is out of date when it is.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -95,9 +97,12 @@ def expired_roles(repository: TrustedRepository, roles: Iterable[str], now: date
         MetadataError: A shard failed a check.
         TransportError: A role could not be fetched.
     """
-    shards = [role for role in roles if place_of(role).kind == RoleKind.SHARD]
-    files = repository.claimed_files(shards)
-    return [(role, files[role].signed.expires) for role in sorted(files) if files[role].signed.expired(now)]
+    found: dict[str, datetime] = {}
+    for shard in (role for role in roles if place_of(role).kind == RoleKind.SHARD):
+        with contextlib.suppress(ExpiredMetadata):  # the shard's own end is told by whoever looks below it
+            files = repository.claimed_files([shard])
+            found |= {role: file.signed.expires for role, file in files.items() if file.signed.expired(now)}
+    return sorted(found.items())
 
 
 def _bin_of(repository: TrustedRepository, crate: CrateName) -> str:
@@ -186,10 +191,12 @@ def _verified(data: bytes, root: bytes, store: MetadataStore, now: datetime) -> 
             hint="write a new one where there is a network: `carnet trust export -o FILE`",
         )
     moment = now if timestamp.expires > now else timestamp.expires - timedelta(seconds=1)
-    repository = TrustedRepository(update(root, store, fetcher, now=moment), store, fetcher)
+    trusted = update(root, store, fetcher, now=moment)
+    repository = TrustedRepository(trusted, store, fetcher)
     # What people sign lives long enough: the grace is for what is signed online.
-    check_unexpired(paths.ROOT, repository.trusted.root.signed, now)
+    check_unexpired(paths.ROOT, trusted.root.signed, now)
     check_unexpired(paths.TARGETS, repository.targets, now)
+    trusted.now_for_people = now  # of the roles that are looked at from here on
     shards = [(shard, repository.version(shard)) for shard in map(paths.claims_shard_role, paths.SHARDS)]
     inside = [shard for shard, version in shards if version is not None and _path(shard, version) in files]
     return SavedView(repository, ended, tuple(expired_roles(repository, inside, now)))

@@ -35,6 +35,7 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
+from carnet.tuf.tree import is_bin
 
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
@@ -52,6 +53,8 @@ class TrustedRoles:
     Attributes:
         root: The newest trusted root.
         now: As given.
+        now_for_people: What the expiries of targets roles below the top that people sign are compared with: `now`, but
+            where `now` was put back for the sake of what is signed online (`carnet_verifier.tuf.saved_view`).
         profile: As given.
 
     Raises:
@@ -62,7 +65,7 @@ class TrustedRoles:
     def __init__(
         self, root: bytes, *, now: datetime, profile: Profile = Profile.PRODUCT, proofs: set[bytes] | None = None
     ) -> None:
-        self.now = now
+        self.now = self.now_for_people = now
         self.profile = profile
         self._proofs = set() if proofs is None else proofs
         self.root = self._parse(root, Root)
@@ -243,7 +246,7 @@ class TrustedRoles:
             ExpiredMetadata: Its time is over.
         """
         new = self.read_promised(role, data, meta)
-        self._check_fresh(new.signed, _called(role), "5.6.5")
+        self._check_role_fresh(role, new.signed)
         return new
 
     def read_promised(self, role: str, data: bytes, meta: MetaFile) -> RoleFile[Targets]:
@@ -269,7 +272,7 @@ class TrustedRoles:
         what = _called(role)
         check_promise(envelope.raw, meta, what, "5.6.2")
         _check_promised_version(check_read_as(envelope, what, profile=self.profile), meta, what)
-        self._check_fresh(envelope.signed, what, "5.6.5")
+        self._check_role_fresh(role, envelope.signed)
         return envelope
 
     def check_targets(self, role: str, envelope: RoleFile[Targets], delegator: Targets | None) -> None:
@@ -307,11 +310,15 @@ class TrustedRoles:
     def _parse(self, data: bytes, role_type: type[RoleT]) -> RoleFile[RoleT]:
         return parse_role(data, role_type, profile=self.profile)
 
-    def _check_fresh(self, signed: Signed, what: str, step: str) -> None:
-        if signed.expired(self.now):
+    def _check_role_fresh(self, role: str, signed: Signed) -> None:
+        self._check_fresh(signed, _called(role), "5.6.5", self.now if is_bin(role) else self.now_for_people)
+
+    def _check_fresh(self, signed: Signed, what: str, step: str, now: datetime | None = None) -> None:
+        now = now or self.now
+        if signed.expired(now):
             raise ExpiredMetadata(
                 f"{what} version {signed.version} expired at {_text(signed.expires)},"
-                f" and this machine's clock says {_text(self.now)} (TUF {step})",
+                f" and this machine's clock says {_text(now)} (TUF {step})",
                 hint="if the clock is right, the repository has not been refreshed, or newer files are being held back",
             )
 

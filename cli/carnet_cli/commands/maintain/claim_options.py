@@ -39,9 +39,23 @@ layout_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The layout of releases, as `carnet layout sign` wrote it; its terms lie beside it.",
 )
+
+
+def _bounded(_context: click.Context, _option: click.Parameter, lines: tuple[str, ...]) -> tuple[str, ...]:
+    from carnet_signer.proposals.proposal import MAX_EVIDENCE, MAX_EVIDENCE_LINE
+
+    if len(lines) > MAX_EVIDENCE or any(len(line) > MAX_EVIDENCE_LINE for line in lines):
+        raise ConfigError(
+            f"--evidence is given more than {MAX_EVIDENCE} times, or one has more than {MAX_EVIDENCE_LINE} characters",
+            hint="it stands beside what people sign: put the rest behind a link",
+        )
+    return lines
+
+
 evidence_option = click.option(
     "--evidence",
     multiple=True,
+    callback=_bounded,
     help="Why the registry should agree, in a line; once for each. It is shown to those who sign.",
 )
 

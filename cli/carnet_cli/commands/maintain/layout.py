@@ -141,7 +141,7 @@ def show(file: Path, message_format: output.MessageFormat) -> None:
 @proposal_folders.insecure_option
 @passphrase_options
 def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, passphrase: PassphraseSource) -> None:
-    """Compile and sign a layout: layout.json, and layout.terms.json beside it.
+    """Compile and sign a layout, after showing it to you: layout.json, and layout.terms.json beside it.
 
     Give the signed layout.json to the next owner, who signs the same file again. It becomes binding when the owners
     sign it into their claim: `carnet claim new --layout layout.json`.
@@ -152,6 +152,7 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
       carnet layout sign layout.json --key bob
     """
     from carnet.intoto.dsse import Envelope
+    from carnet.intoto.layout_lint import check_layout
     from carnet_signer.steps.layout_files import terms_path, write_signed_layout
     from carnet_signer.steps.layouts import CompiledLayout, sign_layout
 
@@ -162,6 +163,9 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     else:
         compiled = _compile(file)
         envelope = compiled.unsigned()
+    check_layout(compiled.layout, compiled.terms)
+    for line in LayoutReport(compiled.layout, compiled.terms).words():
+        output.note(line)
     place = place or file.with_suffix(".json")
     signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed = sign_layout(compiled, envelope, signer)

@@ -234,7 +234,7 @@ def _tag(options: Options, tag_file: Path | None) -> Tagged:
     from carnet_signer.steps.links import find_tag, read_tag
 
     tagged = read_tag(tag_file or find_tag(options.links))
-    output.note(f"{tagged.crate} at commit {tagged.record.commit[:12]}, tagged in {tagged.place}")
+    output.note(f"{tagged.crate} at commit {tagged.record.commit}, tagged in {tagged.place}")
     return tagged
 
 

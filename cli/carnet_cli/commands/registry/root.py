@@ -20,6 +20,7 @@ from carnet_cli.commands.own_view import (
 )
 from carnet_cli.config import home
 from carnet_cli.report.ceremony import CeremonyReport, ceremony_as_json, ceremony_as_text, say_next
+from carnet_cli.report.signing import SCREEN
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option, open_key
@@ -168,7 +169,8 @@ def sign(  # noqa: PLR0913  -- one parameter for each flag
     found = ceremony_folder.read(folder)
     compared = _compared(found, source)
     found = compared.ceremony
-    ceremony_lint.refuse(_warn(found, insecure_example_keys))
+    findings = _warn(found, insecure_example_keys)
+    ceremony_lint.refuse(findings)
     signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     if not ceremony.takes_part(found, signer.public_key):
         raise SigningError(
@@ -181,7 +183,11 @@ def sign(  # noqa: PLR0913  -- one parameter for each flag
         say_next(folder, found)
         return
     output.echo(output.plain(f"{'!!! ' if compared.alarm else ''}{compared.said}"))
-    _show(found, wanted)
+    shown = _show(found, wanted)
+    marked = [line.strip() for line in shown if "!!!" in line] + [finding.text for finding in findings]
+    if len(shown) > SCREEN and (marked or compared.alarm):
+        first = compared.said if compared.alarm else marked[0]
+        output.note(f"!!! LOOK AGAIN ABOVE, at {len(marked) + compared.alarm} lines: {first}")
     output.note(f"you are about to sign these {len(wanted)} files as {found.name(signer.public_key)}")
     if not sign_again:
         state_before.check_new_keys(compared, signer.public_key, _trusted_roots())
@@ -437,11 +443,13 @@ def _require_consent() -> None:
         raise SigningError("nothing was signed", hint="answer y, or give --yes")
 
 
-def _show(found: Ceremony, wanted: list[str] | tuple[str, ...]) -> None:
+def _show(found: Ceremony, wanted: list[str] | tuple[str, ...]) -> list[str]:
     from carnet_signer.ceremony import words as ceremony_words
 
-    for line in ceremony_words.describe(found, wanted, _now()):
+    lines = ceremony_words.describe(found, wanted, _now())
+    for line in lines:
         output.echo(output.plain(line))
+    return lines
 
 
 def _warn(found: Ceremony, insecure_example_keys: bool) -> list[CeremonyFinding]:
