@@ -258,8 +258,8 @@ def new_snapshot(registry: History, change: Callable[[dict[str, Any]], object], 
 
 def older_versions(*roles: str) -> Callable[[dict[str, Any]], object]:
     def change(snapshot: dict[str, Any]) -> None:
-        for role in roles:
-            snapshot["meta"][f"{role}.json"]["version"] -= 1
+        for role in roles:  # without a length and digests, which are those of the newer file
+            snapshot["meta"][f"{role}.json"] = {"version": snapshot["meta"][f"{role}.json"]["version"] - 1}
 
     return change
 
@@ -376,8 +376,6 @@ def test_it_cannot_know_what_only_the_shards_of_carnet_say(
     fresh = pinned(registry, tmp_path / "fresh")
     with network.tampering(answering(changes)):
         deceived = program.look_up(network.url, fresh, EMBER)
-        with pytest.raises(RollbackDetected, match=CRATE_ROLE):
-            read_repository(registry.directory.root, HttpFetcher(network.url), now=now_in_seconds()).find_targets(
-                [EMBER]
-            )
+        with HttpFetcher(network.url) as fetcher, pytest.raises(RollbackDetected, match=CRATE_ROLE):
+            read_repository(registry.directory.root, fetcher, now=now_in_seconds()).find_targets([EMBER])
     assert deceived.targets == {EMBER: None}, deceived.reason
