@@ -82,13 +82,20 @@ def _check_weight(data: bytes, what: str, hint: str) -> None:
         raise FormatError(f"{what} names a table with more than 16 parts (line {line})", hint=hint)
 
 
+_HARMLESS = frozenset((str, bool))
+"""What nearly all tables of a lock hold, and nothing else."""
+
+
 def _check_values(document: Table, what: str, hint: str) -> None:
     """Bound integers, and the nesting, which dotted keys make without a bracket."""
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH):
         found: list[Any] = []
         for item in level:
-            for child in item.values() if type(item) is dict else item:
+            children = item.values() if type(item) is dict else item
+            if _HARMLESS.issuperset(map(type, children)):
+                continue
+            for child in children:
                 kind = type(child)
                 if kind is dict or kind is list:
                     found.append(child)

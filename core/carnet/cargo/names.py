@@ -108,9 +108,9 @@ class Version:
 def _is_plain(text: str) -> bool:
     """Whether a version is three small numbers, as nearly all are: the pattern for the others takes long to compile."""
     parts = text.split(".")
-    return len(parts) == 3 and all(
-        0 < len(part) < 19 and part.isascii() and part.isdigit() and (part[0] != "0" or part == "0") for part in parts
-    )
+    if len(parts) != 3 or not text.isascii():
+        return False
+    return all(part.isdigit() and len(part) < 19 and (part[0] != "0" or part == "0") for part in parts)
 
 
 def _identifiers(text: str | None) -> tuple[tuple[int, int, str], ...]:

@@ -200,35 +200,17 @@ def _read_snapshot(common: _Common, signed: JsonObject, profile: Profile) -> Sna
     meta: dict[str, MetaFile] = {}
     # Most entries of a large snapshot are bins with a version only, or empty shards that are one file: equal ones share
     # one value.
-    known: dict[object, MetaFile] = {}
+    known: dict[str, MetaFile] = {}
     for name, entry in listed.items():
         role = name[:-5]
         if name[-5:] != ".json" or not role:
             raise FormatError(f"meta lists {name[:80]!a}, which is not a metadata file")
-        alike = _alike(entry)
+        alike = repr(entry)
         found = known.get(alike)
         if found is None:
-            found = _meta_file(entry, name)
-            if alike is not None:
-                known[alike] = found
+            found = known[alike] = _meta_file(entry, name)
         meta[role] = found
     return Snapshot(*common, meta)
-
-
-def _alike(entry: Any) -> object:
-    """Equal for entries that say the same in one of the two common forms; None for every other entry."""
-    if type(entry) is not dict:
-        return None
-    version = entry.get("version")
-    if type(version) is not int:
-        return None
-    if len(entry) == 1:
-        return version
-    length, hashes = entry.get("length"), entry.get("hashes")
-    if len(entry) == 3 and type(length) is int and type(hashes) is dict and len(hashes) == 1:
-        digest = hashes.get("sha256")
-        return (version, length, digest) if type(digest) is str else None
-    return None
 
 
 def _read_targets(common: _Common, signed: JsonObject, profile: Profile) -> Targets:

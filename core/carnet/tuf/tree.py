@@ -19,6 +19,7 @@ trusted here. What each role may say is in `carnet.tuf.structure`, how its name 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from carnet.cargo.names import CrateName
@@ -147,6 +148,8 @@ class Place:
         return paths.owner_patterns(self.crate) if self.kind == RoleKind.OWNER else paths.crate_patterns(self.crate)
 
 
+# One look at a lock asks some 600 times about 150 roles; 4,096 are a large lock's, and what has no place is not kept.
+@lru_cache(4096)
 def place_of(role: str) -> Place:
     """Where a role stands.
 

@@ -81,6 +81,33 @@ def test_depth_up_to_the_limit_is_taken() -> None:
     assert strictjson.canonical(strictjson.parse(data, "thing", max_bytes=LIMIT)) == data
 
 
+@pytest.mark.parametrize("levels", [17, 63, 64, 65, 200])
+def test_brackets_within_strings_hide_no_depth(levels: int) -> None:
+    """They would balance the true ones: `{"}": {"}": 1, "{": 2}, "{": 2}` looks like four objects side by side."""
+    data = b'{"a}":' * levels + b"1" + b',"b{":2}' * levels
+    if levels > strictjson.MAX_DEPTH:
+        with pytest.raises(FormatError, match="nested deeper"):
+            strictjson.parse(data, "thing", max_bytes=LIMIT)
+    else:
+        strictjson.parse(data, "thing", max_bytes=LIMIT)
+
+
+def _depth(value: object) -> int:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if children is None else 1 + max(map(_depth, children), default=0)
+
+
+@given(st.recursive(st.text('[]{}",\\'), lambda inner: st.lists(inner) | st.dictionaries(st.text('[]{}"'), inner)))
+def test_what_brackets_prove_is_so(document: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strictjson, "_USUAL_DEPTH", 2)
+        data = strictjson.encode(document)
+        if b"\\" in data:
+            assert not strictjson._is_shallow(data)
+        else:
+            assert strictjson._is_shallow(data) == (_depth(document) <= 2)
+
+
 def test_size_is_checked_before_parsing() -> None:
     assert strictjson.parse(b"[1]", "thing", max_bytes=3) == [1]
     with pytest.raises(FormatError, match="larger than 2 bytes"):
