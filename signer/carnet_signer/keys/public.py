@@ -53,6 +53,21 @@ def read_public_key(path: Path) -> PublicKey:
     return PublicKey.from_object(strictjson.parse_object(data, f"public key file {path}", max_bytes=_MAX_FILE))
 
 
+def origin(path: Path) -> str:
+    """Where a public key was read from, in 120 plain characters: the file's name, and OpenSSH's comment in it.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    try:
+        data = durable.read_file(path, "public key file", max_bytes=_MAX_FILE)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no public key file {path}") from None
+    words = data.split(maxsplit=2) if data.startswith((b"ssh-", b"ecdsa-")) else []
+    comment = f" ({words[2].decode(errors='replace').strip()})" if len(words) > 2 else ""
+    return "".join(char if " " <= char <= "~" else "?" for char in path.name + comment)[:120]
+
+
 def from_cryptography(public: Ed25519PublicKey | EllipticCurvePublicKey) -> PublicKey:
     """The key object of a public key that cryptography holds.
 

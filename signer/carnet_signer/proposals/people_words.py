@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from types import MappingProxyType
 
 from carnet.claims.holders import Holders
 from carnet.claims.releases import Demands, OwnedLayoutFile, Releases
@@ -12,20 +13,21 @@ from carnet.tuf import paths
 from carnet_signer.proposals.proposal import Proposal
 
 
-def team(what: str, now: Holders, before: Holders | None) -> Iterator[str]:
+def team(what: str, now: Holders, before: Holders | None, origins: Mapping[str, str]) -> Iterator[str]:
     """The people who sign a role, each with the whole id of their key, and what changes.
 
     Args:
         what: What they do, after `2 of 3`.
         now: Those who would.
         before: Those who do; None when nobody does yet.
+        origins: Where whoever drafted took keys from, as they say.
     """
     yield f"{now.signers.threshold} of {len(now.signers.keys)} {what}"
     if before is not None and before.signers.threshold != now.signers.threshold:
         yield f"the threshold was {before.signers.threshold}"
     old = None if before is None else before.people
     kinds = {key.keyid: key.keytype for key in now.signers.keys}
-    yield from _keys({keyid: now.people[keyid] for keyid in kinds}, old, kinds)
+    yield from _keys({keyid: now.people[keyid] for keyid in kinds}, old, kinds, origins)
 
 
 def layout(proposal: Proposal) -> tuple[str, tuple[str, ...]]:
@@ -121,7 +123,12 @@ def _new(is_new: bool) -> str:
     return "  (new)" if is_new else ""
 
 
-def _keys(now: Mapping[str, str], before: Mapping[str, str] | None, kinds: Mapping[str, str]) -> Iterator[str]:
+def _keys(
+    now: Mapping[str, str],
+    before: Mapping[str, str] | None,
+    kinds: Mapping[str, str],
+    origins: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[str]:
     gone = {} if before is None else {keyid: person for keyid, person in before.items() if keyid not in now}
     for keyid, person in now.items():
         mark = ""
@@ -130,5 +137,6 @@ def _keys(now: Mapping[str, str], before: Mapping[str, str] | None, kinds: Mappi
             mark = f"  (NEW KEY, it was {' and '.join(replaced)})" if replaced else "  (new)"
         elif before is not None and before[keyid] != person:
             mark = f"  (the key was called {before[keyid]})"
-        yield f"{person}: {kinds[keyid] + ' ' if keyid in kinds else ''}key {keyid}{mark}"
+        said = f"; whoever drafted this says that it is from {origins[keyid]!r}" if keyid in origins else ""
+        yield f"{person}: {kinds[keyid] + ' ' if keyid in kinds else ''}key {keyid}{mark}{said}"
     yield from (f"{person}: no longer (key {keyid})" for keyid, person in gone.items())

@@ -14,6 +14,7 @@ the same content. Nobody needs all the keys in one place, and nothing in the fol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ MAX_FILE = 160 * 1024 * 1024
 _MAX_REQUEST = 1024 * 1024
 MAX_EVIDENCE, MAX_EVIDENCE_LINE = 20, 500
 """Lines of evidence, and characters of each: people read them beside what they sign."""
+_ORIGIN = re.compile(r"[\x20-\x7e]{1,120}")
 PREVIOUS_OWNERS = "previous owners"
 """Those whom a new owner role replaces, as a quorum."""
 REGISTRY = "the registry's holders"
@@ -57,6 +59,8 @@ class Request:
         asked: When, as metadata writes times.
         evidence: Why the registry should agree, one line each.
         takeover: Whether the previous owners are known not to sign.
+        origins: The file, and the comment in it, that a key was read from, by key id: the word of whoever drafted, for
+            those who sign to hold against what they know.
     """
 
     kind: str
@@ -64,6 +68,7 @@ class Request:
     asked: str
     evidence: tuple[str, ...] = ()
     takeover: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.evidence) > MAX_EVIDENCE or any(len(line) > MAX_EVIDENCE_LINE for line in self.evidence):
@@ -72,6 +77,8 @@ class Request:
                 "characters",
                 hint="what signers have to decide about would be out of sight: put the rest behind a link",
             )
+        if not all(_ORIGIN.fullmatch(origin) for origin in self.origins.values()):
+            raise FormatError("a request says of a key that it comes from something else than a short, plain name")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Request:
@@ -91,23 +98,26 @@ class Request:
                 "evidence": list(evidence),
                 "takeover": bool(takeover),
             } if kind in _KINDS and all(isinstance(line, str) for line in evidence):
-                return cls(kind, CrateName(crate), asked, tuple(map(str, evidence)), takeover)
+                origins = value.get("origins", {})
+                if not isinstance(origins, dict) or not all(isinstance(origin, str) for origin in origins.values()):
+                    raise FormatError("request.json does not say where keys come from as it should")
+                found = {keyid: str(origin) for keyid, origin in origins.items()}
+                return cls(kind, CrateName(crate), asked, tuple(map(str, evidence)), takeover, found)
             case _:
                 raise FormatError("request.json is not a request of `carnet claim` or `carnet release`")
 
     def to_bytes(self) -> bytes:
         """As a file."""
-        return strictjson.encode(
-            {
-                "_type": "carnet-request",
-                "version": 1,
-                "kind": self.kind,
-                "crate": str(self.crate),
-                "asked": self.asked,
-                "evidence": list[Json](self.evidence),
-                "takeover": self.takeover,
-            }
-        )
+        document: JsonObject = {
+            "_type": "carnet-request",
+            "version": 1,
+            "kind": self.kind,
+            "crate": str(self.crate),
+            "asked": self.asked,
+            "evidence": list[Json](self.evidence),
+            "takeover": self.takeover,
+        }
+        return strictjson.encode(document | ({"origins": dict(self.origins)} if self.origins else {}))
 
 
 @dataclass(frozen=True)

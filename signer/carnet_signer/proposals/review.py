@@ -320,7 +320,7 @@ def _describe(proposal: Proposal, now: datetime) -> Iterator[Words]:
             ("owners", "choose the layout and who may release", facts.owners, None if old is None else old.owners),
             ("release keys", "sign every version", facts.releasers, None if old is None else old.releasers),
         ):
-            yield Words(title, tuple(people_words.team(what, now_, then)))
+            yield Words(title, tuple(people_words.team(what, now_, then, proposal.request.origins)))
         yield Words(*people_words.layout(proposal))
         yield from _told(facts, now)
         yield from _weak(facts)

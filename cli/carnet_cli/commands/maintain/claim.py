@@ -13,6 +13,7 @@ from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.commands.maintain.claim_options import (
     evidence_option,
     layout_option,
+    origins,
     owners_option,
     owners_threshold_option,
     read_layout,
@@ -100,7 +101,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
         adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry)
         proposal = ownership.new_claim(
             ownership.read_published(view.repository, crate, neighbours=True),
-            Request("claim", crate, at(now), evidence),
+            Request("claim", crate, at(now), evidence, origins=origins(*owners, *releasers)),
             facts,
             adopted=adopted,
             layout=read_layout(layout),
@@ -162,7 +163,7 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
     )
     now = home.now()
     with proposal_folders.looking(repository) as view:
-        request = Request("owners", crate, at(now), evidence, takeover)
+        request = Request("owners", crate, at(now), evidence, takeover, origins(*owners, *releasers))
         published = ownership.read_published(view.repository, crate, neighbours=True)
         proposal = ownership.next_owner(published, request, changes, now=now)
     proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)

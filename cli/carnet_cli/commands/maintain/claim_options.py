@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,13 +78,27 @@ def team(members: Sequence[str], threshold: int | None, flag: str, threshold_fla
 
     if not members or threshold is None:
         raise ConfigError(f"name at least one {flag} PERSON=KEY.pub, and {threshold_flag}")
-    found = []
+    found = [(person, read_public_key(path)) for person, path in _named(members, flag)]
+    return ownership.team(found, threshold)
+
+
+def origins(*members: str) -> dict[str, str]:
+    """Where the keys of those come from whom flags name, by key id, for those who sign.
+
+    Args:
+        members: `PERSON=KEY.pub`, as `team` took them.
+    """
+    from carnet_signer.keys.public import origin, read_public_key
+
+    return {read_public_key(path).keyid: origin(path) for _, path in _named(members, "--owner or --release-key")}
+
+
+def _named(members: Sequence[str], flag: str) -> Iterator[tuple[str, Path]]:
     for member in members:
         person, equals, path = member.partition("=")
         if not person or not equals or not path:
             raise ConfigError(f"{flag} {member!a} is not PERSON=KEY.pub")
-        found.append((person, read_public_key(Path(path))))
-    return ownership.team(found, threshold)
+        yield person, Path(path)
 
 
 def read_layout(path: Path | None) -> NewLayout | None:
