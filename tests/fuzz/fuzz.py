@@ -10,22 +10,28 @@ written to `FOLDER/failed/TARGET/`, with what happened beside it, and can be rep
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import resource
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
+from zlib import crc32
 
-from tests.fuzz.targets import TARGETS, Target
+from tests.fuzz.mutate import Dice
+from tests.fuzz.targets import TARGETS
+from tests.fuzz.worlds import Target
 
 from carnet.errors import CarnetError
 
-BATCH = 500
+BATCH, AT_MOST = 2_000, 0.5
+"""Inputs of one target before it is another one's turn, and seconds of CPU after which it is anyway."""
+SAVED = 10.0
+"""Seconds between two looks at the totals: what was read since the last one is read again after a crash."""
 FLOOR, PER_BYTE = 0.05, 0.2 / 1e6
 """Seconds of CPU that any input, and each byte of it, may cost."""
 LONGEST = 2_000
@@ -37,7 +43,6 @@ SLOW_MACHINE = 2.0
 class Total:
     """What was done with one target."""
 
-    batches: int = 0
     inputs: int = 0
     taken: int = 0
     failed: int = 0
@@ -59,7 +64,7 @@ def judge(target: Target, data: bytes) -> tuple[bool, float]:
     Raises:
         Failure: Another error than carnet's left the reader, or it cost too much, three times.
     """
-    allowed = max(FLOOR, PER_BYTE * len(data)) * SLOW_MACHINE
+    allowed = max(FLOOR, PER_BYTE * (len(data) + target.beside)) * SLOW_MACHINE
     cost = allowed
     for _ in range(3):
         begin = time.thread_time()
@@ -86,7 +91,7 @@ def judge(target: Target, data: bytes) -> tuple[bool, float]:
 
 def one_input(target: Target, seeds: Sequence[bytes], seed: int, name: str, number: int) -> bytes:
     """The input of that number: the same one in every run with that seed."""
-    return target.mutator(Random(f"{seed}/{name}/{number}"), seeds)
+    return target.mutator(Dice(crc32(name.encode()) << 96 | seed << 64 | number), seeds)
 
 
 def run_batch(name: str, total: Total, seed: int, failed: Path | None, *, size: int = BATCH) -> None:
@@ -96,6 +101,7 @@ def run_batch(name: str, total: Total, seed: int, failed: Path | None, *, size: 
     begin = time.thread_time()
     for number in range(total.inputs, total.inputs + size):
         data = one_input(target, seeds, seed, name, number)
+        total.inputs += 1
         try:
             taken, share = judge(target, data)
         except Failure as failure:
@@ -106,8 +112,8 @@ def run_batch(name: str, total: Total, seed: int, failed: Path | None, *, size: 
         else:
             total.taken += taken
             total.worst = max(total.worst, share)
-    total.inputs += size
-    total.batches += 1
+        if failed is not None and number % 16 == 0 and time.thread_time() - begin > AT_MOST:
+            break
     total.seconds += time.thread_time() - begin
 
 
@@ -148,17 +154,28 @@ def run(names: Sequence[str], options: argparse.Namespace) -> dict[str, Total]:
     known = json.loads(memory.read_text()) if memory.exists() else {}
     totals = {name: Total(**known.get(name, {})) for name in TARGETS}
     print(f"seed {options.seed}; remembered in {memory}", flush=True)
-    end = time.monotonic() + options.seconds
+    for name in names:
+        TARGETS[name].seeds()
+    gc.freeze()  # a registry's files and all modules are no garbage, and are not looked through again and again
+    end, saved = time.monotonic() + options.seconds, time.monotonic()
     try:
         while sum(total.inputs for total in totals.values()) < options.inputs and time.monotonic() < end:
             name = min(names, key=lambda name: totals[name].seconds)
             run_batch(name, totals[name], options.seed, options.state / "failed")
-            if sum(total.batches for total in totals.values()) % 50 == 0:
-                memory.write_text(json.dumps({name: asdict(total) for name, total in totals.items()}))
+            if time.monotonic() > saved + SAVED:
+                saved = time.monotonic()
+                save(memory, totals)
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
-    memory.write_text(json.dumps({name: asdict(total) for name, total in totals.items()}))
+    save(memory, totals)
     return totals
+
+
+def save(memory: Path, totals: Mapping[str, Total]) -> None:
+    """Put the totals in the place of those before, whole or not at all."""
+    new = memory.with_suffix(".new")
+    new.write_text(json.dumps({name: asdict(total) for name, total in totals.items()}))
+    new.replace(memory)
 
 
 def show(totals: dict[str, Total], options: argparse.Namespace) -> None:

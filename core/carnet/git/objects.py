@@ -27,6 +27,7 @@ _MAX_TREE = 16 * 1024 * 1024
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 """An object's id in full, by sha1 or sha256."""
 _MODE = re.compile(rb"[0-7]{5,6}\Z")
+_SIZE = re.compile(rb"[0-9]{1,19}\Z")
 _OPTIONS = (
     *("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "protocol.allow=never", "-c", "core.sshCommand=false", "-c", "core.gitProxy=false"),
@@ -153,7 +154,7 @@ class GitObjects:
         except BrokenPipeError:
             raise StorageError(f"git cannot read objects in {self._git_dir}") from None
         header = stdout.readline().split()
-        if len(header) != 3 or header[1] != kind:
+        if len(header) != 3 or header[1] != kind or _SIZE.match(header[2]) is None:
             raise StorageError(f"object {oid[:12]} is not in the repository, or is no {kind.decode()}")
         if int(header[2]) > (self._max_blob if kind == b"blob" else _MAX_TREE):
             raise FormatError(f"object {oid[:12]} has {int(header[2])} bytes: that is no source")
