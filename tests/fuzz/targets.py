@@ -322,7 +322,8 @@ def _index_cache(data: bytes) -> None:
 
 
 def _arguments(data: bytes) -> None:
-    invocation = args.parse(data.decode("utf-8", "surrogateescape").split(" "))
+    """What a user types, who pays for it alone: what is asked is which errors leave."""
+    invocation = args.parse(data.decode("utf-8", "surrogateescape").split(" ", 5_000))
     str((invocation.kind, invocation.compiles))
 
 
