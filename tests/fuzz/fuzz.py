@@ -15,6 +15,7 @@ import gc
 import hashlib
 import json
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -27,7 +28,8 @@ from tests.fuzz.mutate import Dice
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.worlds import Target
 
-from carnet.errors import CarnetError
+from carnet.errors import CarnetError, StorageError
+from carnet.lock import locked
 
 BATCH, AT_MOST = 2_000, 0.5
 """Inputs of one target before it is another one's turn, and seconds of CPU after which it is anyway."""
@@ -155,14 +157,22 @@ def main(arguments: Sequence[str]) -> int:
     unknown = sorted(set(options.targets) - TARGETS.keys())
     if unknown:
         parser.error(f"there is no target {unknown[0]}")
-    totals = run(options.targets or list(TARGETS), options)
+    # What a shell starts in the background ignores SIGINT; either signal ends a run, and what was read is counted.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    options.state.mkdir(parents=True, exist_ok=True)
+    busy = StorageError(f"another run remembers what it read in {options.state}", hint="end it, or choose --state")
+    try:
+        with locked(options.state / "lock", timeout=0, busy=busy):
+            totals = run(options.targets or list(TARGETS), options)
+    except StorageError as error:
+        parser.error(f"{error}; {error.hint}")
     show(totals, options)
     return 1 if any((options.state / "failed").rglob("*.txt")) else 0
 
 
 def run(names: Sequence[str], options: argparse.Namespace) -> dict[str, Total]:
     """Give each target the same CPU time, until there were enough inputs."""
-    options.state.mkdir(parents=True, exist_ok=True)
     memory = options.state / f"seed-{options.seed}.json"
     known = json.loads(memory.read_text()) if memory.exists() else {}
     totals = {name: Total(**known.get(name, {})) for name in TARGETS}

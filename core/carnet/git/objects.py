@@ -85,7 +85,7 @@ def tree_entries(data: bytes, width: int) -> Iterator[tuple[int, str, str]]:
     while at < len(data):
         space = data.find(b" ", at)
         end = data.find(b"\0", space)
-        if space < 0 or end < 0 or end + width >= len(data) + 1 or _MODE.match(data[at:space]) is None:
+        if space < 0 or end < 0 or end + 1 + width > len(data) or _MODE.match(data[at:space]) is None:
             raise StorageError("a tree object is damaged")
         yield (
             int(data[at:space], 8),
