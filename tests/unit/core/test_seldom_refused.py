@@ -178,6 +178,17 @@ def test_a_role_has_a_bounded_number_of_keys() -> None:
         parse_role(sign_role(signed, []), Root)
 
 
+def test_a_file_lists_no_more_keys_than_its_roles_can_have() -> None:
+    """Keys that no role names: each costs a digest, and nobody looks at it."""
+    keys: dict[str, Any] = {f"{number:064x}": {} for number in range(4 * MAX_KEYS + 1)}
+    role = {"keyids": [], "threshold": 1}
+    signed: dict[str, Any] = {"_type": "root", "spec_version": "1.0.31", "version": 1, "consistent_snapshot": True}
+    signed |= {"expires": "2027-01-01T00:00:00Z", "keys": keys}
+    signed["roles"] = dict.fromkeys(("root", "timestamp", "snapshot", "targets"), role)
+    with pytest.raises(FormatError, match="lists 1025 keys for 4 roles"):
+        parse_role(sign_role(signed, []), Root)
+
+
 def test_a_pattern_that_no_path_can_be_is_found_in_a_layout() -> None:
     release = synthetic()
     (first, *rest) = release.layout.steps
