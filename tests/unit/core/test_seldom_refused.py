@@ -18,6 +18,7 @@ from tests.support.worlds.ceremony import make_key, quorum, sign_role
 from tests.support.worlds.release import synthetic
 
 from carnet import strictjson
+from carnet.cargo.crate import _Spellings
 from carnet.cargo.names import CrateId, CrateName
 from carnet.claims.adoption import check_adopted
 from carnet.claims.holders import _taken_over
@@ -59,6 +60,15 @@ def test_a_part_of_a_path_that_no_file_system_takes_is_no_crates() -> None:
         with pytest.raises(ArchiveRefused, match="more than 255 bytes, which no file system takes"):
             builder.read()
     assert TarballBuilder().manifest().file("é" * 127, "x").read().length > 0
+
+
+def test_names_beyond_ascii_are_folded_for_so_many_bytes_and_no_more() -> None:
+    """Each letter can stand for eighteen: folding is bounded by bytes that are told, not only by what it costs."""
+    spellings = _Spellings(10)
+    for path in ("ascii" * 10, "éé", "ééé"):
+        assert spellings.add(path) is None
+    with pytest.raises(ArchiveRefused, match="more than 10 bytes of names beyond ASCII"):
+        spellings.add("éééé")
 
 
 # --- claims ---
@@ -227,6 +237,11 @@ def test_no_place_for_temporary_files_is_an_error(monkeypatch: pytest.MonkeyPatc
         pass
 
 
+def test_a_file_that_became_a_link_after_it_was_listed_is_told_as_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a symbolic link"), _reading(tmp_path):
+        raise OSError(errno.ELOOP, "Too many levels of symbolic links")
+
+
 def test_a_folder_whose_file_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="input/output error"), _reading(tmp_path):
         raise OSError(errno.EIO, "Input/output error")
@@ -266,6 +281,13 @@ def test_a_machine_without_git_is_told_so(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(objects, "git_command", lambda *arguments, git_dir: [str(tmp_path / "no git")])
     with pytest.raises(ConfigError, match="git is not installed"), objects.GitObjects(tmp_path):
         pass
+
+
+def test_what_is_no_folder_is_no_git_directory(tmp_path: Path) -> None:
+    (tmp_path / ".git").write_text("gitdir: /elsewhere\n")
+    for place in (tmp_path / ".git", tmp_path / "gone"):
+        with pytest.raises(StorageError, match="is no git directory"):
+            objects.GitObjects(place)
 
 
 def test_git_that_ended_cannot_be_asked(tmp_path: Path) -> None:
