@@ -214,6 +214,15 @@ def test_a_document_deeper_than_the_parser_goes_is_ours_to_refuse() -> None:
         strictjson.parse(data, "it", max_bytes=1 << 24)
 
 
+@pytest.mark.parametrize("pair", [b"[]", b"{}"])
+def test_a_document_of_hardly_anything_but_brackets_is_refused_before_it_is_parsed(pair: bytes) -> None:
+    """Two bytes make a list, and eighty hold it in memory: no metadata has one for less than eight bytes."""
+    few, many = (b"[" + b",".join([pair] * number) + b"]" for number in (4_000, 10_000))
+    assert strictjson.parse(few, "it", max_bytes=1 << 20)
+    with pytest.raises(FormatError, match="hardly anything but brackets: 10001 in 30001 bytes"):
+        strictjson.parse(many, "it", max_bytes=1 << 20)
+
+
 # --- the machine ---
 
 

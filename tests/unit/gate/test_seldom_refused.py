@@ -137,6 +137,17 @@ def test_a_disk_that_fails_is_no_checkout_that_is_good(checkout: Checkout, monke
             ask()
 
 
+def test_a_checkout_that_is_no_longer_where_cargo_looks_is_gone(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even one that could be compared: cargo would compile from another."""
+    monkeypatch.setattr(checkouts, "_folders", lambda home, commit: [checkout.path])
+    checkouts.compare_checkouts(checkout.path, [checkout])
+    monkeypatch.setattr(checkouts, "_folders", lambda home, commit: [])
+    with pytest.raises(Poisoned, match="the checkout of 000000000000 was removed"):
+        checkouts.compare_checkouts(checkout.path, [checkout])
+
+
 # --- marks and surroundings ---
 
 
@@ -154,6 +165,17 @@ def test_a_mark_that_cannot_be_written_or_read_is_told(tmp_path: Path, monkeypat
     link = tmp_path / "marks" / f"{'0' * 32}.json"
     link.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="too many levels of symbolic links"):
+        found.require_none()
+
+
+@pytest.mark.parametrize("path", ["00", "2f746d702f7800", "2f746d7000782f79"])
+def test_a_mark_names_a_path_that_there_can_be(tmp_path: Path, path: str) -> None:
+    found = marks.Marks(tmp_path / "marks", [tmp_path / "target"])
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target/x").touch()
+    mark = tmp_path / "marks" / f"{'0' * 32}.json"
+    mark.write_text(f'{{"folders":[{{"path":"{path}","identity":[1,2,3]}}],"reason":"x"}}')
+    with pytest.raises(StorageError, match="is damaged"):
         found.require_none()
 
 
@@ -191,6 +213,10 @@ def test_a_folder_of_cargos_home_is_one(tmp_path: Path, name: str) -> None:
     (tmp_path / name).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Poisoned, match="was put there neither by carnet nor by cargo"):
         list(surroundings._files_of(tmp_path))
+    (tmp_path / "elsewhere/home").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere/home")
+    with pytest.raises(Poisoned, match="link was put there neither"):
+        list(surroundings._files_of(tmp_path / "link"))
 
 
 # --- what is admitted, and what cargo unpacks ---
