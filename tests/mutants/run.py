@@ -110,7 +110,8 @@ def _file_digest(path: str) -> str:
 def _pytest(arguments: Sequence[str], **environment: str) -> Iterator[dict[str, Any]]:
     """Run pytest with switchable checks, and yield what the plugin tells."""
     mine, theirs = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="m-") as folder:  # short: sockets of tests lie below it
+    # Short: sockets of tests lie below it. What a test that was ended still writes there is no error.
+    with tempfile.TemporaryDirectory(prefix="m-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "pytest", "-p", "tests.mutants.plugin", "-p", "no:cacheprovider"),
