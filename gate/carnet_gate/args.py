@@ -210,7 +210,7 @@ def _options(subcommand: str, args: Sequence[str]) -> Iterator[tuple[str, str | 
 
 
 def _cluster(argument: str) -> Iterator[tuple[str, None]]:
-    for char in argument[1:]:
+    for char in dict.fromkeys(argument[1:]):
         if f"-{char}" in _SHORT_WITH_VALUE:
             yield "-", None  # such as -qp serde: nobody writes that, and guessing wrong would matter
             return

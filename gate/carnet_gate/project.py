@@ -92,6 +92,8 @@ def _ask(cargo: Cargo, invocation: Invocation) -> dict[str, str]:
         document = json.loads(done.stdout)  # not our strict reader: a project's `metadata` tables may hold fractions
     except (ValueError, RecursionError):
         raise ConfigError("cargo's metadata is not JSON", hint="look at what `cargo metadata` prints") from None
+    if not isinstance(document, dict):
+        raise ConfigError("cargo's metadata is no JSON object", hint="look at what `cargo metadata` prints")
     found = {}
     for name, otherwise in (("workspace_root", ""), ("target_directory", ""), ("build_directory", "target_directory")):
         value = document.get(name, document.get(otherwise))

@@ -7,6 +7,7 @@ document stays one most of the time, a tarball's headers keep their checksums an
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import zlib
@@ -14,7 +15,21 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+import orjson
 from tests.support.crates.archives import gzip
+
+
+class Dice(Random):
+    """Randomness of millions of small numbers: three times as fast as the library's, and as even as this needs."""
+
+    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
+        """A number below `start`, or from `start` to below `stop`."""
+        return int(self.random() * start) if stop is None else start + int(self.random() * (stop - start))
+
+    def choice(self, seq: Any) -> Any:
+        """One of a sequence."""
+        return seq[int(self.random() * len(seq))]
+
 
 Mutator = Callable[[Random, Sequence[bytes]], bytes]
 
@@ -44,12 +59,15 @@ TOKENS = (
     *(b"\xff", b"\x80", b"\xc0\xaf", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\r\n", b"\n\n", b"\t", b'"', b"'"),
     *(b'"""', b"\\", b"[", b"]", b"[[", b"]]", b"{", b"}", b"=", b",", b".", b"#", b":", b"inf", b"nan", b"true"),
 )
+_QUOTED = [b'"%s"' % token for token in TOKENS]
+_NUMBERS = [number.encode() for number in NUMBERS]
+_NUMBER, _STRING = re.compile(rb"[0-9]+"), re.compile(rb'"[^"\n]*"')
 
 
 def octets(random: Random, seeds: Sequence[bytes]) -> bytes:
-    """One to eight changes to the bytes of a seed."""
+    """One to four changes to the bytes of a seed, now and then twelve."""
     data = bytearray(random.choice(seeds))
-    for _ in range(1 << random.randrange(4)):
+    for _ in range(1 << random.randrange(3) if random.randrange(16) else 12):
         _change(random, data, seeds)
     return bytes(data[:MOST])
 
@@ -80,30 +98,36 @@ def _change(random: Random, data: bytearray, seeds: Sequence[bytes]) -> None:
             start = random.randrange(len(other) + 1)
             data[at:end] = other[start : start + (1 << random.randrange(9))]
         case 10:
-            _replace(random, data, rb"[0-9]+", [number.encode() for number in NUMBERS])
+            _replace(random, data, _NUMBER, _NUMBERS)
         case _:
-            _replace(random, data, rb'"[^"\n]*"', [b'"%s"' % token for token in TOKENS])
+            _replace(random, data, _STRING, _QUOTED)
 
 
-def _replace(random: Random, data: bytearray, pattern: bytes, by: Sequence[bytes]) -> None:
+def _replace(random: Random, data: bytearray, pattern: re.Pattern[bytes], by: Sequence[bytes]) -> None:
     at = random.randrange(len(data) + 1)
-    match = re.compile(pattern).search(data, at)
+    match = pattern.search(data, at)
     if match is not None:
         data[match.start() : match.end()] = random.choice(by)
 
 
 def documents(random: Random, seeds: Sequence[bytes]) -> bytes:
     """A JSON document whose values, keys and nesting changed; one in five in its bytes as well."""
-    value = [json.loads(random.choice(seeds))]
+    value = [orjson.loads(random.choice(seeds))]
     for _ in range(1 << random.randrange(3)):
         _change_value(random, value, seeds)
+    encoded = _encoded(value[0], escaped=random.randrange(4) == 0)
+    return octets(random, [encoded]) if random.randrange(5) == 0 else encoded[:MOST]
+
+
+def _encoded(value: Any, *, escaped: bool = False) -> bytes:
+    if not escaped:
+        with contextlib.suppress(orjson.JSONEncodeError):  # surrogates, large integers, deep nesting
+            return orjson.dumps(value)
     try:
         # A lone surrogate has no UTF-8: escaped it is text of a document all the same.
-        data = json.dumps(value[0], ensure_ascii=random.randrange(3) == 0, separators=(",", ":"))
+        return json.dumps(value, ensure_ascii=escaped, separators=(",", ":")).encode("utf-8", "surrogatepass")
     except RecursionError:  # the writer's limit, not the readers'
         return b"[" * 100_000 + b"]" * 100_000
-    encoded = data.encode("utf-8", "surrogatepass")
-    return octets(random, [encoded]) if random.randrange(5) == 0 else encoded[:MOST]
 
 
 def _change_value(random: Random, top: list[Any], seeds: Sequence[bytes]) -> None:
@@ -131,9 +155,9 @@ def _change_value(random: Random, top: list[Any], seeds: Sequence[bytes]) -> Non
         case 7 if isinstance(holder, list):
             holder.insert(random.randrange(len(holder) + 1), value)
         case 8:
-            holder[key] = json.loads(random.choice(seeds))
+            holder[key] = orjson.loads(random.choice(seeds))
         case 9 if isinstance(value, dict | list) and value:
-            many = random.choice((3, 300, 3_000))
+            many = random.choice((3, 3, 30, 30, 300, 3_000))
             holder[key] = (
                 [value] * 3 if isinstance(value, list) else {**value, **dict.fromkeys(map(str, range(many)), 1)}
             )
@@ -146,11 +170,11 @@ def envelopes(random: Random, seeds: Sequence[bytes]) -> bytes:
     """A DSSE envelope, or a document that holds some, changed inside a payload or outside."""
     if random.randrange(3) == 0:
         return documents(random, seeds)
-    value = json.loads(random.choice(seeds))
+    value = orjson.loads(random.choice(seeds))
     found = [item for item in _objects(value) if isinstance(item.get("payload"), str)]
     for item in random.sample(found, min(len(found), 2)):
         item["payload"] = base64.b64encode(documents(random, [base64.b64decode(item["payload"])])).decode()
-    return json.dumps(value).encode("utf-8", "surrogatepass")
+    return _encoded(value)
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
@@ -215,3 +239,29 @@ def bodies(random: Random, seeds: Sequence[bytes]) -> bytes:
         coded = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body)
         return coded + (body if random.randrange(2) else octets(random, [body]))
     return data
+
+
+def named(random: Random, seeds: Sequence[bytes]) -> bytes:
+    """A file with its name before it, and a zero between: the document changed, one in eight the name."""
+    name, _, data = random.choice(seeds).partition(b"\0")
+    if random.randrange(8) == 0:
+        name = octets(random, [name])
+    return name + b"\0" + documents(random, [data])
+
+
+def views(random: Random, seeds: Sequence[bytes]) -> bytes:
+    """A saved view: one of its files changed, or where they stand, or all around them."""
+    if random.randrange(4) == 0:
+        return documents(random, seeds)
+    value = orjson.loads(random.choice(seeds))
+    files = value["files"]
+    path = random.choice(list(files))
+    match random.randrange(5):
+        case 0:
+            files[random.choice((*TEXTS, *files))] = files.pop(path)
+        case 1:
+            files[path] = random.choice(list(files.values()))
+        case _:
+            change = documents if random.randrange(3) else octets
+            files[path] = base64.b64encode(change(random, [base64.b64decode(files[path])])).decode()
+    return _encoded(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 RICH = b"""\xef\xbb\xbf[package]
 name = "demo"
 version = "0.1.0"
@@ -70,6 +72,8 @@ expires = 2026-03-01
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+_BODY = zlib.compress(b"hello " * 100, 1, 31)
+GZIPPED = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 INTERIM = b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n"
 VERSIONS = (
     "1.2.3",

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.fuzz.mutate import Mutator, bodies, documents, envelopes, octets, tarballs
-from tests.fuzz.seeds import ARGUMENTS, CHUNKED, CONFIG, INTERIM, OK, PATHS, PKCS11, RICH, SETTINGS, URLS, VERSIONS
+import orjson  # there from the beginning, so that no reader depends on what was read before it
+from tests.fuzz.asked import ASKED
+from tests.fuzz.kept import KEPT, scratch
+from tests.fuzz.mutate import bodies, documents, envelopes, tarballs
+from tests.fuzz.seeds import (
+    ARGUMENTS,
+    CHUNKED,
+    CONFIG,
+    GZIPPED,
+    INTERIM,
+    OK,
+    PATHS,
+    PKCS11,
+    RICH,
+    SETTINGS,
+    URLS,
+    VERSIONS,
+)
+from tests.fuzz.worlds import Target, honest_release, link_seeds, payload_seeds, role_seeds, small_snapshot
 from tests.support.crates.archives import TarballBuilder
 from tests.support.worlds import ceremony
 from tests.support.worlds.ceremony import make_key
-from tests.support.worlds.claims import NAME, World, body, person, sign
-from tests.support.worlds.release import LOCK, MANIFEST, PUBLISHED, synthetic
+from tests.support.worlds.claims import NAME
+from tests.support.worlds.release import LOCK, MANIFEST, PUBLISHED
 
 from carnet import strictjson, stricttoml, times
 from carnet.cargo import requirement
@@ -27,7 +41,7 @@ from carnet.cargo.lockfile import read_lockfile
 from carnet.cargo.manifest import read_manifest
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.cargo.original import inherited_files, inherits, meaning, outside_files, read_toml, resolve
-from carnet.claims.holders import ClaimFacts, SeenOwners
+from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Releases
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import CarnetError, FormatError
@@ -52,7 +66,7 @@ from carnet_mirror.upstream.sparse import SparseUpstream, fill_template
 from carnet_mirror.web import client
 from carnet_signer.keys.file import _check_rounds
 from carnet_signer.keys.pkcs11_uri import Pkcs11Uri
-from carnet_signer.keys.public import _from_openssh
+from carnet_signer.keys.public import read_public_key
 from carnet_signer.online.rules import check_payload
 from carnet_signer.proposals.proposal import Request
 from carnet_signer.steps import gitsource
@@ -68,57 +82,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HEX = "0123456789abcdef" * 4
 
 
-@dataclass(frozen=True)
-class Target:
-    """One reader.
-
-    Attributes:
-        seeds: Honest inputs, made when they are asked for.
-        read: The reader; it returns, or raises an error of carnet's.
-        mutator: How inputs are made of the seeds.
-    """
-
-    seeds: Callable[[], Sequence[bytes]]
-    read: Callable[[bytes], object]
-    mutator: Mutator = octets
-
-
 # --- seeds ---
-
-
-@cache
-def _world() -> dict[str, bytes]:
-    """A claimed crate in a registry: role files, and what was handed in for them."""
-    release = synthetic(crate=CrateId.of(str(NAME), "1.0.0"))
-    with tempfile.TemporaryDirectory() as folder:
-        world = World.make(Path(folder))
-        claim = sign(world.claim_proposal(), map(person, ("alice", "rita")))
-        world.claim()
-        proposal = sign(world.release_proposal(tarball=release.tarball), map(person, ("rita", "sven")))
-        found = {"claim": body(claim), "release": body(proposal), "root": world.ceremony.root}
-        found |= {role: draft.raw for role, draft in claim.drafts.items()}
-        for file in ("timestamp.json", "1.snapshot.json", "1.index-0.json", "1.targets.json", "1.index.json"):
-            found[file] = world.store.read(f"metadata/{file}") or found["root"]
-        world.store.close()
-    return found
-
-
-def _roles(*names: str) -> Callable[[], list[bytes]]:
-    return lambda: [data for name, data in _world().items() if name.startswith(names)]
-
-
-def _payloads() -> list[bytes]:
-    found = _roles("timestamp", "1.snapshot", "1.index-0")()
-    return [strictjson.canonical(strictjson.parse_object(data, "x", max_bytes=1 << 22)["signed"]) for data in found]
-
-
-@cache
-def _release() -> Any:
-    return synthetic()
-
-
-def _links() -> list[bytes]:
-    return [link.to_payload() for links in _release().links.values() for _, link in links]
 
 
 def _line(version: str = "0.1.0", **more: object) -> bytes:
@@ -146,6 +110,10 @@ LINES = b"\n".join(
 
 
 def _json(data: bytes) -> None:
+    """Whatever orjson reads, the strict parser reads, and the same; what it refuses, orjson's way does not take."""
+    quickly = strictjson._parse_quickly(orjson, data)
+    if quickly is not None:
+        assert strictjson._parse_strictly(data, "the input") == quickly
     value = strictjson.parse(data, "the input", max_bytes=4 << 20)
     strictjson.canonical(value)
 
@@ -233,7 +201,7 @@ def _bundle(data: bytes) -> None:
 def _functionary(data: bytes) -> None:
     """What the check does with a link that somebody who may sign it made up."""
     link = Link.from_payload(data)
-    release = _release()
+    release = honest_release()
     step = link.name if link.name in release.links else "package"
     release.with_links(step, *((who, link) for who, _ in release.links[step])).check()
 
@@ -313,11 +281,10 @@ def _layout_toml(data: bytes) -> None:
 
 
 def _public_key(data: bytes) -> None:
-    if data.startswith((b"ssh-", b"ecdsa-")):
-        _from_openssh(data, Path("x.pub"))
-    else:
-        value = strictjson.parse(data, "a key", max_bytes=1 << 20)
-        SeenOwners.from_object({"version": 1, "threshold": 1, "keys": {"0" * 64: value}})
+    """A file that somebody hands over as their key."""
+    place = scratch() / "x.pub"
+    place.write_bytes(data)
+    read_public_key(place)
 
 
 def _any_key(data: bytes) -> None:
@@ -355,7 +322,8 @@ def _index_cache(data: bytes) -> None:
 
 
 def _arguments(data: bytes) -> None:
-    invocation = args.parse(data.decode("utf-8", "surrogateescape").split(" "))
+    """What a user types, who pays for it alone: what is asked is which errors leave."""
+    invocation = args.parse(data.decode("utf-8", "surrogateescape").split(" ", 5_000))
     str((invocation.kind, invocation.compiles))
 
 
@@ -404,50 +372,64 @@ def _texts(texts: Sequence[str]) -> Callable[[], list[bytes]]:
     return lambda: [text.encode() for text in texts]
 
 
-TARGETS: dict[str, Target] = {
-    "json": Target(lambda: [_line(), *_roles("root")()], _json, documents),
-    "toml": Target(lambda: [RICH, CONFIG, SETTINGS], lambda data: stricttoml.parse(data, "x", max_bytes=1 << 24)),
-    "manifest": Target(lambda: [RICH, MANIFEST, PUBLISHED], read_manifest),
-    "original": Target(lambda: [RICH, RICH + b"\0" + RICH], _original),
-    "unpack": Target(
-        lambda: [b"\0".join((MANIFEST, PUBLISHED, LOCK.encode(), LOCK.encode())), b"\0".join((RICH, RICH, b"", b""))],
-        _unpacked,
-    ),
-    "lock": Target(
-        lambda: [LOCK.encode(), b'[root]\nname = "a"\nversion = "1.0.0"\n[metadata]\n"checksum a 1.0.0 (x)" = "y"\n'],
-        read_lockfile,
-    ),
-    "index-line": Target(lambda: [_line()], _index_line, documents),
-    "index-file": Target(lambda: [LINES], _index_file),
-    "index-cache": Target(lambda: [b"\x03\x02\0\0\0x\0" + b"1.0.0\0" + _line() + b"\0"], _index_cache),
-    "root": Target(_roles("root"), _role(Root), documents),
-    "timestamp": Target(_roles("timestamp"), _role(Timestamp), documents),
-    "snapshot": Target(_roles("1.snapshot"), _role(Snapshot), documents),
-    "targets": Target(_roles("owner.", "crate.", "claims-", "1.index-0", "1.index.json"), _role(Targets), documents),
-    "dsse": Target(lambda: [_release().layout_file], Envelope.from_bytes, documents),
-    "layout": Target(lambda: [_release().layout.to_payload()], _layout, documents),
-    "terms": Target(lambda: [strictjson.encode(_release().terms.to_custom())], _terms, documents),
-    "link": Target(_links, _link, documents),
-    "functionary": Target(_links, _functionary, documents),
-    "payload": Target(_payloads, _payload, documents),
-    "mirror-answer": Target(lambda: [b'{"errors":[{"detail":"no","hint":"x"}]}'], _mirror_answer, documents),
-    "bundle": Target(lambda: [_release().bundle().to_bytes()], _bundle, envelopes),
-    "crate": Target(_tars, lambda data: read_crate(data, CRATE), tarballs),
-    "crate-strict": Target(_tars, lambda data: read_crate(data, CRATE, strict=True), tarballs),
-    "submission": Target(lambda: [_world()["claim"], _world()["release"]], _submission),
-    "request": Target(lambda: [REQUEST], Request.from_bytes, documents),
-    "http": Target(lambda: [OK, CHUNKED, INTERIM + OK, OK + CHUNKED, b"HTTP/1.1 404 No\r\n\r\n"], _answers, bodies),
-    "version": Target(_texts(VERSIONS), _version),
-    "path": Target(_texts(PATHS), _path),
-    "cargo-config": Target(lambda: [CONFIG, CONFIG.replace(b"[source.crates-io]", b"[http]")], _cargo_config),
-    "settings": Target(lambda: [SETTINGS], _settings),
-    "layout-toml": Target(_texts((template("minimal"), template("release"))), _layout_toml),
-    "key": Target(_keys, _any_key, documents),
-    "openssh": Target(_openssh, _public_key),
-    "key-file": Target(lambda: [b"-----BEGIN X-----\nAAAABmJjcnlwdAAAABgAAAAQ\n-----END X-----\n"], _key_file),
-    "pkcs11-uri": Target(_texts(PKCS11), _uri),
-    "git": Target(_tree, _git),
-    "url": Target(_texts(URLS), _url),
-    "arguments": Target(_texts(ARGUMENTS), _arguments),
-    "pack": Target(lambda: [pack._HEAD + b"1\n" + bytes(32) + b"3 a b\nxyz\n"], _pack),
-}
+TARGETS: dict[str, Target] = (
+    {
+        "json": Target(lambda: [_line(), *role_seeds("root")()], _json, documents),
+        "toml": Target(lambda: [RICH, CONFIG, SETTINGS], lambda data: stricttoml.parse(data, "x", max_bytes=1 << 24)),
+        "manifest": Target(lambda: [RICH, MANIFEST, PUBLISHED], read_manifest),
+        "original": Target(lambda: [RICH, RICH + b"\0" + RICH], _original),
+        "unpack": Target(
+            lambda: [
+                b"\0".join((MANIFEST, PUBLISHED, LOCK.encode(), LOCK.encode())),
+                b"\0".join((RICH, RICH, b"", b"")),
+            ],
+            _unpacked,
+        ),
+        "lock": Target(
+            lambda: [
+                LOCK.encode(),
+                b'[root]\nname = "a"\nversion = "1.0.0"\n[metadata]\n"checksum a 1.0.0 (x)" = "y"\n',
+            ],
+            read_lockfile,
+        ),
+        "index-line": Target(lambda: [_line()], _index_line, documents),
+        "index-file": Target(lambda: [LINES], _index_file),
+        "index-cache": Target(lambda: [b"\x03\x02\0\0\0x\0" + b"1.0.0\0" + _line() + b"\0"], _index_cache),
+        "root": Target(role_seeds("root"), _role(Root), documents),
+        "timestamp": Target(role_seeds("timestamp"), _role(Timestamp), documents),
+        "snapshot": Target(lambda: [small_snapshot()], _role(Snapshot), documents),
+        "targets": Target(
+            role_seeds("owner.", "crate.", "claims-", "1.index-0", "1.index.json"), _role(Targets), documents
+        ),
+        "dsse": Target(lambda: [honest_release().layout_file], Envelope.from_bytes, documents),
+        "layout": Target(lambda: [honest_release().layout.to_payload()], _layout, documents),
+        "terms": Target(lambda: [strictjson.encode(honest_release().terms.to_custom())], _terms, documents),
+        "link": Target(link_seeds, _link, documents),
+        "functionary": Target(link_seeds, _functionary, documents),
+        "payload": Target(payload_seeds, _payload, documents),
+        "mirror-answer": Target(lambda: [b'{"errors":[{"detail":"no","hint":"x"}]}'], _mirror_answer, documents),
+        "bundle": Target(lambda: [honest_release().bundle().to_bytes()], _bundle, envelopes),
+        "crate": Target(_tars, lambda data: read_crate(data, CRATE), tarballs),
+        "crate-strict": Target(_tars, lambda data: read_crate(data, CRATE, strict=True), tarballs),
+        "submission": Target(role_seeds("handed-in."), _submission),
+        "request": Target(lambda: [REQUEST], Request.from_bytes, documents),
+        "http": Target(
+            lambda: [GZIPPED, OK, CHUNKED, INTERIM + OK, OK + CHUNKED, b"HTTP/1.1 404 No\r\n\r\n"], _answers, bodies
+        ),
+        "version": Target(_texts(VERSIONS), _version),
+        "path": Target(_texts(PATHS), _path),
+        "cargo-config": Target(lambda: [CONFIG, CONFIG.replace(b"[source.crates-io]", b"[http]")], _cargo_config),
+        "settings": Target(lambda: [SETTINGS], _settings),
+        "layout-toml": Target(_texts((template("minimal"), template("release"))), _layout_toml),
+        "key": Target(_keys, _any_key, documents),
+        "openssh": Target(lambda: [*_openssh(), *_keys()], _public_key),
+        "key-file": Target(lambda: [b"-----BEGIN X-----\nAAAABmJjcnlwdAAAABgAAAAQ\n-----END X-----\n"], _key_file),
+        "pkcs11-uri": Target(_texts(PKCS11), _uri),
+        "git": Target(_tree, _git),
+        "url": Target(_texts(URLS), _url),
+        "arguments": Target(_texts(ARGUMENTS), _arguments),
+        "pack": Target(lambda: [pack._HEAD + b"1\n" + bytes(32) + b"3 a b\nxyz\n"], _pack),
+    }
+    | KEPT
+    | ASKED
+)

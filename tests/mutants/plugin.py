@@ -56,6 +56,8 @@ class Trier:
     def __init__(self, tasks: Sequence[dict[str, Any]]) -> None:
         self._tasks = tasks
         self._failed = ""
+        self._sound: dict[str, bool] = {}
+        """Of tests that are not known to pass by themselves: whether they did when they were asked."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self._failed:
@@ -64,14 +66,29 @@ class Trier:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
         for task in self._tasks:
-            tests = [(items[name], most) for name, most in task["tests"] if name in items]
             began = time.monotonic()
-            verdict, test = self._try(task["site"], tests)
+            tests = [(name, most) for name, most, _ in task["tests"] if name in items]
+            fresh = {name for name, _, passes in task["tests"] if passes}
+            while True:
+                left = [(items[name], most) for name, most in tests if self._sound.get(name, True)]
+                verdict, test = self._try(task["site"], left)
+                if verdict == "survived" or (verdict == "killed" and test in fresh):
+                    break
+                if self._passes(items[test], dict(tests)[test]):
+                    verdict = "killed"
+                    break
             seconds = round(time.monotonic() - began, 2)
             _tell({"site": task["site"], "verdict": verdict, "test": test, "seconds": seconds})
         return True
 
+    def _passes(self, test: pytest.Item, patience: float) -> bool:
+        """Whether a test that failed, hung or ended its process passes with nothing taken out."""
+        if test.nodeid not in self._sound:
+            self._sound[test.nodeid] = self._try("", [(test, patience)])[0] == "survived"
+        return self._sound[test.nodeid]
+
     def _try(self, site: str, tests: Sequence[tuple[pytest.Item, float]]) -> tuple[str, str]:
+        """What became of a mutant: `survived`, or `killed`, `hung` or `ended` and the test in which it did."""
         mine, theirs = os.pipe()
         child = os.fork()
         if child == 0:
@@ -90,7 +107,7 @@ class Trier:
     def _first_failure(self, site: str, tests: Sequence[tuple[pytest.Item, float]], answer: TextIO) -> str:
         switch.take_out(site)
         for test, most in tests:  # each is taken down whole: quickest first, those of one fixture rarely follow another
-            print(f"within {most}", file=answer)
+            print(f"within {most} {test.nodeid}", file=answer)
             test.config.hook.pytest_runtest_protocol(item=test, nextitem=None)
             if self._failed:
                 return f"killed {self._failed}"
@@ -99,20 +116,21 @@ class Trier:
 
 def _listen(pipe: int) -> tuple[str, str]:
     """What a mutant's process says in the end: the verdict, and the test that failed."""
-    patience = 60.0
+    patience, at = 60.0, ""
     with os.fdopen(pipe, "rb", buffering=0) as answers:
         pending = b""
         while select.select([answers], [], [], patience)[0]:
             data = answers.read(10_000)
             if not data:
-                return "killed", "(the process ended)"
+                return "ended", at
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
                 word, _, rest = line.decode().partition(" ")
                 if word != "within":
                     return word, rest
-                patience = float(rest)
-    return "killed", "(hung)"
+                seconds, _, at = rest.partition(" ")
+                patience = float(seconds)
+    return "hung", at
 
 
 def pytest_configure(config: pytest.Config) -> None:

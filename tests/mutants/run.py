@@ -2,16 +2,20 @@
 
     make mutants                              all of core, verifier, gate and signer/metadata
     make mutants MODULE=carnet.tuf            what stands in these modules (several: separated by commas)
-    make mutants TESTS=tests/unit             record these tests only
+    make mutants TESTS=tests/unit             with these tests only
 
-1. The suite runs once, with nothing taken out, and says which check fires in which tests. Tests that fail are left out.
+1. A run of the tests with nothing taken out says which check fires in which of them. Tests that fail are left out.
 2. Each check is taken out while the tests run in which it fires, quickest first, until one fails. None fails: the
    mutant survives. A test that hangs has noticed.
 3. Survivors are compared with `survivors.toml`, which says of each what stands behind it. One that is not there is an
    error (exit status 1).
 
-What was found is kept in `.mutants/`. A file of tests is recorded again when it changed, and all of them when the code
-did (`--keep` trusts what is recorded); a mutant is tried again when its module or the tests changed that could tell.
+Tests are recorded group by group, those of the module's own room first, and only while there are survivors that are not
+in the list: most of the suite never runs for one module. What was found is kept in `.mutants/`, file by file and
+mutant by mutant, so that a run that was stopped goes on where it was. A record of tests that is older than the code or
+the tests is a hint: what it helps to kill is killed when the same test passes with nothing taken out, and for what
+it does not help to kill the tests are recorded again. A mutant is tried again when its module changed, or the test
+that killed it.
 """
 
 from __future__ import annotations
@@ -48,21 +52,46 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--module", default="", help="only these modules and what is below them, separated by commas")
     parser.add_argument("--tests", default="tests", help="which tests to record, separated by spaces")
-    parser.add_argument("--keep", action="store_true", help="trust what is recorded although the code changed")
+    parser.add_argument("--keep", action="store_true", help="try with what is recorded, and record nothing")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended; what was found is kept"))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     (KEPT / "code").mkdir(parents=True, exist_ok=True)
-    record = Record(KEPT / "record.json")
-    record.bring_up_to_date(options.tests.split(), keep=options.keep)
     wanted = [name.strip() for name in options.module.split(",") if name.strip()]
     chosen = [site for site in sites.all_sites() if not wanted or any(_within(site.module, name) for name in wanted)]
     if not chosen:
         print(f"no checks in {options.module}")
         return 2
+    record = Record(KEPT / "record.json")
     results = Results(KEPT / "results.json", record)
     results.try_all(chosen)
+    for name, files in () if options.keep else _groups(options.tests.split(), chosen):
+        left = results.unexplained(chosen)
+        old = [file for file in files if not record.is_fresh(file)]
+        if left and old:
+            print(f"{len(left)} of {len(chosen)} mutants live; recording {len(old)} files of {name}", flush=True)
+            record.bring_up_to_date(old)
+            results.try_all(left)
     return results.conclude(chosen)
+
+
+def _groups(where: Sequence[str], chosen: Sequence[sites.Site]) -> Iterator[tuple[str, list[str]]]:
+    """The files of tests, those first that are likeliest to miss these checks."""
+    left: set[Path] = set()
+    for name in where:
+        path = ROOT / name
+        left |= {path} if path.is_file() else set(path.rglob("test_*.py"))
+    left -= set((ROOT / "tests/mutants").rglob("*.py"))
+    own = sorted({_room(site.module) for site in chosen})
+    for folder in (*(f"tests/unit/{room}" for room in own), "tests/attacks", "tests/property", "tests/unit", "tests"):
+        found = sorted(path for path in left if path.is_relative_to(ROOT / folder))
+        left -= set(found)
+        if found:
+            yield folder, [str(path.relative_to(ROOT)) for path in found]
+
+
+def _room(module: str) -> str:
+    return next(room for package, room in switch.PLACES.items() if _within(module, package))
 
 
 def _within(module: str, name: str) -> bool:
@@ -81,7 +110,8 @@ def _file_digest(path: str) -> str:
 def _pytest(arguments: Sequence[str], **environment: str) -> Iterator[dict[str, Any]]:
     """Run pytest with switchable checks, and yield what the plugin tells."""
     mine, theirs = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="m-") as folder:  # short: sockets of tests lie below it
+    # Short: sockets of tests lie below it. What a test that was ended still writes there is no error.
+    with tempfile.TemporaryDirectory(prefix="m-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "pytest", "-p", "tests.mutants.plugin", "-p", "no:cacheprovider"),
@@ -122,54 +152,48 @@ class Record:
         self.files: dict[str, list[str]] = kept.get("files", {})  # of tests -> its digest, and the code's
         self.tests: dict[str, dict[str, Any]] = kept.get("tests", {})
         self.fired: dict[str, dict[str, str]] = kept.get("fired", {})
-
-    def bring_up_to_date(self, where: Sequence[str], *, keep: bool) -> None:
-        """Run the tests whose record is missing or old."""
-        code = _digest(
+        self._code = _digest(
             *(path.read_bytes() for path in sites.modules().values()),
             *(path.read_bytes() for path in sorted((ROOT / "tests/support").rglob("*.py"))),
         )
-        wanted = [
-            name
-            for name in self._test_files(where)
-            if name not in self.files
-            or self.files[name][0] != _file_digest(name)
-            or (self.files[name][1] != code and not keep)
-        ]
-        if not wanted:
-            return
-        print(f"recording {len(wanted)} files of tests", flush=True)
-        stamps = {
-            name: [_file_digest(name), code] for name in wanted
-        }  # of what is read now, whatever changes meanwhile
+        for gone in [file for file in self.files if not (ROOT / file).is_file()]:
+            self._take(gone, {}, [])
+            del self.files[gone]
+
+    def is_fresh(self, file: str) -> bool:
+        """Whether what is recorded of a file of tests is about these tests and this code."""
+        return self.files.get(file) == [_file_digest(file), self._code]
+
+    def bring_up_to_date(self, wanted: Sequence[str]) -> None:
+        """Run files of tests and record them, each as soon as it has ended."""
+        stamps = {name: [_file_digest(name), self._code] for name in wanted}  # of what is read now
         fired = KEPT / "fired"
         shutil.rmtree(fired, ignore_errors=True)
         fired.mkdir()
         found: dict[str, dict[str, Any]] = {}
-        before = ""
-        try:
-            for answer in _pytest(wanted, **{switch.FIRED: str(fired)}):
-                file = answer["test"].partition("::")[0]
-                if before and file != before:
-                    self._take(before, found, stamps[before])
-                    print(f"  {before}", flush=True)
-                before = file
-                found[answer["test"]] = answer
-            for name in wanted:
-                self._take(name, found, stamps[name])
-        finally:
+        done: list[str] = []
+        began = time.monotonic()
+
+        def end(file: str) -> None:
+            done.append(file)
+            self._take(file, found, stamps[file])
             self._read_fired(fired)
             self._save()
-        failed = [test for test, answer in found.items() if not answer["passed"]]
-        print(f"recorded {len(found)} tests", *(f"\n  fails, and is left out: {test}" for test in failed))
+            seconds = time.monotonic() - began
+            print(f"  [{len(done)}/{len(wanted)}] {seconds:5.0f} s  {file}", flush=True)
 
-    @staticmethod
-    def _test_files(where: Sequence[str]) -> list[str]:
-        files: set[Path] = set()
-        for name in where:
-            path = ROOT / name
-            files |= {path} if path.is_file() else set(path.rglob("test_*.py"))
-        return sorted(str(path.relative_to(ROOT)) for path in files)
+        before = ""
+        for answer in _pytest(wanted, **{switch.FIRED: str(fired)}):
+            file = answer["test"].partition("::")[0]
+            if before and file != before:
+                end(before)
+            before = file
+            found[answer["test"]] = answer
+        for name in wanted:
+            if name not in done:
+                end(name)
+        failed = [test for test, answer in found.items() if not answer["passed"]]
+        print(f"recorded {len(found)} tests", *(f"\n  fails, and is left out: {test}" for test in failed), flush=True)
 
     def _take(self, file: str, found: Mapping[str, Mapping[str, Any]], stamp: list[str]) -> None:
         prefix = file + "::"
@@ -213,9 +237,9 @@ class Record:
     def _seconds(self, test: str) -> float:
         return float(self.tests[test]["seconds"])
 
-    def patience(self, test: str) -> float:
-        """After how many seconds a test counts as hung."""
-        return 20 + 10 * self._seconds(test)
+    def task(self, test: str) -> tuple[str, float, bool]:
+        """A test for the plugin: the seconds after which it counts as hung, whether it is known to pass by itself."""
+        return test, 20 + 10 * self._seconds(test), self.is_fresh(test.partition("::")[0])
 
 
 class Results:
@@ -237,7 +261,7 @@ class Results:
                 continue
             tried[site.name] = site, stamp
             if tests:
-                tasks.append({"site": site.name, "tests": [(test, self._record.patience(test)) for test in tests]})
+                tasks.append({"site": site.name, "tests": [self._record.task(test) for test in tests]})
             else:
                 self._keep(site, stamp, {"verdict": "survived", "test": "(it fires in no test)", "seconds": 0})
         if tasks:
@@ -247,7 +271,7 @@ class Results:
     def _try(self, tasks: Sequence[Mapping[str, Any]], tried: Mapping[str, tuple[sites.Site, str]]) -> None:
         file = KEPT / "tasks.json"
         file.write_text(json.dumps(tasks))
-        names = sorted({test for task in tasks for test, _ in task["tests"]})
+        names = sorted({test for task in tasks for test, *_ in task["tests"]})
         files = sorted({name.partition("::")[0] for name in names})
         print(f"trying {len(tasks)} mutants with {len(names)} tests of {len(files)} files", flush=True)
         try:
@@ -279,6 +303,11 @@ class Results:
 
     def _save(self) -> None:
         self._path.write_text(json.dumps(self._known, indent=1))
+
+    def unexplained(self, chosen: Sequence[sites.Site]) -> list[sites.Site]:
+        """Those that survive so far, and are not in the list."""
+        listed = {entry["where"] + ": " + entry["what"] for entry in read_listed()}
+        return [s for s in chosen if self._known[s.name]["verdict"] == "survived" and s.name not in listed]
 
     def conclude(self, chosen: Sequence[sites.Site]) -> int:
         """Tell what survived, and whether that is known; the exit status."""

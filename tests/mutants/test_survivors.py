@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.mutants import sites, switch
+from tests.mutants import plugin, run, sites, switch
 from tests.mutants.run import read_listed
 
 SOURCE = '''"""A module."""
@@ -85,3 +86,44 @@ def test_what_is_listed_as_a_survivor_is_there_and_has_a_reason() -> None:
         assert set(entry) == {"where", "what", "why"}
         assert f"{entry['where']}: {entry['what']}" in there
         assert len(entry["why"].split()) >= 5
+
+
+def test_tests_of_the_own_room_are_recorded_first_and_each_file_once() -> None:
+    gate = [site for site in sites.all_sites() if site.module.startswith("carnet_gate")]
+    groups = list(run._groups(["tests"], gate))
+    names = [name for name, _ in groups]
+    assert names == ["tests/unit/gate", "tests/attacks", "tests/property", "tests/unit", "tests"]
+    files = [file for _, found in groups for file in found]
+    assert len(files) == len(set(files))
+    assert not any(file.startswith("tests/mutants/") for file in files)
+    assert list(run._groups(["tests/unit/core"], gate)) == [
+        ("tests/unit", [f for f in sorted(files) if "unit/core" in f])
+    ]
+
+
+class _Item:
+    """A test of two: one that always fails, and one that fails when a check is taken out."""
+
+    def __init__(self, nodeid: str, trier: list[plugin.Trier], broken: bool) -> None:
+        self.nodeid = nodeid
+        self.config = self
+        self.hook = self
+        self._trier, self._broken = trier, broken
+
+    def pytest_runtest_protocol(self, item: Any, nextitem: None) -> None:
+        if self._broken or switch.active:
+            self._trier[0]._failed = self.nodeid
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_test_that_fails_anyway_kills_nothing(fresh: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an old record says of a test is a hint: only where it is about this code, a failure is believed at once."""
+    trier: list[plugin.Trier] = []
+    items = [_Item("t.py::broken", trier, True), _Item("t.py::good", trier, False)]
+    tests = [(item.nodeid, 20.0, fresh) for item in items]
+    trier.append(plugin.Trier([{"site": "m:f: raise X", "tests": tests}]))
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(plugin, "_tell", told.append)
+    session: Any = SimpleNamespace(items=items)
+    assert trier[0].pytest_runtestloop(session)
+    assert [(one["verdict"], one["test"]) for one in told] == [("killed", items[0 if fresh else 1].nodeid)]

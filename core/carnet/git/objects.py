@@ -33,6 +33,7 @@ _KEPT = 8 * 1024 * 1024
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 """An object's id in full, by sha1 or sha256."""
 _MODE = re.compile(rb"[0-7]{5,6}\Z")
+_SIZE = re.compile(rb"[0-9]{1,19}\Z")
 _OPTIONS = (
     *("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "protocol.allow=never", "-c", "core.sshCommand=false", "-c", "core.gitProxy=false"),
@@ -91,7 +92,7 @@ def tree_entries(data: bytes, width: int) -> Iterator[tuple[int, str, str]]:
     while at < len(data):
         space = data.find(b" ", at, at + 8)
         end = data.find(b"\0", space)
-        if space < 0 or end < 0 or end + width >= len(data) + 1 or _MODE.match(data[at:space]) is None:
+        if space < 0 or end < 0 or end + 1 + width > len(data) or _MODE.match(data[at:space]) is None:
             raise StorageError("a tree object is damaged")
         if end - space > MAX_NAME:
             raise FormatError(f"a folder of the commit has a name of {end - space - 1} bytes, which no system takes")
@@ -180,7 +181,7 @@ class GitObjects:
             self._check_time(oid)
             raise StorageError(f"git cannot read objects in {self._git_dir}") from None
         header = stdout.readline().split()
-        if len(header) != 3 or header[1] != kind:
+        if len(header) != 3 or header[1] != kind or _SIZE.match(header[2]) is None:
             self._check_time(oid)
             raise StorageError(f"object {oid[:12]} is not in the repository, or is no {kind.decode()}")
         self._check_size(oid, kind, int(header[2]))

@@ -215,6 +215,8 @@ def _folders(document: Any) -> Iterator[BuiltInto]:
     for folder in document["folders"]:
         path, identity = folder["path"], folder["identity"]
         where = None if path is None else Path(os.fsdecode(bytes.fromhex(path)))
+        if "\0" in str(where):
+            raise ValueError(where)  # no folder that a run ever built into
         if identity is None:
             yield BuiltInto(where, None)
         else:

@@ -136,9 +136,16 @@ class OnlineClient:
 
 def _read_signatures(listed: Any) -> list[Signature]:
     try:
-        return [Signature(item["keyid"], bytes.fromhex(item["sig"])) for item in listed]
-    except (KeyError, TypeError, ValueError):
+        return [_signature(item) for item in listed]
+    except (TypeError, ValueError):
         raise SigningError("the online signer's answer makes no sense") from None
+
+
+def _signature(item: Any) -> Signature:
+    match item:
+        case {"keyid": str(keyid), "sig": str(sig)}:
+            return Signature(keyid, bytes.fromhex(sig))
+    raise TypeError(item)
 
 
 def _reason(error: OSError) -> str:

@@ -71,6 +71,7 @@ def test_another_form_is_refused(bad: Targets, why: str) -> None:
         (True, serde(), {OWNER: 2, CRATE: 41}, RollbackDetected),
         (True, serde(), {OWNER: 3, CRATE: 40}, RollbackDetected),
         (True, None, {OWNER: 3, CRATE: 41}, MetadataMismatch),
+        (True, None, {}, MetadataMismatch),
         (False, serde(), {OWNER: 1, CRATE: 1}, None),
         (False, None, {}, None),
         (False, None, {OWNER: 1}, MetadataMismatch),

@@ -6,16 +6,20 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from tests.support.worlds.ceremony import NOW, Ceremony, make_ceremony
+from tests.support.worlds.ceremony import NOW, Ceremony, make_ceremony, sign_role
 from tests.support.worlds.publication import MemoryPublication
 
 from carnet import strictjson
+from carnet.digests import sha256_hex
 from carnet.errors import ExpiredMetadata, FormatError, MetadataMismatch, ThresholdNotMet
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import Targets
+from carnet_signer.metadata.new_roles import Accepted
 from carnet_signer.metadata.publish import Change, publish
 from carnet_signer.metadata.published_state import read_published_state, read_roots, succinct_of
 
@@ -113,3 +117,36 @@ def test_index_delegates_to_bins(publication: MemoryPublication) -> None:
 def test_an_index_file_has_its_path(publication: MemoryPublication, path: str) -> None:
     with pytest.raises((FormatError, MetadataMismatch)):
         publish(publication, ceremony().signer(), Change(index_files={path: b"x"}), now=NOW)
+
+
+def test_a_bin_is_of_the_version_that_its_snapshot_names(publication: MemoryPublication) -> None:
+    """The snapshot names only its version: another one under that name is signed as well as the right one."""
+    state = read_published_state(publication)
+    bins = succinct_of(parse_role(publication.files["metadata/1.index.json"], Targets).signed)
+    assert state.bin("index-0", bins.signers).signed.version == 1
+    signed = strictjson.parse_object(publication.files["metadata/1.index-0.json"], "it", max_bytes=10**6)["signed"]
+    newer = sign_role({**signed, "version": 2}, [ceremony().online])  # type: ignore[dict-item]
+    publication.files["metadata/1.index-0.json"] = newer
+    with pytest.raises(MetadataMismatch, match=r"metadata/1\.index-0\.json is of version 2"):
+        state.bin("index-0", bins.signers)
+
+
+def test_a_snapshot_that_a_crash_kept_from_being_named_is_signed_as_any_other(publication: MemoryPublication) -> None:
+    signed = strictjson.parse_object(publication.files["metadata/1.snapshot.json"], "it", max_bytes=10**7)["signed"]
+    for keys, refused in (([ceremony().online], False), ([], True)):
+        newer = sign_role({**signed, "version": 2}, keys)  # type: ignore[dict-item]
+        publication.files["metadata/2.snapshot.json"] = newer
+        named = (2, sha256_hex(newer))
+        if refused:
+            with pytest.raises(ThresholdNotMet, match="snapshot"):
+                read_published_state(publication, named)
+        else:
+            state = read_published_state(publication, named)
+            assert state.snapshot is not None
+            assert state.snapshot.signed.version == 2
+
+
+def test_a_publication_without_an_index_has_no_bins() -> None:
+    nothing: Any = SimpleNamespace(role=lambda name: None)
+    with pytest.raises(MetadataMismatch, match="there is no index role"):
+        Accepted.bins.fget(nothing)  # type: ignore[attr-defined]

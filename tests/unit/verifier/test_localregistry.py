@@ -195,6 +195,26 @@ def test_every_folder_of_unpacked_crates_is_compared(tmp_path: Path) -> None:
         localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
 
 
+def test_a_folder_that_was_complete_before_cargo_ran_is_complete_after_it(tmp_path: Path) -> None:
+    """Another one that is complete says nothing of it: cargo may have compiled from either."""
+    crate = read_crate(DEMO)
+    kept = {crate.id: Kept.of(crate)}
+    unpacked(tmp_path, crate)
+    tree = unpacked(tmp_path, crate, root="-fedcba9876543210")
+    localregistry.protect(tmp_path, [crate.id])
+    before = localregistry.compare_sources(tmp_path, kept)
+    localregistry.remove_tree(tree)
+    tree.parent.mkdir(exist_ok=True)
+    assert localregistry.compare_sources(tmp_path, kept)
+    with pytest.raises(Unfinished, match=r"demo@0\.1\.0: cargo's copy"):
+        localregistry.compare_sources(tmp_path, kept, before=before)
+
+
+def test_a_file_that_went_since_it_was_listed_is_a_change(tmp_path: Path) -> None:
+    with pytest.raises(Poisoned, match="cannot be read: No such file"):
+        localregistry._read(str(tmp_path / "gone"), 1)
+
+
 @pytest.mark.parametrize("marker", [None, "", "ok", "{}"])
 def test_a_tree_that_cargo_would_unpack_over_is_removed(tmp_path: Path, marker: str | None) -> None:
     crate = read_crate(DEMO)

@@ -13,7 +13,7 @@ from tests.support.worlds.simulator import NOW, Simulator
 
 from carnet.cargo.names import CrateName
 from carnet.errors import ConfigError, StorageError
-from carnet_verifier.memory.pack import FileCache, PackedDirectory, replace_file
+from carnet_verifier.memory.pack import _HEAD, FileCache, PackedDirectory, _unpack, replace_file
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.fetch import HttpFetcher
 from carnet_verifier.tuf.refresh import refresh
@@ -149,3 +149,14 @@ def test_a_proxy_is_spoken_to_in_the_clear() -> None:
             HttpFetcher("https://mirror.example/", proxy=url)
     for url in ("http://proxy.example/", "proxy.example:8080"):
         HttpFetcher("https://mirror.example/", proxy=url).close()
+
+
+@pytest.mark.parametrize("entry", [b"1\n1\n", b"0 a\n\n", b"1 a b\nx\n"])
+def test_a_pack_of_files_too_small_to_be_roles_is_none(tmp_path: Path, entry: bytes) -> None:
+    """What a few bytes make costs as much as a role: such a pack is forgotten before most of it is read."""
+    few, many = (_HEAD + b"0\n" + entry * number for number in (4_000, 40_000))
+    _unpack(few)
+    with pytest.raises(ValueError, match=r"^$"):
+        _unpack(many)
+    (tmp_path / "delegated.pack").write_bytes(many)
+    assert PackedDirectory(tmp_path).read("a") is None

@@ -29,6 +29,8 @@ _MAX_PACK = 256_000_000
 _MAX_PROOFS = 100_000
 _MAX_FILES = 64_000_000
 """Bytes of files in a pack; far more than a lock needs."""
+_FILES_ALWAYS, _LEAST_FILE = 4096, 64
+"""Files that any pack may have, and bytes for each further one: four bytes make one, as costly as a role."""
 _LEFTOVER = r"\.pack-[0-9a-f]{16}\Z"
 _DURABLE = (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT)
 
@@ -132,7 +134,11 @@ def _unpack(data: bytes) -> tuple[set[bytes], dict[str, bytes]]:
         raise ValueError
     proofs = {data[place : place + 32] for place in range(end + 1, at, 32)}
     roles: dict[str, bytes] = {}
+    left = _FILES_ALWAYS + len(data) // _LEAST_FILE
     while at < len(data):
+        left -= 1
+        if left < 0:  # no file of a role is this small
+            raise ValueError
         end = data.index(b"\n", at)
         length, *names = data[at:end].decode("ascii").split(" ")
         at = end + 1 + int(length)
