@@ -168,7 +168,7 @@ def attribute_all(
 
         signed = read_signed_releases(claim)
         check_complete(signed, indexed.index)
-    for line in indexed.index.lines:
+    for line in indexed.index.readable:
         vouched = _vouched(Wanted(line.id), indexed.target, indexed.index, line)
         try:
             release = None if signed is None else attest(signed, line)
@@ -315,10 +315,10 @@ def _few(versions: Sequence[Version]) -> str:
 
 
 def _nearby(index: IndexFile, crate: CrateId) -> str:
-    spelled = [line.id.name for line in index.lines if line.id.name != crate.name]
+    spelled = [line.id.name for line in index.readable if line.id.name != crate.name]
     if spelled:
         return f"the crate is spelled {spelled[0]}"
-    return f"it lists {_few(sorted(line.id.version for line in index.lines))}"
+    return f"it lists {_few(sorted(line.id.version for line in index.readable))}"
 
 
 def fetch(

@@ -124,7 +124,7 @@ class Attributed:
     def shown(self) -> tuple[IndexLine, ...]:
         """Every line of the crate that counts, yanked as those say whose word it is."""
         if self.signed is None:
-            return self.vouched.index.lines
+            return self.vouched.index.readable
         from carnet_verifier.releases.signed_releases import judge_index
 
         judged = judge_index(self.signed, self.vouched.index)

@@ -233,24 +233,30 @@ _MARKER = ".cargo-ok"
 
 
 def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[str, dict[str, Member]]:
-    """The files below the one folder, by their path in it."""
-    folder = ""
+    """The one folder, and the files below it by their path in it."""
+    folder: str | None = None
     files: dict[str, Member] = {}
-    listed: set[str] = set()
+    listed: dict[str, Member] = {}
     folders: dict[str, frozenset[str]] = {"": frozenset()}  # what is unusual about each, and about those above it
     spellings = _Spellings(allowance.letters)
     for member in members(tar, max_members=allowance.entries):
         root, slash, path = member.name.partition("/")
-        folder = folder or root
+        if folder is None:
+            _check_name(root, member.name)
+            folder = root
         if root != folder:
             raise ArchiveRefused(f"{member.name[:80]!a} is outside of the folder {folder[:80]!a}")
-        if not slash and member.directory:
-            continue
+        if slash and not path:
+            _check_name(path, member.name)
         if path.count("/") >= MAX_DEPTH:
             raise ArchiveRefused(f"{member.name[:80]!a} is more than {MAX_DEPTH} folders deep")
         if path in listed:
-            raise ArchiveRefused(f"{member.name[:80]!a} is in the archive twice")
-        listed.add(path)
+            _check_same(listed[path], member, tar)
+            warnings.append(f"{member.name[:80]!a} is in the archive twice, and both are the same")
+            continue
+        listed[path] = member
+        if not slash and member.directory:
+            continue
         new = _new_folders(path, folders)
         if member.directory and path not in folders:
             new.append(path)
@@ -275,7 +281,15 @@ def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[s
     for path in [path for path in files if path.rpartition("/")[2] == _MARKER]:
         warnings.append(f"{path[:80]!a} is left out: cargo does not unpack it")
         del files[path]
-    return folder, files
+    return folder or "", files
+
+
+def _check_same(first: Member, again: Member, tar: bytearray) -> None:
+    """Demand that it makes no difference which of two members of one name a reader keeps. Old cargos wrote such."""
+    kinds = (first.directory, first.mode, first.size) == (again.directory, again.mode, again.size)
+    view = memoryview(tar)
+    if not kinds or view[first.start : first.start + first.size] != view[again.start : again.start + again.size]:
+        raise ArchiveRefused(f"{again.name[:80]!a} is in the archive twice, and the two differ")
 
 
 class _Spellings:

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from carnet.cargo.admitted import admitted
 from carnet.cargo.index_file import MAX_FILE, MAX_LINE, Fields, IndexFile, IndexLine, read_dependency
 from carnet.cargo.manifest import KINDS, Dependency
 from carnet.cargo.names import CrateId
-from carnet.cargo.requirement import meaning, platform
+from carnet.cargo.requirement import platform
 from carnet.errors import ArchiveRefused, FormatError
 from carnet.strictjson import JsonObject
 
@@ -197,7 +198,7 @@ def compare_line(line: IndexLine, crate: CrateFile, *, registry: str = CRATES_IO
 def _meaning(dep: Dependency) -> tuple[object, ...]:
     """Equal for two dependencies that cargo resolves and builds alike, however they are spelled."""
     try:
-        req: object = meaning(dep.req)
+        req: object = admitted(dep.req)
     except FormatError:
         req = dep.req  # cargo does not read it either; then only the same text is the same
     target = dep.target
@@ -217,10 +218,13 @@ def _compare_dependencies(theirs: list[Dependency], mine: list[Dependency], crat
         return []
     extra = [dep for dep in theirs if _meaning(dep) in too_many]
     missing = [dep for dep in mine if _meaning(dep) in too_few]
-    if not extra and all(dep.kind == "dev" for dep in missing):  # cargo never resolves those of a registry's crate
-        return [f"the index lacks {_words(dep)}" for dep in missing[:3]]
-    words = [*(f"only the index has {_words(dep)}" for dep in extra[:2])]
-    words += [f"only the manifest has {_words(dep)}" for dep in missing[:2]]
+    if all(dep.kind == "dev" for dep in (*extra, *missing)):  # cargo never resolves those of a registry's crate
+        return [
+            *(f"only the index has {_words(dep)}" for dep in extra[:3]),
+            *(f"the index lacks {_words(dep)}" for dep in missing[:3]),
+        ]
+    words = [*(f"only the index has {_words(dep)}" for dep in extra if dep.kind != "dev")][:2]
+    words += [*(f"only the manifest has {_words(dep)}" for dep in missing if dep.kind != "dev")][:2]
     raise ArchiveRefused(
         f"{crate}: the dependencies of its index line are not the manifest's: {'; '.join(words)}",
         hint="cargo would build with the index's; tell the registry",
