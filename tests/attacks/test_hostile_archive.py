@@ -267,6 +267,21 @@ def test_equal_members_of_one_name_are_warned_of(again: Callable[[TarballBuilder
         read_crate(data, DEMO, strict=True)
 
 
+def test_two_originals_of_the_manifest_are_warned_of_and_the_last_one_counts() -> None:
+    """As in `linregress` 0.4.0, whose repository had cargo's copy in it. Unpacked, the last one is what remains."""
+    archive = builder().file("Cargo.toml.orig", "of the repository").file("Cargo.toml.orig", "of cargo")
+    crate = read_crate(archive.build(), DEMO)
+    assert crate.file("Cargo.toml.orig") == b"of cargo"
+    assert ["the last one counts" in warning for warning in crate.warnings] == [True]
+    with pytest.raises(ArchiveRefused, match="the last one counts"):
+        read_crate(archive.build(), DEMO, strict=True)
+    for path in ("src/Cargo.toml.orig", "cargo.toml.orig2", "Cargo.lock"):
+        with pytest.raises(ArchiveRefused, match="twice, and the two differ"):
+            read_crate(builder().file(path, "a").file(path, "b").build(), DEMO)
+    with pytest.raises(ArchiveRefused, match="twice, and the two differ"):
+        read_crate(archive.directory("Cargo.toml.orig").build(), DEMO)
+
+
 def test_another_crate_under_the_name_is_refused() -> None:
     data = honest_crate("evil", "0.1.0")
     assert str(read_crate(data).id) == "evil@0.1.0"

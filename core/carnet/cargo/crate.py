@@ -230,6 +230,8 @@ _MOVES = re.compile(r"[\x00-\x1f\x7f-\x9f\\:]|^[^.]{1,6}~[0-9]+(?:\.[^.]{0,3})?\
 _UNPORTABLE = re.compile(r"""[*?"<>|]""")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)", re.IGNORECASE)
 _MARKER = ".cargo-ok"
+_ORIGINAL = "Cargo.toml.orig"
+"""Cargo's copy of the manifest as it was written, which nothing reads. A repository that has one, too, makes it two."""
 
 
 def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[str, dict[str, Member]]:
@@ -240,22 +242,14 @@ def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[s
     folders: dict[str, frozenset[str]] = {"": frozenset()}  # what is unusual about each, and about those above it
     spellings = _Spellings(allowance.letters)
     for member in members(tar, max_members=allowance.entries):
-        root, slash, path = member.name.partition("/")
-        if folder is None:
-            _check_name(root, member.name)
-            folder = root
-        if root != folder:
-            raise ArchiveRefused(f"{member.name[:80]!a} is outside of the folder {folder[:80]!a}")
-        if slash and not path:
-            _check_name(path, member.name)
-        if path.count("/") >= MAX_DEPTH:
-            raise ArchiveRefused(f"{member.name[:80]!a} is more than {MAX_DEPTH} folders deep")
+        folder, path = _place(member, folder)
         if path in listed:
-            _check_same(listed[path], member, tar)
-            warnings.append(f"{member.name[:80]!a} is in the archive twice, and both are the same")
+            warnings.append(f"{member.name[:80]!a} is in the archive twice{_one_of(listed[path], member, tar)}")
+            if not member.directory:
+                listed[path] = files[path] = member
             continue
         listed[path] = member
-        if not slash and member.directory:
+        if not path and member.directory:
             continue
         new = _new_folders(path, folders)
         if member.directory and path not in folders:
@@ -284,12 +278,35 @@ def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[s
     return folder or "", files
 
 
-def _check_same(first: Member, again: Member, tar: bytearray) -> None:
-    """Demand that it makes no difference which of two members of one name a reader keeps. Old cargos wrote such."""
-    kinds = (first.directory, first.mode, first.size) == (again.directory, again.mode, again.size)
+def _place(member: Member, folder: str | None) -> tuple[str, str]:
+    """The one folder, which the first member names, and a member's path in it."""
+    root, slash, path = member.name.partition("/")
+    if folder is None:
+        _check_name(root, member.name)
+        folder = root
+    if root != folder:
+        raise ArchiveRefused(f"{member.name[:80]!a} is outside of the folder {folder[:80]!a}")
+    if slash and not path:
+        _check_name(path, member.name)
+    if path.count("/") >= MAX_DEPTH:
+        raise ArchiveRefused(f"{member.name[:80]!a} is more than {MAX_DEPTH} folders deep")
+    return folder, path
+
+
+def _one_of(first: Member, again: Member, tar: bytearray) -> str:
+    """Why the last of two members of one name may stand for both, in words: old cargos wrote such.
+
+    Raises:
+        ArchiveRefused: It makes a difference which of them a reader keeps.
+    """
     view = memoryview(tar)
-    if not kinds or view[first.start : first.start + first.size] != view[again.start : again.start + again.size]:
-        raise ArchiveRefused(f"{again.name[:80]!a} is in the archive twice, and the two differ")
+    if (first.directory, first.mode, first.size) == (again.directory, again.mode, again.size) and (
+        view[first.start : first.start + first.size] == view[again.start : again.start + again.size]
+    ):
+        return ", and both are the same"
+    if not first.directory and not again.directory and again.name.partition("/")[2] == _ORIGINAL:
+        return ": the last one counts, as for cargo"
+    raise ArchiveRefused(f"{again.name[:80]!a} is in the archive twice, and the two differ")
 
 
 class _Spellings:

@@ -64,7 +64,17 @@ def _rule(module: ModuleType) -> Rule:
 
 _OURS = frozenset(
     (
-        *("banned", "downgrade", "git", "level", "mass-yank", "other-registry", "read-only-home", "released"),
+        *(
+            "banned",
+            "downgrade",
+            "git",
+            "index-differs",
+            "level",
+            "mass-yank",
+            "other-registry",
+            "read-only-home",
+            "released",
+        ),
         *("takeover", "yanked", "young"),
     )
 )
