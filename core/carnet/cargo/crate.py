@@ -71,7 +71,7 @@ class CrateLimits:
         """What a tarball of `size` bytes may bring.
 
         Descriptions of microcontrollers take the most of it, as registers are written down in much the same words.
-        Of 1,038 crates in use, those among them, none needs more than 26 of the 35 times its size beyond what is always
+        Of 4,000 crates in use, those among them, none needs more than 26 of the 35 times its size beyond what is always
         allowed (`imxrt-ral` 0.6.2), nor more than a file or folder for each 412 bytes (`stm32mp1` 0.16.0).
         """
         return Allowance(
