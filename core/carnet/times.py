@@ -37,6 +37,21 @@ def read(text: str, what: str) -> datetime:
     raise FormatError(f"{what} {text[:40]!a} is not a time such as 2030-01-31T00:00:00Z")
 
 
+_FRACTION = re.compile(r"\.[0-9]{1,9}(?=Z\Z)")
+
+
+def read_foreign(text: str, what: str) -> datetime:
+    """As `read`, of a time in metadata of repositories that others run: some write fractions of a second, down to 1e-9.
+
+    Returns:
+        The moment, in UTC, cut to the second: whatever ends then ends no later than its writer said.
+
+    Raises:
+        FormatError: As `read`.
+    """
+    return read(_FRACTION.sub("", text) if len(text) <= 40 else text, what)
+
+
 def written(moment: datetime) -> str:
     """A moment of any zone in the form that `read` takes, cut to the second; past all times it is the last of them."""
     try:

@@ -148,7 +148,21 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "control character": (added(header("src/\x1b[2Ja"), b"x"), "some file system"),
     # one name for two things
     "twice": (added(header("src/lib.rs"), b"x"), "twice"),
-    "directory twice": (lambda a: a.directory("d/").directory("d/").build(), "twice"),
+    "directory twice": (
+        lambda a: a.directory("d/").member(header("d/", kind=b"5", mode=b"0000700\0")).build(),
+        "twice, and the two differ",
+    ),
+    "twice, longer by a byte": (added(header("src/lib.rs"), b"pub fn f() {}\n\n"), "twice, and the two differ"),
+    "twice, once executable": (
+        added(header("src/lib.rs", mode=b"0000755\0"), b"pub fn f() {}\n"),
+        "twice, and the two differ",
+    ),
+    "three times, the last one another": (
+        lambda a: a.file("src/lib.rs", "pub fn f() {}\n").file("src/lib.rs", "pub fn g() {}\n").build(),
+        "twice, and the two differ",
+    ),
+    "directory with two slashes at its end": (added(header("d//", kind=b"5")), "not a path"),
+    "the one folder with two slashes at its end": (added(Header(b"demo-0.1.0//", kind=b"5")), "not a path"),
     "file and then folder": (added(header("src/lib.rs/x"), b"x"), "file and a folder"),
     "folder and then file": (added(header("src"), b"x"), "file and a folder"),
     "directory and then file": (lambda a: a.directory("d/").file("d").build(), "twice"),
@@ -192,6 +206,80 @@ def test_refused(change: Change, reason: str) -> None:
     assert text.isprintable()  # one line; nothing in it moves the cursor
     assert text.isascii()
     assert len(text) < 250
+
+
+ELSEWHERE = {
+    "absolute": Header(b"/src/lib.rs"),
+    "absolute, twice": Header(b"//src/lib.rs"),
+    "the root": Header(b"/", kind=b"5"),
+    "empty": Header(b""),
+    "empty directory": Header(b"", kind=b"5"),
+    "here": Header(b"./src/lib.rs"),
+    "here, as a directory": Header(b"./", kind=b"5"),
+    "above": Header(b"../src/lib.rs"),
+    "beside": Header(b"src/lib.rs"),
+    "beside, as a file": Header(b"pax_global_header"),
+    "another crate's": Header(b"other-1.0.0/src/lib.rs"),
+    "another spelling": Header(b"Demo-0.1.0/src/lib.rs"),
+    "absolute by prefix": Header(b"lib.rs", magic=USTAR, prefix=b"/src"),
+    "the folder as a file": Header(b"demo-0.1.0"),
+    "a drive": Header(b"C:/src/lib.rs"),
+}
+
+
+@pytest.mark.parametrize("asked", [DEMO, None], ids=["asked for", "whatever it is"])
+@pytest.mark.parametrize("place", ["first", "last"])
+@pytest.mark.parametrize("member", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_what_is_outside_of_the_one_folder_is_refused_whatever_comes_first(
+    member: Header, place: str, asked: CrateId | None
+) -> None:
+    archive = TarballBuilder()
+    if place == "first":
+        archive.member(member)
+    archive.manifest()
+    if place == "last":
+        archive.member(member)
+    with pytest.raises(ArchiveRefused, match=r"outside of the folder|not a path|some file system"):
+        read_crate(archive.build(), asked)
+
+
+TWICE: dict[str, Callable[[TarballBuilder], TarballBuilder]] = {
+    "the manifest": lambda a: a.manifest(),
+    "a file": lambda a: a.file("src/lib.rs", "pub fn f() {}\n"),
+    "a file with another time and owner": lambda a: a.member(
+        header("src/lib.rs", mtime=b"00000000001\0", uid=b"0001750\0"), b"pub fn f() {}\n"
+    ),
+    "a directory": lambda a: a.directory("d/").directory("d/"),
+    "the one folder": lambda a: a.member(Header(b"demo-0.1.0/", kind=b"5")).member(Header(b"demo-0.1.0", kind=b"5")),
+    "a long name": lambda a: a.file("d/" * 60 + "f", "x").file("d/" * 60 + "f", "x"),
+}
+
+
+@pytest.mark.parametrize("again", TWICE.values(), ids=TWICE)
+def test_equal_members_of_one_name_are_warned_of(again: Callable[[TarballBuilder], TarballBuilder]) -> None:
+    """As in `vecio` 0.1.0: whichever of them a reader keeps, it has the same files."""
+    data = again(builder()).build()
+    crate = read_crate(data, DEMO)
+    assert len(crate.warnings) == 1
+    assert "twice, and both are the same" in crate.warnings[0]
+    assert len({entry.path for entry in crate.entries}) == len(crate.entries)
+    with pytest.raises(ArchiveRefused, match="both are the same"):
+        read_crate(data, DEMO, strict=True)
+
+
+def test_two_originals_of_the_manifest_are_warned_of_and_the_last_one_counts() -> None:
+    """As in `linregress` 0.4.0, whose repository had cargo's copy in it. Unpacked, the last one is what remains."""
+    archive = builder().file("Cargo.toml.orig", "of the repository").file("Cargo.toml.orig", "of cargo")
+    crate = read_crate(archive.build(), DEMO)
+    assert crate.file("Cargo.toml.orig") == b"of cargo"
+    assert ["the last one counts" in warning for warning in crate.warnings] == [True]
+    with pytest.raises(ArchiveRefused, match="the last one counts"):
+        read_crate(archive.build(), DEMO, strict=True)
+    for path in ("src/Cargo.toml.orig", "cargo.toml.orig2", "Cargo.lock"):
+        with pytest.raises(ArchiveRefused, match="twice, and the two differ"):
+            read_crate(builder().file(path, "a").file(path, "b").build(), DEMO)
+    with pytest.raises(ArchiveRefused, match="twice, and the two differ"):
+        read_crate(archive.directory("Cargo.toml.orig").build(), DEMO)
 
 
 def test_another_crate_under_the_name_is_refused() -> None:

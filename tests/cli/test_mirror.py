@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -160,6 +161,37 @@ def test_a_refused_crate_gives_status_1_and_its_reason(site: Site, registry: Spa
     result = json.loads(done.stdout)
     assert (result["added"], [one["crate"] for one in result["refused"]]) == (["one@0.1.0"], ["two@0.1.0"])
     site.carnet("fsck", "mirror")
+
+
+def test_an_operator_lets_in_what_differs_and_clients_are_told(site: Site, registry: SparseRegistry) -> None:
+    crate = honest_crate("three", extra='[dependencies]\none = "*"\n')
+    registry.add(crate)
+    dependency = registry.lines["three"][-1]["deps"][0] | {"req": "^0.1"}
+    registry.add(crate, deps=[dependency])
+    sha256 = hashlib.sha256(crate).hexdigest()
+    said = sync(site, registry, "one-0.1.0", "three-0.1.0", code=1)
+    assert "are not the manifest's" in said
+    assert f"its sha256 is {sha256}" in said
+    day = datetime.now(UTC).date() + timedelta(days=30)
+    let_in = f'[[let-in]]\ncrate = "three@0.1.0"\nsha256 = "{sha256}"\nreason = "seen by us"\nexpires = {day}\n'
+    (site.folder / "let-in.toml").write_text(let_in.replace("sha256 =", "sha ="))
+    arguments = ["sync", "mirror", "--upstream", registry.index_url, *site.secret, "--let-in", "let-in.toml"]
+    assert "let-in.toml: [[let-in]] has not exactly" in site.carnet(*arguments, code=2).stderr
+    (site.folder / "let-in.toml").write_text(let_in)
+    done = site.carnet(*arguments)
+    assert "1 added" in done.stdout
+    assert "seen by us" in done.stdout + done.stderr
+    assert "no problem" in site.carnet("fsck", "mirror", "--second-opinion").stdout
+    with site.serving(*site.secret) as url:
+        (site.folder / "1.root.json").write_bytes(site.ceremony.root)
+        site.run("trust", "add", url, "--root", "1.root.json")
+        verified = site.run("verify", "Cargo.lock")
+        assert "index-differs" in verified.stdout + verified.stderr
+        explained = site.run("explain", "three@0.1.0")
+        assert "seen by us" in explained.stdout + explained.stderr
+        denying = site.folder / "carnet.toml"
+        denying.write_text('[rules]\nindex-differs = "deny"\n')
+        assert "seen by us" in site.run("verify", "Cargo.lock", "--config", str(denying), code=1).stderr
 
 
 def test_fsck_finds_a_flipped_byte(site: Site, registry: SparseRegistry) -> None:

@@ -34,7 +34,7 @@ from tests.support.worlds.claims import NAME
 from tests.support.worlds.release import LOCK, MANIFEST, PUBLISHED
 
 from carnet import strictjson, stricttoml, times
-from carnet.cargo import requirement
+from carnet.cargo import admitted, requirement
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_file import IndexFile, IndexLine
 from carnet.cargo.lockfile import read_lockfile
@@ -234,7 +234,7 @@ def _version(data: bytes) -> None:
     for read in (
         lambda: Version(text) < Version("1.0.0"),
         lambda: CrateId.parse(text),
-        lambda: requirement.meaning(text),
+        lambda: admitted.admitted(text),
         lambda: requirement.requirement(text),
         lambda: requirement.platform(text),
     ):

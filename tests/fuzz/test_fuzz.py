@@ -45,6 +45,7 @@ def test_what_was_found_stays_mended(place: Path) -> None:
 
 
 BEHIND_OTHERS = {
+    "cli/carnet_cli/config/let_in_file.py:read_let_in_file": "stricttoml.parse, of the operator's own file: toml",
     "signer/carnet_signer/ceremony/ceremony.py:_make": "a role file that the strict parser has read: ceremony-file",
     "signer/carnet_signer/ceremony/folder.py:_read_claims": "ClaimFiles.of over a folder's files: claim-file",
     "signer/carnet_signer/metadata/published_state.py:read_published_state": "role files: root, timestamp, snapshot",

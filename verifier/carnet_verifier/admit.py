@@ -159,7 +159,7 @@ def admit_all(
         if target is None:
             raise unknown_crate(name)
         vouched = vouch(parse_index(name, target, _found(files[target.path])), item)
-        attributed = attribute(vouched, _found(claims[name.canonical]), released=repository.released(name))
+        attributed = attribute(vouched, _found(claims[name.canonical]), released=repository.released(name), now=now)
         judged = decide(attributed, None)
         judged.verdict.require()
         return judged
@@ -203,7 +203,8 @@ class _One:
         name = wanted.id.name
         indexed = open_index(self._repository, name, find_target(self._repository, name))
         vouched = vouch(indexed, wanted)
-        return attribute(vouched, self._repository.claim(name), released=self._repository.released(name))
+        claim, released = self._repository.claim(name), self._repository.released(name)
+        return attribute(vouched, claim, released=released, now=self._now)
 
     def decide(
         self, attributed: Attributed, get: Callable[[], VerifiedCrate]

@@ -198,7 +198,7 @@ class _Walk:
         def signed() -> tuple[Attributed, tuple[str, ...]]:
             if vouched is None:
                 raise MetadataMismatch(f"{wanted.id} has no index line")
-            attributed = attribute(vouched, claim, released=self._repository.released(name))
+            attributed = attribute(vouched, claim, released=self._repository.released(name), now=self._repository.now)
             if attributed.release is None:
                 return attributed, ("unclaimed: the registry alone vouches for it",)
             facts = ["its maintainers signed this tarball and this index line"]

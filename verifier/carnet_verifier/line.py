@@ -36,6 +36,7 @@ from carnet.cargo.index_file import IndexFile, IndexLine
 from carnet.cargo.lockfile import SourceKind
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import (
+    ExpiredMetadata,
     MetadataMismatch,
     NotFound,
     PolicyRefused,
@@ -63,6 +64,7 @@ from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
 
 if TYPE_CHECKING:
     from carnet.cargo.crate import CrateFile
+    from carnet.cargo.let_in import LetIn
     from carnet_verifier.claims.owners import Claim
     from carnet_verifier.policy.rule import Rule
     from carnet_verifier.tarballs import FetchedTarball
@@ -123,7 +125,9 @@ def vouch(indexed: Indexed, wanted: Wanted) -> Vouched:
     return _vouched(wanted, indexed.target, indexed.index, line)
 
 
-def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) -> Attributed:
+def attribute(
+    vouched: Vouched, claim: Claim | None, *, released: bool = False, now: datetime | None = None
+) -> Attributed:
     """5. Where the crate is claimed, demand that its maintainers signed this very line and tarball.
 
     A missing line refuses the whole index file; a line that is extra or differs refuses this version only.
@@ -132,24 +136,46 @@ def attribute(vouched: Vouched, claim: Claim | None, *, released: bool = False) 
         vouched: The registry's word.
         claim: What `TrustedRepository.claim` said of the crate.
         released: What `TrustedRepository.released` said of it; of a name that is claimed it says nothing.
+        now: The time of the check; without it, nothing is let in whose index line is not its manifest's.
 
     Raises:
         NotFound: The maintainers never signed this version.
         MetadataMismatch: The registry's line or checksum is not what they signed, or it hides a version.
+        ExpiredMetadata: It was let in until a day that is over.
+        FormatError: What the registry signed of versions that are let in does not parse.
     """
+    let_in = _let_in(vouched, now)
     if claim is None:
-        return _attributed(vouched, None, None, released=released)
+        return _attributed(vouched, None, None, released=released, let_in=let_in)
     if claim.name.canonical != vouched.line.id.name.canonical:
         raise MetadataMismatch(f"the claim of {claim.name} was offered for {vouched.line.id}")
     from carnet_verifier.releases.signed_releases import attest, check_complete, read_signed_releases
 
     signed = read_signed_releases(claim)
     check_complete(signed, vouched.index)
-    return _attributed(vouched, claim, attest(signed, vouched.line), signed)
+    return _attributed(vouched, claim, attest(signed, vouched.line), signed, let_in=let_in)
+
+
+def _let_in(vouched: Vouched, now: datetime | None) -> LetIn | None:
+    """What the mirror's operator says of a version whose index line is not its manifest's."""
+    if now is None or not vouched.target.custom:
+        return None
+    from carnet.cargo.let_in import read_let_in  # hardly any index file has one
+
+    let_in = read_let_in(vouched.target.custom, vouched.target.path).get(str(vouched.line.id.version))
+    if let_in is None or let_in.sha256 != vouched.line.cksum:
+        return None
+    if let_in.expires <= now:
+        raise ExpiredMetadata(
+            f"the index line of {vouched.line.id} is not its manifest's, and the mirror's operator let it in until "
+            f"{let_in.expires:%Y-%m-%d} only",
+            hint="ask the operator to look at it again, or use another version",
+        )
+    return let_in
 
 
 def attribute_all(
-    indexed: Indexed, claim: Claim | None, *, released: bool = False
+    indexed: Indexed, claim: Claim | None, *, released: bool = False, now: datetime | None = None
 ) -> Iterator[tuple[IndexLine, Attributed | VerificationError]]:
     """4. and 5. for every version of a crate: its line, and whose word it is or why the version is not let in.
 
@@ -157,10 +183,11 @@ def attribute_all(
         indexed: The crate's index file.
         claim: What `TrustedRepository.claim` said of the crate.
         released: What `TrustedRepository.released` said of it; of a name that is claimed it says nothing.
+        now: As for `attribute`.
 
     Raises:
         MetadataMismatch: The registry hides a version: the whole file is refused.
-        FormatError: A line does not parse.
+        FormatError: A line is another crate's, or two are of one version.
     """
     signed = None
     if claim is not None:
@@ -168,14 +195,15 @@ def attribute_all(
 
         signed = read_signed_releases(claim)
         check_complete(signed, indexed.index)
-    for line in indexed.index.lines:
+    for line in indexed.index.readable:
         vouched = _vouched(Wanted(line.id), indexed.target, indexed.index, line)
         try:
             release = None if signed is None else attest(signed, line)
+            let_in = _let_in(vouched, now)
         except VerificationError as error:
             yield line, error
         else:
-            yield line, _attributed(vouched, claim, release, signed, released=released and claim is None)
+            yield line, _attributed(vouched, claim, release, signed, released=released and claim is None, let_in=let_in)
 
 
 # --- the steps: from bytes ---
@@ -261,6 +289,7 @@ def judge(
         SourceKind.CRATES_IO,
         "",
         None if attributed.claim is None else attributed.claim.taken_over(now),
+        attributed.let_in,
     )
     return _judged(attributed, evidence, evaluate(facts, policy, now=now, judging=judging))
 
@@ -315,10 +344,10 @@ def _few(versions: Sequence[Version]) -> str:
 
 
 def _nearby(index: IndexFile, crate: CrateId) -> str:
-    spelled = [line.id.name for line in index.lines if line.id.name != crate.name]
+    spelled = [line.id.name for line in index.readable if line.id.name != crate.name]
     if spelled:
         return f"the crate is spelled {spelled[0]}"
-    return f"it lists {_few(sorted(line.id.version for line in index.lines))}"
+    return f"it lists {_few(sorted(line.id.version for line in index.readable))}"
 
 
 def fetch(

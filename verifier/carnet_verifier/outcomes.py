@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from carnet.cargo.crate import CrateFile
     from carnet.cargo.index_file import IndexFile, IndexLine
+    from carnet.cargo.let_in import LetIn
     from carnet.claims.releases import SignedRelease
     from carnet_verifier.claims.owners import Claim
     from carnet_verifier.releases.signed_releases import SignedReleases
@@ -72,6 +73,7 @@ class Attributed:
         release: What the maintainers signed for this version; None when the crate is unclaimed.
         signed: Everything that the claim's owners and release keys signed; None when the crate is unclaimed.
         released: Whether the crate was claimed once and given up.
+        let_in: What the mirror's operator says of the version, when its index line is not its manifest's.
     """
 
     vouched: Vouched
@@ -79,6 +81,7 @@ class Attributed:
     release: SignedRelease | None
     signed: SignedReleases | None = None
     released: bool = False
+    let_in: LetIn | None = None
 
     @property
     def crate(self) -> CrateId:
@@ -124,7 +127,7 @@ class Attributed:
     def shown(self) -> tuple[IndexLine, ...]:
         """Every line of the crate that counts, yanked as those say whose word it is."""
         if self.signed is None:
-            return self.vouched.index.lines
+            return self.vouched.index.readable
         from carnet_verifier.releases.signed_releases import judge_index
 
         judged = judge_index(self.signed, self.vouched.index)

@@ -118,7 +118,7 @@ def verify_tarball(
         )
     if file is None or file.sha256 != digest:
         file = read_crate(data, attributed.crate)
-    compare_line(attributed.vouched.line, file)
+    compare_line(attributed.vouched.line, file, let_in=attributed.let_in)
     beside = beside or {}
     for path, signed in _beside(attributed).items():
         if path not in beside or sha256_hex(beside[path]) != signed:

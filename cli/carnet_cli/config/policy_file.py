@@ -165,11 +165,21 @@ def _excuse(item: Mapping[str, Any], where: str, now: datetime) -> Excuse:
     source, where = where, f"{where}: [[exception]]"
     _only(item, {"crates", "rule", "reason", "expires"}, where)
     pattern, rule = _pattern(item, where), _rule(_needed(item, "rule", where), where)
-    expires = _expiry(_needed(item, "expires", where), where, now)
+    expires = expiry(_needed(item, "expires", where), where, now)
     return Excuse(pattern, rule, _reason(item, where), expires, source)
 
 
-def _expiry(value: Any, where: str, now: datetime) -> datetime:
+def expiry(value: Any, where: str, now: datetime) -> datetime:
+    """When something that is for a while ends, as a file writes it; it may be over.
+
+    Args:
+        value: A date or a time of TOML.
+        where: The file and the table, for messages.
+        now: The time.
+
+    Raises:
+        ConfigError: It is no date, or more than a year from now.
+    """
     if not isinstance(value, date):  # a datetime is one too
         raise ConfigError(f"{where}: expires is not a date", hint="write it without quotes: expires = 2027-01-31")
     if not isinstance(value, datetime):

@@ -77,7 +77,7 @@ class CrateLimits:
         """What a tarball of `size` bytes may bring.
 
         Descriptions of microcontrollers take the most of it, as registers are written down in much the same words.
-        Of 1,038 crates in use, those among them, none needs more than 26 of the 35 times its size beyond what is always
+        Of 4,000 crates in use, those among them, none needs more than 26 of the 35 times its size beyond what is always
         allowed (`imxrt-ral` 0.6.2), nor more than a file or folder for each 412 bytes (`stm32mp1` 0.16.0).
         """
         return Allowance(
@@ -238,27 +238,27 @@ _UNPORTABLE = re.compile(r"""[*?"<>|]""")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)", re.IGNORECASE)
 _NOTHING: frozenset[str] = frozenset()
 _MARKER = ".cargo-ok"
+_ORIGINAL = "Cargo.toml.orig"
+"""Cargo's copy of the manifest as it was written, which nothing reads. A repository that has one, too, makes it two."""
 
 
 def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[str, dict[str, Member]]:
-    """The files below the one folder, by their path in it."""
-    folder = ""
+    """The one folder, and the files below it by their path in it."""
+    folder: str | None = None
     files: dict[str, Member] = {}
-    listed: set[str] = set()
+    listed: dict[str, Member] = {}
     folders: dict[str, frozenset[str]] = {"": _NOTHING}  # what is unusual about each, and about those above it
     spellings = _Spellings(allowance.letters)
     for member in members(tar, max_members=allowance.entries):
-        root, slash, path = member.name.partition("/")
-        folder = folder or root
-        if root != folder:
-            raise ArchiveRefused(f"{member.name[:80]!a} is outside of the folder {folder[:80]!a}")
-        if not slash and member.directory:
-            continue
-        if path.count("/") >= MAX_DEPTH:
-            raise ArchiveRefused(f"{member.name[:80]!a} is more than {MAX_DEPTH} folders deep")
+        folder, path = _place(member, folder)
         if path in listed:
-            raise ArchiveRefused(f"{member.name[:80]!a} is in the archive twice")
-        listed.add(path)
+            warnings.append(f"{member.name[:80]!a} is in the archive twice{_one_of(listed[path], member, tar)}")
+            if not member.directory:
+                listed[path] = files[path] = member
+            continue
+        listed[path] = member
+        if not path and member.directory:
+            continue
         above, _, name = path.rpartition("/")
         new = [] if above in folders else _new_folders(above, folders)
         if member.directory and path not in folders:
@@ -284,7 +284,38 @@ def _files(tar: bytearray, allowance: Allowance, warnings: list[str]) -> tuple[s
     for path in [path for path in files if path.rpartition("/")[2] == _MARKER]:
         warnings.append(f"{path[:80]!a} is left out: cargo does not unpack it")
         del files[path]
-    return folder, files
+    return folder or "", files
+
+
+def _place(member: Member, folder: str | None) -> tuple[str, str]:
+    """The one folder, which the first member names, and a member's path in it."""
+    root, slash, path = member.name.partition("/")
+    if folder is None:
+        _check_name(root, member.name)
+        folder = root
+    if root != folder:
+        raise ArchiveRefused(f"{member.name[:80]!a} is outside of the folder {folder[:80]!a}")
+    if slash and not path:
+        _check_name(path, member.name)
+    if path.count("/") >= MAX_DEPTH:
+        raise ArchiveRefused(f"{member.name[:80]!a} is more than {MAX_DEPTH} folders deep")
+    return folder, path
+
+
+def _one_of(first: Member, again: Member, tar: bytearray) -> str:
+    """Why the last of two members of one name may stand for both, in words: old cargos wrote such.
+
+    Raises:
+        ArchiveRefused: It makes a difference which of them a reader keeps.
+    """
+    view = memoryview(tar)
+    if (first.directory, first.mode, first.size) == (again.directory, again.mode, again.size) and (
+        view[first.start : first.start + first.size] == view[again.start : again.start + again.size]
+    ):
+        return ", and both are the same"
+    if not first.directory and not again.directory and again.name.partition("/")[2] == _ORIGINAL:
+        return ": the last one counts, as for cargo"
+    raise ArchiveRefused(f"{again.name[:80]!a} is in the archive twice, and the two differ")
 
 
 class _Spellings:

@@ -191,17 +191,23 @@ class IndexFile:
     def line(self, version: Version) -> IndexLine | None:
         """The line of one version; no line that cannot be of this version is looked at.
 
+        Beside a good line, those that are no object with a name and a version are skipped, as cargo skips them.
+
         Raises:
             FormatError: It does not parse, is another crate's, or is there twice.
         """
         # A version needs no escapes in JSON: a line without a backslash that is of this version holds it as it is.
         quoted = f'"{version.text}"'.encode()
-        found = [
-            text for text in self._texts if (quoted in text or b"\\" in text) and self._version_of(text) == version.text
-        ]
+        may_be = [text for text in self._texts if quoted in text or b"\\" in text]
+        found = [text for text in may_be if self._names(text) is not None and self._version_of(text) == version.text]
         if len(found) > 1:
             raise self._twice(version.text)
-        return self._line(found[0]) if found else None
+        if found:
+            return self._line(found[0])
+        for text in may_be:
+            if quoted in text:
+                self._version_of(text)  # says what is wrong with it, if it is no line at all
+        return None
 
     @property
     def lines(self) -> tuple[IndexLine, ...]:
@@ -210,32 +216,61 @@ class IndexFile:
         Raises:
             FormatError: One does not parse, is another crate's, or repeats a version.
         """
+        return tuple(map(self._line, self._by_version(self._texts).values()))
+
+    @property
+    def readable(self) -> tuple[IndexLine, ...]:
+        """Every line that parses, in the order of the file: of the others cargo, too, knows nothing.
+
+        Lines of a later form stand beside those of today, and a registry's old slips beside its good lines.
+
+        Raises:
+            FormatError: A line is another crate's, or two are of one version.
+        """
+        versions = self._by_version(text for text in self._texts if self._names(text) is not None)
+        return tuple(line for text in versions.values() if (line := self._line_or_none(text)) is not None)
+
+    def _by_version(self, texts: Iterable[bytes]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
-        for text in self._texts:
+        for text in texts:
             version = self._version_of(text)
             if version in found:
                 raise self._twice(version)
             found[version] = text
-        return tuple(map(self._line, found.values()))
+        return found
 
     def _version_of(self, text: bytes) -> str:
         """A first look at a line: that it is of this crate, and of which version."""
+        names = self._names(text)
+        if names is None:
+            raise FormatError(f"the index file of {self.name} has a line without a name and version: {text[:40]!a}")
+        name, version = names
+        if name.lower() != self.name.text.lower():
+            raise FormatError(f"the index file of {self.name} has a line of {name[:80]!a}")
+        return version
+
+    def _names(self, text: bytes) -> tuple[str, str] | None:
+        """Name and version in a line, or None."""
         known = self._parsed.get(text)
         raw = known.raw if known is not None else self._read.get(text)
         if raw is None:
             raw = self._read[text] = _object_of(text)
         name, version = raw.get("name"), raw.get("vers")
-        if not isinstance(name, str) or not isinstance(version, str):
-            raise FormatError(f"the index file of {self.name} has a line without a name and version: {text[:40]!a}")
-        if name.lower() != self.name.text.lower():
-            raise FormatError(f"the index file of {self.name} has a line of {name[:80]!a}")
-        return version
+        return (name, version) if isinstance(name, str) and isinstance(version, str) else None
 
     def _line(self, text: bytes) -> IndexLine:
         line = self._parsed.get(text)
         if line is None:
-            line = self._parsed[text] = IndexLine.from_parsed(self._read.pop(text), text)
+            line = IndexLine.from_parsed(self._read[text], text)
+            del self._read[text]
+            self._parsed[text] = line
         return line
+
+    def _line_or_none(self, text: bytes) -> IndexLine | None:
+        try:
+            return self._line(text)
+        except FormatError:
+            return None
 
     def _twice(self, version: str) -> FormatError:
         return FormatError(f"the index file of {self.name} has two lines of version {version[:80]!a}")

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from carnet.cargo.admitted import admitted
 from carnet.cargo.index_file import MAX_FILE, MAX_LINE, Fields, IndexFile, IndexLine, read_dependency
 from carnet.cargo.manifest import KINDS, Dependency
 from carnet.cargo.names import CrateId
-from carnet.cargo.requirement import meaning, platform
+from carnet.cargo.requirement import platform
 from carnet.errors import ArchiveRefused, FormatError
 from carnet.strictjson import JsonObject
 
 if TYPE_CHECKING:
     from carnet.cargo.crate import CrateFile
+    from carnet.cargo.let_in import LetIn
 
 __all__ = [
     "CRATES_IO",
@@ -158,16 +160,20 @@ def _split(features: Mapping[str, tuple[str, ...]]) -> tuple[JsonObject, JsonObj
 # --- comparing a line with the manifest ---
 
 
-def compare_line(line: IndexLine, crate: CrateFile, *, registry: str = CRATES_IO) -> tuple[str, ...]:
+def compare_line(
+    line: IndexLine, crate: CrateFile, *, registry: str = CRATES_IO, let_in: LetIn | None = None
+) -> tuple[str, ...]:
     """Compare a line with the manifest inside the tarball that it is about.
 
     Args:
         line: The registry's word.
         crate: The tarball.
         registry: The index URL of the registry that the line is from.
+        let_in: What a mirror's operator says of a version whose line differs; whoever passes it has seen that it is
+            in force.
 
     Returns:
-        Differences that do no harm, in words; empty when the line says what the manifest says.
+        Differences that do no harm or are let in, in words; empty when the line says what the manifest says.
 
     Raises:
         ArchiveRefused: Another checksum or crate, or the line would make cargo resolve or build something else than the
@@ -180,24 +186,38 @@ def compare_line(line: IndexLine, crate: CrateFile, *, registry: str = CRATES_IO
     manifest = crate.manifest
     mine = [replace(dep, registry=_in_line(dep.registry, registry)) for dep in manifest.dependencies]
     theirs = [replace(dep, registry=_in_line(dep.registry or registry, registry)) for dep in line.deps]
+    comparisons: tuple[Callable[[], list[str]], ...] = (
+        lambda: _compare_dependencies(theirs, mine, crate.id),
+        lambda: _compare_features(line.features, manifest.features, crate.id),
+        lambda: _compare_links(line.links, manifest.links, crate.id),
+    )
     warnings: list[str] = []
-    warnings += _compare_dependencies(theirs, mine, crate.id)
-    _compare_features(line.features, manifest.features, crate.id)
+    for compare in comparisons:
+        try:
+            warnings += compare()
+        except ArchiveRefused as difference:
+            if let_in is None or let_in.sha256 != crate.sha256:
+                raise
+            warnings.append(f"{difference}; {let_in}")
     if Counter(dep.req for dep in theirs) != Counter(dep.req for dep in mine):
         warnings.append("a requirement is not written as cargo publishes it")
-    if line.links != manifest.links:
-        if line.links is not None:
-            raise ArchiveRefused(f"{crate.id}: the index says links {line.links!a}, the manifest {manifest.links!a}")
-        warnings.append(f"the index lacks links = {manifest.links!a}")
     if line.rust_version != manifest.rust_version:
         warnings.append(f"the index says rust-version {line.rust_version}, the manifest {manifest.rust_version}")
     return tuple(warnings)
 
 
+def _compare_links(theirs: str | None, mine: str | None, crate: CrateId) -> list[str]:
+    if theirs == mine:
+        return []
+    if theirs is not None:
+        raise ArchiveRefused(f"{crate}: the index says links {theirs!a}, the manifest {mine!a}")
+    return [f"the index lacks links = {mine!a}"]
+
+
 def _meaning(dep: Dependency) -> tuple[object, ...]:
     """Equal for two dependencies that cargo resolves and builds alike, however they are spelled."""
     try:
-        req: object = meaning(dep.req)
+        req: object = admitted(dep.req)
     except FormatError:
         req = dep.req  # cargo does not read it either; then only the same text is the same
     target = dep.target
@@ -217,10 +237,13 @@ def _compare_dependencies(theirs: list[Dependency], mine: list[Dependency], crat
         return []
     extra = [dep for dep in theirs if _meaning(dep) in too_many]
     missing = [dep for dep in mine if _meaning(dep) in too_few]
-    if not extra and all(dep.kind == "dev" for dep in missing):  # cargo never resolves those of a registry's crate
-        return [f"the index lacks {_words(dep)}" for dep in missing[:3]]
-    words = [*(f"only the index has {_words(dep)}" for dep in extra[:2])]
-    words += [f"only the manifest has {_words(dep)}" for dep in missing[:2]]
+    if all(dep.kind == "dev" for dep in (*extra, *missing)):  # cargo never resolves those of a registry's crate
+        return [
+            *(f"only the index has {_words(dep)}" for dep in extra[:3]),
+            *(f"the index lacks {_words(dep)}" for dep in missing[:3]),
+        ]
+    words = [*(f"only the index has {_words(dep)}" for dep in extra if dep.kind != "dev")][:2]
+    words += [*(f"only the manifest has {_words(dep)}" for dep in missing if dep.kind != "dev")][:2]
     raise ArchiveRefused(
         f"{crate}: the dependencies of its index line are not the manifest's: {'; '.join(words)}",
         hint="cargo would build with the index's; tell the registry",
@@ -229,7 +252,7 @@ def _compare_dependencies(theirs: list[Dependency], mine: list[Dependency], crat
 
 def _compare_features(
     theirs: Mapping[str, tuple[str, ...]], mine: Mapping[str, tuple[str, ...]], crate: CrateId
-) -> None:
+) -> list[str]:
     in_line = {name: frozenset(values) for name, values in theirs.items()}
     in_manifest = {name: frozenset(values) for name, values in mine.items()}
     if in_line != in_manifest:
@@ -238,6 +261,7 @@ def _compare_features(
             f"{crate}: the features of its index line are not the manifest's: {', '.join(names[:5])[:200]!a}",
             hint="cargo would build with the index's; tell the registry",
         )
+    return []
 
 
 def _words(dep: Dependency) -> str:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from carnet import stricttoml
-from carnet.cargo.names import CrateId
+from carnet.cargo.names import CrateId, CrateName, PackageName, Version
 from carnet.errors import FormatError
 from carnet.value import value
 
@@ -35,7 +35,7 @@ class LockedPackage:
     """One package of a lock.
 
     Attributes:
-        id: Name and version.
+        id: Name and version; the name is a `PackageName` where only git or another registry would take it.
         source: The source as the lock writes it, or None for a path.
         checksum: sha256 of its `.crate` in hex; None for a path, git, and registries without checksums.
     """
@@ -145,11 +145,21 @@ def _package(entry: Mapping[str, Any], old: Mapping[str, str], what: str) -> Loc
     if checksum is not None and _SHA256.match(checksum) is None:
         raise FormatError(f"{what}: the checksum of {name[:80]!a} is not a sha256", hint=_REGENERATE)
     try:
-        return LockedPackage(CrateId.of(name, version), source, checksum)
+        return LockedPackage(CrateId(_name(name, source), Version(version)), source, checksum)
     except FormatError as error:
         if source is None:
             return None  # the workspace's own; cargo allows more names than a registry does
         raise FormatError(f"{what}: {error}", hint=error.hint) from None
+
+
+def _name(text: str, source: str | None) -> CrateName:
+    """A name that crates-io takes, or, of a package from elsewhere, one that cargo takes."""
+    try:
+        return CrateName(text)
+    except FormatError:
+        if source in (None, CRATES_IO):
+            raise
+        return PackageName(text)
 
 
 def _metadata_checksums(document: Mapping[str, Any], what: str) -> dict[str, str]:

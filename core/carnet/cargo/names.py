@@ -12,6 +12,9 @@ from carnet.value import value
 MAX_NAME = 64
 """Characters in a crate name, as the public registry allows."""
 
+MAX_PACKAGE_NAME = 200
+"""Characters in the name of a package from elsewhere; cargo itself knows no limit."""
+
 MAX_VERSION = 128
 """Characters in a version; a published one is far shorter."""
 
@@ -61,6 +64,21 @@ class CrateName:
     def shard(self) -> str:
         """Two hex digits: the first byte of the sha256 of the canonical name; it picks the shard of claims."""
         return sha256_hex(self.canonical.encode())[:2]
+
+
+@value(order=True)
+class PackageName(CrateName):
+    """The name of a package that comes from git, or from another registry: cargo takes more there than crates-io does.
+
+    It is its own class, so that no such name equals a crate's.
+
+    Attributes:
+        text: Letters and digits of any script, `-` and `_`, at most `MAX_PACKAGE_NAME` characters.
+    """
+
+    def __post_init__(self) -> None:
+        if len(self.text) > MAX_PACKAGE_NAME or not f"_{self.text.replace('-', '_')}".isidentifier() or not self.text:
+            raise FormatError(f"{self.text[:80]!a} is not the name of a package")
 
 
 @total_ordering

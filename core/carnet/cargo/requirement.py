@@ -1,7 +1,7 @@
 """Version requirements and target platforms, written the one way in which cargo writes them.
 
-A manifest says `1.0` or `cfg(target_os="linux")`, cargo publishes `^1.0` and `cfg(target_os = "linux")`. Two texts mean
-the same when cargo's own writing of them is the same.
+A manifest says `1.0` or `cfg(target_os="linux")`, cargo publishes `^1.0` and `cfg(target_os = "linux")`. Two platforms
+mean the same when cargo's own writing of them is the same; of requirements, `carnet.cargo.admitted` says it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from carnet.errors import FormatError
+from carnet.value import value
 
 MAX_REQUIREMENT = 2000
 """Characters in a requirement; 32 comparators fit many times."""
@@ -29,10 +30,40 @@ _COMPARATOR = re.compile(
     re.ASCII,
 )
 _WILDCARD = re.compile(r" *[*xX] *\Z")
+_OLD_FORMS = {"": "*", ".*": "*", "*.0": "*", "0.2*": "0.2.*", "0.1.0.": "0.1.0", "0.3.1.3": "0.3.13"}
+"""What cargo took before 2021, and what it took it for: five slips that somebody had published (`semver` 0.9)."""
 
 
-def comparators(text: str) -> tuple[str, ...]:
-    """The parts of a requirement, each as cargo writes it; empty for `*`.
+@value
+class Comparator:
+    """One part of a requirement.
+
+    Attributes:
+        op: `=`, `>`, `>=`, `<`, `<=`, `~`, `^`, or `*` for the likes of `1.2.*`.
+        major: The first number.
+        minor: The second one, or None.
+        patch: The third one, or None.
+        pre: The pre-release, without its hyphen; empty when there is none.
+    """
+
+    op: str
+    major: int
+    minor: int | None = None
+    patch: int | None = None
+    pre: str = ""
+
+    def __str__(self) -> str:
+        text = ".".join(str(number) for number in (self.major, self.minor, self.patch) if number is not None)
+        return f"{text}.*" if self.op == "*" else f"{self.op}{text}{'-' if self.pre else ''}{self.pre}"
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        """All three numbers; 0 for one that is not written."""
+        return self.major, self.minor or 0, self.patch or 0
+
+
+def comparators(text: str) -> tuple[Comparator, ...]:
+    """The parts of a requirement; none for `*`.
 
     Args:
         text: A requirement, such as `1.0`, `>=1, <2`, `1.*` or `*`.
@@ -40,8 +71,7 @@ def comparators(text: str) -> tuple[str, ...]:
     Raises:
         FormatError: Not a requirement that cargo reads.
     """
-    if len(text) > MAX_REQUIREMENT:
-        raise FormatError(f"a version requirement of {len(text)} characters; {MAX_REQUIREMENT} are allowed")
+    _check_length(text)
     if _WILDCARD.match(text):
         return ()
     found = [_comparator(part, text) for part in text.lstrip(" ").split(",")]
@@ -50,59 +80,51 @@ def comparators(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def old_comparators(text: str) -> tuple[Comparator, ...]:
+    """As `comparators`, of a requirement in any form that some cargo took: blanks of any kind, a `*` beside others.
+
+    Raises:
+        FormatError: Not a requirement that any cargo reads.
+    """
+    _check_length(text)
+    text = " ".join(text.split())
+    parts = [part for part in _OLD_FORMS.get(text, text).split(",") if not _WILDCARD.match(part)]
+    return comparators(",".join(parts)) if parts else ()
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_REQUIREMENT:
+        raise FormatError(f"a version requirement of {len(text)} characters; {MAX_REQUIREMENT} are allowed")
+
+
 def requirement(text: str) -> str:
     """A requirement as cargo publishes it: `1.0` becomes `^1.0`, `>=1,<2` becomes `>=1, <2`.
 
     Raises:
         FormatError: Not a requirement that cargo reads.
     """
-    return ", ".join(comparators(text)) or "*"
+    return ", ".join(map(str, comparators(text))) or "*"
 
 
-_ONE = re.compile(r"[=~^]?([0-9]+)(?:\.\*)?")
-_TWO = re.compile(r"[=~]?([0-9]+\.[0-9]+)(?:\.\*)?")
-
-
-def meaning(text: str) -> frozenset[str]:
-    """Equal for two requirements that let in the same versions, in whatever order and notation.
-
-    `=1`, `~1`, `^1` and `1.*` are one, and so are `=1.2`, `~1.2` and `1.2.*`.
-
-    Raises:
-        FormatError: Not a requirement that cargo reads.
-    """
-    return frozenset(_shortest(part) for part in comparators(text))
-
-
-def _shortest(comparator: str) -> str:
-    if one := _ONE.fullmatch(comparator):
-        return f"^{one[1]}"
-    two = _TWO.fullmatch(comparator)
-    return f"~{two[1]}" if two else comparator
-
-
-def _comparator(part: str, whole: str) -> str:
+def _comparator(part: str, whole: str) -> Comparator:
     match = _COMPARATOR.fullmatch(part.lstrip(" "))
     if match is None:
         raise FormatError(f"{whole[:60]!a} is not a version requirement")
-    numbers = [match["major"]]
+    minor, patch = match["minor"], match["patch"]
     wildcard = match["any"] is not None
-    if match["minor"] in ("*", "x", "X"):
-        if match["patch"] is not None:
+    if minor in ("*", "x", "X"):
+        if patch is not None:
             raise FormatError(f"{whole[:60]!a} is not a version requirement: a number follows a wildcard")
-        wildcard = True
-    elif match["minor"] is not None:
-        numbers.append(match["minor"])
-        if match["patch"] is not None:
-            numbers.append(match["patch"])
-    if any(int(number) > _UINT64_MAX for number in numbers if len(number) > 19):
+        minor, wildcard = None, True
+    if any(len(number) > 20 or int(number) > _UINT64_MAX for number in (match["major"], minor, patch) if number):
         raise FormatError(f"{whole[:60]!a} has a number past 64 bits")
-    text = ".".join(numbers)
-    if match["pre"]:
-        text += f"-{match['pre']}"
-    if not match["op"]:
-        return f"{text}.*" if wildcard else f"^{text}"
-    return match["op"] + text
+    return Comparator(
+        match["op"] or ("*" if wildcard else "^"),
+        int(match["major"]),
+        None if minor is None else int(minor),
+        None if patch is None else int(patch),
+        match["pre"] or "",
+    )
 
 
 _TOKEN = re.compile(

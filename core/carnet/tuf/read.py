@@ -163,7 +163,7 @@ def _read(role_type: type[Signed], signed: JsonObject, profile: Profile) -> Sign
     spec_version = _string(signed.get("spec_version"), "spec_version")
     if spec_version != _OUR_SPEC_VERSION and re.match(_SPEC_VERSION, spec_version) is None:
         raise FormatError(f"spec_version {spec_version[:20]!a} is not 1.x")
-    common = (_version(signed.get("version")), _expires(signed.get("expires")), spec_version, extra)
+    common = (_version(signed.get("version")), _expires(signed.get("expires"), profile), spec_version, extra)
     return reader(common, signed, profile)  # type: ignore[no-any-return]
 
 
@@ -371,13 +371,13 @@ def _version(value: Any) -> int:
     return value
 
 
-def _expires(value: Any) -> datetime:
-    return _time(_string(value, "expires"))
+def _expires(value: Any, profile: Profile) -> datetime:
+    return _time(_string(value, "expires"), profile)
 
 
 @lru_cache(maxsize=256)  # roles are signed together, and expire together
-def _time(text: str) -> datetime:
-    return times.read(text, "expires")
+def _time(text: str, profile: Profile) -> datetime:
+    return (times.read if profile is Profile.PRODUCT else times.read_foreign)(text, "expires")
 
 
 def _object(value: Any, name: str) -> JsonObject:

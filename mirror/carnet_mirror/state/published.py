@@ -8,9 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
-from carnet.cargo.names import CrateName
+from carnet.cargo.let_in import LetIn, read_let_in
+from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import StorageError
-from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, claims_shard_role, metadata_name, owner_role
+from carnet.tuf.paths import (
+    INDEX,
+    METADATA_PREFIX,
+    ROOT,
+    SNAPSHOT,
+    TIMESTAMP,
+    claims_shard_role,
+    index_path,
+    metadata_name,
+    owner_role,
+)
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, RoleT, Root, Snapshot, Targets, Timestamp
 from carnet_mirror.state.store import Store
@@ -67,6 +78,30 @@ class UnverifiedView:
             if owner_role(name) in owners[name.shard]:
                 found.add(name.canonical)
         return frozenset(found)
+
+    def let_in(self, names: Iterable[CrateName]) -> dict[CrateId, LetIn]:
+        """Versions of these crates that are let in although their index lines are not their manifests'.
+
+        Raises:
+            FormatError: What is published of them does not parse.
+        """
+        index = self.targets(INDEX)
+        succinct = None if index is None or index.delegations is None else index.delegations.succinct
+        found: dict[CrateId, LetIn] = {}
+        bins: dict[str, Targets | None] = {}
+        if succinct is None:
+            return found
+        for name in names:
+            path = index_path(name)
+            role = succinct.bin_of(path)
+            if role not in bins:
+                bins[role] = self.targets(role)
+            listed = bins[role]
+            target = None if listed is None else listed.targets.get(path)
+            if target is not None and target.custom:
+                versions = read_let_in(target.custom, path)
+                found |= {CrateId(name, Version(version)): said for version, said in versions.items()}
+        return found
 
     def _read(self, role: str, version: int | None, kind: type[RoleT]) -> RoleFile[RoleT]:
         path = METADATA_PREFIX + metadata_name(role, version)

@@ -12,7 +12,7 @@ What is refused stops nothing else, and leaves what the mirror had as it was.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line, line_from_crate
+from carnet.cargo.let_in import LetIn, write_let_in
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
@@ -82,6 +83,7 @@ class _Examined:
     line: IndexLine
     tarball: Path
     length: int
+    let_in: LetIn | None
 
 
 def sync(
@@ -92,6 +94,7 @@ def sync(
     *,
     now: datetime,
     progress: Progress,
+    let_in: Mapping[CrateId, LetIn] | None = None,
 ) -> SyncReport:
     """Bring the packages of a lock into a mirror.
 
@@ -102,6 +105,8 @@ def sync(
         packages: The lock's packages of the registry that this mirror stands for.
         now: The time; the publication time of versions whose real one is not known.
         progress: Makes the progress bars.
+        let_in: Versions that the operator lets in from now on, although their index lines are not their manifests';
+            those that were let in before stay so until their day.
 
     Raises:
         TransportError: The upstream gave nothing at all.
@@ -110,6 +115,8 @@ def sync(
     """
     with _scratch() as scratch:
         wanted, here, refused = _not_claimed(store, packages)
+        before = UnverifiedView(store).let_in({package.id.name for package in packages})
+        offered = before | dict(let_in or {})
         with progress("fetching", len(wanted)) as count:
             fetched = upstream.fetch(wanted, scratch, count) if wanted else []
         examined: list[_Examined] = []
@@ -117,18 +124,19 @@ def sync(
         with progress("checking", len(fetched)) as count:
             for item in fetched:
                 try:
-                    checked, texts = _examine(item, now)
+                    checked, texts = _examine(item, now, offered.get(item.package.id))
                     examined.append(checked)
                     findings += [SyncNote(item.package.id, text) for text in texts]
                 except (CarnetError, OSError) as error:
                     refused.append(Refused(item.package.id, _reason(error)))
                 count(1)
+        let_in = {item.line.id: item.let_in for item in examined if item.let_in is not None}
         index = {item.package.id.name: item.index for item in fetched if item.index}
         with writing(store, online, now=now):
             merge = _Merge(store, upstream.name, now)
             merge.take(examined)
             merge.follow_upstream(index)
-            published = _publish(store, online, merge, now, progress)
+            published = _publish(store, online, merge, before, let_in, now, progress)
         return SyncReport(
             added=tuple(sorted(merge.added)),
             updated=tuple(sorted(merge.updated)),
@@ -177,8 +185,8 @@ def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[
 # --- 2. one tarball at a time ---
 
 
-def _examine(item: UpstreamCrate, now: datetime) -> tuple[_Examined, tuple[str, ...]]:
-    """Check what an upstream gave for one package.
+def _examine(item: UpstreamCrate, now: datetime, let_in: LetIn | None) -> tuple[_Examined, tuple[str, ...]]:
+    """Check what an upstream gave for one package, which the operator may have let in.
 
     Raises:
         CarnetError: It is not to be had, not the lock's, or breaks a rule of archives or index lines.
@@ -191,18 +199,29 @@ def _examine(item: UpstreamCrate, now: datetime) -> tuple[_Examined, tuple[str, 
     if item.package.checksum is not None and item.package.checksum != sha256:
         raise VerificationError(f"the upstream's tarball has sha256 {sha256}, the lock demands {item.package.checksum}")
     contents = read_crate(data, crate)
-    line, findings = _line(item, contents, now)
-    return _Examined(line, item.tarball, len(data)), contents.warnings + findings
+    try:
+        line, findings = _line(item, contents, None)
+        let_in = None  # nothing is said of a version that needs no such word
+    except ArchiveRefused:
+        if let_in is None or let_in.expires <= now:
+            raise
+        line, findings = _line(item, contents, let_in)
+    return _Examined(line, item.tarball, len(data), let_in), contents.warnings + findings
 
 
-def _line(item: UpstreamCrate, contents: CrateFile, now: datetime) -> tuple[IndexLine, tuple[str, ...]]:
+def _line(item: UpstreamCrate, contents: CrateFile, let_in: LetIn | None) -> tuple[IndexLine, tuple[str, ...]]:
     version = str(contents.id.version)
     line = wanted_lines(item.index, contents.id.name, {version}).get(version)
     if line is None:
         return line_from_crate(contents, pubtime=None), ()
     if line.cksum != contents.sha256:
         raise ArchiveRefused(f"the upstream's index says sha256 {line.cksum}, its tarball has {contents.sha256}")
-    return line, compare_line(line, contents)
+    try:
+        return line, compare_line(line, contents, let_in=let_in)
+    except ArchiveRefused as difference:
+        raise ArchiveRefused(
+            f"{difference} (`--let-in` takes it all the same, for a reason and until a day: its sha256 is {line.cksum})"
+        ) from None
 
 
 def pubtime(now: datetime) -> str:
@@ -274,9 +293,10 @@ class _Merge:
                     with contextlib.suppress(VerificationError):  # an unlocked version that differs stays as it is
                         self._update(known, line)
 
-    def changed(self) -> list[tuple[CrateName, list[StoredVersion]]]:
-        """The crates that have something new, with all their versions."""
-        touched = {crate.name.canonical for crate in self.added | self.updated}
+    def changed(self, also: Iterable[CrateId]) -> list[tuple[CrateName, list[StoredVersion]]]:
+        """The crates that have something new, and those of which something new is said, with all their versions."""
+        said = {crate.name.canonical for crate in also if crate in self.locked}
+        touched = said | {crate.name.canonical for crate in self.added | self.updated}
         return [(self.names[key], list(self._crates[key].values())) for key in sorted(touched)]
 
     def _versions(self, name: CrateName) -> dict[str, StoredVersion]:
@@ -321,9 +341,16 @@ class _Merge:
 
 
 def _publish(
-    store: Store, online: OnlineSigner, merge: _Merge, now: datetime, progress: Progress
+    store: Store,
+    online: OnlineSigner,
+    merge: _Merge,
+    before: Mapping[CrateId, LetIn],
+    let_in: Mapping[CrateId, LetIn],
+    now: datetime,
+    progress: Progress,
 ) -> PublishResult | None:
-    changed = merge.changed()
+    changed = merge.changed(crate for crate, said in let_in.items() if before.get(crate) != said)
+    let_in = {**before, **let_in}
     if not changed:
         return None
     with progress("publishing", len(changed) + 1) as count:
@@ -332,7 +359,13 @@ def _publish(
         for name, versions in changed:
             index_files[index_path(name)] = store.crates.stage(name, versions)
             count(1)
-        published = publish(store, online, Change(index_files=index_files), now=now)
+        custom = {
+            index_path(name): write_let_in(
+                {str(version.id.version): let_in[version.id] for version in versions if version.id in let_in}
+            )
+            for name, versions in changed
+        }
+        published = publish(store, online, Change(index_files=index_files, custom=custom), now=now)
         count(1)
     return published
 

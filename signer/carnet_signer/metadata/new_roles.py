@@ -16,6 +16,7 @@ from carnet.cargo.names import CrateName
 from carnet.claims.standing import claimed
 from carnet.digests import sha256_hex
 from carnet.errors import FormatError, MetadataMismatch
+from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.least import least_of
 from carnet.tuf.next_version import check_role, check_root, check_shard, check_unexpired
@@ -49,6 +50,8 @@ class Change:
         targets: Target path to bytes that the new roles name: layouts, tarballs, bundles. Those that are published
             already may be left out.
         about: The crate whose owners may change; None when nobody's may.
+        custom: Target path of an index file to what its bin says of it beside length and digest; of one that is left
+            out it says what it said before.
     """
 
     index_files: Mapping[str, bytes] = field(default_factory=dict)
@@ -56,6 +59,7 @@ class Change:
     parsed: Mapping[str, RoleFile[Targets]] = field(default_factory=dict)
     targets: Mapping[str, bytes] = field(default_factory=dict)
     about: CrateName | None = None
+    custom: Mapping[str, JsonObject] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         twice = self.parsed.keys() & {*self.roles, paths.ROOT}

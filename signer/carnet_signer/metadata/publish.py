@@ -143,7 +143,7 @@ def _publish(
     accepted = add_release(current, change, now)  # 2
     if second_opinion is not None:
         second_opinion(accepted)
-    bins = roll_bins(accepted, online, change.index_files, now, due)  # 3
+    bins = roll_bins(accepted, online, change.index_files, now, due, change.custom)  # 3
     snapshot = roll_snapshot(accepted, online, bins, now)  # 4
     sealed = seal(accepted, bins, snapshot)  # 5
     timestamp = roll_timestamp(accepted, online, snapshot, now)  # 6
@@ -197,7 +197,12 @@ class Sealed:
 
 
 def roll_bins(
-    accepted: Accepted, online: OnlineSigner, index_files: Mapping[str, bytes], now: datetime, due: Collection[str]
+    accepted: Accepted,
+    online: OnlineSigner,
+    index_files: Mapping[str, bytes],
+    now: datetime,
+    due: Collection[str],
+    custom: Mapping[str, JsonObject] | None = None,
 ) -> RolledBins:
     """Make the next version of each bin that has a changed index file, is due, or has no valid version yet."""
     after, before = accepted.bins, accepted.current.bins()
@@ -210,14 +215,17 @@ def roll_bins(
     payloads: dict[str, JsonObject] = {}
     for name in after.names() if everything else sorted({*changed, *due}):
         listed = {} if before is None else dict(accepted.current.bin(name, before.signers).signed.targets)
-        added = _new_targets(listed, changed.get(name, {}))
+        added = _new_targets(listed, changed.get(name, {}), custom or {})
         if added or everything or name in due:
             listed |= {path: target for path, (target, _) in added.items()}
             files |= {target_path(path, target.sha256): data for path, (target, data) in added.items()}
             payloads[name] = role_files.targets(
                 _next_version(accepted, online, name),
                 now + role_files.BIN_LIFE,
-                listed={path: role_files.target(target.length, target.sha256) for path, target in listed.items()},
+                listed={
+                    path: role_files.target(target.length, target.sha256, target.custom or None)
+                    for path, target in listed.items()
+                },
                 extra=role_field(name),
             )
     return RolledBins(_sign(online, payloads, after.signers), files)
@@ -301,10 +309,13 @@ def _check_index_path(path: str) -> str:
     return path
 
 
-def _new_targets(listed: Mapping[str, TargetFile], offered: Mapping[str, bytes]) -> dict[str, tuple[TargetFile, bytes]]:
+def _new_targets(
+    listed: Mapping[str, TargetFile], offered: Mapping[str, bytes], custom: Mapping[str, JsonObject]
+) -> dict[str, tuple[TargetFile, bytes]]:
     found = {}
     for path, data in offered.items():
-        target = TargetFile(len(data), {"sha256": sha256_hex(data)}, {})
+        said = custom.get(path, listed[path].custom if path in listed else {})
+        target = TargetFile(len(data), {"sha256": sha256_hex(data)}, said)
         if listed.get(path) != target:
             found[path] = (target, data)
     return found

@@ -7,7 +7,8 @@ see to it that
   longer valid than its role may be;
 * no version is signed twice with different content, none goes back, and none leaps to where no later one is left;
 * a snapshot loses no name and lowers no version of the snapshot before, and a timestamp names no older snapshot;
-* a bin lists index files only, each in the bin that its hash puts it in, and delegates to nobody;
+* a bin lists index files only, each in the bin that its hash puts it in, says of them at most which versions are let
+  in (`carnet.cargo.let_in`), and delegates to nobody;
 * a receipt has exactly a receipt's fields and the signer's own time, and what is signed of it begins as no role does.
 """
 
@@ -18,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from carnet import strictjson
+from carnet.cargo import let_in
 from carnet.claims.receipt import CLOCKS, ClaimReceipt, message
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, SigningError
@@ -185,13 +187,25 @@ def _check_bin(role: str, number: str, document: JsonObject, signed: Targets) ->
     for path, entry in listed.items():
         if not any(paths.matches(pattern, path) for pattern in paths.INDEX_PATTERNS):
             raise SigningError(f"{role} lists {path[:80]!a}, which is not an index file")
-        if entry.keys() != {"length", "hashes"} or entry["hashes"].keys() != {"sha256"}:
+        if entry.keys() - {"custom"} != {"length", "hashes"} or entry["hashes"].keys() != {"sha256"}:
             raise SigningError(f"{role} lists {path[:80]!a} with more than its length and sha256")
+        if "custom" in entry:
+            _check_let_in(f"{role} lists {path[:80]!a} with more than its length and sha256", entry["custom"])
     # How many bins there are is not known here; the name's digits leave four possibilities, and one must fit all paths.
     hashes = [int(sha256_hex(path.encode())[:8], 16) for path in listed]
     widths = range(4 * len(number) - 3, 4 * len(number) + 1)
     if not any(all(value >> (32 - bits) == int(number, 16) for value in hashes) for bits in widths):
         raise SigningError(f"{role} lists an index file that belongs into another bin")
+
+
+def _check_let_in(what: str, custom: JsonObject) -> None:
+    """Of an index file a bin may also say which versions an operator lets in, and nothing else."""
+    try:
+        alone = custom.keys() == {let_in.FIELD} and bool(let_in.read_let_in(custom, "custom"))
+    except CarnetError as error:
+        raise SigningError(f"{what}: {error}") from None
+    if not alone:
+        raise SigningError(what)
 
 
 def entry_of(role: str, payload: bytes, signed: Signed, file: bytes) -> Entry:

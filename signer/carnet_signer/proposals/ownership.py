@@ -140,15 +140,15 @@ def adopt(index: IndexFile | None, lengths: Mapping[str, int], registry: str) ->
     Raises:
         ConfigError: The length of a tarball is not known.
     """
-    if index is None or not index.lines:
+    if index is None or not index.readable:
         return None
     found: dict[object, SignedRelease] = {}
-    for line in sorted(index.lines, key=lambda line: line.id.version):
+    for line in sorted(index.readable, key=lambda line: line.id.version):
         if line.cksum not in lengths:
             raise ConfigError(f"the mirror does not have the tarball of {line.id}: it cannot be adopted")
         tarball = Digest(lengths[line.cksum], line.cksum)
         found[line.id.version] = SignedRelease(line.id, tarball, line.identity(), line.yanked, registry)
-    return Releases(index.lines[0].id.name, found)  # type: ignore[arg-type]
+    return Releases(index.readable[0].id.name, found)  # type: ignore[arg-type]
 
 
 def new_claim(

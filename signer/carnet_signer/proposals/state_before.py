@@ -102,7 +102,7 @@ def _check_first(proposal: Proposal, view: OwnView) -> Adopted | None:
     if draft is None:
         return None
     index = view.index_file(proposal.crate)
-    lines = {} if index is None else {line.id: line for line in index.lines}
+    lines = {} if index is None else {line.id: line for line in index.readable}
     return check_adopted(Releases.of(proposal.crate, draft.signed), lines)
 
 

@@ -7,9 +7,9 @@ import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.crate import DEFAULT_LIMITS, CrateFile, read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line, line_from_crate
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError
@@ -47,6 +47,41 @@ def fetch(home: Path, folder: Path, dependencies: Sequence[str]) -> list[str]:
     return fetch(home, folder / "a", dependencies[:half]) + fetch(home, folder / "b", dependencies[half:])
 
 
+@dataclass(frozen=True)
+class Weight:
+    """What a tarball weighs, and what it brings.
+
+    Attributes:
+        id: Which crate.
+        packed: Bytes of the tarball.
+        unpacked: Bytes of the files in it, padded as in a tar archive, with their headers.
+        entries: Files and folders.
+    """
+
+    id: str
+    packed: int
+    unpacked: int
+    entries: int
+
+    @classmethod
+    def of(cls, crate: CrateFile) -> Weight:
+        """What one crate weighs."""
+        unpacked = sum(512 + -(-len(entry.data) // 512) * 512 for entry in crate.entries)
+        folders = {str(above) for entry in crate.entries for above in PurePosixPath(entry.path).parents} - {"."}
+        return cls(str(crate.id), crate.length, unpacked, len(crate.entries) + len(folders))
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.packed} bytes, {self.unpacked} unpacked, {self.entries} files and folders"
+
+    def unpacked_share(self) -> float:
+        """Of what it may unpack to, how much it does."""
+        return self.unpacked / DEFAULT_LIMITS.allowance(self.packed).unpacked
+
+    def entries_share(self) -> float:
+        """Of the files and folders that it may have, how many it has."""
+        return self.entries / DEFAULT_LIMITS.allowance(self.packed).entries
+
+
 @dataclass
 class Findings:
     """What the readers had to say about a corpus.
@@ -54,10 +89,12 @@ class Findings:
     Attributes:
         counts: How many tarballs, files, index files, index lines, and lines that `line_from_crate` gives to the byte.
         notes: Crates by what was said about them: refusals begin with `refused`, all else was warned of.
+        weights: What each tarball weighs.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     notes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    weights: list[Weight] = field(default_factory=list)
 
     @property
     def refused(self) -> dict[str, list[str]]:
@@ -66,21 +103,28 @@ class Findings:
 
 
 def examine(home: Path) -> Findings:
-    """Read every tarball and index line of a cargo home as a verifier does."""
+    """Read every tarball of a cargo home, and its index line, as a verifier does, one crate after the other."""
     findings = Findings()
-    lines: dict[str, IndexLine] = {}
+    tarballs: dict[str, list[Path]] = defaultdict(list)
+    for tarball in sorted((home / "registry/cache").glob("*/*.crate")):
+        findings.counts["tarballs"] += 1
+        tarballs[tarball.stem].append(tarball)
     for name, data in _index_files(home):
         findings.counts["index files"] += 1
         try:
             file = IndexFile.from_bytes(data, name)
+            lines = file.readable
         except CarnetError as refusal:
             findings.notes[f"refused index file: {refusal}"].append(str(name))
             continue
-        findings.counts["index lines"] += len(file.lines)
-        lines |= {line.id.stem: line for line in file.lines}
-    for tarball in sorted((home / "registry/cache").glob("*/*.crate")):
-        findings.counts["tarballs"] += 1
-        _examine_tarball(tarball, lines[tarball.stem], findings)
+        findings.counts["index lines"] += len(lines)
+        if len(lines) != data.count(b"\n"):
+            findings.notes["a line of its index file does not parse"].append(str(name))
+        for line in lines:
+            for tarball in tarballs.pop(line.id.stem, ()):
+                _examine_tarball(tarball, line, findings)
+    for stem in tarballs:
+        findings.notes["refused: its index line is missing or does not parse"].append(stem)
     return findings
 
 
@@ -94,6 +138,7 @@ def _examine_tarball(tarball: Path, line: IndexLine, findings: Findings) -> None
         note(f"refused by the reader: {refusal}")
         return
     findings.counts["files"] += len(crate.entries)
+    findings.weights.append(Weight.of(crate))
     for warning in crate.warnings:
         note(warning)
     try:

@@ -152,7 +152,6 @@ STRANGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "two lines of version '0.1.0'",
     ),
     "another crate": (lambda line: line.replace(b"demo", b"other"), "has a line of 'other'"),
-    "escapes that end nowhere": (lambda line: line + b'{"name":"demo\\"}\n', "without a name and version"),
 }
 STRANGE_BESIDE: dict[str, tuple[bytes, str]] = {
     "nothing": (b"{}\n", "without a name and version"),
@@ -161,7 +160,13 @@ STRANGE_BESIDE: dict[str, tuple[bytes, str]] = {
     "half": (b"{\n", "without a name and version"),
     "another crate": (b'{"name":"other","vers":"0.1.1"}\n', "has a line of 'other'"),
     "no line": (b'{"name":"demo","vers":"0.1.1"}\n', "cksum"),
+    "escapes that end nowhere": (b'{"name":"demo\\"}\n', "without a name and version"),
+    "half a line of the same version": (b'{"name":"demo","vers":"0.1.0",\n', "without a name and version"),
+    "a later form": (b'{"v":9,"crate":"demo","release":"0.1.0"}\n', "without a name and version"),
+    "not UTF-8": (b'{"name":"demo","vers":"0.1.0","\xff":1}\n', "without a name and version"),
+    "another version that is none": (b'{"name":"demo","vers":"0.1","deps":[]}\n', "not a semantic version"),
 }
+_FATAL = ("another crate",)
 
 
 @pytest.mark.parametrize("name", STRANGE)
@@ -181,6 +186,11 @@ def test_a_strange_line_spoils_no_other_version(name: str) -> None:
     file = IndexFile.from_bytes(line + more, CrateName("demo"))
     assert file.line(Version("0.1.0")) == IndexLine.from_bytes(line)
     assert file.line(Version("0.1.9")) is None
+    if name in _FATAL:  # cargo does not skip it
+        with pytest.raises(FormatError, match=words):
+            _ = file.readable
+    else:
+        assert file.readable == (IndexLine.from_bytes(line),)
     with pytest.raises(FormatError, match=words):
         _ = file.lines
 
@@ -312,7 +322,7 @@ def changed(line: IndexLine, which: str, /, **fields: Any) -> IndexLine:
         ("cc", {"target": None}),
         ("cc", {"kind": "normal"}),
         ("criterion", {"kind": "normal"}),
-        ("criterion", {"req": "^0.6"}),
+        ("criterion", {"kind": "build"}),
     ],
 )
 def test_a_dependency_that_differs_is_refused(
@@ -372,6 +382,56 @@ def test_old_lines_are_warned_of(line: IndexLine, crate: CrateFile) -> None:
     assert compare_line(changed(line, "plain", target=None, features=[""]), crate) == ()
     no_dev = raw | {"deps": [found for found in raw["deps"] if found["name"] != "criterion"]}  # type: ignore[union-attr,index,call-overload]
     assert "the index lacks 'dev criterion ^0.5'" in compare_line(IndexLine.from_object(no_dev), crate)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"req": "^0.4"}, ("only the index has 'dev criterion ^0.4'", "the index lacks 'dev criterion ^0.5'")),
+        (
+            {"optional": True},
+            ("only the index has 'dev criterion ^0.5 optional'", "the index lacks 'dev criterion ^0.5'"),
+        ),
+        ({"name": "other"}, ("only the index has 'dev other ^0.5'", "the index lacks 'dev criterion ^0.5'")),
+        (
+            {"features": ["x"]},
+            ("only the index has 'dev criterion ^0.5 features x'", "the index lacks 'dev criterion ^0.5'"),
+        ),
+    ],
+)
+def test_what_differs_in_dev_dependencies_alone_is_warned_of(
+    fields: dict[str, Any], words: tuple[str, ...], line: IndexLine, crate: CrateFile
+) -> None:
+    """As in `httparse` 1.1.2: cargo never resolves those of a registry's crate."""
+    said = compare_line(changed(line, "criterion", **fields), crate)
+    assert set(words) <= set(said)
+    more = json.loads(line.to_bytes())
+    more["deps"].append(dep(name="another", kind="dev"))
+    assert "only the index has 'dev another ^1'" in compare_line(IndexLine.from_object(more), crate)
+
+
+@pytest.mark.parametrize("kind", ["normal", "build"])
+def test_a_dev_dependency_that_the_index_makes_another_kind_is_refused(
+    kind: str, line: IndexLine, crate: CrateFile
+) -> None:
+    with pytest.raises(ArchiveRefused, match=f"only the index has '{kind} criterion"):
+        compare_line(changed(line, "criterion", kind=kind), crate)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "same"),
+    [(">=1.0.0, <2.0.0", True), ("1, *", True), (">=1.0, <2", True), ("*", False), (">=1.0.0, <2.0.1", False)],
+)
+def test_requirements_are_compared_by_what_they_admit(
+    theirs: str, same: bool, line: IndexLine, crate: CrateFile
+) -> None:
+    """As in `serial_test` 0.5.1, and in `number_prefix` 0.2.5, whose index and manifest truly differ."""
+    other = changed(line, "plain", req=theirs)
+    if same:
+        assert compare_line(other, crate) == ("a requirement is not written as cargo publishes it",)
+    else:
+        with pytest.raises(ArchiveRefused, match="only the index has"):
+            compare_line(other, crate)
 
 
 def test_yanking_and_time_are_no_difference(line: IndexLine, crate: CrateFile) -> None:

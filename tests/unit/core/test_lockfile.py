@@ -80,6 +80,40 @@ def test_every_kind_of_source_is_told() -> None:
     assert lock.nameless == ("_scratch",)
 
 
+NAMES = ["_scratch", "aux", "con", "9lives", "größe", "_", "x" * 65, "serde\u0430"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "source", ["git+https://example.org/x?rev=1#" + "a" * 40, "registry+https://example.org/index"]
+)
+def test_a_name_that_crates_io_would_not_take_stops_nothing_where_the_package_is_not_from_there(
+    name: str, source: str
+) -> None:
+    entry = f'[[package]]\nname = "{name}"\nversion = "0.1.0"\nsource = "{source}"\n'
+    lock = read_lockfile((V4 + entry).encode())
+    found = lock.packages[-1]
+    assert str(found.id) == f"{name}@0.1.0"
+    assert found.kind in (SourceKind.GIT, SourceKind.REGISTRY)  # so that a policy has its say
+    assert found.id not in {other.id for other in lock.packages[:-1]}
+    with pytest.raises(FormatError):
+        read_lockfile((V4 + entry.replace(source, CRATES_IO)).encode())
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "a b", "a.b", "a\\u001bb", "a\\u200bb", "x" * 201])
+def test_what_cargo_takes_for_no_name_is_none_wherever_it_is_from(name: str) -> None:
+    entry = f'[[package]]\nname = "{name}"\nversion = "0.1.0"\nsource = "git+https://example.org/x#aa"\n'
+    with pytest.raises(FormatError, match="not the name of a package"):
+        read_lockfile((V4 + entry).encode())
+
+
+def test_a_byte_order_mark_is_read_as_cargo_reads_it() -> None:
+    for text in (V1, V2, V4):
+        assert read_lockfile(b"\xef\xbb\xbf" + text.encode()) == read_lockfile(text.encode())
+    with pytest.raises(FormatError):
+        read_lockfile(b"\xef\xbb\xbf" * 2 + V2.encode())
+
+
 def test_the_public_registry_goes_by_one_name_only() -> None:
     """Another spelling of its URL is another source to cargo, and so it is here."""
     for source in (CRATES_IO + "/", CRATES_IO.upper(), CRATES_IO.replace("registry+", "sparse+"), CRATES_IO + ".git"):

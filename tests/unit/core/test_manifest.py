@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carnet.cargo.manifest import Dependency, Manifest, read_manifest
+from carnet.cargo.original import read_toml
 from carnet.errors import CarnetError, FormatError
 
 PACKAGE = '[package]\nname = "demo"\nversion = "0.1.0"\n'
@@ -134,3 +135,11 @@ def test_any_text_gives_our_errors_only(text: str) -> None:
     else:
         words = "read"
     assert words.isprintable()
+
+
+def test_a_byte_order_mark_is_read_as_cargo_reads_it() -> None:
+    marked = b"\xef\xbb\xbf" + PACKAGE.encode()
+    assert read_manifest(marked) == read_manifest(PACKAGE.encode())
+    assert read_toml(marked, "Cargo.toml.orig") == read_toml(PACKAGE.encode(), "Cargo.toml.orig")
+    with pytest.raises(FormatError):
+        read_manifest(b"\xef\xbb\xbf" + marked)

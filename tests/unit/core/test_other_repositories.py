@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -45,7 +46,32 @@ def by_hashes(*prefixes: Any) -> Change:
     return change
 
 
+def ends(text: str) -> Change:
+    return lambda signed: signed.update(expires=text)
+
+
+FRACTIONS = ["2030-01-01T00:00:00.5Z", "2030-01-01T00:00:00.000Z", "2030-01-01T00:00:00.999999999Z"]
+
+
+@pytest.mark.parametrize("role", TYPES)
+@pytest.mark.parametrize("text", FRACTIONS)
+def test_fractions_of_a_second_are_read_in_the_general_profile_alone(
+    files: dict[str, dict[str, Any]], role: str, text: str
+) -> None:
+    document = copy.deepcopy(files[role])
+    ends(text)(document["signed"])
+    assert read(document, role).expires == datetime(2030, 1, 1, tzinfo=UTC)
+    with pytest.raises(FormatError, match="is not a time"):
+        read(document, role, Profile.PRODUCT)
+
+
 REFUSED: dict[str, tuple[str, Change, str]] = {
+    "a fraction without digits": ("root", ends("2030-01-01T00:00:00.Z"), "is not a time"),
+    "a fraction of ten digits": ("root", ends("2030-01-01T00:00:00.0000000000Z"), "is not a time"),
+    "a fraction of a minute": ("root", ends("2030-01-01T00:00.5Z"), "is not a time"),
+    "a fraction in other digits": ("root", ends("2030-01-01T00:00:00.\u0665Z"), "is not a time"),
+    "two fractions": ("root", ends("2030-01-01T00:00:00.5.5Z"), "is not a time"),
+    "a fraction and an offset": ("root", ends("2030-01-01T00:00:00.5+00:00"), "is not a time"),
     "no keys for targets": ("root", lambda signed: signed["roles"].pop("targets"), "names no keys for targets"),
     "consistent snapshots 1": ("root", lambda signed: signed.update(consistent_snapshot=1), "not true or false"),
     "consistent snapshots null": ("root", lambda signed: signed.update(consistent_snapshot=None), "not true or false"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from carnet.cargo.requirement import meaning, platform, requirement
+from carnet.cargo.admitted import admitted
+from carnet.cargo.requirement import Comparator, comparators, platform, requirement
 from carnet.errors import CarnetError, FormatError
 
 
@@ -74,16 +75,82 @@ def test_positive_controls_of_the_limits() -> None:
     ],
 )
 def test_the_same_meaning(one: str, other: str) -> None:
-    assert meaning(one) == meaning(other)
+    assert admitted(one) == admitted(other)
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [("1.0", "1.1"), ("1.0", "~1.0"), ("1.0", "=1.0"), ("1", "*"), (">=1", ">1"), ("0.1.*", "0.1.1"),
-     ("=1.2.3", "~1.2.3"), ("1.0.0", "1.0.0-rc.1"), (">=1, <2", ">=1"), (">1", ">=1")],
+     ("=1.2.3", "~1.2.3"), ("1.0.0", "1.0.0-rc.1"), (">=1, <2", ">=1"), (">1", ">=1"),
+     ("^0.1", "*"), (">=1.2.0, <2.0.1", "1.2"), (">=1.2.0, <=2.0.0", "1.2"), ("0.3.1.3", "0.3.1"),
+     (">=1.0.0, <1.0.1", ">=1.0.0-0, <1.0.1"), (">=1.0.0-a, <2", ">=1.0.0-b, <2"), ("1.2.*", "1.2"),
+     (">=0, <1.0.0-b", ">=0, <1.0.0-a"), ("=1.0.0-a", "=1.0.0-b")],
 )  # fmt: skip
 def test_another_meaning(one: str, other: str) -> None:
-    assert meaning(one) != meaning(other)
+    assert admitted(one) != admitted(other)
+
+
+_PRE = ("", "0", "a", "a.0", "b")
+_COMPARATORS = st.builds(
+    lambda op, numbers, pre: (
+        f"{op}{'.'.join(map(str, numbers))}{'-' if pre and len(numbers) == 3 else ''}{pre if len(numbers) == 3 else ''}"
+    ),
+    st.sampled_from(("", "=", ">", ">=", "<", "<=", "~", "^")),
+    st.lists(st.integers(0, 2), min_size=1, max_size=3),
+    st.sampled_from(_PRE),
+)
+_REQUIREMENTS = st.lists(_COMPARATORS, min_size=1, max_size=3).map(", ".join)
+_NUMBERS = [(major, minor, patch) for major in range(4) for minor in range(4) for patch in range(4)]
+_PRERELEASES = ("0", "0.0", "a", "a.0", "a.0.0", "a.1", "b", "b.0", "c")
+
+
+def _order(pre: str) -> tuple[tuple[bool, str], ...]:
+    return tuple((not part.isdigit(), part) for part in pre.split(".")) if pre else ((True, "~"),)
+
+
+def _lets_in(part: Comparator, numbers: tuple[int, ...], pre: str) -> bool:
+    """What cargo's documentation says of one comparator, number by number."""
+    written = tuple(number for number in (part.major, part.minor, part.patch) if number is not None)
+    same = numbers[: len(written)] == written
+    if len(written) == 3:
+        here, there = _order(pre), _order(part.pre)
+    else:
+        here, there = (0 if pre == "" else -1,), (0,)  # type: ignore[assignment]  # a partial number has no pre-releases
+    equal = same and here == there
+    greater = numbers[: len(written)] > written or (same and len(written) == 3 and here > there)
+    if part.op in ("=", "*"):
+        return equal
+    if part.op in (">", ">="):
+        return greater or (part.op == ">=" and equal)
+    if part.op in ("<", "<="):
+        return (
+            (part.op == "<=" and equal) or (not greater and not same) or (same and len(written) == 3 and here < there)
+        )
+    if part.op == "~":
+        return numbers[:2] == written[:2][: len(numbers)] and (greater or equal) if len(written) > 1 else equal
+    kept = next((place for place, number in enumerate(written) if number), len(written) - 1) + 1
+    return numbers[:kept] == written[:kept] and (greater or equal or (same and len(written) < 3))
+
+
+def _lets_all_in(text: str) -> frozenset[tuple[tuple[int, ...], str]]:
+    parts = comparators(text)
+    named = {part.numbers for part in parts if part.pre}  # of no other version a pre-release is let in
+    return frozenset(
+        (numbers, pre)
+        for numbers in _NUMBERS
+        for pre in (("", *_PRERELEASES) if numbers in named else ("",))
+        if all(_lets_in(part, numbers, pre) for part in parts)
+    )
+
+
+@settings(max_examples=100)
+@given(_REQUIREMENTS, _REQUIREMENTS)
+@example("~1.2", ">=1.2, <1.3")
+@example("^0.0", "0.0.*")
+@example("~1", "1.0.0-a")
+@example("<1.0.0-a, >=0.2", "<1.0.0, >=0.2")
+def test_two_requirements_are_one_exactly_when_they_admit_the_same_versions(one: str, other: str) -> None:
+    assert (admitted(one) == admitted(other)) == (_lets_all_in(one) == _lets_all_in(other))
 
 
 @given(st.text("0123456789.*xX^~=<>, -+abc", max_size=30))
@@ -93,7 +160,7 @@ def test_writing_again_changes_nothing(text: str) -> None:
     except CarnetError:
         return
     assert requirement(published) == published
-    assert meaning(published) == meaning(text)
+    assert admitted(published) == admitted(text)
 
 
 @pytest.mark.parametrize(

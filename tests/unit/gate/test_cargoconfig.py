@@ -40,6 +40,14 @@ def test_what_is_harmless_passes(tmp_path: Path) -> None:
     cargo_config.check_project(project(tmp_path, HARMLESS), tmp_path / "home")
 
 
+def test_a_byte_order_mark_neither_stops_nor_hides_anything(tmp_path: Path) -> None:
+    cargo_config.check_project(project(tmp_path, "\ufeff" + HARMLESS), tmp_path / "home")
+    with pytest.raises(CarnetError, match=r"replace-with|source"):
+        cargo_config.check_project(
+            project(tmp_path, "\ufeff[source.crates-io]\nreplace-with = 'evil'\n"), tmp_path / "home"
+        )
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -18,7 +18,7 @@ from carnet.errors import ConfigError, FormatError, MetadataMismatch, PolicyRefu
 from carnet_gate import admission, config, gate, home, loopback, outputs, project, sources
 from carnet_gate.args import parse
 from carnet_gate.cargo import Cargo, find_cargo
-from carnet_gate.comparison import checkouts, marks, state, surroundings
+from carnet_gate.comparison import checkouts, marks, permissions, state, surroundings
 from carnet_gate.comparison.checkouts import Checkout
 from carnet_gate.confinement import landlock, protection
 from carnet_gate.confinement.protection import Means, Protection
@@ -428,13 +428,14 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         step("marks before" if len(looked) == 1 else "marks after")
 
     found: Any = Gate.__new__(Gate)
-    found._home, found._protection, found._reporter, found._deciding = Path("/h"), None, None, ()
+    found._home, found._reporter, found._deciding = Path("/h"), None, ()
+    found._protection = SimpleNamespace(means=Means.NONE)
     found._project = SimpleNamespace(invocation=parse(["build"]), outputs=(Path("/x/target"),))
     found._grounds = SimpleNamespace(policy=None, trust=None, clock=lambda: NOW)
     found._lock = SimpleNamespace(path=Path("/x/Cargo.lock"), require_unchanged=lambda: step("lock"))
     found._confine = lambda *_: nullcontext(None)
     cargo_home = SimpleNamespace(environment=lambda project: {})
-    before = SimpleNamespace(compare_again=lambda: step("comparison"))
+    before = SimpleNamespace(compare_again=lambda held: step("comparison"))
     for name, answer in (
         ("_lock_or_resolve", None),
         ("_admit", None),
@@ -446,8 +447,8 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         setattr(found, name, lambda *_, answer=answer: answer)
     monkeypatch.setattr(gate, "require_apart", lambda *_: step("apart"))
     monkeypatch.setattr(gate, "require", lambda *_: step("protection"))
-    monkeypatch.setattr(gate.permissions, "look", lambda *_: None)
-    monkeypatch.setattr(gate.permissions, "compare", lambda *_: None)
+    monkeypatch.setattr(permissions, "look", lambda *_: None)
+    monkeypatch.setattr(permissions, "compare", lambda *_: None)
     monkeypatch.setattr(gate, "open_view", lambda *_, **__: nullcontext(None))
     monkeypatch.setattr(gate, "make_outputs", lambda outputs: None)
     made = SimpleNamespace(require_none=require_none, held=nullcontext)

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.support.worlds.admissions import facts_of
 
-from carnet.cargo.lockfile import SourceKind
+from carnet.cargo.lockfile import SourceKind, read_lockfile
 from carnet.cargo.names import CrateId
 from carnet.errors import FormatError, PolicyRefused
 from carnet.level import Level
 from carnet_verifier.policy.evaluate import evaluate
+from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
 from carnet_verifier.policy.rule import Action, Breach, Facts, Rule
 from carnet_verifier.policy.rules import banned, downgrade, git, level, released, takeover, yanked, young
@@ -200,3 +201,15 @@ def test_level_names_go_both_ways() -> None:
     assert [Level.parse(str(level)) for level in Level] == list(Level)
     with pytest.raises(FormatError, match="is not a level"):
         Level.parse("REGISTRY")
+
+
+GIT = 'version = 4\n[[package]]\nname = "_größe"\nversion = "0.1.0"\nsource = "git+https://example.org/x?rev=1#{}"\n'
+
+
+def test_a_package_from_git_whose_name_crates_io_would_not_take_is_judged_as_any_other() -> None:
+    lock = read_lockfile(GIT.format("a" * 40).encode())
+    (denied,) = foreign_verdicts(lock, Policy(), now=NOW)
+    assert [finding.rule.name for finding in denied.denials] == ["git"]
+    excuse = Excuse(Pattern("_gr?*e@0.1.0"), git.RULE, "we wrote it", NOW + timedelta(days=1))
+    (let_in,) = foreign_verdicts(lock, Policy(excuses=(excuse,)), now=NOW)
+    assert let_in.denials == ()

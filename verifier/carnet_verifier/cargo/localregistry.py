@@ -168,7 +168,9 @@ class LocalRegistry:
         if data is None:
             return None
         crate = read_crate(data, admission.crate)
-        compare_line(admission.line, crate)  # it was kept under another line, perhaps
+        compare_line(
+            admission.line, crate, let_in=admission.attributed.let_in
+        )  # it was kept under another line, perhaps
         return Kept.of(crate)
 
     def write_index(self, kept: Iterable[Admission]) -> None:

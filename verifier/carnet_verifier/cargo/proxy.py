@@ -79,7 +79,9 @@ class Gatekeeper:
         repository, now = self.view(), self.clock()
         indexed = open_index(repository, name, find_target(repository, name))
         claim, released = repository.claim(name), repository.released(name)
-        lines = cargo_lines(attribute_all(indexed, claim, released=released), self.policy, self.pinned, now=now)
+        lines = cargo_lines(
+            attribute_all(indexed, claim, released=released, now=now), self.policy, self.pinned, now=now
+        )
         return b"".join(line.to_bytes() + b"\n" for line in lines)
 
     def tarball(self, crate: CrateId) -> bytes:

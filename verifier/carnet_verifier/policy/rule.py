@@ -12,6 +12,7 @@ from carnet.value import value
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from carnet.cargo.let_in import LetIn
     from carnet.cargo.names import CrateId
     from carnet.level import Level
     from carnet_evidence.kind import Evidence, Kind
@@ -65,6 +66,7 @@ class Facts:
         origin: Where the lock takes it from.
         source: What the lock names as its source, of a foreign package.
         taken_over: When the registry replaced owners of it, as its owner role says; None when it does not say so.
+        let_in: What the mirror's operator says of it, when its index line is not its manifest's.
     """
 
     crate: CrateId
@@ -78,6 +80,7 @@ class Facts:
     origin: SourceKind = SourceKind.CRATES_IO
     source: str = ""
     taken_over: datetime | None = None
+    let_in: LetIn | None = None
 
     def has(self, kind: Kind[Any]) -> bool:
         """Whether a kind of evidence was gathered."""

@@ -55,8 +55,8 @@ def read_published_versions(view: View, name: CrateName, progress: Progress) -> 
         return None
     index = IndexFile.from_bytes(view.repository.download(target), name)
     lengths: dict[str, int] = {}
-    with progress("adopting", len(index.lines)) as count:
-        for line in index.lines:
+    with progress("adopting", len(index.readable)) as count:
+        for line in index.readable:
             data = view.fetcher.get(paths.download_path(line.id), max_bytes=CrateLimits().compressed)
             if sha256_hex(data) != line.cksum:
                 raise MetadataMismatch(f"the mirror's tarball of {line.id} is not the one in its signed index")

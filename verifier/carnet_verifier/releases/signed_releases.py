@@ -93,7 +93,7 @@ def check_complete(signed: SignedReleases, index: IndexFile) -> None:
     Raises:
         MetadataMismatch: The registry hides one: the whole file is refused.
     """
-    listed = {line.id for line in index.lines}
+    listed = {line.id for line in index.readable}
     for release in signed.releases:
         if release.id not in listed:
             raise MetadataMismatch(
@@ -142,7 +142,7 @@ def judge_index(signed: SignedReleases, index: IndexFile) -> tuple[JudgedLine, .
     """
     check_complete(signed, index)
     judged = []
-    for line in index.lines:
+    for line in index.readable:
         try:
             release = attest(signed, line)
         except VerificationError as error:

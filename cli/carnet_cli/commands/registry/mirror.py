@@ -162,6 +162,13 @@ def _show_published(
 )
 @click.option("--upstream", help="Read this sparse index directly (`sparse+https://...`), without cargo.")
 @click.option("--cargo", envvar="CARGO", default="cargo", show_default=True, help="The cargo that fetches.")
+@click.option(
+    "--let-in",
+    "let_in_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Take the versions in this file although their index lines are not their manifests': clients are told.",
+)
 @passphrase_options
 @output.message_format
 def sync(
@@ -169,6 +176,7 @@ def sync(
     lockfile: Path,
     upstream: str | None,
     cargo: str,
+    let_in_file: Path | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> int:
@@ -183,6 +191,7 @@ def sync(
       carnet mirror sync /srv/carnet --lockfile app/Cargo.lock
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
+    from carnet_cli.config.let_in_file import read_let_in_file
     from carnet_mirror.state.store import Store
     from carnet_mirror.sync.sync import sync as run
     from carnet_mirror.upstream.cargo import CargoUpstream
@@ -192,12 +201,16 @@ def sync(
         SparseUpstream(upstream) if upstream is not None else CargoUpstream(cargo, home.cargo_home(), dict(os.environ))
     )
     lock = _read_lockfile(lockfile)
+    now = home.now()
+    let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
     for package in lock.packages:
         if package.kind.value in ("registry", "git"):
             output.warn(f"{package.id} comes from {package.source}, which this mirror does not stand for")
     with Store.open(directory, write=True) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
-            report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=output.counting)
+            report = run(
+                store, signer, source, lock.registry_packages, now=now, progress=output.counting, let_in=let_in
+            )
         crates, versions = store.crates.count()
     output.show(SyncedReport(report, crates, versions), message_format, synced_as_text, synced_as_json)
     return 1 if report.refused else 0
