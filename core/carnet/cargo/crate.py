@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -182,6 +182,28 @@ def read_crate(
     return _crate_file(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]), data, strict)
 
 
+def check_paths(files: Iterable[str]) -> None:
+    """Demand names that `read_crate`, when it is strict, would take: before there is a tarball.
+
+    Raises:
+        ArchiveRefused: One leads elsewhere or cannot be unpacked everywhere, or two are one path on some file system.
+    """
+    letters = DEFAULT_LIMITS.allowance(DEFAULT_LIMITS.compressed).letters
+    spellings, known, odd = _Spellings(letters), {""}, list[str]()
+    for path in files:
+        new = [*_new_folders(path, known), path]
+        for part in new:
+            odd += (f"{part[:80]!a} {what}" for what in sorted(_check_name(part.rpartition("/")[2], path)))
+            other = spellings.add(part)
+            if other is not None:
+                odd.append(f"{part[:80]!a} and {other[:80]!a} are one path where case or composition do not count")
+        known.update(new)
+        if path.rpartition("/")[2] == _MARKER:
+            odd.append(f"{path[:80]!a} has the name of cargo's own marker, and is not unpacked")
+    if odd:
+        raise ArchiveRefused("; ".join(odd[:3]), hint="rename them, or leave them out")
+
+
 # 1. gzip
 
 _GZIP_HEADER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")  # deflate; none of the flags that are reserved (RFC 1952, 2.3.1)
@@ -337,7 +359,7 @@ def _check_name(name: str, where: str) -> frozenset[str]:
     return _unusual(name)
 
 
-def _new_folders(path: str, known: Mapping[str, object]) -> list[str]:
+def _new_folders(path: str, known: Container[str]) -> list[str]:
     """The folders above a path that are not known yet, from the top down; above a known one all are known."""
     new: list[str] = []
     above = path.rpartition("/")[0]
