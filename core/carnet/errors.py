@@ -15,6 +15,7 @@
           ThresholdNotMet     too few distinct people signed
           MetadataMismatch    not the bytes, version or name that was promised
           NotFound            signed metadata says that it does not exist
+        Unpublishable         `cargo publish`, or the registry, would refuse it   exit 2
         ArchiveRefused        a .crate breaks a rule that keeps bytes in their place
         ProvenanceError       an in-toto step
           MissingLink         a step lacks the signed links that its threshold demands
@@ -135,6 +136,12 @@ class NotFound(MetadataError):  # noqa: N818
 
 class ArchiveRefused(VerificationError):  # noqa: N818
     """A ``.crate`` breaks one of the rules that keep every byte in its place."""
+
+
+class Unpublishable(VerificationError):  # noqa: N818
+    """What `cargo publish` or the registry would refuse: the maintainer's own manifest or files are to be changed."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class ProvenanceError(VerificationError):

@@ -8,7 +8,8 @@
     4. no released version is lost or changed, and a release does not come with a mass yank; a first claim adopts
        exactly what the mirror lists, and brings no version
     5. each new version, and no line of another is read: the tarball by the strict reader, the index line against the
-       manifest and against what was signed, the owners' layout carried out and not expired   (in-toto 5.2, 5.3)
+       manifest and against what was signed, nothing that cargo or the registry would not publish
+       (`carnet.publishable`), the owners' layout carried out and not expired                  (in-toto 5.2, 5.3)
     6. the index file, with exactly the lines that were signed: judged as a client will
     7. published, once python-tuf and in-toto agree: durable, and in the snapshot that clients see next
 
@@ -31,6 +32,7 @@ from carnet.claims.adoption import Adopted, check_adopted, check_nothing_comes
 from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
+from carnet.publishable.checks import Destination, check_name, check_tarball
 from carnet.tuf import paths
 from carnet.tuf.next_version import check_owners_kept, check_version
 from carnet.tuf.tree import roles_of
@@ -124,6 +126,7 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
         changes = Differences.between(_releases(current, submission), signed.releases)  # 4.
         _check_changes(changes)
         if not _claimed(current, submission):
+            check_name(submission.crate, claim.facts.registry)
             adopted = _check_first(signed.releases, submission, standing)
             changes = replace(changes, yanked=adopted.yanked, unyanked=adopted.unyanked)
         added = {
@@ -267,6 +270,8 @@ def _check_release(
         differences = compare_line(line, crate)
         if differences:
             raise ArchiveRefused(f"the index line of {release.id} is not the manifest's: {differences[0]}")
+        published = (*standing, *(other.id for other in signed.releases))
+        check_tarball(crate, Destination(release.registry, published))
     if line.id != release.id or line.identity() != release.index or line.cksum != release.tarball.sha256:
         raise MetadataMismatch(f"the index line of {release.id} is not the one that its maintainers signed")
     return line, _check_level(view, signed, release, now, crate)

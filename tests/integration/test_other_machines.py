@@ -220,6 +220,8 @@ def make_mirror(machine: Elsewhere) -> None:
 
 # --- what is missing is told in one line ---
 
+DEMO = b'[package]\nname = "demo-lib"\nversion = "0.1.0"\ndescription = "a demo"\nlicense = "MIT"\n'
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, upstream: SparseRegistry) -> Path:
@@ -227,7 +229,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, upstream: SparseRegistry) -
     path = tmp_path_factory.mktemp("elsewhere")
     (path / "Cargo.lock").write_bytes(upstream.lock("leaf-1.0.0"))
     (path / "Cargo.toml").write_text('[package]\nname = "app"\nversion = "0.0.0"\n')
-    make_repository(path / "demo-lib", {"Cargo.toml": b'[package]\nname = "demo-lib"\nversion = "0.1.0"\n'})
+    make_repository(path / "demo-lib", {"Cargo.toml": DEMO})
     make_mirror(Elsewhere(path))
     return path
 

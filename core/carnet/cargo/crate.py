@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -186,6 +186,28 @@ def read_crate(
     warnings = [big, *names] if len(data) > limits.usual else names
     sha256 = sha256_hex(data)
     return _crate_file(manifest.id, sha256, len(data), entries, manifest, tuple(warnings[:MAX_WARNINGS]), data, strict)
+
+
+def check_paths(files: Iterable[str]) -> None:
+    """Demand names that `read_crate`, when it is strict, would take: before there is a tarball.
+
+    Raises:
+        ArchiveRefused: One leads elsewhere or cannot be unpacked everywhere, or two are one path on some file system.
+    """
+    letters = DEFAULT_LIMITS.allowance(DEFAULT_LIMITS.compressed).letters
+    spellings, known, odd = _Spellings(letters), {""}, list[str]()
+    for path in files:
+        new = [*_new_folders(path.rpartition("/")[0], known), path]
+        for part in new:
+            odd += (f"{part[:80]!a} {what}" for what in sorted(_check_name(part.rpartition("/")[2], path)))
+            other = spellings.add(part)
+            if other is not None:
+                odd.append(f"{part[:80]!a} and {other[:80]!a} are one path where case or composition do not count")
+        known.update(new)
+        if path.rpartition("/")[2] == _MARKER:
+            odd.append(f"{path[:80]!a} has the name of cargo's own marker, and is not unpacked")
+    if odd:
+        raise ArchiveRefused("; ".join(odd[:3]), hint="rename them, or leave them out")
 
 
 # 1. gzip
@@ -369,7 +391,7 @@ def _check_name(name: str, where: str) -> frozenset[str]:
     return found
 
 
-def _new_folders(above: str, known: Mapping[str, object]) -> list[str]:
+def _new_folders(above: str, known: Container[str]) -> list[str]:
     """This folder and those above it that are not known yet, from the top down; above a known one all are known."""
     new: list[str] = []
     while above not in known:

@@ -50,7 +50,9 @@ class CrateName:
                 hint="a crate name starts with a letter and has only ASCII letters, digits, `-` and `_`",
             )
         if self.text.lower() in _RESERVED:
-            raise FormatError(f"crate name {self.text!a} is reserved: it names a device on Windows")
+            raise FormatError(
+                f"crate name {self.text!a} is reserved: it names a device on Windows", hint="choose another name"
+            )
 
     def __str__(self) -> str:
         return self.text

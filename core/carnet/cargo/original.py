@@ -86,10 +86,10 @@ def resolve(manifest: Table, workspace: Table | None) -> Table:
     resolved = dict(manifest)
     package = _table(manifest, "package")
     resolved["package"] = {
-        key: _inherited(_table(shared, "package"), key, f"package.{key}") if _is_inherited(value) else value
+        key: _inherited(_table(shared, "package"), key, f"package.{key}") if is_inherited(value) else value
         for key, value in package.items()
     }
-    if _is_inherited(manifest.get("lints")):
+    if is_inherited(manifest.get("lints")):
         resolved["lints"] = shared.get("lints", {})
     pool = _table(shared, "dependencies")
     for holder in _dependency_holders(resolved):
@@ -108,7 +108,7 @@ def _dependency_holders(manifest: Table) -> Iterator[Table]:
 
 
 def _with_workspace(name: str, value: Any, pool: Table) -> Any:
-    if not _is_inherited(value):
+    if not is_inherited(value):
         return value
     base = _inherited(pool, name, f"dependency {name}")
     merged: Table = {"version": base} if isinstance(base, str) else dict(base)
@@ -131,7 +131,8 @@ def _default_features(value: Table) -> bool:
     return value.get("default-features", value.get("default_features", True)) is not False
 
 
-def _is_inherited(value: Any) -> bool:
+def is_inherited(value: Any) -> bool:
+    """Whether this value of a manifest is `{ workspace = true }`."""
     return isinstance(value, dict) and value.get("workspace") is True
 
 
@@ -186,11 +187,11 @@ def meaning(manifest: Table, files: Collection[str]) -> Meaning:
         FormatError: A part that matters is of the wrong type.
     """
     package = _table(manifest, "package") or _table(manifest, "project")
-    dropped = {name for kind, _, name, value in _dependencies(manifest) if kind == "dev" and _is_local(value)}
+    dropped = {name for kind, _, name, value in dependencies(manifest) if kind == "dev" and is_local(value)}
     # One dependency may stand twice, under two spellings of its table or platform: every entry counts.
     kept: dict[tuple[str, str, str], tuple[tuple[tuple[str, str], ...], ...]] = {}
-    for kind, target, name, value in _dependencies(manifest):
-        if not (kind == "dev" and _is_local(value)):
+    for kind, target, name, value in dependencies(manifest):
+        if not (kind == "dev" and is_local(value)):
             key = (kind, target, name)
             kept[key] = tuple(sorted({*kept.get(key, ()), _dependency(name, value)}))
     kept_names = {name for _, _, name in kept}
@@ -217,8 +218,12 @@ def _kind_of(key: str) -> str | None:
     return next((kind for kind, name in _KINDS if key.replace("_", "-") == name), None)
 
 
-def _dependencies(manifest: Table) -> Iterator[tuple[str, str, str, Table]]:
-    """Every dependency: kind, target, name in the code, its table."""
+def dependencies(manifest: Table) -> Iterator[tuple[str, str, str, Table]]:
+    """Every dependency: kind (`normal`, `dev` or `build`), target, name in the code, its table.
+
+    Raises:
+        FormatError: One is neither a requirement nor a table, or a platform has no name.
+    """
     tables = [("", manifest), *_table(manifest, "target").items()]
     if not all("".join(target.split()) for target, _ in tables[1:]):
         raise FormatError("the manifest has a platform without a name")
@@ -233,7 +238,7 @@ def _dependencies(manifest: Table) -> Iterator[tuple[str, str, str, Table]]:
                 yield kind, "".join(target.split()), name, {"version": value} if isinstance(value, str) else value
 
 
-def _is_local(value: Table) -> bool:
+def is_local(value: Table) -> bool:
     """A dependency that only exists on the maintainer's disk or in git: cargo drops it from a published crate."""
     return "version" not in value and ("path" in value or "git" in value)
 
@@ -303,6 +308,6 @@ def inherited_files(own: Table, workspace: Table | None, folder: str, workspace_
     shared = _table(_table(workspace or {}, "workspace"), "package")
     package = dict(_table(own, "package"))
     for key in ("readme", "license-file"):
-        if _is_inherited(package.get(key)) and isinstance(shared.get(key), str):
+        if is_inherited(package.get(key)) and isinstance(shared.get(key), str):
             package[key] = posixpath.relpath(posixpath.join("/", workspace_folder, shared[key]), f"/{folder}")
     return {**own, "package": package}

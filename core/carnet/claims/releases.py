@@ -152,7 +152,10 @@ class Releases:
                 hint="raise the version in Cargo.toml; to take a version back, `carnet release yank`",
             )
         if self.versions and release.id.name != self.name:
-            raise FormatError(f"{release.id} spells the name otherwise than {self.name}, as it was published before")
+            raise FormatError(
+                f"{release.id} spells the name otherwise than {self.name}, as it was published before",
+                hint=f'write `name = "{self.name}"` in Cargo.toml',
+            )
         found = {**self.versions, release.id.version: release}
         return Releases(release.id.name, {version: found[version] for version in sorted(found)})
 

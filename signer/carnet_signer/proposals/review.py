@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from carnet.cargo.crate import CrateFile, read_crate
-from carnet.cargo.index_line import IndexLine, compare_line
+from carnet.cargo.index_line import IndexLine
 from carnet.claims.adoption import check_nothing_comes
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Differences, Releases, SignedRelease
@@ -22,6 +21,7 @@ from carnet.errors import CarnetError, FormatError, SigningError, VerificationEr
 from carnet.intoto.duties import Terms
 from carnet.intoto.layout_lint import check_layout
 from carnet.intoto.values import Layout
+from carnet.publishable.checks import check_name
 from carnet.tuf import paths
 from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.least import read_least
@@ -31,6 +31,7 @@ from carnet.tuf.structure import shards_of
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.proposals import people_words, version_words
+from carnet_signer.proposals.new_versions import check_brought
 from carnet_signer.proposals.proposal import PREVIOUS_OWNERS, Proposal
 from carnet_signer.proposals.said import unsaid
 from carnet_signer.proposals.state_before import Compared
@@ -77,6 +78,8 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
         raise VerificationError(f"{shard} and {owner} do not name the same owners")
     keys = (*facts.owners.signers.keys, *facts.releasers.signers.keys)
     refuse_example_keys(keys, allow=example_keys)
+    if proposal.request.kind == "claim":
+        check_name(proposal.crate, facts.registry)
     if owner in proposal.drafts:
         old = None if owner not in proposal.base else ClaimFacts.of(proposal.base[owner].signed)
         replaced = old is not None and not old.owners.signers.same_as(facts.owners.signers)
@@ -164,36 +167,12 @@ def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
     shard, owner, _ = roles_of(proposal.crate)
     lines = {stem: IndexLine.from_bytes(line) for stem, line in proposal.lines.items()}
     if _entry_of(proposal.base.get(shard), owner) is not None:
-        _lint_brought(proposal, lines, changes.added)
+        check_brought(proposal, after, lines, changes.added)
     else:  # only a first claim adopts: `state_before` holds its versions against the index
         check_nothing_comes(proposal.drafts[crate].signed, proposal.targets, proposal.lines)
     added = {release.id.stem: release for release in changes.added}
     for stem, line in lines.items():
         _same_line(added[stem], line)
-
-
-def _lint_brought(proposal: Proposal, lines: Mapping[str, IndexLine], added: Iterable[SignedRelease]) -> None:
-    for release in added:
-        tarball, line = (
-            proposal.targets.get(paths.crate_path(release.id)),
-            lines.get(release.id.stem),
-        )
-        if tarball is None or line is None:
-            raise VerificationError(
-                f"the folder lacks the tarball or the index line of {release.id}",
-                hint="nobody signs a version that cannot be looked at: make the folder with `carnet release assemble`",
-            )
-        differences = compare_line(line, _read(proposal, release, tarball))
-        if differences:
-            raise VerificationError(f"the index line of {release.id} is not the manifest's: {differences[0]}")
-
-
-def _read(proposal: Proposal, release: SignedRelease, tarball: bytes) -> CrateFile:
-    """The tarball of a release: as it was read when the proposal was made from these bytes, or read now."""
-    crate = proposal.crates.get(paths.crate_path(release.id))
-    if crate is not None and crate.strict and crate.id == release.id and crate.raw == tarball:
-        return crate
-    return read_crate(tarball, release.id, strict=True)
 
 
 def _same_line(release: SignedRelease, line: IndexLine) -> None:
@@ -218,6 +197,20 @@ def _lint_lines(proposal: Proposal) -> None:
     for stem in proposal.lines:
         if stem not in added:
             raise VerificationError(f"there is an index line of {stem}, which is no new version")
+
+
+def remarks(proposal: Proposal) -> tuple[str, ...]:
+    """What refuses none of the new versions and should be known before they are signed; what does, `lint` says."""
+    _, _, crate = roles_of(proposal.crate)
+    draft = proposal.drafts.get(crate)
+    if draft is None or proposal.request.kind == "claim":
+        return ()
+    lines = {stem: IndexLine.from_bytes(line) for stem, line in proposal.lines.items()}
+    try:
+        after = Releases.of(proposal.crate, draft.signed)
+        return check_brought(proposal, after, lines, differences(proposal).added)
+    except VerificationError:
+        return ()
 
 
 def differences(proposal: Proposal) -> Differences:
@@ -430,6 +423,9 @@ def _weak(facts: ClaimFacts) -> Iterator[Words]:
 def _versions(proposal: Proposal) -> Iterator[Words]:
     changes = differences(proposal)
     yield Words("versions", tuple(version_words.changed(proposal, changes)) or ("no version changes",))
+    said = remarks(proposal)
+    if said:
+        yield Words("worth a look before you sign", said)
     others = tuple(version_words.yanked_otherwise(proposal))
     if others:
         yield Words("YANKED OTHERWISE THAN IT IS PUBLISHED", others, alarm=True)

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
-from carnet.cargo.original import crate_id, inherited_files, inherits, read_toml, resolve
-from carnet.errors import ConfigError, FormatError, SigningError
+from carnet.cargo.original import Table, crate_id, inherited_files, inherits, read_toml, resolve
+from carnet.errors import ConfigError, FormatError, SigningError, Unpublishable
+from carnet.publishable.objection import FieldPlaces
 from carnet.scratch import temporary_folder
 from carnet_signer.steps.gitsource import SourceTree, object_store, read_commit, run_git
 
@@ -145,12 +146,22 @@ class Workspace:
             ConfigError: There is no manifest in that folder.
             FormatError: The manifest does not parse, or names no version.
         """
-        own = self._toml(self.folder)
+        return crate_id(self.resolved()[0])
+
+    def resolved(self) -> tuple[Table, FieldPlaces]:
+        """The package's manifest with what it inherits from its workspace, and where its fields stand.
+
+        Raises:
+            ConfigError: There is no manifest in that folder.
+            FormatError: It does not parse, or inherits what the workspace does not have.
+        """
+        own, path = self._toml(self.folder), posixpath.join(self.folder, "Cargo.toml")
         if not inherits(own):
-            return crate_id(own)
+            return own, FieldPlaces(path)
         folder = self.workspace_folder()
         workspace = self._toml(folder)
-        return crate_id(resolve(inherited_files(own, workspace, self.folder, folder), workspace))
+        resolved = resolve(inherited_files(own, workspace, self.folder, folder), workspace)
+        return resolved, FieldPlaces.of(own, path, posixpath.join(folder, "Cargo.toml"))
 
     def inherited_manifests(self) -> dict[str, str]:
         """The workspace's manifest, when the package inherits from it: path -> text."""
@@ -197,6 +208,7 @@ class Workspace:
         """Run the pinned cargo where nothing of the source acts on it.
 
         Raises:
+            Unpublishable: It failed, and would for everybody: the package is wrong.
             SigningError: It failed.
         """
         command = [str(self.toolchain.cargo), *arguments, "--manifest-path", str(self.manifest)]
@@ -229,14 +241,15 @@ class Workspace:
         except subprocess.TimeoutExpired:
             raise SigningError(f"cargo {arguments[0]} did not end within {_TIMEOUT} s") from None
         if done.returncode != 0:
-            said = " ".join(done.stderr.decode(errors="replace").split())
-            where = said.find("error:")
-            raise SigningError(
-                f"cargo {arguments[0]} failed: {said[max(where, 0) :][:400]}", hint=_hint(said, self.index)
-            )
+            said = " ".join(done.stderr.decode(errors="replace").split()).replace(f"{self.source}/", "")
+            text = f"cargo {arguments[0]} failed: {said[max(said.find('error:'), 0) :][:400]}"
+            for phrase, advice in _OF_THE_PACKAGE:
+                if phrase in said:
+                    raise Unpublishable(text, hint=f"{advice}, commit, and tag that")
+            raise SigningError(text, hint=_hint(said, self.index))
         return done.stdout.decode(errors="replace")
 
-    def _toml(self, folder: str) -> dict[str, object]:
+    def _toml(self, folder: str) -> Table:
         path = posixpath.join(folder, "Cargo.toml")
         return read_toml(self._file(path), path)
 
@@ -247,6 +260,16 @@ class Workspace:
                 f"the commit has no {path}", hint="name the package's folder in the repository with --package-dir"
             )
         return found.data
+
+
+_OF_THE_PACKAGE = (
+    ("inclusion of reserved file name", "cargo writes a file of that name itself: rename yours, or `exclude` it"),
+    ("filename with a special character", "rename the file, or `exclude` it"),
+    ("does not appear to exist", "add the file that the manifest names, or correct the manifest"),
+    ("neither a dependency nor another feature", "correct the feature in the manifest"),
+    ("failed to parse manifest", "correct the manifest"),
+)
+"""What cargo says when the package itself cannot be published, whatever this machine has, and what to do."""
 
 
 def _hint(said: str, index: str | None) -> str:

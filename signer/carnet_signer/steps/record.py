@@ -9,24 +9,26 @@ from git's blobs and from what cargo made; in-toto's own recorder skips files su
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from carnet import strictjson
 from carnet.cargo.crate import CrateFile, read_crate
-from carnet.cargo.names import CrateId
+from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import SigningError
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.steps import PACKAGE, REBUILD, REVIEW, TEST, ArtifactNames, TagRecord
 from carnet.intoto.values import Link
 from carnet.made import made_by, maker
+from carnet.publishable.checks import Destination, check_tarball, nobody_asked
 from carnet.strictjson import JsonObject
 from carnet_signer.keys.signer import Signer
 from carnet_signer.steps import sandbox
 from carnet_signer.steps.gitsource import SourceTree, read_commit
 from carnet_signer.steps.packaging import Toolchain, export, open_workspace
+from carnet_signer.steps.publishing import check_listing, check_source
 
 
 @made_by("what carries out a step, such as record_tag,")
@@ -40,6 +42,7 @@ class Recorded:
         files: What it made, by file name: the tarball, the test report.
         sandbox: What a command ran in; empty when nothing of the crate's was run.
         tarball: The tarball that it made, as the reader of archives has it; None for a step that makes none.
+        remarks: What whoever signs should know, and nobody after: it refuses nothing.
     """
 
     crate: CrateId
@@ -47,6 +50,7 @@ class Recorded:
     files: Mapping[str, bytes] = field(default_factory=dict)
     sandbox: str = ""
     tarball: CrateFile | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @made_by("record_step, or the reader of a link's file,")
@@ -108,7 +112,13 @@ def sign_link(link: Link, signer: Signer) -> Envelope:
 
 
 def record_tag(
-    repository: Path, revision: str, folder: str, toolchain: Toolchain, *, index: str | None = None
+    repository: Path,
+    revision: str,
+    folder: str,
+    toolchain: Toolchain,
+    *,
+    index: str | None = None,
+    destination: Callable[[CrateName], Destination] = nobody_asked,
 ) -> Recorded:
     """Record what a maintainer tags: the source, the package's listing, the lock, the toolchain.
 
@@ -118,22 +128,27 @@ def record_tag(
         folder: The package's folder in the repository; empty at its top.
         toolchain: The cargo that everybody will package with.
         index: A verifying proxy that stands for crates.io, needed when no Cargo.lock is committed.
+        destination: Says where a crate is to be published, and what is there.
 
     Raises:
         ConfigError: No such repository, revision or package.
+        Unpublishable: cargo or the registry would not publish it.
         SigningError: git or cargo failed.
         FormatError: The commit or its manifest cannot be released.
     """
     with open_workspace(repository, revision, folder, toolchain, index) as workspace:
+        remarks = check_source(workspace, destination)
         crate = workspace.crate()
         lock = workspace.lock()
         workspace.put_lock(lock)
+        listing = workspace.listing()
+        remarks += check_listing(workspace, listing)
         files, executable = workspace.tree.digests()
         record = TagRecord(
             files=files,
             executable=executable,
             commit=workspace.tree.commit,
-            listing=workspace.listing(),
+            listing=listing,
             lock=lock,
             toolchain=toolchain.version,
             path_in_vcs=workspace.folder,
@@ -142,7 +157,7 @@ def record_tag(
         )
     link = record.link(crate)
     TagRecord.from_link(link, crate)  # what a verifier will do; better to hear of it now
-    return _recorded(crate, link)
+    return _recorded(crate, link, remarks=remarks)
 
 
 def record_review(repository: Path, tag: Link, crate: CrateId) -> Recorded:
@@ -213,14 +228,53 @@ def record_test(
 
 
 def record_package(
-    repository: Path, tag: Link, crate: CrateId, toolchain: Toolchain, *, index: str | None = None, step: str = PACKAGE
+    repository: Path,
+    tag: Link,
+    crate: CrateId,
+    toolchain: Toolchain,
+    *,
+    index: str | None = None,
+    destination: Callable[[CrateName], Destination] = nobody_asked,
 ) -> Recorded:
-    """Make the tarball from what was tagged, running no code of the crate; as step `package` or `rebuild`.
+    """Make the tarball from what was tagged, running no code of the crate.
+
+    Args:
+        repository: A git repository that holds the tagged commit.
+        tag: The `tag` link.
+        crate: Of which release.
+        toolchain: The cargo that the tag names.
+        index: A verifying proxy that stands for crates.io.
+        destination: Says where a crate is to be published, and what is there.
 
     Raises:
+        Unpublishable: cargo or the registry would not publish it, whatever the tagger was told.
         SigningError: The repository holds something else, the toolchain is another, or cargo failed.
         ArchiveRefused: What cargo made is a tarball that no build would take.
     """
+    return _package(repository, tag, crate, toolchain, index, destination)
+
+
+def record_rebuild(
+    repository: Path, tag: Link, crate: CrateId, toolchain: Toolchain, *, index: str | None = None
+) -> Recorded:
+    """Make the tarball again, independently of whoever packaged it.
+
+    Raises:
+        SigningError: As `record_package`.
+        ArchiveRefused: As `record_package`.
+    """
+    return _package(repository, tag, crate, toolchain, index, None)  # it may be published long since
+
+
+def _package(
+    repository: Path,
+    tag: Link,
+    crate: CrateId,
+    toolchain: Toolchain,
+    index: str | None,
+    destination: Callable[[CrateName], Destination] | None,
+) -> Recorded:
+    """The step `package`, of what goes to a destination, or `rebuild`."""
     record, _ = _same_source(repository, tag, crate)
     if toolchain.version != record.toolchain:
         raise SigningError(
@@ -236,22 +290,14 @@ def record_package(
                 f"cargo lists other files than the tag: {', '.join(odd[:3])}", hint="the tag's listing was not cargo's"
             )
         tarball = workspace.package(crate)
-    file = read_crate(tarball, crate)
+    file = read_crate(tarball, crate, strict=True)  # nobody published it yet: as every signer will
     names = ArtifactNames(crate)
     command = ("cargo", "package", "--no-verify", "--locked")
+    step, remarks = REBUILD, tuple[str, ...]()
+    if destination is not None:
+        step, remarks = PACKAGE, check_tarball(file, destination(crate.name))
     link = Link(step, tag.products, {names.tarball: sha256_hex(tarball)}, {"return-value": 0}, command)
-    return _recorded(crate, link, {names.tarball: tarball}, tarball=file)
-
-
-def record_rebuild(
-    repository: Path, tag: Link, crate: CrateId, toolchain: Toolchain, *, index: str | None = None
-) -> Recorded:
-    """Make the tarball again, independently of whoever packaged it.
-
-    Raises:
-        SigningError: As `record_package`.
-    """
-    return record_package(repository, tag, crate, toolchain, index=index, step=REBUILD)
+    return _recorded(crate, link, {names.tarball: tarball}, tarball=file, remarks=remarks)
 
 
 def _same_source(repository: Path, tag: Link, crate: CrateId) -> tuple[TagRecord, SourceTree]:

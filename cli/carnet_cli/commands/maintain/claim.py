@@ -84,12 +84,16 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
           --release-key carol=carol.pub --release-threshold 1 --evidence "alice is the crate's author on crates.io"
     """
     from carnet.claims.holders import ClaimFacts
+    from carnet.publishable.checks import check_name
     from carnet_signer.metadata.role_files import at
     from carnet_signer.proposals import ownership
     from carnet_signer.proposals.proposal import Request
     from carnet_verifier.releases.published_versions import read_published_versions
+    from carnet_verifier.releases.versions import check_spelling
 
     crate = CrateName(name)
+    for remark in check_name(crate, registry):
+        output.warn(remark)
     facts = ClaimFacts(
         team(owners, owners_threshold, "--owner", "--owners-threshold"),
         team(releasers, release_threshold, "--release-key", "--release-threshold"),
@@ -97,6 +101,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
     )
     now = home.now()
     with proposal_folders.looking(repository) as view:
+        check_spelling(view.repository, crate)
         found = read_published_versions(view, crate, output.counting)
         adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry)
         proposal = ownership.new_claim(

@@ -87,6 +87,8 @@ def made(proposal: Proposal, folder: Path, group: str, *, insecure_example_keys:
 
     review.lint(proposal, now=home.now(), example_keys=insecure_example_keys)
     save(proposal, folder)
+    for remark in review.remarks(proposal):
+        output.warn(remark)
     output.note(f"{folder} is ready: read it with `carnet {group} review {folder}`")
     say_status(proposal, folder, group)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,11 @@ import click
 
 from carnet_cli.commands.maintain.record_options import (
     Options,
+    RegistryChoice,
     cargo_option,
     common,
     crates_io,
+    destination,
     registry_options,
     tag_option,
 )
@@ -57,16 +60,14 @@ def command() -> None:
 @cargo_option
 @click.option("--toolchain", help="The cargo version that everybody will package with, such as 1.95.0.")
 @registry_options
-def tag(  # noqa: PLR0913  -- one parameter for each flag
+def tag(
     options: Options,
     *,
     revision: str,
     package_dir: str,
     cargo: Path | None,
     toolchain: str | None,
-    index: str | None,
-    offline: bool,
-    repository: str | None,
+    registry: RegistryChoice,
 ) -> None:
     """Say what the release is: every file of the commit, what cargo would package, the lock, cargo's version.
 
@@ -79,8 +80,9 @@ def tag(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_signer.steps.packaging import find_toolchain
     from carnet_signer.steps.record import record_tag
 
-    with crates_io(index, offline, repository) as url:
-        recorded = record_tag(options.source, revision, package_dir, find_toolchain(toolchain, cargo), index=url)
+    found, where = find_toolchain(toolchain, cargo), partial(destination, registry)
+    with crates_io(registry) as url:
+        recorded = record_tag(options.source, revision, package_dir, found, index=url, destination=where)
     for note in recorded.link.byproducts["notes"]:
         output.warn(note)
     _sign(recorded, options)
@@ -164,9 +166,7 @@ def package(
     options: Options,
     tag_file: Path | None,
     cargo: Path | None,
-    index: str | None,
-    offline: bool,
-    repository: str | None,
+    registry: RegistryChoice,
 ) -> None:
     """Make the tarball from what was tagged, running no code of the crate.
 
@@ -177,7 +177,7 @@ def package(
     Example:
       carnet record package --key packager
     """
-    _package(options, tag_file, cargo, (index, offline, repository), rebuild=False)
+    _package(options, tag_file, cargo, registry, rebuild=False)
 
 
 @command.command()
@@ -189,9 +189,7 @@ def rebuild(
     options: Options,
     tag_file: Path | None,
     cargo: Path | None,
-    index: str | None,
-    offline: bool,
-    repository: str | None,
+    registry: RegistryChoice,
 ) -> None:
     """Make the tarball again, independently of whoever packaged it.
 
@@ -199,14 +197,14 @@ def rebuild(
     Example:
       carnet record rebuild --key rebuilder1
     """
-    _package(options, tag_file, cargo, (index, offline, repository), rebuild=True)
+    _package(options, tag_file, cargo, registry, rebuild=True)
 
 
 def _package(
     options: Options,
     tag_file: Path | None,
     cargo: Path | None,
-    registry: tuple[str | None, bool, str | None],
+    registry: RegistryChoice,
     *,
     rebuild: bool,
 ) -> None:
@@ -217,9 +215,12 @@ def _package(
     tagged = _tag(options, tag_file)
     crate = tagged.crate
     toolchain: Toolchain = find_toolchain(tagged.record.toolchain, cargo)
-    with crates_io(*registry) as url:
-        make = record_rebuild if rebuild else record_package
-        recorded = make(options.source, tagged.link, crate, toolchain, index=url)
+    with crates_io(registry) as url:
+        if rebuild:
+            recorded = record_rebuild(options.source, tagged.link, crate, toolchain, index=url)
+        else:
+            where = partial(destination, registry)
+            recorded = record_package(options.source, tagged.link, crate, toolchain, index=url, destination=where)
     # A repository can make cargo pack what no commit has, such as a readme from the packager's own home.
     for text in unpack(recorded.tarball, tagged.record) if recorded.tarball is not None else ():
         output.note(f"note: {text}")
@@ -243,6 +244,8 @@ def _sign(recorded: Recorded, options: Options) -> None:
     from carnet import durable
     from carnet_signer.steps.record import record_step
 
+    for remark in recorded.remarks:
+        output.warn(remark)
     signer = open_key(options.key, options.passphrase, insecure_example_keys=options.insecure_example_keys)
     signed = record_step(recorded, signer)
     name = f"{recorded.crate.stem}.{recorded.link.name}.{signer.public_key.keyid[:16]}.link"

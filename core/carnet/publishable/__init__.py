@@ -1,0 +1,1 @@
+"""What `cargo publish` and the registry would refuse, found before anybody signs."""
