@@ -27,6 +27,7 @@ class Project:
         workspace: The folder of `Cargo.lock`.
         outputs: The folders that cargo builds into, absolute and without links; they need not be there yet.
         build_folder: The one for what only cargo looks at (`build.build-dir`), where it is another than for results.
+        described: What cargo says of the workspace's manifests, as it says it.
     """
 
     invocation: Invocation
@@ -35,6 +36,7 @@ class Project:
     workspace: Path
     outputs: tuple[Path, ...]
     build_folder: Path | None = None
+    described: str = ""
 
     @property
     def arguments(self) -> list[str]:
@@ -62,7 +64,8 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
     for argument in invocation.configs:
         config.check_argument(argument, folder)
     config.check_environment(environment)
-    found = _ask(cargo, invocation)
+    described = _ask(cargo, invocation)
+    found = _places(described)
     target, build = Path(found["target_directory"]), Path(found["build_directory"])
     if invocation.target_dir is not None:  # `cargo metadata` does not know this flag
         named = folder / invocation.target_dir
@@ -75,11 +78,12 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
         Path(found["workspace_root"]),
         tuple(outputs),
         build if build != target else None,
+        described,
     )
 
 
-def _ask(cargo: Cargo, invocation: Invocation) -> dict[str, str]:
-    """Where cargo's own answer to `cargo metadata` puts the workspace and the results."""
+def _ask(cargo: Cargo, invocation: Invocation) -> str:
+    """Cargo's own answer to `cargo metadata` about the workspace alone."""
     if invocation.manifest_path and Path(invocation.manifest_path).name != "Cargo.toml":
         raise ConfigError("--manifest-path must lead to a Cargo.toml")
     flags = ["--manifest-path", invocation.manifest_path] if invocation.manifest_path else []
@@ -88,8 +92,13 @@ def _ask(cargo: Cargo, invocation: Invocation) -> dict[str, str]:
     if done.returncode != 0:
         reason = done.stderr.strip().removeprefix("error: ").splitlines() or ["cargo found no project"]
         raise ConfigError(reason[0])
+    return done.stdout
+
+
+def _places(described: str) -> dict[str, str]:
+    """Where that puts the workspace and the results."""
     try:
-        document = json.loads(done.stdout)  # not our strict reader: a project's `metadata` tables may hold fractions
+        document = json.loads(described)  # not our strict reader: a project's `metadata` tables may hold fractions
     except (ValueError, RecursionError):
         raise ConfigError("cargo's metadata is not JSON", hint="look at what `cargo metadata` prints") from None
     found = {}
@@ -111,6 +120,11 @@ class LockOnDisk:
     def __init__(self, workspace: Path) -> None:
         self.path = workspace / "Cargo.lock"
         self._data = b""
+
+    @property
+    def data(self) -> bytes:
+        """What was read last."""
+        return self._data
 
     def read(self) -> Lockfile:
         """The lock as it is now.
