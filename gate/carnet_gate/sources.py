@@ -13,6 +13,7 @@ from carnet.digests import sha256_hex
 from carnet.durable import private_folder, read_file, write_file
 from carnet.errors import CarnetError, MetadataMismatch
 from carnet_gate.admission import Admitted
+from carnet_gate.confinement.descendants import none_left
 from carnet_gate.confinement.protection import Confine
 from carnet_gate.home import CargoHome
 from carnet_gate.project import Project
@@ -173,7 +174,8 @@ def unpack(
     for folder in folders:
         if not folder.exists():
             private_folder(folder)
-    with confine((), environment, writable=folders) as within:
+    # What cargo starts here may write to the sources for as long as it lives: git, ssh, the user's credential provider.
+    with confine((), environment, writable=folders) as within, none_left():
         done = project.cargo.ask(*arguments, environment=environment, within=within)
     if done.returncode != 0:
         return done
