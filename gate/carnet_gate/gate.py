@@ -37,7 +37,7 @@ from carnet_gate.comparison.checkouts import read_checkouts
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
-from carnet_gate.confinement.protection import Confine, Confinement, Means, confinement, find_protection, require
+from carnet_gate.confinement.protection import Confine, Confinement, Means, Protection, confinement, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
@@ -74,6 +74,7 @@ class Gate:
         home: All of carnet's own folder for this user.
         folder: Where in it the admitted tarballs and the private CARGO_HOMEs of the trusted repository are.
         reporter: Is told what is found.
+        protection: What keeps builds from writing to the home.
         deciding: More folders that builds are not to write to, because what stands there decides over them.
     """
 
@@ -85,6 +86,7 @@ class Gate:
         folder: Path,
         reporter: Reporter,
         *,
+        protection: Protection,
         deciding: Sequence[Path] = (),
     ) -> None:
         self._project = project
@@ -95,7 +97,7 @@ class Gate:
         self._deciding = deciding
         self._lock = LockOnDisk(project.workspace)
         self._complete = Complete(folder, project)
-        self._protection = find_protection(home, project.cargo.environment)
+        self._protection = protection
         self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
 
     def run(self) -> int:

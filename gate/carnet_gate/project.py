@@ -13,6 +13,7 @@ from carnet.errors import ConfigError
 from carnet_gate import config
 from carnet_gate.args import Invocation
 from carnet_gate.cargo import Cargo, find_cargo
+from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.outputs import without_links
 
 
@@ -45,7 +46,9 @@ class Project:
         return [*configs, "--manifest-path", str(self.workspace / "Cargo.toml")]
 
 
-def open_project(invocation: Invocation, folder: Path, own_home: Path, environment: Mapping[str, str]) -> Project:
+def open_project(
+    invocation: Invocation, folder: Path, own_home: Path, environment: Mapping[str, str], confine: Confine
+) -> Project:
     """Look at a project's configuration and find its workspace.
 
     Args:
@@ -53,6 +56,7 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
         folder: Where the command runs.
         own_home: The user's CARGO_HOME.
         environment: The user's variables.
+        confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
 
     Raises:
         PolicyRefused: Configuration would lead cargo around the gate.
@@ -64,7 +68,8 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
     for argument in invocation.configs:
         config.check_argument(argument, folder)
     config.check_environment(environment)
-    described = _ask(cargo, invocation)
+    with confine((), environment) as within:
+        described = _ask(cargo, invocation, within)
     found = _places(described)
     target, build = Path(found["target_directory"]), Path(found["build_directory"])
     if invocation.target_dir is not None:  # `cargo metadata` does not know this flag
@@ -82,13 +87,13 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
     )
 
 
-def _ask(cargo: Cargo, invocation: Invocation) -> str:
+def _ask(cargo: Cargo, invocation: Invocation, within: Confinement) -> str:
     """Cargo's own answer to `cargo metadata` about the workspace alone."""
     if invocation.manifest_path and Path(invocation.manifest_path).name != "Cargo.toml":
         raise ConfigError("--manifest-path must lead to a Cargo.toml")
     flags = ["--manifest-path", invocation.manifest_path] if invocation.manifest_path else []
     flags += [part for argument in invocation.configs for part in ("--config", argument)]
-    done = cargo.ask("metadata", "--no-deps", "--format-version", "1", "--offline", *flags)
+    done = cargo.ask("metadata", "--no-deps", "--format-version", "1", "--offline", *flags, within=within)
     if done.returncode != 0:
         reason = done.stderr.strip().removeprefix("error: ").splitlines() or ["cargo found no project"]
         raise ConfigError(reason[0])

@@ -55,7 +55,7 @@ def test_a_second_run_compiles_nothing_and_fetches_no_crate(box: GateBox) -> Non
 
 def asked(box: GateBox, *args: str, env: dict[str, str] | None = None) -> tuple[list[str], str]:
     """The commands of cargo that a run started, and what was said."""
-    told, log = box.machine.path / "cargo-that-tells", box.machine.path / "asked"
+    told, log = box.machine.path / "cargo-that-tells", box.project / "asked"
     told.write_text(f'#!/bin/sh\necho "$1" >> {log}\nexec cargo "$@"\n')
     told.chmod(0o755)
     log.unlink(missing_ok=True)
