@@ -129,9 +129,9 @@ class Cargo:
         except (OSError, subprocess.SubprocessError) as error:
             raise _not_started(command[0], error) from None
 
-    def explain(self, invocation: Invocation) -> int:
+    def explain(self, invocation: Invocation, within: Confinement) -> int:
         """Let cargo explain one of its commands; returns its exit status."""
-        return self.run(invocation.subcommand, "--help")
+        return self.run(invocation.subcommand, "--help", within=within)
 
 
 def _not_started(program: str, error: Exception) -> StorageError:

@@ -7,6 +7,8 @@
     2. resolve                      when Cargo.lock is missing or incomplete, through a verifying registry on loopback
     3. admit                        every package of the lock, or stop with the reason             -> Admitted
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
+                                    (cargo is not started for it where all is unpacked, and nothing of the workspace
+                                    changed since it found the lock complete)
     5. run                          the user's own cargo, from there, with --locked and offline
     6. compare again                nothing was changed while cargo ran, nor opened to others; if it was, no later run
                                     uses what was built
@@ -27,6 +29,7 @@ from subprocess import CompletedProcess
 from carnet.cargo.lockfile import Lockfile
 from carnet.durable import private_folder
 from carnet.errors import ConfigError
+from carnet.value import value
 from carnet_gate.admission import Admitted, Grounds, admit_lock
 from carnet_gate.args import CommandKind
 from carnet_gate.comparison import permissions
@@ -34,15 +37,32 @@ from carnet_gate.comparison.checkouts import read_checkouts
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
-from carnet_gate.confinement.protection import Confine, Confinement, Means, confinement, find_protection, require
+from carnet_gate.confinement.protection import Confine, Confinement, Means, Protection, confinement, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
 from carnet_gate.resolving import bring_up_to_date, resolving
-from carnet_gate.sources import keep, unpack
-from carnet_verifier.cargo.localregistry import LocalRegistry
+from carnet_gate.sources import Complete, keep, refuses, unpack, unpacked_already
+from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
 from carnet_verifier.tuf.view import View, open_view
+
+_CARGO_FAILED = 101
+
+
+@value
+class Prepared:
+    """Everything that cargo compiles from, complete and compared.
+
+    Attributes:
+        home: The private CARGO_HOME.
+        before: What was found.
+        assumed: Whether the lock is held to be complete because cargo said so before, and was not asked.
+    """
+
+    home: CargoHome
+    before: StateBefore
+    assumed: bool
 
 
 class Gate:
@@ -54,6 +74,7 @@ class Gate:
         home: All of carnet's own folder for this user.
         folder: Where in it the admitted tarballs and the private CARGO_HOMEs of the trusted repository are.
         reporter: Is told what is found.
+        protection: What keeps builds from writing to the home.
         deciding: More folders that builds are not to write to, because what stands there decides over them.
     """
 
@@ -65,6 +86,7 @@ class Gate:
         folder: Path,
         reporter: Reporter,
         *,
+        protection: Protection,
         deciding: Sequence[Path] = (),
     ) -> None:
         self._project = project
@@ -74,7 +96,8 @@ class Gate:
         self._reporter = reporter
         self._deciding = deciding
         self._lock = LockOnDisk(project.workspace)
-        self._protection = find_protection(home, project.cargo.environment)
+        self._complete = Complete(folder, project)
+        self._protection = protection
         self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
 
     def run(self) -> int:
@@ -89,8 +112,12 @@ class Gate:
         require_apart(self._home, self._project.outputs, self._lock.path)  # 1
         return self._use() if self._project.invocation.kind is CommandKind.USE else self._choose()
 
-    def _use(self) -> int:
-        """Run a command that works with the locked crates."""
+    def _use(self, *, asking: bool = False) -> int:
+        """Run a command that works with the locked crates.
+
+        Args:
+            asking: Whether cargo is asked for the lock's sake, whatever it said before.
+        """
         invocation = self._project.invocation
         marks = Marks(self._home / "marks", self._project.outputs)
         if invocation.compiles:
@@ -101,26 +128,34 @@ class Gate:
             admitted = self._admit(view, lock)  # 3
             registry = self._registry()
             with registry.locked():
-                prepared = self._prepare(registry, view, lock, admitted)  # 4
+                prepared = self._prepare(registry, view, lock, admitted, asking)  # 4
                 if isinstance(prepared, CompletedProcess) and not invocation.locked and self._resolve(view) == 0:
                     lock = self._lock.read()
                     admitted = self._admit(view, lock)
-                    prepared = self._prepare(registry, view, lock, admitted)
+                    prepared = self._prepare(registry, view, lock, admitted, asking)
                 if isinstance(prepared, CompletedProcess):
                     self._reporter.cargo_said(prepared.stderr)
                     return prepared.returncode
         self._tell(admitted)
-        home, before = prepared
         self._lock.require_unchanged()
-        environment = home.environment(self._project)
-        if not invocation.compiles:
-            with self._confine((), environment) as within:
-                return self._run(home, within)  # 5
+        status = self._compile(prepared, marks) if invocation.compiles else self._look(prepared.home)
+        if status == _CARGO_FAILED and prepared.assumed and refuses(self._project, prepared.home, self._confine):
+            return self._use(asking=True)
+        return status
+
+    def _look(self, home: CargoHome) -> int:
+        """Run a command that compiles nothing."""
+        with self._confine((), home.environment(self._project)) as within:
+            return self._run(home, within)  # 5
+
+    def _compile(self, prepared: Prepared, marks: Marks) -> int:
+        """Run a command that compiles, and compare what it compiled from."""
+        home = prepared.home
         make_outputs(self._project.outputs)
         closed = permissions.look(self._home, self._deciding)
-        with self._confine(self._project.outputs, environment) as within, marks.held():
+        with self._confine(self._project.outputs, home.environment(self._project)) as within, marks.held():
             status = self._run(home, within)  # 5
-            before.compare_again(held=self._protection.means is not Means.NONE)  # 6
+            prepared.before.compare_again(held=self._protection.means is not Means.NONE)  # 6
             permissions.compare(closed, permissions.look(self._home, self._deciding))
         marks.require_none()  # of a gate that ran beside this one
         return status
@@ -168,19 +203,30 @@ class Gate:
         return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter)
 
     def _prepare(
-        self, registry: LocalRegistry, view: View, lock: Lockfile, admitted: Admitted
-    ) -> tuple[CargoHome, StateBefore] | CompletedProcess[str]:
+        self, registry: LocalRegistry, view: View, lock: Lockfile, admitted: Admitted, asking: bool
+    ) -> Prepared | CompletedProcess[str]:
         """4. Everything that cargo compiles from, complete and compared; or what cargo said against the lock."""
         crates = [admission.crate for admission in admitted.admissions]
         path = lasting_path(self._folder, self._project)
         found = look(registry, path, crates)
         kept = keep(registry, view, admitted, self._reporter)
         home = lasting_home(self._folder, registry.path, self._project, self._reporter)
-        unpacked = unpack(self._project, home, kept, self._confine, foreign=bool(admitted.foreign))
+        state = self._complete.state(self._lock.data)
+        # Unconfined, a cargo that unpacks elsewhere than the last one would do that while it compiles.
+        held = self._protection.means is not Means.NONE
+        unpacked: Unpacked | CompletedProcess[str] | None = None
+        if held and not asking and not admitted.foreign and self._complete.has(state):
+            unpacked = unpacked_already(home, kept)
+        assumed = unpacked is not None
+        if unpacked is None:
+            unpacked = unpack(self._project, home, kept, self._confine, foreign=bool(admitted.foreign))
         left = announce(registry, found, look(registry, path, crates))
         if isinstance(unpacked, CompletedProcess):
             return unpacked
-        return home, StateBefore(registry, path, kept, unpacked, read_checkouts(path, lock.packages), left)
+        if not assumed:
+            self._complete.remember(state)
+        before = StateBefore(registry, path, kept, unpacked, read_checkouts(path, lock.packages), left)
+        return Prepared(home, before, assumed)
 
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")

@@ -13,6 +13,7 @@ from carnet.errors import ConfigError
 from carnet_gate import config
 from carnet_gate.args import Invocation
 from carnet_gate.cargo import Cargo, find_cargo
+from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.outputs import without_links
 
 
@@ -27,6 +28,7 @@ class Project:
         workspace: The folder of `Cargo.lock`.
         outputs: The folders that cargo builds into, absolute and without links; they need not be there yet.
         build_folder: The one for what only cargo looks at (`build.build-dir`), where it is another than for results.
+        described: What cargo says of the workspace's manifests, as it says it.
     """
 
     invocation: Invocation
@@ -35,6 +37,7 @@ class Project:
     workspace: Path
     outputs: tuple[Path, ...]
     build_folder: Path | None = None
+    described: str = ""
 
     @property
     def arguments(self) -> list[str]:
@@ -43,7 +46,9 @@ class Project:
         return [*configs, "--manifest-path", str(self.workspace / "Cargo.toml")]
 
 
-def open_project(invocation: Invocation, folder: Path, own_home: Path, environment: Mapping[str, str]) -> Project:
+def open_project(
+    invocation: Invocation, folder: Path, own_home: Path, environment: Mapping[str, str], confine: Confine
+) -> Project:
     """Look at a project's configuration and find its workspace.
 
     Args:
@@ -51,6 +56,7 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
         folder: Where the command runs.
         own_home: The user's CARGO_HOME.
         environment: The user's variables.
+        confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
 
     Raises:
         PolicyRefused: Configuration would lead cargo around the gate.
@@ -62,7 +68,9 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
     for argument in invocation.configs:
         config.check_argument(argument, folder)
     config.check_environment(environment)
-    found = _ask(cargo, invocation)
+    with confine((), environment) as within:
+        described = _ask(cargo, invocation, within)
+    found = _places(described)
     target, build = Path(found["target_directory"]), Path(found["build_directory"])
     if invocation.target_dir is not None:  # `cargo metadata` does not know this flag
         named = folder / invocation.target_dir
@@ -75,21 +83,27 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
         Path(found["workspace_root"]),
         tuple(outputs),
         build if build != target else None,
+        described,
     )
 
 
-def _ask(cargo: Cargo, invocation: Invocation) -> dict[str, str]:
-    """Where cargo's own answer to `cargo metadata` puts the workspace and the results."""
+def _ask(cargo: Cargo, invocation: Invocation, within: Confinement) -> str:
+    """Cargo's own answer to `cargo metadata` about the workspace alone."""
     if invocation.manifest_path and Path(invocation.manifest_path).name != "Cargo.toml":
         raise ConfigError("--manifest-path must lead to a Cargo.toml")
     flags = ["--manifest-path", invocation.manifest_path] if invocation.manifest_path else []
     flags += [part for argument in invocation.configs for part in ("--config", argument)]
-    done = cargo.ask("metadata", "--no-deps", "--format-version", "1", "--offline", *flags)
+    done = cargo.ask("metadata", "--no-deps", "--format-version", "1", "--offline", *flags, within=within)
     if done.returncode != 0:
         reason = done.stderr.strip().removeprefix("error: ").splitlines() or ["cargo found no project"]
         raise ConfigError(reason[0])
+    return done.stdout
+
+
+def _places(described: str) -> dict[str, str]:
+    """Where that puts the workspace and the results."""
     try:
-        document = json.loads(done.stdout)  # not our strict reader: a project's `metadata` tables may hold fractions
+        document = json.loads(described)  # not our strict reader: a project's `metadata` tables may hold fractions
     except (ValueError, RecursionError):
         raise ConfigError("cargo's metadata is not JSON", hint="look at what `cargo metadata` prints") from None
     if not isinstance(document, dict):
@@ -113,6 +127,11 @@ class LockOnDisk:
     def __init__(self, workspace: Path) -> None:
         self.path = workspace / "Cargo.lock"
         self._data = b""
+
+    @property
+    def data(self) -> bytes:
+        """What was read last."""
+        return self._data
 
     def read(self) -> Lockfile:
         """The lock as it is now.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from carnet.cargo.lockfile import Lockfile
 from carnet.scratch import temporary_folder
 from carnet_gate.admission import Grounds
+from carnet_gate.confinement.descendants import none_left
 from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.home import CargoHome, passing_home
 from carnet_gate.project import Project
@@ -43,7 +44,7 @@ def resolving(
     keeper = Gatekeeper(lambda: view.repository, grounds.policy, grounds.trust, grounds.clock, pinned=keep)
     with serve(keeper) as url, temporary_folder() as folder:
         home = passing_home(folder, url, project, reporter)
-        with confine((), home.environment(project), makes_in=project.workspace) as within:
+        with confine((), home.environment(project), makes_in=project.workspace) as within, none_left():
             yield home, within
 
 

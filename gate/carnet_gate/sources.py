@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from carnet.cargo.names import CrateId
-from carnet.durable import private_folder
-from carnet.errors import MetadataMismatch
+from carnet.digests import sha256_hex
+from carnet.durable import private_folder, read_file, write_file
+from carnet.errors import CarnetError, MetadataMismatch
 from carnet_gate.admission import Admitted
+from carnet_gate.confinement.descendants import none_left
 from carnet_gate.confinement.protection import Confine
 from carnet_gate.home import CargoHome
 from carnet_gate.project import Project
@@ -21,6 +26,8 @@ from carnet_verifier.tuf.view import View
 
 _AT_ONCE = 16  # tarballs that are fetched, and wait on the disk
 _IN_MEMORY = 64 * 1024 * 1024  # bytes of tarballs that were compared and read, until they are kept
+_MANIFEST = 10_000_000
+_STATE = 100
 _UNPACKS_INTO = ("registry", "git")  # cargo's own folders in its CARGO_HOME
 
 
@@ -68,6 +75,76 @@ def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Repo
     return kept
 
 
+class Complete:
+    """The state of a workspace in which cargo, when it was asked last, found the lock complete: it is not asked twice.
+
+    It only spares the start of a cargo. Who changes what stands here lets in nothing: the cargo that compiles is told
+    `--locked`, and refuses a lock that is not complete.
+
+    Args:
+        folder: Where states are remembered.
+        project: The workspace.
+    """
+
+    def __init__(self, folder: Path, project: Project) -> None:
+        self._project = project
+        self._file = folder / "complete" / sha256_hex(os.fsencode(project.workspace))
+
+    def state(self, lock: bytes) -> bytes:
+        """What cargo decides by, as far as it is known: another cargo and manifests elsewhere are not told apart."""
+        manifest = self._project.workspace / "Cargo.toml"  # its `[patch]` and `[replace]` are in no description
+        try:
+            written = read_file(manifest, "the manifest", max_bytes=_MANIFEST)
+        except FileNotFoundError:
+            written = b""
+        parts = (repr(self._project.cargo.command), repr(self._project.arguments), self._project.described)
+        return sha256_hex(repr((parts, lock, written)).encode(errors="surrogateescape")).encode()
+
+    def has(self, state: bytes) -> bool:
+        """Whether cargo found the lock complete in this state."""
+        try:
+            return read_file(self._file, "what is remembered of the lock", max_bytes=_STATE) == state
+        except (FileNotFoundError, CarnetError):
+            return False
+
+    def remember(self, state: bytes) -> None:
+        """Remember that it did; where nothing can be written, it is asked again."""
+        if not self.has(state):
+            with suppress(CarnetError):
+                write_file(private_folder(self._file.parent) / self._file.name, state, mode=0o600)
+
+
+def unpacked_already(home: CargoHome, kept: Mapping[CrateId, Kept]) -> Unpacked | None:
+    """Compare what is unpacked, where all of it is, complete and protected; None where cargo has something left to do.
+
+    Args:
+        home: Where cargo unpacks.
+        kept: What the tarballs of the lock unpack to.
+
+    Raises:
+        Poisoned: What is unpacked is not what was admitted.
+    """
+    try:
+        unpacked = localregistry.compare_sources(home.path, kept)
+    except Unfinished:
+        return None
+    return None if localregistry.protect(home.path, kept) else unpacked
+
+
+def refuses(project: Project, home: CargoHome, confine: Confine) -> bool:
+    """Whether cargo finds something left to do before it can compile: in the lock, or for lack of what it unpacks.
+
+    Args:
+        project: Whose lock.
+        home: Where cargo would unpack, and cannot.
+        confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
+    """
+    environment = home.environment(project)
+    arguments = "fetch", "--locked", "--offline", *home.flags, *project.arguments
+    with confine((), environment) as within:
+        return project.cargo.ask(*arguments, environment=environment, within=within).returncode != 0
+
+
 def unpack(
     project: Project, home: CargoHome, kept: Mapping[CrateId, Kept], confine: Confine, *, foreign: bool
 ) -> Unpacked | subprocess.CompletedProcess[str]:
@@ -97,7 +174,8 @@ def unpack(
     for folder in folders:
         if not folder.exists():
             private_folder(folder)
-    with confine((), environment, writable=folders) as within:
+    # What cargo starts here may write to the sources for as long as it lives: git, ssh, the user's credential provider.
+    with confine((), environment, writable=folders) as within, none_left():
         done = project.cargo.ask(*arguments, environment=environment, within=within)
     if done.returncode != 0:
         return done

@@ -77,6 +77,19 @@ def test_what_cargo_starts_is_confined_in_every_step(tmp_path: Path) -> None:
         assert log(box) == {"compiler wrote"}  # the positive control
 
 
+def test_cargo_itself_is_confined_each_time_that_it_is_started(tmp_path: Path) -> None:
+    """A build can write what rustup reads, and so choose the cargo of the next run: also that one is held."""
+    if landlock.abi() < landlock.LEAST_ABI:
+        pytest.skip(f"the kernel's Landlock has version {landlock.abi()}")
+    with gate_box(tmp_path) as box:
+        own = {"CARGO": str(program(box, "cargo", starts='cargo "$@"'))}
+        for command in (("build",), ("build",), ("update",), ("build", "--help")):
+            box.works(*command, env=own)
+            assert log(box) == {"cargo denied"}, command
+        box.works("build", env={**own, WRITABLE: "1"})
+        assert log(box) == {"cargo wrote"}  # the positive control
+
+
 LEAVES_A_WRAPPER = r"""
 use std::{env, fs, os::unix::fs::PermissionsExt, path::Path};
 fn main() {

@@ -17,6 +17,9 @@ from tests.support.machines.cargo import Machine
 from tests.support.machines.gatebox import EVIL, NEWER_LEAF, GateBox, gate_box
 from tests.support.machines.processes import running
 
+from carnet_gate.confinement.protection import WRITABLE
+from carnet_verifier.cargo.localregistry import remove_tree
+
 pytestmark = pytest.mark.cargo
 
 
@@ -48,6 +51,50 @@ def test_a_second_run_compiles_nothing_and_fetches_no_crate(box: GateBox) -> Non
     assert "Compiling" not in second
     assert "Finished" in second
     assert box.downloads() == []
+
+
+def asked(box: GateBox, *args: str, env: dict[str, str] | None = None) -> tuple[list[str], str]:
+    """The commands of cargo that a run started, and what was said."""
+    told, log = box.machine.path / "cargo-that-tells", box.project / "asked"
+    told.write_text(f'#!/bin/sh\necho "$1" >> {log}\nexec cargo "$@"\n')
+    told.chmod(0o755)
+    log.unlink(missing_ok=True)
+    said = box.works(*args, env={"CARGO": str(told), **(env or {})})
+    return log.read_text().split(), said
+
+
+def test_cargo_is_started_for_no_more_than_is_needed(box: GateBox) -> None:
+    first = ["metadata", "fetch", "build"]
+    assert asked(box, "build")[0] == first  # what it knows is what another cargo said
+    assert asked(box, "build")[0] == ["metadata", "build"]
+    assert asked(box, "tree")[0] == ["metadata", "tree"]
+    assert asked(box, "build", env={WRITABLE: "1"})[0] == first
+    (box.project / "Cargo.toml").write_text((box.project / "Cargo.toml").read_text() + "[profile.dev]\nlto = false\n")
+    assert asked(box, "build")[0] == first
+    for tree in box.machine.sources("leaf-1.0.0"):
+        remove_tree(tree)
+    assert asked(box, "build")[0] == first
+
+
+def test_a_lock_that_is_complete_no_longer_is_completed_whatever_is_remembered(box: GateBox) -> None:
+    """Of a manifest outside of the workspace nothing is known; and what is remembered, anybody may have written."""
+    beside = box.machine.project("beside")
+    (beside / "src/main.rs").rename(beside / "src/lib.rs")
+    manifest = box.project / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + f'beside = {{ path = "{beside}" }}\n')
+    assert asked(box, "build")[0] == ["metadata", "fetch", "update", "fetch", "build"]
+    (beside / "Cargo.toml").write_text((beside / "Cargo.toml").read_text() + 'leaf = "1"\n')
+    commands, said = asked(box, "build")
+    assert commands == ["metadata", "build", "fetch", "fetch", "update", "fetch", "build"], said
+    (beside / "Cargo.toml").write_text((beside / "Cargo.toml").read_text() + "not toml")
+    assert "Compiling" not in box.cargo("build", "--locked").stderr
+
+
+def test_a_build_that_fails_is_not_made_twice(box: GateBox) -> None:
+    box.works("build")
+    (box.project / "src/main.rs").write_text("fn main() { not rust }\n")
+    done = box.cargo("build")
+    assert (done.returncode, done.stderr.count("could not compile")) == (101, 1)
 
 
 def test_another_project_shares_the_admitted_tarballs(box: GateBox) -> None:

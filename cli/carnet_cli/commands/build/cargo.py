@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -46,6 +47,7 @@ def command(args: tuple[str, ...]) -> int:
     from carnet_cli.report.gate import TerminalReporter
     from carnet_gate.admission import Grounds
     from carnet_gate.cargo import find_cargo
+    from carnet_gate.confinement.protection import confinement, find_protection
     from carnet_gate.gate import Gate
     from carnet_gate.project import open_project
 
@@ -53,12 +55,17 @@ def command(args: tuple[str, ...]) -> int:
         folder, environment = Path.cwd(), dict(os.environ)
     except FileNotFoundError:
         raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
+    deciding = places.deciding()
+    protection = find_protection(home.home(), environment)
+    confine = partial(confinement, protection, home.home(), deciding=deciding)
     if invocation.asks_help:
         # Away from the project, which nobody has looked at: its toolchain file could name another cargo.
-        return find_cargo(invocation.toolchain, Path("/"), environment).explain(invocation)
-    project = open_project(invocation, folder, home.cargo_home(), environment)
+        with confine((), environment) as within:
+            return find_cargo(invocation.toolchain, Path("/"), environment).explain(invocation, within)
+    project = open_project(invocation, folder, home.cargo_home(), environment, confine)
     settings = config.load(project.workspace, now=home.now())
     output.warn_all(settings.remarks)
     trusted = judging_repository(settings)
     grounds = Grounds(settings.policy, trusted.directory, home.now)
-    return Gate(project, grounds, trusted.home, trusted.cargo, TerminalReporter(), deciding=places.deciding()).run()
+    reporter = TerminalReporter()
+    return Gate(project, grounds, trusted.home, trusted.cargo, reporter, protection=protection, deciding=deciding).run()
