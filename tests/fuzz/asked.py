@@ -200,10 +200,7 @@ def _git_answer(data: bytes) -> None:
 
 def _cargo_metadata(data: bytes) -> None:
     """What a cargo says of a project: one of its own wrappers may be in its place."""
-    done = SimpleNamespace(returncode=0, stdout=data.decode("utf-8", "replace"), stderr="")
-    cargo: Any = SimpleNamespace(ask=lambda *arguments: done)
-    invocation: Any = SimpleNamespace(manifest_path=None, configs=())
-    for place in project._ask(cargo, invocation).values():
+    for place in project._places(data.decode("utf-8", "replace")).values():
         without_links(Path(place))
 
 

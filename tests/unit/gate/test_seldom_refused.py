@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +22,7 @@ from carnet_gate.cargo import Cargo, find_cargo
 from carnet_gate.comparison import checkouts, marks, permissions, state, surroundings
 from carnet_gate.comparison.checkouts import Checkout
 from carnet_gate.confinement import landlock, protection
-from carnet_gate.confinement.protection import Means, Protection
+from carnet_gate.confinement.protection import Confinement, Means, Protection
 from carnet_gate.gate import Gate
 from carnet_verifier.cargo import localregistry
 from carnet_verifier.cargo.localregistry import MARKER, Poisoned, Unfinished
@@ -288,9 +289,9 @@ def test_cargo_is_found_or_it_is_said_that_it_is_not(tmp_path: Path) -> None:
 )
 def test_cargo_says_where_a_project_is(arguments: str, returncode: int, stdout: str, why: str) -> None:
     done = SimpleNamespace(returncode=returncode, stdout=stdout, stderr="error: could not find `Cargo.toml`\n")
-    cargo: Any = SimpleNamespace(ask=lambda *_: done)
+    cargo: Any = SimpleNamespace(ask=lambda *_, **__: done)
     with pytest.raises(ConfigError, match=why):
-        project._ask(cargo, parse(arguments.split()))
+        project._places(project._ask(cargo, parse(arguments.split()), Confinement()))
 
 
 @pytest.mark.parametrize("check", ["check_project", "check_home", "check_argument", "check_environment"])
@@ -301,14 +302,14 @@ def test_everything_that_configures_cargo_is_looked_at(
         raise PolicyRefused(check)
 
     monkeypatch.setattr(project, "find_cargo", lambda *_: None)
-    monkeypatch.setattr(
-        project, "_ask", lambda *_: dict.fromkeys(("workspace_root", "target_directory", "build_directory"), "/x/t")
-    )
+    places = dict.fromkeys(("workspace_root", "target_directory", "build_directory"), "/x/t")
+    monkeypatch.setattr(project, "_ask", lambda *_: json.dumps(places))
+    free: Any = lambda *_: nullcontext(Confinement())  # noqa: E731
     invocation = parse(["build", "--config", "a.b=1"])
-    assert project.open_project(invocation, tmp_path, tmp_path, {}).outputs == (Path("/x/t"),)
+    assert project.open_project(invocation, tmp_path, tmp_path, {}, free).outputs == (Path("/x/t"),)
     monkeypatch.setattr(config, check, refuses)
     with pytest.raises(PolicyRefused, match=check):
-        project.open_project(invocation, tmp_path, tmp_path, {})
+        project.open_project(invocation, tmp_path, tmp_path, {}, free)
 
 
 def test_a_variable_that_leads_cargo_elsewhere_is_refused() -> None:
@@ -440,7 +441,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         ("_lock_or_resolve", None),
         ("_admit", None),
         ("_registry", SimpleNamespace(locked=nullcontext)),
-        ("_prepare", (cargo_home, before)),
+        ("_prepare", SimpleNamespace(home=cargo_home, before=before, assumed=False)),
         ("_tell", None),
         ("_run", 7),
     ):
