@@ -21,7 +21,7 @@ import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.processes import running
 from tests.support.registries.mirror_process import CARNET
-from tests.support.registries.sparse import SparseRegistry, sparse_registry
+from tests.support.registries.sparse import SparseRegistry, says, sparse_registry
 from tests.support.worlds.ceremony import PASSPHRASE, Ceremony, make_ceremony, make_key
 
 from carnet.tuf import paths
@@ -379,3 +379,44 @@ def test_a_mirror_made_without_it_says_so(site: Site) -> None:
 def test_fsck_with_a_second_opinion(site: Site, registry: SparseRegistry) -> None:
     sync(site, registry, "one-0.1.0")
     assert "1 versions: no problem" in site.carnet("fsck", "mirror", "--second-opinion").stdout
+
+
+# --- an upstream that says less ---
+
+
+def test_what_the_upstream_does_not_say_is_told_and_is_status_3(site: Site, registry: SparseRegistry) -> None:
+    registry.add(honest_crate("one"), yanked=True)
+    sync(site, registry, "one-0.1.0")
+    page = b"<!DOCTYPE html>Please log in"
+    registry.scripts |= {registry.index_path(name): [says("200 OK", page)] for name in ("one", "two")}
+    (site.folder / "Cargo.lock").write_bytes(registry.lock("one-0.1.0", "two-0.1.0"))
+    arguments = ["sync", "mirror", "--upstream", registry.index_url, *site.secret]
+    done = site.carnet(*arguments, code=3)
+    no_index = f"what the upstream sent is no index of the crate: it begins with {page!r}"
+    assert done.stderr == (
+        f"warning: one@0.1.0: kept as it was: {no_index}\n"
+        f"warning: two@0.1.0: waits for another sync: {no_index}\n"
+        "error: the upstream did not say enough about 2 of the lock's packages: nothing was decided about them\n"
+        "hint: what this mirror has stays as it is; sync again later, or look at the upstream\n"
+    )
+    assert "0 added, 0 updated, 1 unchanged, 1 waiting, 1 kept although the upstream says less; " in done.stdout
+    result = json.loads(site.carnet(*arguments, "--message-format", "json", code=3).stdout)
+    assert result["kept"] == [{"crate": "one@0.1.0", "reason": no_index, "heard": False}]
+    assert result["waiting"] == [{"crate": "two@0.1.0", "reason": no_index}]
+    with site.serving(*site.secret) as url, urlopen(f"{url}/index/3/o/one") as answer:
+        assert json.loads(answer.read())["yanked"] is True
+
+
+def test_an_upstream_that_is_busy_for_a_moment(site: Site, registry: SparseRegistry) -> None:
+    for path in ("/index/config.json", registry.index_path("one"), "/dl/one-0.1.0"):
+        body = registry.answer(path)[1]
+        registry.scripts[path] = [says("429 Slow down", b"", "retry-after: 1"), says("200 OK", body)]
+    assert "1 added" in sync(site, registry, "one-0.1.0")
+
+
+@pytest.mark.parametrize("config", [b"<!DOCTYPE html>", b"{}", b'{"dl": "nowhere"}'])
+def test_an_upstream_without_a_configuration_is_undecided(config: bytes, site: Site, registry: SparseRegistry) -> None:
+    registry.scripts["/index/config.json"] = [says("200 OK", config)]
+    said = sync(site, registry, "one-0.1.0", code=3)
+    assert "config.json" in said
+    assert "hint: is it an index's address? a proxy or a login page may have answered in its place" in said

@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carnet.errors import VerificationError
+from carnet.errors import TransportError, VerificationError
 from carnet_cli.report import as_json
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet_mirror.fsck.fsck import FsckReport
     from carnet_mirror.schedule import Expiry
-    from carnet_mirror.sync.sync import SyncReport
+    from carnet_mirror.sync.outcome import SyncReport
     from carnet_signer.metadata.publish import PublishResult
 
 
@@ -91,6 +91,8 @@ def synced_as_text(report: SyncedReport) -> None:
     _tell_findings(sync)
     words = [f"{len(sync.added)} added", f"{len(sync.updated)} updated", f"{sync.unchanged} unchanged"]
     words += [f"{len(sync.refused)} refused"] if sync.refused else []
+    words += [f"{len(sync.waiting)} waiting"] if sync.waiting else []
+    words += [f"{len(sync.kept)} kept although the upstream says less"] if sync.kept else []
     output.echo(f"{', '.join(words)}; the mirror has {report.versions} versions of {report.crates} crates")
     if sync.published is None:
         output.echo("nothing had changed: nothing was published")
@@ -107,6 +109,8 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
         "updated": [str(crate) for crate in sync.updated],
         "unchanged": sync.unchanged,
         "refused": [{"crate": str(one.crate), "reason": one.reason} for one in sync.refused],
+        "kept": [{"crate": str(one.crate), "reason": one.reason, "heard": one.heard} for one in sync.kept],
+        "waiting": [{"crate": str(one.crate), "reason": one.reason} for one in sync.waiting],
         "findings": [{"crate": str(one.crate), "text": one.text} for one in sync.findings],
         "published": None if sync.published is None else _published(sync.published),
     }
@@ -115,8 +119,20 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
 def _tell_findings(sync: SyncReport) -> None:
     for finding in sync.findings:
         output.warn(f"{finding.crate}: {finding.text}")
+    for kept in sync.kept:
+        output.warn(f"{kept.crate}: kept as it was: {kept.reason}")
+    for waiting in sync.waiting:
+        output.warn(f"{waiting.crate}: waits for another sync: {waiting.reason}")
     for refused in sync.refused:
         output.report(VerificationError(f"{refused.crate}: {refused.reason}"))
+    if sync.undecided:
+        count = len(sync.waiting) + sum(not one.heard for one in sync.kept)
+        output.report(
+            TransportError(
+                f"the upstream did not say enough about {count} of the lock's packages: nothing was decided about them",
+                hint="what this mirror has stays as it is; sync again later, or look at the upstream",
+            )
+        )
 
 
 # --- status ---

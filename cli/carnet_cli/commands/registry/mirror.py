@@ -177,6 +177,9 @@ def sync(
     is compared with the lock, read strictly, and its index line compared with the manifest inside. What is refused
     stops nothing else, and gives exit status 1. Syncing again changes only what has changed upstream.
 
+    What the upstream does not say is no statement: when it errs, lists less or cannot be read, what the mirror has
+    stays as it is, and what it does not have waits. Exit status 3 when something was not decided.
+
     \b
     Example:
       carnet mirror sync /srv/carnet --lockfile app/Cargo.lock
@@ -199,7 +202,7 @@ def sync(
             report = run(store, signer, source, lock.registry_packages, now=home.now(), progress=output.counting)
         crates, versions = store.crates.count()
     output.show(SyncedReport(report, crates, versions), message_format, synced_as_text, synced_as_json)
-    return 1 if report.refused else 0
+    return 1 if report.refused else 3 if report.undecided else 0
 
 
 def _read_lockfile(path: Path) -> Lockfile:
