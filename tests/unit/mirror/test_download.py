@@ -13,7 +13,7 @@ from carnet.errors import TransportError
 from carnet_mirror.upstream import download
 from carnet_mirror.upstream.download import Downloads, redirected
 from carnet_verifier.net.http1 import Limits
-from carnet_verifier.net.patience import Patience, retry_after
+from carnet_verifier.net.patience import Patience
 
 PAGE = b"<!DOCTYPE html><html><body><form>Please log in</form></body></html>"
 QUICK = Limits(deadline=5, connect=2, grace=0.4, least_rate=1000)
@@ -129,25 +129,3 @@ def test_a_server_that_only_fails_is_left_alone_in_the_end(
             with pytest.raises(TransportError):
                 downloads.get(f"{registry.url}/file", 100)
     assert len(registry.requests) == 1
-
-
-# --- patience ---
-
-
-@pytest.mark.parametrize(
-    ("said", "seconds"),
-    [(b"0", 0.0), (b"120", 120.0), (b"Thu, 01 Jan 1970 00:00:00 GMT", 0.0), (b"soon", None), (b"", None),
-     (b"-5", None), (b"9" * 400, None), (b"Thu, 99 Jan 9999 99:00:00 GMT", None), ("\u0661".encode(), None)],
-)  # fmt: skip
-def test_how_long_a_server_wants_to_be_left_alone(said: bytes, seconds: float | None) -> None:
-    assert retry_after(said) == seconds
-
-
-def test_patience_ends() -> None:
-    patience = Patience(tries=3, pause=1.0, longest=5.0)
-    busy = TransportError("busy", status=503, passing=True)
-    pauses = [patience.pause_after(busy, tried) for tried in (1, 2, 3)]
-    assert [None if pause is None else int(pause) for pause in pauses] == [1, 2, None]
-    assert patience.pause_after(TransportError("gone", status=404), 1) is None
-    assert int(patience.pause_after(TransportError("", passing=True, retry_after=4.0), 1) or 0) == 4
-    assert patience.pause_after(TransportError("", passing=True, retry_after=6.0), 1) is None

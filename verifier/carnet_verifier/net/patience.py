@@ -51,7 +51,7 @@ class Patience:
 def retry_after(header: bytes) -> float | None:
     """Seconds that a `Retry-After` asks for (RFC 9110, 10.2.3); None when it says nothing that can be read."""
     text = header.decode("latin-1").strip()
-    if len(text) > _LONGEST_HEADER:
+    if not text or len(text) > _LONGEST_HEADER:
         return None
     if text.isascii() and text.isdigit():
         return float(text)
