@@ -205,8 +205,8 @@ def test_the_signer_ends_with_a_mirror_that_is_killed(site: Site) -> None:
     site.carnet("refresh", "mirror", *site.secret)  # the memory is free again, and the socket is known to be a relic
 
 
-def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
-    """The clock of the machine is moved, as far as Python sees it."""
+def move_the_clock(site: Site) -> None:
+    """Let Python find the clock later by as many hours as the variable HOURS says."""
     (site.folder / "sitecustomize.py").write_text(
         "import datetime as d, os\n"
         "class later(d.datetime):\n"
@@ -215,6 +215,11 @@ def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
         "        return super().now(tz) + d.timedelta(hours=float(os.environ['HOURS']))\n"
         "d.datetime = later\n"
     )
+
+
+def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
+    """The clock of the machine is moved, as far as Python sees it."""
+    move_the_clock(site)
     environment = {**os.environ, "PYTHONPATH": str(site.folder), "HOURS": "13", "NO_COLOR": "1"}
     command = [*CARNET, "mirror", "serve", "mirror", "--port", "0", "--message-format", "json", *site.secret]
     command += ["--access-log", "access.log"]
@@ -419,3 +424,28 @@ def test_an_upstream_without_a_configuration_is_undecided(site: Site, registry: 
     said = sync(site, registry, "one-0.1.0", code=3)
     assert "config.json" in said
     assert "hint: is it an index's address? a proxy or a login page may have answered in its place" in said
+
+
+def test_refresh_says_what_people_have_to_sign(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's clock is moved to where targets, claims and index have 20 days, and then none."""
+    move_the_clock(site)
+    monkeypatch.setenv("PYTHONPATH", str(site.folder))
+    for days, code, told in ((70, 0, "expires in "), (100, 1, "expired")):
+        monkeypatch.setenv("HOURS", str(days * 24))
+        done = site.carnet("refresh", "mirror", "--clock-is-right", *site.secret, code=code)
+        assert done.stdout.startswith("signed again: ")
+        assert f"warning: targets {told}" in done.stderr
+        assert "hint: its holders sign the next version: `carnet root --help`" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "refresh"])
+def test_a_database_that_is_gone_is_told(command: str, site: Site) -> None:
+    before = sorted(site.mirror.rglob("*"))
+    (site.mirror / "mirror.db").rename(site.folder / "kept.db")
+    done = site.carnet(command, "mirror", code=3)
+    assert done.stderr.startswith(
+        "error: mirror holds the files of a mirror, and its database mirror.db is gone\nhint: put"
+    )
+    (site.folder / "kept.db").rename(site.mirror / "mirror.db")
+    assert sorted(site.mirror.rglob("*")) == before
+    site.carnet("fsck", "mirror")

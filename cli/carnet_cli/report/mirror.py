@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -147,6 +147,7 @@ class StatusReport:
         crates: How many crates it has.
         versions: And how many versions.
         roles: When each role ends.
+        claims: What of claimed crates has ended or ends soon: owner and crate roles, and layouts.
         now: When it was looked at.
         second_opinion: Whether it publishes only what python-tuf and in-toto take as well.
     """
@@ -155,6 +156,7 @@ class StatusReport:
     crates: int
     versions: int
     roles: tuple[Expiry, ...]
+    claims: tuple[Expiry, ...]
     now: datetime
     second_opinion: bool
 
@@ -167,13 +169,13 @@ class StatusReport:
 def status_as_text(report: StatusReport) -> None:
     """For people: a line for each role; what is to be done on stderr."""
     output.echo(f"{report.crates} crates, {report.versions} versions")
-    for one in report.roles:
+    for one in (*report.roles, *report.claims):
         who = "online" if one.online else "offline"
         note = one.warning(report.now)
         when = f"{one.expires:%Y-%m-%d %H:%M} UTC"
         output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
     output.echo(f"second opinion: {'on' if report.second_opinion else 'OFF'}")
-    _tell_what_ends(report)
+    tell_what_ends(report.roles, report.claims, report.now)
 
 
 def status_as_json(report: StatusReport) -> Iterator[Any]:
@@ -191,15 +193,21 @@ def status_as_json(report: StatusReport) -> Iterator[Any]:
                 "online": one.online,
                 "warning": one.warning(report.now) or None,
             }
-            for one in report.roles
+            for one in (*report.roles, *report.claims)
         ],
     }
-    _tell_what_ends(report)
+    tell_what_ends(report.roles, report.claims, report.now)
 
 
-def _tell_what_ends(report: StatusReport) -> None:
-    for one in report.roles:
-        warning = one.warning(report.now)
+def tell_what_ends(roles: Iterable[Expiry], claims: Iterable[Expiry], now: datetime) -> None:
+    """On stderr: what has ended or ends soon, and who can do something about it."""
+    for one in claims:
+        output.warn(
+            f"{one.role} {one.warning(now)}",
+            hint="its owners or maintainers sign the next version: `carnet claim --help`, `carnet release --help`",
+        )
+    for one in roles:
+        warning = one.warning(now)
         if warning and not one.online:
             output.warn(f"{one.role} {warning}", hint="its holders sign the next version: `carnet root --help`")
         elif warning:
