@@ -23,7 +23,7 @@ from carnet.cargo.lockfile import LockedPackage, read_lockfile
 from carnet.errors import StorageError, TransportError
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.sync.sync import SyncReport, sync
-from carnet_mirror.upstream.cargo import _says_no
+from carnet_mirror.upstream.cargo import _cached_index, _says_no
 from carnet_mirror.upstream.packages import Upstream, UpstreamCrate
 from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_verifier.net.http1 import Limits
@@ -290,3 +290,15 @@ def test_a_full_disk_is_no_refusal(
 )
 def test_what_of_cargos_complaints_is_a_no(complaint: str, no: bool) -> None:
     assert _says_no(complaint) == no
+
+
+@pytest.mark.parametrize("data", [b"\x04\x02\0\0\0etag\0001.0.0\0{}\0", b"", PAGE])
+def test_an_index_that_another_cargo_keeps_is_no_index(data: bytes, tmp_path: Path) -> None:
+    (package,) = Tarballs([ONE]).packages
+    kept = tmp_path / "registry" / "index" / "here-0" / ".cache" / "de" / "mo"
+    kept.mkdir(parents=True)
+    (kept / "demo").write_bytes(data)
+    lines, silence = _cached_index(tmp_path, "*", package)
+    assert lines == ()
+    assert "in a form that this carnet does not read" in silence
+    assert _cached_index(tmp_path / "elsewhere", "*", package) == ((), "cargo keeps no index of it")
