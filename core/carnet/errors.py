@@ -80,13 +80,26 @@ class TransportError(CarnetError):
 
     Attributes:
         status: The HTTP status that was answered, or None when there was no answer.
+        passing: Whether it may pass by itself, so that asking again makes sense: a server that is busy, a connection
+            that broke off.
+        retry_after: Seconds that the server asks to be left alone for, or None.
     """
 
     exit_code: ClassVar[int] = 3
 
-    def __init__(self, message: str, *, hint: str = "", status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        status: int | None = None,
+        passing: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.passing = passing
+        self.retry_after = retry_after
 
     @property
     def absent(self) -> bool:

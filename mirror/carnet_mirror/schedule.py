@@ -11,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError
-from carnet.tuf.paths import INDEX
+from carnet.intoto.values import Layout
+from carnet.tuf.paths import INDEX, TARGETS_PREFIX
+from carnet.tuf.roles import Targets
 from carnet.tuf.tree import RoleKind, place_of
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
@@ -104,6 +107,40 @@ def expiries(store: Store) -> list[Expiry]:
         if group:
             found.append(min(group, key=lambda one: one.expires))
     return found
+
+
+def claims_that_end(store: Store, *, now: datetime) -> list[Expiry]:
+    """The owner and crate roles and the layouts of claimed crates that have ended, or end soon; by name.
+
+    Raises:
+        StorageError: Nothing is published, or a file is missing.
+        FormatError: What is published does not parse.
+    """
+    view = UnverifiedView(store)
+    roles = [role for role in view.snapshot.meta if place_of(role).kind in (RoleKind.OWNER, RoleKind.CRATE)]
+    claimed = view.claimed({CrateName(role.partition(".")[2]) for role in roles})
+    found: list[Expiry] = []
+    for role in sorted(roles):
+        targets = view.targets(role)
+        if targets is None or role.partition(".")[2] not in claimed:  # names that were given up keep their files
+            continue
+        found.append(Expiry(role, targets.version, targets.expires, online=False))
+        found += _layout(store, role, targets)
+    return [one for one in found if one.warning(now)]
+
+
+def _layout(store: Store, role: str, targets: Targets) -> list[Expiry]:
+    """When the layouts end that an owner role lists; no release is accepted under one that has ended."""
+    found: list[Expiry] = []
+    for path, target in targets.targets.items():
+        folder, _, file = path.rpartition("/")
+        if not path.startswith("layouts/"):
+            continue
+        data = store.read(f"{TARGETS_PREFIX}{folder}/{target.hashes['sha256']}.{file}")
+        if data is not None:
+            expires = Layout.from_envelope(data).expires
+            found.append(Expiry(f"layout of {role.partition('.')[2]}", targets.version, expires, online=False))
+    return found[-1:]
 
 
 async def keep_fresh(

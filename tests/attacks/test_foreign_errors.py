@@ -14,7 +14,8 @@ import pytest
 from carnet import durable, strictjson
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError, TransportError
-from carnet_mirror.upstream.sparse import SparseUpstream, _download_template, _redirected
+from carnet_mirror.upstream.download import redirected
+from carnet_mirror.upstream.sparse import SparseUpstream, _download_template
 from carnet_signer.keys.file import _check_rounds
 from carnet_signer.online.client import OnlineClient
 from carnet_signer.proposals.proposal import Proposal, Request
@@ -54,7 +55,7 @@ def test_an_upstream_whose_url_is_none(url: str) -> None:
     with pytest.raises(FormatError, match="no usable"):
         _download_template(strictjson.encode({"dl": f"{url}/{{crate}}"}))
     with pytest.raises(TransportError, match="redirects to"):
-        _redirected("https://index.example/x", url)
+        redirected("https://index.example/x", url)
 
 
 @pytest.mark.parametrize(

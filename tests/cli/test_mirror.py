@@ -22,7 +22,7 @@ import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.machines.processes import running
 from tests.support.registries.mirror_process import CARNET
-from tests.support.registries.sparse import SparseRegistry, sparse_registry
+from tests.support.registries.sparse import SparseRegistry, says, sparse_registry
 from tests.support.worlds.ceremony import PASSPHRASE, Ceremony, make_ceremony, make_key
 
 from carnet.tuf import paths
@@ -237,8 +237,8 @@ def test_the_signer_ends_with_a_mirror_that_is_killed(site: Site) -> None:
     site.carnet("refresh", "mirror", *site.secret)  # the memory is free again, and the socket is known to be a relic
 
 
-def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
-    """The clock of the machine is moved, as far as Python sees it."""
+def move_the_clock(site: Site) -> None:
+    """Let Python find the clock later by as many hours as the variable HOURS says."""
     (site.folder / "sitecustomize.py").write_text(
         "import datetime as d, os\n"
         "class later(d.datetime):\n"
@@ -247,6 +247,11 @@ def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
         "        return super().now(tz) + d.timedelta(hours=float(os.environ['HOURS']))\n"
         "d.datetime = later\n"
     )
+
+
+def test_a_serving_mirror_signs_again_before_it_expires(site: Site) -> None:
+    """The clock of the machine is moved, as far as Python sees it."""
+    move_the_clock(site)
     environment = {**os.environ, "PYTHONPATH": str(site.folder), "HOURS": "13", "NO_COLOR": "1"}
     command = [*CARNET, "mirror", "serve", "mirror", "--port", "0", "--message-format", "json", *site.secret]
     command += ["--access-log", "access.log"]
@@ -411,3 +416,68 @@ def test_a_mirror_made_without_it_says_so(site: Site) -> None:
 def test_fsck_with_a_second_opinion(site: Site, registry: SparseRegistry) -> None:
     sync(site, registry, "one-0.1.0")
     assert "1 versions: no problem" in site.carnet("fsck", "mirror", "--second-opinion").stdout
+
+
+# --- an upstream that says less ---
+
+
+def test_what_the_upstream_does_not_say_is_told_and_is_status_3(site: Site, registry: SparseRegistry) -> None:
+    registry.add(honest_crate("one"), yanked=True)
+    sync(site, registry, "one-0.1.0")
+    page = b"<!DOCTYPE html>Please log in"
+    registry.scripts |= {registry.index_path(name): [says("200 OK", page)] for name in ("one", "two")}
+    (site.folder / "Cargo.lock").write_bytes(registry.lock("one-0.1.0", "two-0.1.0"))
+    arguments = ["sync", "mirror", "--upstream", registry.index_url, *site.secret]
+    done = site.carnet(*arguments, code=3)
+    no_index = f"what the upstream sent is no index of the crate: it begins with {page!r}"
+    assert done.stderr == (
+        f"warning: one@0.1.0: kept as it was: {no_index}\n"
+        f"warning: two@0.1.0: waits for another sync: {no_index}\n"
+        "error: the upstream did not say enough about 2 of the lock's packages: nothing was decided about them\n"
+        "hint: what this mirror has stays as it is; sync again later, or look at the upstream\n"
+    )
+    assert "0 added, 0 updated, 1 unchanged, 1 waiting, 1 kept although the upstream says less; " in done.stdout
+    result = json.loads(site.carnet(*arguments, "--message-format", "json", code=3).stdout)
+    assert result["kept"] == [{"crate": "one@0.1.0", "reason": no_index, "heard": False}]
+    assert result["waiting"] == [{"crate": "two@0.1.0", "reason": no_index}]
+    with site.serving(*site.secret) as url, urlopen(f"{url}/index/3/o/one") as answer:
+        assert json.loads(answer.read())["yanked"] is True
+
+
+def test_an_upstream_that_is_busy_for_a_moment(site: Site, registry: SparseRegistry) -> None:
+    for path in ("/index/config.json", registry.index_path("one"), "/dl/one-0.1.0"):
+        body = registry.answer(path)[1]
+        registry.scripts[path] = [says("429 Slow down", b"", "retry-after: 1"), says("200 OK", body)]
+    assert "1 added" in sync(site, registry, "one-0.1.0")
+
+
+def test_an_upstream_without_a_configuration_is_undecided(site: Site, registry: SparseRegistry) -> None:
+    registry.scripts["/index/config.json"] = [says("200 OK", b"<!DOCTYPE html>")]
+    said = sync(site, registry, "one-0.1.0", code=3)
+    assert "config.json" in said
+    assert "hint: is it an index's address? a proxy or a login page may have answered in its place" in said
+
+
+def test_refresh_says_what_people_have_to_sign(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's clock is moved to where targets, claims and index have 20 days, and then none."""
+    move_the_clock(site)
+    monkeypatch.setenv("PYTHONPATH", str(site.folder))
+    for days, code, told in ((70, 0, "expires in "), (100, 1, "expired")):
+        monkeypatch.setenv("HOURS", str(days * 24))
+        done = site.carnet("refresh", "mirror", "--clock-is-right", *site.secret, code=code)
+        assert done.stdout.startswith("signed again: ")
+        assert f"warning: targets {told}" in done.stderr
+        assert "hint: its holders sign the next version: `carnet root --help`" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "refresh"])
+def test_a_database_that_is_gone_is_told(command: str, site: Site) -> None:
+    before = sorted(site.mirror.rglob("*"))
+    (site.mirror / "mirror.db").rename(site.folder / "kept.db")
+    done = site.carnet(command, "mirror", code=3)
+    assert done.stderr.startswith(
+        "error: mirror holds the files of a mirror, and its database mirror.db is gone\nhint: put"
+    )
+    (site.folder / "kept.db").rename(site.mirror / "mirror.db")
+    assert sorted(site.mirror.rglob("*")) == before
+    site.carnet("fsck", "mirror")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carnet.errors import VerificationError
+from carnet.errors import TransportError, VerificationError
 from carnet_cli.report import as_json
 from carnet_cli.report.waiting import entry_words
 from carnet_cli.terminal import output
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from carnet_mirror.fsck.fsck import FsckReport
     from carnet_mirror.schedule import Expiry
     from carnet_mirror.state.pending import PendingEntry
-    from carnet_mirror.sync.sync import SyncReport
+    from carnet_mirror.sync.outcome import SyncReport
     from carnet_signer.metadata.publish import PublishResult
 
 
@@ -93,6 +93,8 @@ def synced_as_text(report: SyncedReport) -> None:
     _tell_findings(sync)
     words = [f"{len(sync.added)} added", f"{len(sync.updated)} updated", f"{sync.unchanged} unchanged"]
     words += [f"{len(sync.refused)} refused"] if sync.refused else []
+    words += [f"{len(sync.waiting)} waiting"] if sync.waiting else []
+    words += [f"{len(sync.kept)} kept although the upstream says less"] if sync.kept else []
     output.echo(f"{', '.join(words)}; the mirror has {report.versions} versions of {report.crates} crates")
     if sync.published is None:
         output.echo("nothing had changed: nothing was published")
@@ -109,6 +111,8 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
         "updated": [str(crate) for crate in sync.updated],
         "unchanged": sync.unchanged,
         "refused": [{"crate": str(one.crate), "reason": one.reason} for one in sync.refused],
+        "kept": [{"crate": str(one.crate), "reason": one.reason, "heard": one.heard} for one in sync.kept],
+        "waiting": [{"crate": str(one.crate), "reason": one.reason} for one in sync.waiting],
         "findings": [{"crate": str(one.crate), "text": one.text} for one in sync.findings],
         "published": None if sync.published is None else _published(sync.published),
     }
@@ -117,8 +121,20 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
 def _tell_findings(sync: SyncReport) -> None:
     for finding in sync.findings:
         output.warn(f"{finding.crate}: {finding.text}")
+    for kept in sync.kept:
+        output.warn(f"{kept.crate}: kept as it was: {kept.reason}")
+    for waiting in sync.waiting:
+        output.warn(f"{waiting.crate}: waits for another sync: {waiting.reason}")
     for refused in sync.refused:
         output.report(VerificationError(f"{refused.crate}: {refused.reason}"))
+    if sync.undecided:
+        count = len(sync.waiting) + sum(not one.heard for one in sync.kept)
+        output.report(
+            TransportError(
+                f"the upstream did not say enough about {count} of the lock's packages: nothing was decided about them",
+                hint="what this mirror has stays as it is; sync again later, or look at the upstream",
+            )
+        )
 
 
 # --- status ---
@@ -133,6 +149,7 @@ class StatusReport:
         crates: How many crates it has.
         versions: And how many versions.
         roles: When each role ends.
+        claims: What of claimed crates has ended or ends soon: owner and crate roles, and layouts.
         now: When it was looked at.
         second_opinion: Whether it publishes only what python-tuf and in-toto take as well.
     """
@@ -141,6 +158,7 @@ class StatusReport:
     crates: int
     versions: int
     roles: tuple[Expiry, ...]
+    claims: tuple[Expiry, ...]
     now: datetime
     second_opinion: bool
 
@@ -153,13 +171,13 @@ class StatusReport:
 def status_as_text(report: StatusReport) -> None:
     """For people: a line for each role; what is to be done on stderr."""
     output.echo(f"{report.crates} crates, {report.versions} versions")
-    for one in report.roles:
+    for one in (*report.roles, *report.claims):
         who = "online" if one.online else "offline"
         note = one.warning(report.now)
         when = f"{one.expires:%Y-%m-%d %H:%M} UTC"
         output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
     output.echo(f"second opinion: {'on' if report.second_opinion else 'OFF'}")
-    _tell_what_ends(report)
+    tell_what_ends(report.roles, report.claims, report.now)
 
 
 def status_as_json(report: StatusReport) -> Iterator[Any]:
@@ -177,15 +195,21 @@ def status_as_json(report: StatusReport) -> Iterator[Any]:
                 "online": one.online,
                 "warning": one.warning(report.now) or None,
             }
-            for one in report.roles
+            for one in (*report.roles, *report.claims)
         ],
     }
-    _tell_what_ends(report)
+    tell_what_ends(report.roles, report.claims, report.now)
 
 
-def _tell_what_ends(report: StatusReport) -> None:
-    for one in report.roles:
-        warning = one.warning(report.now)
+def tell_what_ends(roles: Iterable[Expiry], claims: Iterable[Expiry], now: datetime) -> None:
+    """On stderr: what has ended or ends soon, and who can do something about it."""
+    for one in claims:
+        output.warn(
+            f"{one.role} {one.warning(now)}",
+            hint="its owners or maintainers sign the next version: `carnet claim --help`, `carnet release --help`",
+        )
+    for one in roles:
+        warning = one.warning(now)
         if warning and not one.online:
             output.warn(f"{one.role} {warning}", hint="its holders sign the next version: `carnet root --help`")
         elif warning:

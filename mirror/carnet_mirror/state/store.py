@@ -85,8 +85,13 @@ class Store:
 
         Raises:
             ConfigError: There is none.
-            StorageError: Its database is damaged, or not kept durably.
+            StorageError: Its database is lost, damaged, or not kept durably.
         """
+        if not (directory / DATABASE).exists() and (directory / METADATA_PREFIX / metadata_name(ROOT, 1)).is_file():
+            raise StorageError(
+                f"{directory} holds the files of a mirror, and its database {DATABASE} is gone",
+                hint="put mirror.db back from a backup, then `carnet mirror fsck` and `carnet mirror refresh`",
+            )
         return cls(directory, Database.open(directory / DATABASE, write=write))
 
     def close(self) -> None:

@@ -2,88 +2,42 @@
 
 1. the upstream gives tarballs and index lines (`upstream`), but is never asked for a crate that is claimed here;
 2. each tarball is held against the lock's checksum and read by the strict reader, and its index line against the
-   manifest inside it; where there is no line, one is built from the manifest;
+   manifest inside it;
 3. each is held against what the mirror has: a version never changes, a claimed crate never comes from upstream;
 4. what is new is published in one transaction.
 
-What is refused stops nothing else, and leaves what the mirror had as it was.
+What is refused stops nothing else, and leaves what the mirror had as it was. **What the upstream does not say is no
+statement** (`carnet_mirror.sync.outcome`): a version that the mirror has stays as it is, and one that it does not have
+waits for a sync that hears of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
-from carnet.cargo.index_line import IndexLine, compare_line, line_from_crate
+from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.cargo.let_in import LetIn, write_let_in
 from carnet.cargo.lockfile import LockedPackage
-from carnet.cargo.names import CrateId, CrateName
+from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
 from carnet.progress import Progress
 from carnet.scratch import temporary_folder
 from carnet.tuf.paths import index_path
-from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import UnverifiedView
-from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
-from carnet_mirror.upstream.packages import Upstream, UpstreamCrate, wanted_lines
+from carnet_mirror.sync.merge import CLAIMED, Examined, Merge, Missed
+from carnet_mirror.sync.outcome import Refused, SyncNote, SyncReport
+from carnet_mirror.upstream.packages import Listing, Upstream, UpstreamCrate
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
 
-_CLAIMED = "this crate is claimed here: its versions come from its maintainers, not from upstream"
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """One version that was not taken, and why."""
-
-    crate: CrateId
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class SyncNote:
-    """Something about one version that a person should know and that stops nothing."""
-
-    crate: CrateId
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What a sync did.
-
-    Attributes:
-        added: Versions that the mirror did not have.
-        updated: Versions whose yank state or publication time is another one now.
-        unchanged: How many of the lock's were there already, with nothing new.
-        refused: What was not taken.
-        findings: What a person should know.
-        published: What the publish did; None when nothing had changed.
-    """
-
-    added: tuple[CrateId, ...]
-    updated: tuple[CrateId, ...]
-    unchanged: int
-    refused: tuple[Refused, ...]
-    findings: tuple[SyncNote, ...]
-    published: PublishResult | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Examined:
-    """A tarball that passed every check that needs no state, or one that the mirror has already."""
-
-    line: IndexLine
-    tarball: Path
-    length: int
-    let_in: LetIn | None
+__all__ = ["SyncReport", "pubtime", "sync"]
 
 
 def sync(
@@ -110,7 +64,7 @@ def sync(
 
     Raises:
         TransportError: The upstream gave nothing at all.
-        StorageError: Another process is writing to the mirror, or the disk failed; nothing was published.
+        StorageError: Another process is writing to the mirror, or a disk failed; nothing was published.
         SigningError: The online signer refused; nothing was published.
     """
     with _scratch() as scratch:
@@ -119,29 +73,37 @@ def sync(
         offered = before | dict(let_in or {})
         with progress("fetching", len(wanted)) as count:
             fetched = upstream.fetch(wanted, scratch, count) if wanted else []
-        examined: list[_Examined] = []
+        examined: list[Examined] = []
+        missed: list[Missed] = []
         findings: list[SyncNote] = []
         with progress("checking", len(fetched)) as count:
             for item in fetched:
                 try:
-                    checked, texts = _examine(item, now, offered.get(item.package.id))
-                    examined.append(checked)
+                    found, texts = _examine(item, now, offered.get(item.package.id))
+                    if isinstance(found, Missed):
+                        missed.append(found)
+                    else:
+                        examined.append(found)
                     findings += [SyncNote(item.package.id, text) for text in texts]
-                except (CarnetError, OSError) as error:
-                    refused.append(Refused(item.package.id, _reason(error)))
+                except StorageError:
+                    raise
+                except CarnetError as error:
+                    refused.append(Refused(item.package.id, str(error)))
                 count(1)
-        let_in = {item.line.id: item.let_in for item in examined if item.let_in is not None}
-        index = {item.package.id.name: item.index for item in fetched if item.index}
+        used = {item.line.id: item.let_in for item in examined if item.let_in is not None}
         with writing(store, online, now=now):
-            merge = _Merge(store, upstream.name, now)
+            merge = Merge(store, upstream.name, pubtime(now))
             merge.take(examined)
-            merge.follow_upstream(index)
-            published = _publish(store, online, merge, before, let_in, now, progress)
+            merge.miss(missed)
+            merge.follow_upstream({item.package.id.name: item.index for item in fetched if item.index})
+            published = _publish(store, online, merge, before, used, now, progress)
         return SyncReport(
             added=tuple(sorted(merge.added)),
             updated=tuple(sorted(merge.updated)),
-            unchanged=here + len(examined) - len(merge.added) - len(merge.refused) - len(merge.updated & merge.locked),
+            unchanged=here + len(merge.locked - merge.added - merge.updated),
             refused=tuple(sorted(refused + merge.refused, key=lambda item: item.crate)),
+            kept=merge.kept,
+            waiting=tuple(sorted(merge.waiting, key=lambda item: item.crate)),
             findings=tuple(findings + merge.findings),
             published=published,
         )
@@ -156,10 +118,6 @@ def _scratch() -> Iterator[Path]:
         raise StorageError(f"cannot use a temporary folder: {error.strerror or error}") from None
 
 
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, CarnetError) else f"its tarball cannot be read: {error}"
-
-
 def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[LockedPackage], int, list[Refused]]:
     """Which packages to ask the upstream for; of the claimed ones, how many are here, and what is wrong with others."""
     claimed = UnverifiedView(store).claimed({package.id.name for package in packages})
@@ -172,7 +130,7 @@ def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[
             continue
         stored = store.crates.version(package.id)
         if stored is None:
-            refused.append(Refused(package.id, _CLAIMED))
+            refused.append(Refused(package.id, CLAIMED))
         elif package.checksum not in (None, stored.line.cksum):
             refused.append(
                 Refused(package.id, f"its maintainers released {stored.line.cksum}, the lock demands another")
@@ -185,39 +143,49 @@ def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[
 # --- 2. one tarball at a time ---
 
 
-def _examine(item: UpstreamCrate, now: datetime, let_in: LetIn | None) -> tuple[_Examined, tuple[str, ...]]:
-    """Check what an upstream gave for one package, which the operator may have let in.
+def _examine(item: UpstreamCrate, now: datetime, let_in: LetIn | None) -> tuple[Examined | Missed, tuple[str, ...]]:
+    """Check what an upstream gave for one package, which the operator may have let in, if it gave enough.
 
     Raises:
-        CarnetError: It is not to be had, not the lock's, or breaks a rule of archives or index lines.
+        CarnetError: It is not the lock's, or breaks a rule of archives or index lines.
+        StorageError: The disk failed.
     """
-    crate = item.package.id
+    package = item.package
     if item.tarball is None:
-        raise VerificationError(item.reason)
-    data = item.tarball.read_bytes()
+        return Missed(package, item.reason, has_none=item.has_none, heard=item.has_none), ()
+    data = _tarball(item.tarball)
     sha256 = sha256_hex(data)
-    if item.package.checksum is not None and item.package.checksum != sha256:
-        raise VerificationError(f"the upstream's tarball has sha256 {sha256}, the lock demands {item.package.checksum}")
-    contents = read_crate(data, crate)
+    if package.checksum is not None and package.checksum != sha256:
+        raise VerificationError(f"the upstream's tarball has sha256 {sha256}, the lock demands {package.checksum}")
+    contents = read_crate(data, package.id)
+    version = str(package.id.version)
+    listing = Listing(item.index, package.id.name, {version}, item.silence)
+    line = listing.lines.get(version)
+    if line is None:
+        heard = listing.heard and not listing.unread(version)
+        return Missed(package, listing.missing(version), has_none=False, heard=heard), contents.warnings
     try:
-        line, findings = _line(item, contents, None)
+        findings = _compared(line, contents, None)
         let_in = None  # nothing is said of a version that needs no such word
     except ArchiveRefused:
         if let_in is None or let_in.expires <= now:
             raise
-        line, findings = _line(item, contents, let_in)
-    return _Examined(line, item.tarball, len(data), let_in), contents.warnings + findings
+        findings = _compared(line, contents, let_in)
+    return Examined(line, item.tarball, len(data), let_in), contents.warnings + findings
 
 
-def _line(item: UpstreamCrate, contents: CrateFile, let_in: LetIn | None) -> tuple[IndexLine, tuple[str, ...]]:
-    version = str(contents.id.version)
-    line = wanted_lines(item.index, contents.id.name, {version}).get(version)
-    if line is None:
-        return line_from_crate(contents, pubtime=None), ()
+def _tarball(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _compared(line: IndexLine, contents: CrateFile, let_in: LetIn | None) -> tuple[str, ...]:
     if line.cksum != contents.sha256:
         raise ArchiveRefused(f"the upstream's index says sha256 {line.cksum}, its tarball has {contents.sha256}")
     try:
-        return line, compare_line(line, contents, let_in=let_in)
+        return compare_line(line, contents, let_in=let_in)
     except ArchiveRefused as difference:
         raise ArchiveRefused(
             f"{difference} (`--let-in` takes it all the same, for a reason and until a day: its sha256 is {line.cksum})"
@@ -229,121 +197,13 @@ def pubtime(now: datetime) -> str:
     return times.written(now)
 
 
-# --- 3. against what the mirror has ---
-
-
-class _Merge:
-    """What the mirror will have: its own versions, and those of the upstream that may stand beside them."""
-
-    def __init__(self, store: Store, upstream: str, now: datetime) -> None:
-        self._store = store
-        self._upstream = upstream
-        self._now = pubtime(now)
-        self._crates: dict[str, dict[str, StoredVersion]] = {}
-        self._claimed: frozenset[str] = frozenset()
-        self.names: dict[str, CrateName] = {}
-        self.tarballs: dict[str, Path] = {}
-        self.added: set[CrateId] = set()
-        self.updated: set[CrateId] = set()
-        self.locked: set[CrateId] = set()
-        self.refused: list[Refused] = []
-        self.findings: list[SyncNote] = []
-
-    def take(self, examined: Sequence[_Examined]) -> None:
-        """Add each version, or refuse it and leave what is there as it is."""
-        self._claimed = UnverifiedView(self._store).claimed({item.line.id.name for item in examined})
-        for item in examined:
-            crate = item.line.id
-            try:
-                self._take(crate, item)
-                self.locked.add(crate)
-            except VerificationError as error:
-                self.refused.append(Refused(crate, str(error)))
-
-    def _take(self, crate: CrateId, item: _Examined) -> None:
-        if crate.name.canonical in self._claimed:
-            raise VerificationError(_CLAIMED)
-        spelling = self._store.crates.spelling(crate.name) or str(self.names.get(crate.name.canonical, crate.name))
-        if spelling != str(crate.name):
-            raise VerificationError(f"this mirror has the crate as {spelling}, which is another spelling of its name")
-        versions = self._versions(crate.name)
-        known = versions.get(str(crate.version))
-        if known is None:
-            versions[str(crate.version)] = self._new(item)
-            self.tarballs[item.line.cksum] = item.tarball
-            self.added.add(crate)
-            return
-        if known.line.cksum != item.line.cksum:
-            raise VerificationError(
-                f"the upstream now has a tarball with sha256 {item.line.cksum} for it, "
-                f"this mirror keeps {known.line.cksum}"
-            )
-        self._update(known, item.line)
-
-    def follow_upstream(self, index: dict[CrateName, tuple[bytes, ...]]) -> None:
-        """Take the yank states of every version that the mirror has of these crates, locked or not."""
-        for name, chunks in index.items():
-            versions = self._crates.get(name.canonical, {})
-            others = {text for text, version in versions.items() if version.id not in self.locked}
-            if self.names.get(name.canonical) != name or not others:
-                continue
-            for text, line in wanted_lines(chunks, name, others).items():
-                known = versions[text]
-                if line.cksum == known.line.cksum and not any(item.crate == known.id for item in self.refused):
-                    with contextlib.suppress(VerificationError):  # an unlocked version that differs stays as it is
-                        self._update(known, line)
-
-    def changed(self, also: Iterable[CrateId]) -> list[tuple[CrateName, list[StoredVersion]]]:
-        """The crates that have something new, and those of which something new is said, with all their versions."""
-        said = {crate.name.canonical for crate in also if crate in self.locked}
-        touched = said | {crate.name.canonical for crate in self.added | self.updated}
-        return [(self.names[key], list(self._crates[key].values())) for key in sorted(touched)]
-
-    def _versions(self, name: CrateName) -> dict[str, StoredVersion]:
-        if name.canonical not in self._crates:
-            self.names[name.canonical] = name
-            self._crates[name.canonical] = {str(one.id.version): one for one in self._store.crates.versions(name)}
-        return self._crates[name.canonical]
-
-    def _new(self, item: _Examined) -> StoredVersion:
-        known = item.line.pubtime is not None
-        line = item.line if known else item.line.with_(pubtime=self._now)
-        return StoredVersion(line, item.length, blob_path(line.cksum), self._upstream, known, self._now)
-
-    def _update(self, known: StoredVersion, line: IndexLine) -> None:
-        if known.line.identity() != line.identity():
-            if line.pubtime is None:
-                return  # built from the manifest: the mirror's own line came from a registry and says more
-            raise VerificationError(
-                "the upstream changed its index line: dependencies or features differ from the mirror's"
-            )
-        new = known
-        if known.line.yanked != line.yanked:
-            new = replace(new, line=new.line.with_(yanked=line.yanked))
-        if line.pubtime is not None and line.pubtime != known.line.pubtime:
-            if known.pubtime_is_upstreams:
-                self.findings.append(
-                    SyncNote(
-                        known.id,
-                        f"the upstream now says {line.pubtime} for its publication, {known.line.pubtime} before",
-                    )
-                )
-            else:
-                new = replace(new, line=new.line.with_(pubtime=line.pubtime), pubtime_is_upstreams=True)
-        elif line.pubtime is not None and not known.pubtime_is_upstreams:
-            new = replace(new, pubtime_is_upstreams=True)
-        if new != known:
-            self._crates[known.id.name.canonical][str(known.id.version)] = new
-            self.updated.add(known.id)
-
-
 # --- 4. one publish ---
 
 
 def _publish(
     store: Store,
     online: OnlineSigner,
-    merge: _Merge,
+    merge: Merge,
     before: Mapping[CrateId, LetIn],
     let_in: Mapping[CrateId, LetIn],
     now: datetime,
@@ -372,7 +232,7 @@ def _publish(
 
 def _read_again(tarballs: dict[str, Path]) -> Iterator[bytes]:
     for sha256, path in tarballs.items():
-        data = path.read_bytes()
+        data = _tarball(path)
         if sha256_hex(data) != sha256:
             raise StorageError(f"{path} changed while it was being copied")
         yield data

@@ -26,11 +26,13 @@ from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix
-from carnet_mirror.upstream.packages import UpstreamCrate, wanted_lines
+from carnet_mirror.upstream.packages import Listing, UpstreamCrate
 
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0
 _DEADLINE_ONE = 180.0
+_STATUS = re.compile(r", got ([0-9]{3})\b")
+_HAS_NONE = frozenset(("403", "404", "410", "451"))
 _FEATURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+.-]*\Z")
 _LOOK_EVERY = 0.3
 _NOTHING_AFTER = 3
@@ -106,11 +108,11 @@ class CargoUpstream:
 
     def _fetched(self, package: LockedPackage, home: Path, found: Mapping[str, Path], reason: str) -> UpstreamCrate:
         tarball = found.get(package.id.stem)
+        registry = "*" if tarball is None else tarball.parent.name
+        index, silence = _cached_index(home, registry, package)
         if tarball is None:
-            return UpstreamCrate(
-                package, None, reason or "cargo did not keep its tarball (is the registry a local directory?)"
-            )
-        return UpstreamCrate(package, tarball, index=_cached_index(home, tarball.parent.name, package))
+            reason = reason or "cargo did not keep its tarball (is the registry a local directory?)"
+        return UpstreamCrate(package, tarball, reason, _says_no(reason), index, silence)
 
     def _fetch_one(self, folder: Path, home: Path, package: LockedPackage, without: Sequence[Stub]) -> str:
         error = self._cargo_fetch(folder, home, [package], _DEADLINE_ONE, without)
@@ -228,11 +230,8 @@ def stubs(home: Path, package: LockedPackage, everything: Iterable[LockedPackage
 
 def _line(home: Path, package: LockedPackage) -> IndexLine | None:
     version = str(package.id.version)
-    for registry in sorted((home / "registry" / "index").glob("*")):
-        line = wanted_lines(_cached_index(home, registry.name, package), package.id.name, {version}).get(version)
-        if line is not None:
-            return line
-    return None
+    index, silence = _cached_index(home, "*", package)
+    return Listing(index, package.id.name, {version}, silence).lines.get(version)
 
 
 def write_project(folder: Path, packages: Iterable[LockedPackage], without: Sequence[Stub] = ()) -> None:
@@ -275,19 +274,36 @@ def parse_index_cache(data: bytes) -> tuple[bytes, ...]:
     return tuple(line for line in rest[1::2] if line.startswith(b"{"))
 
 
-def _cached_index(home: Path, registry: str, package: LockedPackage) -> tuple[bytes, ...]:
+def _cached_index(home: Path, registry: str, package: LockedPackage) -> tuple[tuple[bytes, ...], str]:
+    """What cargo keeps of a crate's index in one of its registries, `*` for any; and in words, why nothing."""
     name = package.id.name
-    path = home / "registry" / "index" / registry / ".cache" / index_prefix(name) / name.text.lower()
-    try:
-        if path.stat().st_size > _MAX_INDEX:
-            return ()
-        return parse_index_cache(path.read_bytes())
-    except OSError:
-        return ()
+    silence = "cargo keeps no index of it"
+    for folder in sorted((home / "registry" / "index").glob(registry)):
+        path = folder / ".cache" / index_prefix(name) / name.text.lower()
+        try:
+            if path.stat().st_size > _MAX_INDEX:
+                silence = f"cargo's index of it is larger than {_MAX_INDEX} bytes"
+                continue
+            data = path.read_bytes()
+        except OSError:
+            continue
+        if lines := parse_index_cache(data):
+            return lines, ""
+        silence = (
+            f"cargo keeps its index in a form that this carnet does not read ({data[:1].hex() or 'an empty file'}): "
+            "`--upstream` reads an index without cargo"
+        )
+    return (), silence
 
 
 def _tarballs(home: Path) -> dict[str, Path]:
     return {path.name.removesuffix(".crate"): path for path in home.glob("registry/cache/*/*.crate")}
+
+
+def _says_no(complaint: str) -> bool:
+    """Whether cargo says that the registry has no such tarball, or another one; else nothing was decided."""
+    status = _STATUS.search(complaint)
+    return (status is not None and status[1] in _HAS_NONE) or "failed to verify the checksum" in complaint
 
 
 def _complaint(stderr: str) -> str:

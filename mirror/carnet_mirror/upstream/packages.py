@@ -24,13 +24,17 @@ class UpstreamCrate:
         package: The package.
         tarball: A file that holds its tarball, or None when the upstream did not give one.
         reason: Why not, in words.
+        has_none: Whether the upstream said that it has none. Otherwise it said nothing, and nothing is decided.
         index: The crate's lines of the upstream's index, unparsed; empty when they could not be had.
+        silence: Why there are no lines, in words.
     """
 
     package: LockedPackage
     tarball: Path | None
     reason: str = ""
+    has_none: bool = False
     index: tuple[bytes, ...] = field(default=(), repr=False)
+    silence: str = "nothing of its index could be had"
 
 
 class Upstream(Protocol):
@@ -62,19 +66,79 @@ class Upstream(Protocol):
         ...
 
 
-def wanted_lines(chunks: Sequence[bytes], name: CrateName, versions: Collection[str]) -> dict[str, IndexLine]:
-    """The lines of some versions, out of all that an upstream's index has of a crate.
+class Listing:
+    """What an upstream's index says of some versions of a crate. What it does not say is no statement.
 
-    Only these are parsed: popular crates have hundreds. Lines that do not parse are left out, as cargo leaves them out.
+    Only the lines of these versions are parsed: popular crates have hundreds.
+
+    Args:
+        chunks: All that the index has of the crate, one line each.
+        name: The crate, as the lock spells it.
+        versions: The versions.
+        silence: Why there are no lines, in words.
+
+    Attributes:
+        lines: The lines of the versions that it lists in a way that can be read.
+        heard: Whether it lists anything of this crate at all, so that a version which is missing is not listed.
     """
-    found: dict[str, IndexLine] = {}
-    for chunk in chunks:
-        if not any(match.decode("utf-8", "replace") in versions for match in _VERSION_FIELD.findall(chunk)):
-            continue
+
+    def __init__(self, chunks: Sequence[bytes], name: CrateName, versions: Collection[str], silence: str = "") -> None:
+        self._silence = silence
+        self._name = name
+        self._chunks = chunks
+        self._unread: dict[str, str] = {}
+        self._otherwise: dict[str, CrateName] = {}
+        self.lines: dict[str, IndexLine] = {}
+        wanted = frozenset(versions)
+        for chunk in chunks:
+            for version in _versions_in(chunk) & wanted:
+                self._read(chunk, version)
+        self.heard = bool(self.lines) or any(map(self._is_line, chunks))
+
+    def _read(self, chunk: bytes, version: str) -> None:
         try:
             line = IndexLine.from_bytes(chunk)
+        except FormatError as error:
+            self._unread[version] = f"the upstream's index line of it cannot be read: {error}"
+            return
+        if str(line.id.version) != version:
+            return
+        if line.id.name != self._name:
+            self._otherwise[version] = line.id.name
+        elif self.lines.get(version, line) != line:
+            self._unread[version] = "the upstream's index has two lines of it that differ"
+        else:
+            self.lines[version] = line
+        if version in self._unread:
+            self.lines.pop(version, None)
+
+    def _is_line(self, chunk: bytes) -> bool:
+        try:
+            return IndexLine.from_bytes(chunk).id.name == self._name
         except FormatError:
-            continue
-        if line.id.name == name and str(line.id.version) in versions:
-            found[str(line.id.version)] = line
-    return found
+            return False
+
+    def unread(self, version: str) -> bool:
+        """Whether it says something of a version that cannot be read, or under another name."""
+        return version in self._unread or version in self._otherwise
+
+    def missing(self, version: str) -> str:
+        """Why there is no line of a version, in words."""
+        if not self._chunks:
+            return self._silence
+        if version in self._unread:
+            return self._unread[version]
+        if version in self._otherwise:
+            return f"the upstream's index calls the crate {self._otherwise[version]}"
+        if self.heard:
+            return "the upstream's index does not list it"
+        return f"what the upstream sent is no index of the crate: {beginning(self._chunks[0])}"
+
+
+def beginning(data: bytes) -> str:
+    """How an answer begins that is not what was asked for: often a page for people."""
+    return f"it begins with {data[:40]!a}" if data else "it is empty"
+
+
+def _versions_in(chunk: bytes) -> set[str]:
+    return {match.decode("utf-8", "replace") for match in _VERSION_FIELD.findall(chunk)}

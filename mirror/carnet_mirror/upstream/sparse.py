@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin
 
 from carnet import strictjson
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName
-from carnet.errors import CarnetError, ConfigError, FormatError, StorageError, TransportError
+from carnet.errors import ConfigError, FormatError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix, url_path
-from carnet_mirror.upstream.packages import UpstreamCrate
-
-if TYPE_CHECKING:
-    from urllib3 import PoolManager
+from carnet_mirror.upstream.download import LIMITS, Downloads, is_http, split
+from carnet_mirror.upstream.packages import UpstreamCrate, beginning
+from carnet_verifier.net.http1 import Limits
+from carnet_verifier.net.patience import Patience
 
 _MAX_INDEX = 64 * 1024 * 1024
 _MAX_TARBALL = 64 * 1024 * 1024
 _MAX_CONFIG = 64 * 1024
-_MAX_REDIRECTS = 5
 _CONNECTIONS = 8
-_DEADLINE = 120.0
-_PIECE = 64 * 1024
+_GZIP = b"\x1f\x8b"
+_HAS_NONE = frozenset((403, 404, 410, 451))
+"""Statuses by which an upstream says that it does not give a file: the public registry's storage says 403."""
 _MARKERS = ("{crate}", "{version}", "{prefix}", "{lowerprefix}", "{sha256-checksum}")
 
 
@@ -36,14 +34,17 @@ class SparseUpstream:
 
     Attributes:
         url: As cargo writes it: `sparse+https://host/index/`.
+        limits: What one answer may cost.
+        patience: How often it is asked again.
     """
 
     url: str
+    limits: Limits = field(default=LIMITS, repr=False)
+    patience: Patience = field(default=Patience(), repr=False)
 
     def __post_init__(self) -> None:
         base = self.url.removeprefix("sparse+")
-        parts = _split(base)
-        if base == self.url or not _is_http(parts) or not base.endswith("/"):
+        if base == self.url or not is_http(split(base)) or not base.endswith("/"):
             raise ConfigError(
                 f"{self.url[:200]!a} is not the URL of a sparse index",
                 hint="it looks like sparse+https://host/index/, with the slash at its end",
@@ -58,18 +59,14 @@ class SparseUpstream:
         self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]
     ) -> list[UpstreamCrate]:
         """See `Upstream.fetch`."""
-        import urllib3
-
         base = self.url.removeprefix("sparse+")
-        with urllib3.PoolManager(maxsize=_CONNECTIONS, block=True, retries=False) as pool:
-            template = _download_template(_get(pool, urljoin(base, "config.json"), _MAX_CONFIG))
+        with Downloads(self.limits, self.patience) as downloads:
+            template = _configured(downloads, urljoin(base, "config.json"))
 
             def one(numbered: tuple[int, LockedPackage]) -> UpstreamCrate:
                 number, package = numbered
                 try:
-                    return _fetch_one(pool, base, template, package, scratch / f"{number}.crate")
-                except CarnetError as error:
-                    return UpstreamCrate(package, None, str(error))
+                    return _fetch_one(downloads, base, template, package, scratch / f"{number}.crate")
                 finally:
                     progress(1)
 
@@ -77,15 +74,38 @@ class SparseUpstream:
                 return list(workers.map(one, enumerate(packages)))
 
 
-def _fetch_one(pool: PoolManager, base: str, template: str, package: LockedPackage, path: Path) -> UpstreamCrate:
+def _fetch_one(downloads: Downloads, base: str, template: str, package: LockedPackage, path: Path) -> UpstreamCrate:
     name = package.id.name
-    index = _get(pool, urljoin(base, f"{index_prefix(name)}/{name.text.lower()}"), _MAX_INDEX)
-    tarball = _get(pool, fill_template(template, package.id, package.checksum or ""), _MAX_TARBALL, redirects=True)
+    silence = "the upstream's index file of the crate is empty"
+    try:
+        data = downloads.get(urljoin(base, f"{index_prefix(name)}/{name.text.lower()}"), _MAX_INDEX)
+    except TransportError as error:
+        return UpstreamCrate(package, None, str(error), has_none=error.absent, silence=str(error))
+    index = tuple(line for line in data.split(b"\n") if line.strip())
+    try:
+        tarball = downloads.get(fill_template(template, package.id, package.checksum or ""), _MAX_TARBALL)
+    except TransportError as error:
+        return UpstreamCrate(package, None, str(error), error.status in _HAS_NONE, index, silence)
+    if not tarball.startswith(_GZIP):
+        reason = f"what the upstream sent is no tarball: {beginning(tarball)}"
+        return UpstreamCrate(package, None, reason, index=index, silence=silence)
     try:
         path.write_bytes(tarball)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from None
-    return UpstreamCrate(package, path, index=tuple(line for line in index.split(b"\n") if line))
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}", hint="make room where temporary files go, or set TMPDIR"
+        ) from None
+    return UpstreamCrate(package, path, index=index, silence=silence)
+
+
+def _configured(downloads: Downloads, url: str) -> str:
+    """Where tarballs are; an upstream that says it in no way that can be read has said nothing at all."""
+    try:
+        return _download_template(downloads.get(url, _MAX_CONFIG))
+    except FormatError as error:
+        raise TransportError(
+            f"{url}: {error}", hint="is it an index's address? a proxy or a login page may have answered in its place"
+        ) from None
 
 
 def _download_template(config: bytes) -> str:
@@ -95,7 +115,7 @@ def _download_template(config: bytes) -> str:
         raise ConfigError(
             "this upstream demands credentials", hint="leave --upstream out: your own cargo has the credentials"
         )
-    if not isinstance(template, str) or not _is_http(_split(template)):
+    if not isinstance(template, str) or not is_http(split(template)):
         raise FormatError("the upstream's config.json has no usable `dl`")
     return template
 
@@ -117,85 +137,3 @@ def _cased_prefix(name: CrateName) -> str:
     if len(text) <= 3:
         return index_prefix(name) if len(text) < 3 else f"3/{text[0]}"
     return f"{text[:2]}/{text[2:4]}"
-
-
-def _get(pool: PoolManager, url: str, max_bytes: int, *, redirects: bool = False) -> bytes:
-    """Fetch one file whole, within a deadline and a size.
-
-    Raises:
-        TransportError: It could not be had.
-    """
-    import urllib3
-
-    deadline = time.monotonic() + _DEADLINE
-    for _ in range(_MAX_REDIRECTS + 1):
-        try:
-            answer = pool.request(
-                "GET",
-                url,
-                headers={"accept-encoding": "identity", "user-agent": "carnet"},
-                timeout=urllib3.Timeout(connect=15, read=30),
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise TransportError(f"{url}: {' '.join(str(error).split())[:200]}") from None
-        try:
-            location = answer.headers.get("location")
-            if redirects and answer.status in (301, 302, 303, 307, 308) and location:
-                url = _redirected(url, location)
-                continue
-            if answer.status != 200:
-                raise TransportError(f"{url} answered {answer.status}", status=answer.status)
-            return _read(answer, url, max_bytes, deadline)
-        finally:
-            answer.close()
-    raise TransportError(f"{url} redirects more than {_MAX_REDIRECTS} times")
-
-
-def _read(answer: object, url: str, max_bytes: int, deadline: float) -> bytes:
-    import urllib3
-
-    if not isinstance(answer, urllib3.BaseHTTPResponse):
-        raise TransportError(f"{url} did not answer")
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        for piece in answer.stream(_PIECE, decode_content=False):
-            pieces.append(piece)
-            size += len(piece)
-            if size > max_bytes:
-                raise TransportError(f"{url} is larger than {max_bytes} bytes")
-            if time.monotonic() > deadline:
-                raise TransportError(f"{url} took longer than {_DEADLINE:.0f} s")
-    except urllib3.exceptions.HTTPError as error:
-        raise TransportError(f"{url}: {' '.join(str(error).split())[:200]}") from None
-    return b"".join(pieces)
-
-
-def _split(url: str) -> SplitResult | None:
-    """A URL's parts; None for what cannot be one, such as half an IPv6 address, a port of letters."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return None
-    return parts
-
-
-def _is_http(parts: SplitResult | None) -> bool:
-    return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _redirected(url: str, location: str) -> str:
-    try:
-        target = urljoin(url, location)
-    except ValueError:  # as `_split`
-        target = ""
-    parts = _split(target)
-    if not _is_http(parts):
-        raise TransportError(f"{url} redirects to {location[:200]!a}, which is no URL")
-    if parts is not None and parts.scheme != urlsplit(url).scheme and parts.scheme != "https":
-        raise TransportError(f"{url} redirects to {target[:200]!a}, which is less safe")
-    return target

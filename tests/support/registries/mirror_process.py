@@ -25,6 +25,7 @@ from tests.support.machines.processes import running
 from tests.support.worlds.ceremony import AT_ONCE, Ceremony, DirectOnlineSigner, make_ceremony
 
 from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.claims.waiting import Waiting
 from carnet_mirror.state.store import Store
@@ -39,10 +40,10 @@ BIT_LENGTH = 2
 
 @dataclass(frozen=True)
 class Tarballs:
-    """An upstream that has these tarballs and no index: lines are built from the manifests."""
+    """An upstream that has these tarballs; without an `index`, it has the lines that their manifests make."""
 
     tarballs: Sequence[bytes]
-    index: Sequence[bytes] = ()
+    index: Sequence[bytes] | None = None
     name: str = "test"
     anything: bool = False
     """Give the first tarball, whatever is asked for."""
@@ -65,12 +66,19 @@ class Tarballs:
             data = self.tarballs[0] if self.anything else by_checksum.get(package.checksum or "")
             path = scratch / f"{package.id.stem}.crate"
             if data is None:
-                fetched.append(UpstreamCrate(package, None, "it is not here"))
+                fetched.append(UpstreamCrate(package, None, "it is not here", has_none=True))
                 continue
             path.write_bytes(data)
-            fetched.append(UpstreamCrate(package, path, index=tuple(self.index)))
+            fetched.append(UpstreamCrate(package, path, index=self.lines(package)))
         progress(len(packages))
         return fetched
+
+    def lines(self, package: LockedPackage) -> tuple[bytes, ...]:
+        """The index file of a package's crate."""
+        if self.index is not None:
+            return tuple(self.index)
+        crates = [crate for crate in map(read_crate, self.tarballs) if crate.id.name == package.id.name]
+        return tuple(line_from_crate(crate, pubtime=None).to_bytes() for crate in crates)
 
 
 @contextlib.contextmanager
@@ -108,8 +116,8 @@ class MirrorDirectory:
     def open(self, *, write: bool = False) -> Store:
         return Store.open(self.path, write=write)
 
-    def add(self, *tarballs: bytes, index: Sequence[bytes] = ()) -> SyncReport:
-        """Publish crates, with their lines in the upstream's index when these are given."""
+    def add(self, *tarballs: bytes, index: Sequence[bytes] | None = None) -> SyncReport:
+        """Publish crates, with these lines in the upstream's index instead of those that their manifests make."""
         upstream = Tarballs(tarballs, index)
         with self.open(write=True) as store:
             return sync(store, self.signer, upstream, upstream.packages, now=self.now, progress=quiet)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
+import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +19,38 @@ from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.lockfile import CRATES_IO
 from carnet.cargo.names import CrateName
 from carnet.tuf.paths import index_prefix
+
+Script = Callable[[socket.socket], None]
+"""Sends whatever it likes; then the connection ends."""
+
+
+def says(status: str, body: bytes = b"", *headers: str) -> Script:
+    """A whole answer."""
+    head = "\r\n".join([f"HTTP/1.1 {status}", f"content-length: {len(body)}", *headers])
+    return lambda connection: connection.sendall(head.encode() + b"\r\n\r\n" + body)
+
+
+def cut(body: bytes, *, after: int) -> Script:
+    """An answer that ends too early."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body)
+    return lambda connection: connection.sendall(head + body[:after])
+
+
+def slowly(body: bytes, seconds: float) -> Script:
+    """An answer that comes a byte at a time, its head as well."""
+
+    def send(connection: socket.socket) -> None:
+        for byte in b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body:
+            connection.sendall(bytes([byte]))
+            time.sleep(seconds)
+
+    return send
+
+
+def reset(connection: socket.socket) -> None:
+    """No answer, and the hardest end that a connection has."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 @dataclass
@@ -28,6 +63,7 @@ class SparseRegistry:
         tarballs: By `name-version`.
         refused: `name-version` to the status that a download gets instead.
         requests: The paths that were asked for.
+        scripts: By path, what is sent instead: one for each request, the last one for all that follow.
     """
 
     url: str = ""
@@ -35,6 +71,16 @@ class SparseRegistry:
     tarballs: dict[str, bytes] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    scripts: dict[str, list[Script]] = field(default_factory=dict)
+
+    def script(self, path: str) -> Script | None:
+        """What is sent for this request instead of an answer, if something is."""
+        left = self.scripts.get(path, [])
+        return left.pop(0) if len(left) > 1 else left[0] if left else None
+
+    def index_path(self, name: str) -> str:
+        """Where a crate's index file is."""
+        return f"/index/{index_prefix(CrateName(name))}/{name.lower()}"
 
     @property
     def index_url(self) -> str:
@@ -74,7 +120,7 @@ class SparseRegistry:
             status = self.refused.get(stem, 200 if stem in self.tarballs else 404)
             return status, self.tarballs[stem] if status == 200 else b"no such crate here\n"
         for name, lines in self.lines.items():
-            if path == f"/index/{index_prefix(CrateName(name))}/{name.lower()}":
+            if path == self.index_path(name):
                 return 200, b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         return 404, b""
 
@@ -88,6 +134,12 @@ def sparse_registry() -> Iterator[SparseRegistry]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            if (script := registry.script(self.path)) is not None:
+                registry.requests.append(self.path)
+                self.close_connection = True
+                with contextlib.suppress(OSError):
+                    script(self.connection)
+                return
             status, body = registry.answer(self.path)
             self.send_response(status)
             self.send_header("content-length", str(len(body)))

@@ -9,10 +9,21 @@ from pathlib import Path
 import pytest
 from tests.support.registries.mirror_process import make_mirror
 from tests.support.worlds.ceremony import NOW
+from tests.support.worlds.claims import NAME, World
+from tests.support.worlds.release import synthetic
 
 from carnet.errors import SigningError
-from carnet_mirror.schedule import Expiry, bin_count, bins_each_run, expiries, keep_fresh, timestamp_due
+from carnet_mirror.schedule import (
+    Expiry,
+    bin_count,
+    bins_each_run,
+    claims_that_end,
+    expiries,
+    keep_fresh,
+    timestamp_due,
+)
 from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
+from carnet_signer.proposals.ownership import NewLayout
 
 
 def test_the_timestamp_is_due_from_half_of_its_life_on() -> None:
@@ -80,3 +91,19 @@ def test_nothing_is_signed_before_it_is_due() -> None:
 
     with pytest.raises(TimeoutError):
         asyncio.run(run())
+
+
+def test_owner_and_crate_roles_and_layouts_that_end_are_told(tmp_path: Path) -> None:
+    """Years later nobody remembers: each is told of a month ahead, by name."""
+    world, made = World.make(tmp_path), synthetic()
+    world.claim(layout=NewLayout(made.layout_file, made.terms))
+    ends = made.layout.expires
+    assert claims_that_end(world.store, now=world.now) == []
+    soon = claims_that_end(world.store, now=ends - timedelta(days=10))
+    assert [(one.role, one.expires) for one in soon] == [(f"layout of {NAME.canonical}", ends)]
+    late = claims_that_end(world.store, now=world.now + timedelta(days=4 * 365))
+    assert [one.role for one in late if not one.role.startswith("layout")] == [
+        f"crate.{NAME.canonical}",
+        f"owner.{NAME.canonical}",
+    ]
+    assert {one.warning(world.now + timedelta(days=4 * 365)) for one in late} == {"expired"}

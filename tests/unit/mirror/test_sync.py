@@ -66,7 +66,7 @@ def test_again_changes_nothing(mirror: MirrorDirectory) -> None:
 
 def test_the_publication_time_is_the_upstreams_or_when_it_was_first_seen(mirror: MirrorDirectory) -> None:
     known, unknown = honest_crate("known"), honest_crate("unknown")
-    mirror.add(known, unknown, index=[line(known)])
+    mirror.add(known, unknown, index=[line(known), line(unknown, pubtime=None)])
     found = versions(mirror)
     assert found["known@0.1.0"].line.pubtime == "2020-02-02T02:02:02Z"
     assert found["known@0.1.0"].pubtime_is_upstreams

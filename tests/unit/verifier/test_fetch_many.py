@@ -18,8 +18,10 @@ from carnet.errors import TransportError
 from carnet_verifier.net import http1
 from carnet_verifier.net.fetch import HttpFetcher, Limits
 from carnet_verifier.net.http1 import Connection, Origin
+from carnet_verifier.net.patience import Patience
 
 QUICK = Limits(deadline=0.6, connect=0.5, least_rate=10_000, grace=0.3)
+ONCE = Patience(tries=1)
 
 
 def numbered(connection: socket.socket, head: bytes) -> None:
@@ -223,7 +225,7 @@ def test_one_bad_answer_slows_no_other_down(bad: bytes, monkeypatch: pytest.Monk
             raise OSError
 
     asked = sends(monkeypatch)
-    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=1)) as fetcher:
+    with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=1), patience=ONCE) as fetcher:
         answers = fetcher.get_many([(f"x/{number}", 100) for number in range(12)])
     assert [data for data in answers if isinstance(data, bytes)] == [b"%d" % n for n in range(12) if n != 3]
     assert isinstance(answers[3], TransportError)
@@ -409,7 +411,7 @@ def test_a_failed_fetch_keeps_no_memory() -> None:
     gc.disable()
     tracemalloc.start()
     try:
-        with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=2)) as fetcher:
+        with serving(answer) as server, HttpFetcher(server.url, limits=Limits(connections=2), patience=ONCE) as fetcher:
             answers = fetcher.get_many([(f"x/{number}", size) for number in range(10)], large=True)
             assert ["half-way" in str(answer) for answer in answers] == [True] * 10
             kept = tracemalloc.get_traced_memory()[0]

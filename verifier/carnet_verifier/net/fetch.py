@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, overload
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from carnet.errors import ConfigError, TransportError
 from carnet.value import value
 from carnet_verifier.net.budget import Budget
 from carnet_verifier.net.http1 import Answer, Connection, Limits, Origin
+from carnet_verifier.net.patience import PASSING, Patience, retry_after
 from carnet_verifier.net.spool import Spool
 
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
@@ -32,6 +33,7 @@ _HINTS = {
     401: "the repository wants to know who you are, which carnet does not tell",
     403: "the repository does not give this file out",
     429: "the repository is asked too often: try again later",
+    503: "the repository is busy: try again later",
 }
 
 
@@ -75,7 +77,7 @@ class HttpFetcher:
     """Fetches over HTTP/1.1 with reused connections.
 
     It follows no redirect, decodes only gzip and only up to the asked size, and uses no proxy unless one is given.
-    Threads may share it.
+    What a busy server or a connection that broke off did not give is asked for again. Threads may share it.
 
     Args:
         base_url: `https://...` or `http://...`, the folder that holds `metadata/` and `targets/`.
@@ -83,6 +85,7 @@ class HttpFetcher:
         proxy: URL of an HTTP proxy, or None; nothing is read from the environment.
         ca_file: PEM file of certificate authorities to trust instead of the system's.
         budget: What all of it may cost; None for whoever serves without end.
+        patience: How often a file is asked for, within the deadline of one.
 
     Raises:
         ConfigError: A URL is not one.
@@ -96,12 +99,14 @@ class HttpFetcher:
         proxy: str | None = None,
         ca_file: str | None = None,
         budget: Budget | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._base = _parse_url(base_url, "repository")
         self._limits = limits or Limits()
         self._proxy = _parse_proxy(proxy) if proxy is not None else None
         self._ca_file = ca_file
         self._budget = budget
+        self._patience = patience or Patience()
         self._idle: list[Connection] = []
         self._at_once = self._limits.at_once
         self._lock = threading.Lock()
@@ -135,9 +140,27 @@ class HttpFetcher:
         def ask(batch: list[int], crew: _Crew) -> list[int]:
             return self._ask(batch, requests, answers, crew)
 
-        at_once = 1 if large else self._at_once
-        _Crew(ask, waiting, at_once=at_once, most=self._limits.connections, plain=large).run()
+        started, tried = time.monotonic(), 0
+        while waiting:
+            at_once = 1 if large else self._at_once
+            _Crew(ask, waiting, at_once=at_once, most=self._limits.connections, plain=large).run()
+            tried += 1
+            waiting = self._wait(answers, tried, started + self._limits.deadline)
         return _Answered.of([answers[number] for number in range(len(requests))])
+
+    def _wait(self, answers: Mapping[int, bytes | Spool | TransportError], tried: int, end: float) -> deque[int]:
+        """Wait until it makes sense to ask again, for the files that are returned; none when it makes none."""
+        pauses = {
+            number: self._patience.pause_after(answer, tried)
+            for number, answer in answers.items()
+            if isinstance(answer, TransportError) and answer.passing
+        }
+        again = {number: pause for number, pause in pauses.items() if pause is not None}
+        longest = max(again.values(), default=0.0)
+        if not again or time.monotonic() + longest > end:
+            return deque()
+        time.sleep(longest)
+        return deque(again)
 
     def _ask(
         self,
@@ -186,7 +209,9 @@ class HttpFetcher:
             failed = asked[done : done + 1] if connection.opened else asked
             for number in failed:
                 reason = f"{self.url}{requests[number][0]}: {error}"
-                answers[number] = TransportError(reason, hint=error.hint, status=error.status)
+                answers[number] = TransportError(
+                    reason, hint=error.hint, status=error.status, passing=error.passing and not connection.late
+                )
             done += len(failed)
         finally:
             crew.ends(connection)
@@ -230,7 +255,13 @@ class HttpFetcher:
                 hint="use the repository's final URL",
                 status=status,
             )
-        return TransportError(f"{self.url}{path}: answered {status}", hint=_HINTS.get(status, ""), status=status)
+        return TransportError(
+            f"{self.url}{path}: answered {status}",
+            hint=_HINTS.get(status, ""),
+            status=status,
+            passing=status in PASSING,
+            retry_after=retry_after(answer.headers.get(b"retry-after", b"")),
+        )
 
     def close(self) -> None:
         """Close all idle connections."""

@@ -10,12 +10,12 @@ and back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import httptools
 
 from carnet.errors import TransportError
-from carnet.value import value
+from carnet.value import field, value
 from carnet_verifier.net.spool import Spool
 from carnet_verifier.net.wire import Clock, Wire
 
@@ -78,11 +78,13 @@ class Answer:
         status: The HTTP status.
         body: Decoded; empty unless the status is 200.
         spooled: The body of a plain answer, which may wait on the disk; `body` is empty then.
+        headers: What came with a refusal, by name in lower case; empty when the status is 200.
     """
 
     status: int
     body: bytes
     spooled: Spool | None = None
+    headers: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
@@ -165,7 +167,7 @@ class Connection:
         except OSError as error:
             self.unanswered = self.opened and not self._answers.begun
             self.late = isinstance(error, TimeoutError)
-            raise self._late() if self.late else _broken(error) from None
+            raise self._late() if self.late else _broken(error, passing=self.opened) from None
 
     # --- opening ---
 
@@ -206,7 +208,7 @@ class Connection:
                 self._answers.end(truncated=self._wire.truncated)
             else:
                 self.unanswered = self.opened
-                raise TransportError("the server closed the connection")
+                raise TransportError("the server closed the connection", passing=self.opened)
         return answer
 
     def _late(self) -> TransportError:
@@ -227,7 +229,7 @@ class _Answers:
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._expected: deque[int | None] = deque()
-        self._done: deque[tuple[int, bytearray | Spool, int | None, bool]] = deque()
+        self._done: deque[tuple[int, bytearray | Spool, int | None, bool, dict[bytes, bytes]]] = deque()
         self._plain = False
         self._failure: TransportError | None = None
         self._overhead = 0
@@ -278,9 +280,9 @@ class _Answers:
             TransportError: What came is not an answer.
         """
         if self._done:
-            status, body, most, zipped = self._done.popleft()
+            status, body, most, zipped, headers = self._done.popleft()
             if status != 200 or most is None:
-                return Answer(status, b"")
+                return Answer(status, b"", None, headers)
             if isinstance(body, Spool):
                 return Answer(status, b"", body)
             return Answer(status, _unzip(body, most) if zipped else bytes(body))
@@ -321,7 +323,7 @@ class _Answers:
         if self._status == 200 and whole and not truncated:
             self._complete()
         else:
-            self._fail(TransportError("the server closed the connection half-way"))
+            self._fail(TransportError("the server closed the connection half-way", passing=True))
         self.open = False
 
     def _fail(self, error: TransportError) -> None:
@@ -332,7 +334,7 @@ class _Answers:
     def _complete(self) -> None:
         most = self._expected.popleft()
         zipped = self._status == 200 and self._headers.get(b"content-encoding", b"identity").lower() != b"identity"
-        self._done.append((self._status, self._body, most, zipped))
+        self._done.append((self._status, self._body, most, zipped, self._headers))
         self._interim = 0
         self.begun = False
         self._next_message()
@@ -409,9 +411,9 @@ def _ask(method: str, target: str, authority: str, headers: str = "") -> str:
     return f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: carnet\r\n{headers}\r\n"
 
 
-def _broken(error: OSError) -> TransportError:
+def _broken(error: OSError, *, passing: bool) -> TransportError:
     reason = (error.strerror or str(error) or type(error).__name__).lower()
-    return TransportError(reason, hint="is the address right, and is the server up?")
+    return TransportError(reason, hint="is the address right, and is the server up?", passing=passing)
 
 
 def _most_encoded(most: int, encoding: bytes) -> int:

@@ -21,6 +21,7 @@ from carnet_cli.report.mirror import (
     published_as_text,
     synced_as_json,
     synced_as_text,
+    tell_what_ends,
 )
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -186,6 +187,9 @@ def sync(
     is compared with the lock, read strictly, and its index line compared with the manifest inside. What is refused
     stops nothing else, and gives exit status 1. Syncing again changes only what has changed upstream.
 
+    What the upstream does not say is no statement: when it errs, lists less or cannot be read, what the mirror has
+    stays as it is, and what it does not have waits. Exit status 3 when something was not decided.
+
     \b
     Example:
       carnet mirror sync /srv/carnet --lockfile app/Cargo.lock
@@ -213,7 +217,7 @@ def sync(
             )
         crates, versions = store.crates.count()
     output.show(SyncedReport(report, crates, versions), message_format, synced_as_text, synced_as_json)
-    return 1 if report.refused else 0
+    return 1 if report.refused else 3 if report.undecided else 0
 
 
 def _read_lockfile(path: Path) -> Lockfile:
@@ -267,10 +271,11 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
     second_opinion: bool | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
-) -> None:
+) -> int:
     """Sign again what would expire: the timestamp, and snapshot and index when they are due.
 
-    `serve` does this by itself; without it, call this at least once a day.
+    `serve` does this by itself; without it, call this at least once a day. What people have to sign is told when it has
+    ended or ends soon; exit status 1 when clients refuse the mirror because of it.
 
     \b
     Example:
@@ -279,6 +284,7 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror refresh /srv/carnet --ceremony ceremony/ --next-online-key keys/online-2027
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
+    from carnet_mirror.schedule import claims_that_end, expiries
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import sign_again
     from carnet_mirror.writing import set_second_opinion, wants_second_opinion
@@ -298,7 +304,10 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
         if settings.next_key is not None:
             with store.change():
                 replace(settings, key=settings.next_key).remember(store)
+        roles, claims = expiries(store), claims_that_end(store, now=home.now())
     _show_published(published, directory, "signed again", message_format)
+    tell_what_ends(roles, claims, home.now())
+    return 1 if any(one.expires <= home.now() for one in roles) else 0
 
 
 command.add_command(serve)

@@ -26,7 +26,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
       carnet mirror status /srv/carnet
     """
     from carnet_mirror.clock import clock_problem
-    from carnet_mirror.schedule import expiries
+    from carnet_mirror.schedule import claims_that_end, expiries
     from carnet_mirror.state.store import Store
     from carnet_mirror.writing import wants_second_opinion
 
@@ -34,7 +34,13 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
     with Store.open(directory) as store:
         crates, versions = store.crates.count()
         report = StatusReport(
-            directory, crates, versions, tuple(expiries(store)), now, second_opinion=wants_second_opinion(store)
+            directory,
+            crates,
+            versions,
+            tuple(expiries(store)),
+            tuple(claims_that_end(store, now=now)),
+            now,
+            second_opinion=wants_second_opinion(store),
         )
         wrong = clock_problem(store, now=now)
     output.show(report, message_format, status_as_text, status_as_json)

@@ -1,0 +1,214 @@
+"""What a mirror will have after a sync: its own versions, and those of the upstream that may stand beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from carnet.cargo.index_line import IndexLine
+from carnet.cargo.let_in import LetIn
+from carnet.cargo.lockfile import LockedPackage
+from carnet.cargo.names import CrateId, CrateName
+from carnet.errors import VerificationError
+from carnet_mirror.state.files import blob_path
+from carnet_mirror.state.published import UnverifiedView
+from carnet_mirror.state.records import StoredVersion
+from carnet_mirror.state.store import Store
+from carnet_mirror.sync.outcome import KeptVersion, Refused, SyncNote, WaitingVersion
+from carnet_mirror.upstream.packages import Listing
+
+CLAIMED = "this crate is claimed here: its versions come from its maintainers, not from upstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A tarball and its index line: every check that needs no state was passed, or an operator lets the difference in."""
+
+    line: IndexLine
+    tarball: Path
+    length: int
+    let_in: LetIn | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A locked package that the upstream did not give whole.
+
+    Attributes:
+        package: The package.
+        reason: What is missing, in words.
+        has_none: Whether the upstream said that it does not have it.
+        heard: Whether the upstream answered properly.
+    """
+
+    package: LockedPackage
+    reason: str
+    has_none: bool
+    heard: bool
+
+
+class Merge:
+    """The versions of the crates that a sync touches, as they will be.
+
+    Args:
+        store: The mirror, inside a change.
+        upstream: How it remembers where they come from.
+        now: The time, as `pubtime` is written.
+    """
+
+    def __init__(self, store: Store, upstream: str, now: str) -> None:
+        self._store = store
+        self._upstream = upstream
+        self._now = now
+        self._crates: dict[str, dict[str, StoredVersion]] = {}
+        self._kept: dict[CrateId, KeptVersion] = {}
+        self._compared: set[CrateId] = set()
+        self.names: dict[str, CrateName] = {}
+        self.tarballs: dict[str, Path] = {}
+        self.added: set[CrateId] = set()
+        self.updated: set[CrateId] = set()
+        self.locked: set[CrateId] = set()
+        self.refused: list[Refused] = []
+        self.waiting: list[WaitingVersion] = []
+        self.findings: list[SyncNote] = []
+
+    @property
+    def kept(self) -> tuple[KeptVersion, ...]:
+        """What stays as it was although the upstream says less."""
+        return tuple(self._kept[crate] for crate in sorted(self._kept))
+
+    def take(self, examined: Sequence[Examined]) -> None:
+        """Add each version, or refuse it and leave what is there as it is."""
+        claimed = self._claimed(item.line.id for item in examined)
+        for item in examined:
+            crate = item.line.id
+            try:
+                self._take(crate, item, claimed)
+                self._compared.add(crate)
+                self.locked.add(crate)
+            except VerificationError as error:
+                self.refused.append(Refused(crate, str(error)))
+
+    def _take(self, crate: CrateId, item: Examined, claimed: frozenset[str]) -> None:
+        versions = self._versions(crate, claimed)
+        known = versions.get(str(crate.version))
+        if known is None:
+            versions[str(crate.version)] = self._new(item)
+            self.tarballs[item.line.cksum] = item.tarball
+            self.added.add(crate)
+            return
+        if known.line.cksum != item.line.cksum:
+            raise VerificationError(
+                f"the upstream now has a tarball with sha256 {item.line.cksum} for it, "
+                f"this mirror keeps {known.line.cksum}"
+            )
+        self._update(known, item.line)
+
+    def miss(self, missed: Sequence[Missed]) -> None:
+        """Keep of these what the mirror has; the others wait, unless the upstream said that it does not have them."""
+        claimed = self._claimed(one.package.id for one in missed)
+        for one in missed:
+            crate = one.package.id
+            try:
+                known = self._versions(crate, claimed).get(str(crate.version))
+                if known is not None and one.package.checksum not in (None, known.line.cksum):
+                    raise VerificationError(
+                        f"this mirror keeps a tarball with sha256 {known.line.cksum}, the lock demands another; "
+                        f"{one.reason}"
+                    )
+                if known is None and one.has_none:
+                    raise VerificationError(one.reason)
+            except VerificationError as error:
+                self.refused.append(Refused(crate, str(error)))
+                continue
+            if known is None:
+                self.waiting.append(WaitingVersion(crate, one.reason))
+            else:
+                self.locked.add(crate)
+                self._keep(crate, one.reason, heard=one.heard)
+
+    def follow_upstream(self, index: Mapping[CrateName, tuple[bytes, ...]]) -> None:
+        """Take the yank states of every version that the mirror has of these crates, locked or not."""
+        refused = {item.crate for item in self.refused}
+        for name, chunks in index.items():
+            versions = self._crates.get(name.canonical, {})
+            others = {text for text, one in versions.items() if one.id not in self._compared | refused}
+            if self.names.get(name.canonical) != name or not others:
+                continue
+            listing = Listing(chunks, name, others)
+            if not listing.heard:
+                continue  # said of those that are locked
+            for text in others:
+                self._follow(versions[text], listing)
+
+    def _follow(self, known: StoredVersion, listing: Listing) -> None:
+        line = listing.lines.get(str(known.id.version))
+        if line is None:
+            self._keep(known.id, listing.missing(str(known.id.version)))
+        elif line.cksum != known.line.cksum:
+            self._keep(known.id, f"the upstream's index now says sha256 {line.cksum} of it")
+        else:
+            try:
+                self._update(known, line)
+            except VerificationError as error:
+                self._keep(known.id, str(error))
+
+    def changed(self, also: Iterable[CrateId]) -> list[tuple[CrateName, list[StoredVersion]]]:
+        """The crates that have something new, and those of which something new is said, with all their versions."""
+        said = {crate.name.canonical for crate in also if crate in self.locked}
+        touched = said | {crate.name.canonical for crate in self.added | self.updated}
+        return [(self.names[key], list(self._crates[key].values())) for key in sorted(touched)]
+
+    # --- what the mirror has ---
+
+    def _claimed(self, crates: Iterable[CrateId]) -> frozenset[str]:
+        return UnverifiedView(self._store).claimed({crate.name for crate in crates})
+
+    def _versions(self, crate: CrateId, claimed: frozenset[str]) -> dict[str, StoredVersion]:
+        name = crate.name
+        if name.canonical in claimed:
+            raise VerificationError(CLAIMED)
+        spelling = self._store.crates.spelling(name) or str(self.names.get(name.canonical, name))
+        if spelling != str(name):
+            raise VerificationError(f"this mirror has the crate as {spelling}, which is another spelling of its name")
+        if name.canonical not in self._crates:
+            self.names[name.canonical] = name
+            self._crates[name.canonical] = {str(one.id.version): one for one in self._store.crates.versions(name)}
+        return self._crates[name.canonical]
+
+    def _new(self, item: Examined) -> StoredVersion:
+        known = item.line.pubtime is not None
+        line = item.line if known else item.line.with_(pubtime=self._now)
+        return StoredVersion(line, item.length, blob_path(line.cksum), self._upstream, known, self._now)
+
+    def _keep(self, crate: CrateId, reason: str, *, heard: bool = True) -> None:
+        """Tell that a version stays as it was; the first reason is the one that counts."""
+        self._kept.setdefault(crate, KeptVersion(crate, reason, heard))
+
+    def _update(self, known: StoredVersion, line: IndexLine) -> None:
+        """Take from an upstream's line what may change of a version. A field that it lacks changes nothing."""
+        if known.line.identity() != line.identity():
+            raise VerificationError(
+                "the upstream changed its index line: dependencies or features differ from the mirror's"
+            )
+        new = known
+        if line.raw.get("yanked") is None:
+            if known.line.yanked:
+                self._keep(known.id, "the upstream no longer says whether it is yanked: it stays yanked")
+        elif known.line.yanked != line.yanked:
+            new = replace(new, line=new.line.with_(yanked=line.yanked))
+        if line.pubtime is None:
+            if known.pubtime_is_upstreams:
+                self._keep(known.id, "the upstream no longer says when it was published")
+        elif not known.pubtime_is_upstreams:
+            new = replace(new, line=new.line.with_(pubtime=line.pubtime), pubtime_is_upstreams=True)
+        elif line.pubtime != known.line.pubtime:
+            self.findings.append(
+                SyncNote(
+                    known.id, f"the upstream now says {line.pubtime} for its publication, {known.line.pubtime} before"
+                )
+            )
+        if new != known:
+            self._crates[known.id.name.canonical][str(known.id.version)] = new
+            self.updated.add(known.id)
