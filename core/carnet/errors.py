@@ -7,6 +7,7 @@
       FormatError             received bytes do not parse                  exit 1
       TransportError          could not fetch; nothing was decided         exit 3
       StorageError            this machine's disk or database failed       exit 3
+        UnfitFile             a folder, a device, or more than is read
       SigningError            key missing, locked, or wrong for the role   exit 3
       VerificationError       understood, and not trusted                  exit 1
         MetadataError         a TUF role
@@ -97,6 +98,10 @@ class StorageError(CarnetError):
     """This machine's disk or database failed; nothing was acknowledged."""
 
     exit_code: ClassVar[int] = 3
+
+
+class UnfitFile(StorageError):  # noqa: N818  -- named for what it is
+    """What stands in a file's place is no regular file, or is larger than anything that belongs there."""
 
 
 class SigningError(CarnetError):

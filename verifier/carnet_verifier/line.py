@@ -248,6 +248,7 @@ def judge(
     """
     if evidence.sha256 != attributed.sha256:
         raise MetadataMismatch(f"evidence about other bytes was offered for {attributed.crate}")
+    wanted = attributed.vouched.wanted
     seen = None if attributed.exempt else highest.get(attributed.crate.name)
     facts = Facts(
         attributed.crate,
@@ -261,6 +262,7 @@ def judge(
         SourceKind.CRATES_IO,
         "",
         None if attributed.claim is None else attributed.claim.taken_over(now),
+        wanted.locked and wanted.checksum is None,
     )
     return _judged(attributed, evidence, evaluate(facts, policy, now=now, judging=judging))
 

@@ -65,6 +65,7 @@ class Facts:
         origin: Where the lock takes it from.
         source: What the lock names as its source, of a foreign package.
         taken_over: When the registry replaced owners of it, as its owner role says; None when it does not say so.
+        unpinned: Whether the lock that names it has no checksum for it.
     """
 
     crate: CrateId
@@ -78,6 +79,7 @@ class Facts:
     origin: SourceKind = SourceKind.CRATES_IO
     source: str = ""
     taken_over: datetime | None = None
+    unpinned: bool = False
 
     def has(self, kind: Kind[Any]) -> bool:
         """Whether a kind of evidence was gathered."""

@@ -57,7 +57,9 @@ def command(args: tuple[str, ...]) -> int:
         # Away from the project, which nobody has looked at: its toolchain file could name another cargo.
         return find_cargo(invocation.toolchain, Path("/"), environment).explain(invocation)
     project = open_project(invocation, folder, home.cargo_home(), environment)
-    settings = config.load(project.workspace, now=home.now())
+    named = invocation.manifest_path
+    about = folder if named is None else (folder / named).parent
+    settings = config.load(project.workspace, now=home.now(), about=about)
     output.warn_all(settings.remarks)
     trusted = judging_repository(settings)
     grounds = Grounds(settings.policy, trusted.directory, home.now)
