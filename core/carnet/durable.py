@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from carnet.errors import ConfigError, FormatError, StorageError, UnfitFile
+from carnet.errors import ConfigError, FormatError, MalformedFile, StorageError, UnfitFile
 
 _LEFTOVER = ".carnet-"
 _BATCH = 64
@@ -212,7 +212,8 @@ def users_file(path: Path, what: str) -> Iterator[None]:
         what: What it is meant to be, for messages.
 
     Raises:
-        ConfigError: It is not there, is not of that format, is no regular file, or is too large.
+        MalformedFile: It is not of that format.
+        ConfigError: It is not there, is no regular file, or is too large.
     """
     try:
         yield
@@ -221,7 +222,8 @@ def users_file(path: Path, what: str) -> Iterator[None]:
     except (FormatError, UnfitFile) as error:
         where = "" if str(path) in str(error) else f"{path}: "
         hint = error.hint or f"name another {what}, or mend this one"
-        raise ConfigError(f"{where}{error}", hint=hint) from error
+        kind = MalformedFile if isinstance(error, FormatError) else ConfigError
+        raise kind(f"{where}{error}", hint=hint) from error
 
 
 @contextlib.contextmanager

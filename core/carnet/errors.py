@@ -4,6 +4,8 @@
 
     CarnetError
       ConfigError             your file or flag is wrong                   exit 2
+        MalformedFile         your file does not parse (a FormatError too)
+        MalformedKey          your key file holds no key (a SigningError too)
       FormatError             received bytes do not parse                  exit 1
       TransportError          could not fetch; nothing was decided         exit 3
       StorageError            this machine's disk or database failed       exit 3
@@ -75,6 +77,10 @@ class FormatError(CarnetError):
     """Received bytes do not parse as what they claim to be."""
 
 
+class MalformedFile(ConfigError, FormatError):  # noqa: N818  -- named for what it is
+    """A file that the user wrote or named does not parse; the same bytes from a mirror are a `FormatError` alone."""
+
+
 class TransportError(CarnetError):
     """Something could not be fetched; nothing was decided about it.
 
@@ -108,6 +114,10 @@ class SigningError(CarnetError):
     """A key is missing, locked, readable by others, or not one that may sign this."""
 
     exit_code: ClassVar[int] = 3
+
+
+class MalformedKey(ConfigError, SigningError):  # noqa: N818
+    """A private key file of the user's does not hold a key that carnet can read."""
 
 
 class VerificationError(CarnetError):

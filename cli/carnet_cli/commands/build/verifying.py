@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carnet.errors import CarnetError, ConfigError, TransportError
+from carnet.errors import CarnetError, TransportError
 from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.config import home
@@ -102,14 +102,11 @@ def _verify_lock(project: LockedProject, settings: Settings, message_format: Mes
 
 def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.crate import CrateLimits, read_crate
-    from carnet.durable import read_file
+    from carnet.durable import read_named_file
     from carnet_verifier.admit import Wanted, admit_tarball
     from carnet_verifier.tuf.view import open_view
 
-    try:
-        data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
+    data = read_named_file(path, "tarball", max_bytes=CrateLimits().compressed)
     crate = read_crate(data)
     trusted, now = judging_repository(settings), home.now()
     with open_view(trusted.directory, now=now) as view:

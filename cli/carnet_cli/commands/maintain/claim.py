@@ -94,6 +94,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
         team(releasers, release_threshold, "--release-key", "--release-threshold"),
         registry,
     )
+    binding = read_layout(layout)
     now = home.now()
     with proposal_folders.looking(repository) as view:
         found = read_published_versions(view, crate, output.counting)
@@ -103,7 +104,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
             Request("claim", crate, at(now), evidence),
             facts,
             adopted=adopted,
-            layout=read_layout(layout),
+            layout=binding,
             now=now,
         )
     proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)
