@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from carnet.errors import ConfigError, StorageError
+from carnet.errors import ConfigError, FormatError, MalformedFile, StorageError, UnfitFile
 
 _LEFTOVER = ".carnet-"
 _BATCH = 64
@@ -166,20 +166,21 @@ def read_file(path: Path, what: str, *, max_bytes: int, check: Callable[[os.stat
     Raises:
         ConfigError: Its path cannot be one.
         FileNotFoundError: There is no such file.
-        StorageError: It cannot be read, is not a regular file, or is too large.
+        UnfitFile: It is not a regular file, or is too large.
+        StorageError: It cannot be read.
     """
     with as_storage_error(path, but=FileNotFoundError):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise StorageError(f"{what} {path} is not a regular file")
+                raise UnfitFile(f"{what} {path} is not a regular file")
             if check is not None:
                 check(status)
             # A file without end, such as a large hole, is not read to see that it is one.
             data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
     if len(data) > max_bytes or status.st_size > max_bytes:
-        raise StorageError(f"{what} {path} is larger than {max_bytes} bytes")
+        raise UnfitFile(f"{what} {path} is larger than {max_bytes} bytes")
     return data
 
 
@@ -192,13 +193,37 @@ def read_named_file(path: Path, what: str, *, max_bytes: int) -> bytes:
         max_bytes: A longer file is refused.
 
     Raises:
-        ConfigError: It is not there.
-        CarnetError: As `read_file`.
+        ConfigError: It is not there, is no regular file, or is too large.
+        StorageError: It cannot be read.
+    """
+    with users_file(path, what):
+        return read_file(path, what, max_bytes=max_bytes)
+
+
+@contextlib.contextmanager
+def users_file(path: Path, what: str) -> Iterator[None]:
+    """Let what is wrong with a file that the user wrote or named come out of the block as the user's to mend.
+
+    A command reads such a file within this block, and parses it there: the same bytes from a mirror are refused with
+    exit status 1, and a file of the user's is wrong with exit status 2, whoever parses it.
+
+    Args:
+        path: The file or folder.
+        what: What it is meant to be, for messages.
+
+    Raises:
+        MalformedFile: It is not of that format.
+        ConfigError: It is not there, is no regular file, or is too large.
     """
     try:
-        return read_file(path, what, max_bytes=max_bytes)
+        yield
     except FileNotFoundError:
         raise ConfigError(f"there is no {what} {path}") from None
+    except (FormatError, UnfitFile) as error:
+        where = "" if str(path) in str(error) else f"{path}: "
+        hint = error.hint or f"name another {what}, or mend this one"
+        kind = MalformedFile if isinstance(error, FormatError) else ConfigError
+        raise kind(f"{where}{error}", hint=hint) from error
 
 
 @contextlib.contextmanager

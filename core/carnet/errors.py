@@ -4,9 +4,12 @@
 
     CarnetError
       ConfigError             your file or flag is wrong                   exit 2
+        MalformedFile         your file does not parse (a FormatError too)
+        MalformedKey          your key file holds no key (a SigningError too)
       FormatError             received bytes do not parse                  exit 1
       TransportError          could not fetch; nothing was decided         exit 3
       StorageError            this machine's disk or database failed       exit 3
+        UnfitFile             a folder, a device, or more than is read
       SigningError            key missing, locked, or wrong for the role   exit 3
       VerificationError       understood, and not trusted                  exit 1
         MetadataError         a TUF role
@@ -75,6 +78,10 @@ class FormatError(CarnetError):
     """Received bytes do not parse as what they claim to be."""
 
 
+class MalformedFile(ConfigError, FormatError):  # noqa: N818  -- named for what it is
+    """A file that the user wrote or named does not parse; the same bytes from a mirror are a `FormatError` alone."""
+
+
 class TransportError(CarnetError):
     """Something could not be fetched; nothing was decided about it.
 
@@ -113,10 +120,18 @@ class StorageError(CarnetError):
     exit_code: ClassVar[int] = 3
 
 
+class UnfitFile(StorageError):  # noqa: N818  -- named for what it is
+    """What stands in a file's place is no regular file, or is larger than anything that belongs there."""
+
+
 class SigningError(CarnetError):
     """A key is missing, locked, readable by others, or not one that may sign this."""
 
     exit_code: ClassVar[int] = 3
+
+
+class MalformedKey(ConfigError, SigningError):  # noqa: N818
+    """A private key file of the user's does not hold a key that carnet can read."""
 
 
 class VerificationError(CarnetError):

@@ -10,13 +10,14 @@ from carnet.cargo.lockfile import Lockfile
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, PolicyRefused, TransportError
 from carnet_gate.reporter import Reporter
-from carnet_verifier.admit import Admission, Wanted, admit_all
+from carnet_verifier.admit import Admission, admit_all
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.tuf.repository import TrustedRepository
+from carnet_verifier.whole_lock import remarks_on, wanted_in
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def admit_lock(
     Raises:
         CarnetError: One or more were refused, or nothing could be decided.
     """
-    wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
+    _ = remarks_on(lock, grounds.policy, "Cargo.lock")  # which raises where the policy denies; the sum tells the rest
+    wanted = wanted_in(lock)
     now, trust = grounds.clock(), grounds.trust
     admissions: list[Admission] = []
     errors: list[CarnetError] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.cargo.lockfile import MAX_LOCK, Lockfile, read_lockfile
-from carnet.durable import read_file
+from carnet.durable import read_file, users_file
 from carnet.errors import ConfigError
 from carnet_gate import config
 from carnet_gate.args import Invocation
@@ -137,21 +137,21 @@ class LockOnDisk:
         """The lock as it is now.
 
         Raises:
-            ConfigError: There is none.
-            FormatError: It does not parse.
+            ConfigError: There is none, or it does not parse.
         """
-        try:
-            data = read_file(self.path, "the lock", max_bytes=MAX_LOCK)
-        except FileNotFoundError:
-            raise ConfigError(f"{self.path} does not exist") from None
-        self._data = data
-        return read_lockfile(data, str(self.path))
+        with users_file(self.path, "Cargo.lock"):
+            try:
+                data = read_file(self.path, "the lock", max_bytes=MAX_LOCK)
+            except FileNotFoundError:
+                raise ConfigError(f"{self.path} does not exist") from None
+            self._data = data
+            return read_lockfile(data, str(self.path))
 
     def read_if_any(self) -> Lockfile | None:
         """The lock as it is now, or None.
 
         Raises:
-            FormatError: It does not parse.
+            ConfigError: It does not parse.
         """
         return self.read() if self.path.exists() else None
 

@@ -50,6 +50,7 @@ from carnet_verifier.policy.verdict import Finding, Verdict
 from carnet_verifier.tuf.refresh import refresh
 from carnet_verifier.tuf.repository import TrustedRepository
 from carnet_verifier.tuf.view import open_view
+from carnet_verifier.whole_lock import remarks_on, wanted_in
 
 __all__ = [
     "Action",
@@ -134,11 +135,13 @@ class VerifiedLock:
         foreign: Of every package from git or another registry. No signed metadata vouches for these: the policy lets
             them in.
         own: Those of the workspace itself and of path dependencies, which are the builder's own and were not looked at.
+        remarks: What is to be said of a lock that names nothing to check, a line each.
     """
 
     admissions: tuple[Admission, ...]
     foreign: tuple[Verdict, ...]
     own: tuple[CrateId, ...]
+    remarks: tuple[str, ...] = ()
 
 
 _repository, _verified_lock = maker(Repository), maker(VerifiedLock)
@@ -219,6 +222,7 @@ def verify_lock(repository: Repository, lock: Path | bytes, policy: Policy) -> V
 
     Raises:
         LockRefused: Packages are refused; it says which, and why each.
+        PolicyRefused: The lock names no package, and the policy denies that.
         FormatError: It is no lock.
         ConfigError: There is no such file.
         MetadataError: The repository itself failed a check.
@@ -226,9 +230,10 @@ def verify_lock(repository: Repository, lock: Path | bytes, policy: Policy) -> V
         StorageError: What is remembered is damaged, or the disk failed.
     """
     parsed = _read_lock(lock)
+    remarks = remarks_on(parsed, policy, "the lock" if isinstance(lock, bytes) else str(lock))
     admissions: list[Admission] = []
     refusals: list[tuple[CrateId, CarnetError]] = []
-    wanted = [Wanted(package.id, package.checksum) for package in parsed.registry_packages]
+    wanted = wanted_in(parsed)
     view, memory = repository._view, repository._memory
     for outcome in admit_all(view, wanted, policy, memory, now=view.now, cache=memory.index_files):
         if isinstance(outcome.result, Admission):
@@ -244,7 +249,7 @@ def verify_lock(repository: Repository, lock: Path | bytes, policy: Policy) -> V
     if refusals:
         raise LockRefused(refusals, of=len(wanted) + len(foreign))
     own = tuple(package.id for package in parsed.of_kind(SourceKind.PATH))
-    return _verified_lock(tuple(admissions), foreign, own)
+    return _verified_lock(tuple(admissions), foreign, own, remarks)
 
 
 def _read_lock(lock: Path | bytes) -> Lockfile:

@@ -5,12 +5,14 @@ It walks the steps of `carnet_verifier.line` and decides nothing by itself: a cr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
+from carnet.cargo.lockfile import LockedPackage, SourceKind
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import CarnetError, MetadataMismatch
 from carnet.tuf import keys, paths
 from carnet.tuf.roles import RoleFile, RoleKeys, Targets
@@ -19,17 +21,20 @@ from carnet_verifier.claims.owners import Claim, Handover
 from carnet_verifier.line import admit, attribute, download, find_target, inspect, judge, needed, open_index, vouch
 from carnet_verifier.outcomes import Admission, Attributed, LevelMemory, Vouched, Wanted
 from carnet_verifier.policy.evaluate import in_force
+from carnet_verifier.policy.foreign import FOREIGN, foreign_verdict
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
 from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.provenance.kind import PROVENANCE, level_of
 from carnet_verifier.provenance.provenance import Provenance
 from carnet_verifier.tuf.repository import TrustedRepository, TrustedTarget
+from carnet_verifier.whole_lock import wanted_as
 
 OPERATOR = "the mirror's operator"
 HOLDERS = "the holders of the mirror's offline keys"
 OWNERS = "the crate's owners"
 MAINTAINERS = "the crate's maintainers"
+_POLICY = "your policy"
 _FOLLOWED = {
     Handover.FIRST_SEEN: "seen for the first time: the registry's word for them was taken",
     Handover.SAME: "as they were seen before",
@@ -75,18 +80,26 @@ class Chain:
         wanted: Which crate.
         links: From the root to the verdict.
         admission: The evidence, when it is let in.
-        verdict: What the policy says; None when the chain ended before it was asked.
+        verdict: What the policy says; None when the chain ended before it was asked, and of code of one's own.
+        origin: Where the lock takes it from; of what no lock names, crates-io.
     """
 
     wanted: Wanted
     links: tuple[ChainLink, ...]
     admission: Admission | None
     verdict: Verdict | None = None
+    origin: SourceKind = SourceKind.CRATES_IO
 
     @property
     def failure(self) -> ChainLink | None:
         """The link that failed."""
         return next((link for link in self.links if link.state is State.FAILED), None)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit status of a command that was asked about it alone."""
+        failure = self.failure
+        return 0 if failure is None else 1 if failure.error is None else failure.error.exit_code
 
 
 def explain(
@@ -99,6 +112,48 @@ def explain(
     attributed = walk.claims(vouched, wanted)
     admission = walk.verdict(attributed, policy, memory, now)
     return Chain(wanted, tuple(walk.links), admission, walk.judged)
+
+
+def explain_package(
+    repository: TrustedRepository,
+    package: LockedPackage,
+    policy: Policy,
+    memory: LevelMemory | None,
+    *,
+    now: datetime,
+) -> Chain:
+    """Explain one package of a lock, wherever the lock takes it from: what `carnet verify` says of it, and why."""
+    wanted = wanted_as(package)
+    if package.kind is SourceKind.CRATES_IO:
+        return explain(repository, wanted, policy, memory, now=now)
+    if package.kind not in FOREIGN:
+        own = "a package of the workspace itself, or a path dependency: your own code, which is not looked at"
+        return Chain(wanted, (ChainLink(0, "Cargo.lock", State.OK, (own,)),), None, None, package.kind)
+    verdict = foreign_verdict(package, policy, now=now)
+    facts = (f"taken from {package.source}", "no signed metadata vouches for it: the policy alone decides")
+    named, said = ChainLink(0, "Cargo.lock", State.OK, facts), tuple(map(str, verdict.findings))
+    try:
+        verdict.require()
+    except CarnetError as error:
+        last = ChainLink(0, _POLICY, State.FAILED, said, error, "you, in carnet.toml of your own")
+    else:
+        last = ChainLink(0, _POLICY, State.OK, said)
+    return Chain(wanted, (named, last), None, verdict, package.kind)
+
+
+def chains_of(
+    crate: CrateId,
+    packages: Sequence[LockedPackage],
+    repository: TrustedRepository,
+    policy: Policy,
+    memory: LevelMemory | None,
+    *,
+    now: datetime,
+) -> tuple[Chain, ...]:
+    """Explain everything that a lock has by one name and version; what no lock names, as the registry has it."""
+    if not packages:
+        return (explain(repository, Wanted(crate), policy, memory, now=now),)
+    return tuple(explain_package(repository, package, policy, memory, now=now) for package in packages)
 
 
 class _Walk:
@@ -214,25 +269,32 @@ class _Walk:
     def verdict(
         self, attributed: Attributed | None, policy: Policy, memory: LevelMemory | None, now: datetime
     ) -> Admission | None:
+        def highest(attributed: Attributed) -> Mapping[CrateName, int]:
+            return {} if memory is None else memory.highest_levels([attributed.crate.name])
+
         def prove() -> tuple[tuple[Attributed, Evidence], tuple[str, ...]]:
             if attributed is None:
                 raise MetadataMismatch("nobody's word for it was found")
             kinds = needed(in_force(policy))
             evidence = inspect(attributed, kinds, now=now)
-            if judge(attributed, evidence, policy, {}, now=now).waits_for_bytes:
+            first = judge(attributed, evidence, policy, highest(attributed), now=now)
+            if first.waits_for_bytes and not first.verdict.denials:  # what metadata alone refuses is not fetched
                 crate = download(self._repository, attributed)
                 evidence = inspect(attributed, kinds, now=now, crate=crate)
             provenance = evidence.of(PROVENANCE)
             said = () if provenance is None else summary(provenance)
-            return (attributed, evidence), (f"level {level_of(attributed.release, evidence)}", *said)
+            level = level_of(attributed.release, evidence)
+            reached = (
+                "the tarball was not looked at: the policy refuses it anyway" if level is None else f"level {level}"
+            )
+            return (attributed, evidence), (reached, *said)
 
         proven: tuple[Attributed, Evidence] | None = self._step(0, "release steps", MAINTAINERS, prove)
 
         def decide() -> tuple[Admission, tuple[str, ...]]:
             if proven is None:
                 raise MetadataMismatch("no level was reached")
-            highest = {} if memory is None else memory.highest_levels([proven[0].crate.name])
-            judged = judge(*proven, policy, highest, now=now)
+            judged = judge(*proven, policy, highest(proven[0]), now=now)
             self.judged = judged.verdict
             admission = admit(judged)
             asker = policy.who_asks(LEAST_LEVEL, admission.crate)
@@ -240,7 +302,7 @@ class _Walk:
             return admission, (asks, *map(str, judged.verdict.findings))
 
         mended_by = f"you, in carnet.toml of your own, or {MAINTAINERS}"
-        admission: Admission | None = self._step(0, "your policy", mended_by, decide)
+        admission: Admission | None = self._step(0, _POLICY, mended_by, decide)
         return admission
 
     def _signers(self, delegator: str, role: str) -> RoleKeys | None:

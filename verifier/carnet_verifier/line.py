@@ -276,6 +276,7 @@ def judge(
     """
     if evidence.sha256 != attributed.sha256:
         raise MetadataMismatch(f"evidence about other bytes was offered for {attributed.crate}")
+    wanted = attributed.vouched.wanted
     seen = None if attributed.exempt else highest.get(attributed.crate.name)
     facts = Facts(
         attributed.crate,
@@ -290,6 +291,7 @@ def judge(
         "",
         None if attributed.claim is None else attributed.claim.taken_over(now),
         attributed.let_in,
+        wanted.locked and wanted.checksum is None,
     )
     return _judged(attributed, evidence, evaluate(facts, policy, now=now, judging=judging))
 

@@ -36,10 +36,12 @@ class Wanted:
     Attributes:
         id: Which one.
         checksum: The sha256 that the lock has for its tarball, or None when nothing is pinned.
+        locked: Whether a lock asks for it.
     """
 
     id: CrateId
     checksum: str | None = None
+    locked: bool = False
 
 
 @made_by("open_index")

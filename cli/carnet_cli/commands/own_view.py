@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carnet.durable import read_named_file
+from carnet.durable import read_named_file, users_file
 from carnet.errors import ConfigError, TransportError
 from carnet_cli.config import home
 
@@ -145,15 +145,11 @@ def _fetched(repository: str | None) -> Iterator[OwnView]:
 
 def _saved(path: Path, source: BaseSource) -> OwnView:
     from carnet_signer.own_view import OwnView
-    from carnet_verifier.tuf.saved_view import MAX_SAVED_VIEW, read_saved_view, read_saved_view_from
+    from carnet_verifier.tuf.saved_view import MAX_SAVED_VIEW
 
     data = read_named_file(path, "saved view", max_bytes=MAX_SAVED_VIEW)
-    if source.root is not None:
-        root = read_named_file(source.root, "root file", max_bytes=_MAX_ROOT)
-        repository, saved = home.fingerprint(root)[:16], read_saved_view_from(data, root, now=home.now())
-    else:
-        trusted = _trusted(source.repository)
-        repository, saved = trusted.id, read_saved_view(data, trusted.directory, now=home.now())
+    with users_file(path, "saved view"):
+        repository, saved = _read_saved(data, source)
     top = saved.repository.trusted
     said = f"{_age(saved)}compared with the view in {path}, as you verified it: snapshot {top.snapshot.signed.version}"
     aged = saved.ended > timedelta(0) or bool(saved.expired)
@@ -167,6 +163,17 @@ def expired_words(expired: Sequence[tuple[str, datetime]]) -> str:
     some = ", ".join(f"{role} on {when:%Y-%m-%d}" for role, when in expired[:_SOME])
     more = f" and {len(expired) - _SOME} more" if len(expired) > _SOME else ""
     return f"; EXPIRED IN IT, so no client takes these crates: {some}{more}"
+
+
+def _read_saved(data: bytes, source: BaseSource) -> tuple[str, SavedView]:
+    """Which repository a saved view is of, and what it shows, verified from a root that the user has."""
+    from carnet_verifier.tuf.saved_view import read_saved_view, read_saved_view_from
+
+    if source.root is not None:
+        root = read_named_file(source.root, "root file", max_bytes=_MAX_ROOT)
+        return home.fingerprint(root)[:16], read_saved_view_from(data, root, now=home.now())
+    trusted = _trusted(source.repository)
+    return trusted.id, read_saved_view(data, trusted.directory, now=home.now())
 
 
 def _age(saved: SavedView) -> str:

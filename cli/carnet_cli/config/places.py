@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet.errors import ConfigError
+from carnet_cli.config import home, workspace
 from carnet_cli.config.ancestors import require_held
 
 if TYPE_CHECKING:
@@ -111,12 +112,18 @@ def project_folder(folder: Path) -> Path:
     """Where the project of a command is that names no lock: cargo, too, looks for it from a folder of it upwards.
 
     Args:
-        folder: Where the command runs.
+        folder: Where the command runs, absolute.
 
     Returns:
-        The nearest folder with a `Cargo.lock`; `folder` where there is none.
+        The root of the workspace, whose `Cargo.lock` is cargo's; without any `Cargo.toml`, the nearest folder with a
+        `Cargo.lock`; `folder` where there is none either.
+
+    Raises:
+        ConfigError: A `Cargo.toml` on the way is not one.
     """
-    return _nearest(folder, ("Cargo.lock",)) or folder
+    if _nearest(folder, (workspace.MANIFEST,)) is None:
+        return _nearest(folder, ("Cargo.lock",)) or folder
+    return workspace.workspace_root(folder, home.cargo_home()) or folder
 
 
 def project_around(folder: Path) -> Path | None:

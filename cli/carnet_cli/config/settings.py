@@ -79,6 +79,7 @@ def load(
     file: Path | None = None,
     repository: str | None = None,
     asked: Mapping[str, str] | None = None,
+    about: Path | None = None,
 ) -> Settings:
     """Put together what holds for a command.
 
@@ -88,6 +89,8 @@ def load(
         file: The flag that names another file.
         repository: The flag of that name.
         asked: The flags that the settings of rules have, by the setting's name.
+        about: The folder that the command is about, such as a member's, where that led to `folder`. A member may name a
+            root anywhere, and what comes with the member is the project's all the same.
 
     Raises:
         ConfigError: A file, the environment or a flag is wrong, or others can write a file of the floor or take it
@@ -96,7 +99,7 @@ def load(
     places.guard_users_folder()
     if file is None and not asked and not _is_anything_said(folder):
         return Settings(repository or os.environ.get("CARNET_REPOSITORY") or None)
-    return _decide(folder, now, file, repository, asked or {})
+    return _decide((folder, *([] if about is None else [about])), now, file, repository, asked or {})
 
 
 def _is_anything_said(folder: Path) -> bool:
@@ -106,16 +109,17 @@ def _is_anything_said(folder: Path) -> bool:
 
 
 def _decide(
-    folder: Path, now: datetime, file: Path | None, repository: str | None, asked: Mapping[str, str]
+    folders: Sequence[Path], now: datetime, file: Path | None, repository: str | None, asked: Mapping[str, str]
 ) -> Settings:
     from carnet_cli.config import policy_file
 
+    folder = folders[0]
     machine, user = places.machines_file(now), places.users_file(now)
     by_flag = _named(file, now)
     by_variable = _named(_path_from_environment(), now) if by_flag is None else None
     beside = by_flag or by_variable or policy_file.read(folder / places.FILE_NAME, now=now)
     files = [one for one in (machine, user, beside) if one is not None]
-    projects = [one for one in (beside, user) if one is not None and _is_projects(one, folder)]
+    projects = [one for one in (beside, user) if one is not None and _is_projects(one, folders)]
 
     def word(one: PolicyFile | None) -> _Word:
         return _Word() if one is None or one in projects else _Word(one.policy, one.repository, one.may_choose)
@@ -169,10 +173,12 @@ def _path_from_environment() -> Path | None:
     return Path(text) if text else None
 
 
-def _is_projects(file: PolicyFile, folder: Path) -> bool:
+def _is_projects(file: PolicyFile, folders: Sequence[Path]) -> bool:
     """Whether a file comes with the code under judgement: beside the lock, or anywhere in the same repository."""
-    project = places.project_around(folder)  # which says nothing of a file that was taken away since it was read
-    return file.path == folder / places.FILE_NAME or (project is not None and places.lies_in(file.path, project))
+    if file.path == folders[0] / places.FILE_NAME:  # `project_around` says nothing of one that was taken away since
+        return True
+    around = (places.project_around(folder) for folder in folders)
+    return any(project is not None and places.lies_in(file.path, project) for project in around)
 
 
 def _not_a_projects(file: PolicyFile, folder: Path) -> Iterator[str]:

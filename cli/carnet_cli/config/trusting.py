@@ -53,14 +53,15 @@ def read_root(file: Path, *, fingerprint: str | None, insecure_example_keys: boo
         ConfigError: It is no root, or not the one that is meant.
         SigningError: It names keys that everybody has.
     """
-    data = durable.read_file(file, "the root file", max_bytes=Root.MAX_BYTES)
+    data = durable.read_named_file(file, "root file", max_bytes=Root.MAX_BYTES)
     found = home.fingerprint(data)
     if fingerprint is not None and fingerprint.lower() != found:
         raise ConfigError(
             f"{file} has the fingerprint {found}, not the one that you gave",
             hint="do not trust it; ask the operator for the right file",
         )
-    root = read_pinned(data)
+    with durable.users_file(file, "root file"):
+        root = read_pinned(data)
     refuse_example_keys((key for role in root.roles.values() for key in role.keys), allow=insecure_example_keys)
     return Pinned(data, root, found)
 

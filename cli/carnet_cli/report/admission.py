@@ -14,6 +14,8 @@ from carnet.value import value
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from carnet.cargo.names import CrateId
     from carnet_verifier.admit import Admission, Outcome
     from carnet_verifier.policy.verdict import Verdict
@@ -30,6 +32,8 @@ class LockReport:
         url: The repository that was asked.
         snapshot: Which version of it.
         expires: When that view ends.
+        lock: The lock, absolute.
+        remarks: What was said of the lock as a whole.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -38,6 +42,8 @@ class LockReport:
     url: str
     snapshot: int
     expires: datetime
+    lock: Path
+    remarks: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -88,6 +94,8 @@ def lock_as_json(report: LockReport) -> Iterator[Any]:
         "repository": report.url,
         "snapshot": report.snapshot,
         "expires": as_json.time(report.expires),
+        "lock": str(report.lock),
+        "remarks": list(report.remarks),
     }
 
 
@@ -102,6 +110,31 @@ def crate_as_json(admission: Admission) -> Iterator[Any]:
     from carnet_cli.report import as_json
 
     yield as_json.admission_object(admission)
+
+
+def foreign_as_text(verdict: Verdict) -> None:
+    """For people: one package from elsewhere that the policy allows."""
+    warn_of(verdict)
+    output.echo(f"{verdict.crate} is allowed by the policy, and nobody vouches for it")
+
+
+def foreign_as_json(verdict: Verdict) -> Iterator[Any]:
+    """For machines: one package from elsewhere."""
+    from carnet_cli.report import as_json
+
+    yield as_json.foreign_object(verdict)
+
+
+def own_as_text(crate: CrateId) -> None:
+    """For people: one package of the project's own."""
+    output.echo(f"{crate} is your own, and was not looked at")
+
+
+def own_as_json(crate: CrateId) -> Iterator[Any]:
+    """For machines: one package of the project's own."""
+    from carnet_cli.report import as_json
+
+    yield as_json.own_object(crate)
 
 
 def warn_of(verdict: Verdict) -> None:

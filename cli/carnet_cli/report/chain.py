@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _MARKS = {"ok": "✓", "failed": "✗", "not reached": "·"}
 
+_SOURCES = {"crates-io": "crates-io", "git": "foreign", "registry": "foreign", "path": "path"}
+"""Where a lock takes a package from, as results say it."""
+
 
 @dataclass(frozen=True)
 class ChainReport:
@@ -33,7 +36,7 @@ class ChainReport:
 def chain_as_text(report: ChainReport) -> None:
     """For people: a line for each link, what was established below it, and why the chain ends where it does."""
     chain = report.chain
-    said = f"allowed at level {chain.admission.level}" if chain.admission is not None else "refused"
+    said = _outcome(chain)
     output.echo(f"{chain.wanted.id}: {said} ({report.url})")
     for link in chain.links:
         indent = "  " * link.depth
@@ -42,6 +45,14 @@ def chain_as_text(report: ChainReport) -> None:
             output.echo(f"{indent}    {output.plain(fact)}")
         if link.error is not None:
             _failure(link.error, link.mended_by, indent)
+
+
+def _outcome(chain: Chain) -> str:
+    if chain.failure is not None:
+        return "refused"
+    if chain.admission is not None:
+        return f"allowed at level {chain.admission.level}"
+    return "your own" if chain.verdict is None else "allowed by the policy, not vouched for"
 
 
 def _failure(error: CarnetError, mended_by: str, indent: str) -> None:
@@ -72,7 +83,8 @@ def chain_as_json(report: ChainReport) -> Iterator[Any]:
         "reason": "chain",
         "name": str(chain.wanted.id.name),
         "version": str(chain.wanted.id.version),
-        "allowed": chain.admission is not None,
+        "source": _SOURCES[chain.origin.value],
+        "allowed": chain.failure is None,
         "level": None if chain.admission is None else str(chain.admission.level),
         "sha256": None if chain.admission is None else chain.admission.sha256,
         "links": [

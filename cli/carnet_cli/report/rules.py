@@ -6,9 +6,9 @@ from carnet_verifier.policy import rules
 
 
 def rules_in_words() -> str:
-    """Every rule and its default, in one sentence."""
-    listed = ", ".join(f"{rule.name} ({rule.default})" for rule in rules.ALL)
-    return f"What carnet.toml may set to deny, warn or allow, and the defaults: {listed}."
+    """Every rule and its default, a line each, which click leaves as they are."""
+    listed = "\n".join(f"    {rule.name} ({rule.default})" for rule in rules.ALL)
+    return f"What carnet.toml may set to deny, warn or allow, and the defaults:\n\n\b\n{listed}"
 
 
 def rules_as_table() -> str:

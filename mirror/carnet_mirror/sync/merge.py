@@ -23,7 +23,7 @@ CLAIMED = "this crate is claimed here: its versions come from its maintainers, n
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A tarball and its index line: every check that needs no state was passed, or an operator lets the difference in."""
+    """A tarball and its index line that passed every check that needs no state, or that an operator lets in."""
 
     line: IndexLine
     tarball: Path

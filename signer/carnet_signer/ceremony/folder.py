@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from carnet import durable
+from carnet.durable import users_file
 from carnet.errors import CarnetError, ConfigError, FormatError, SigningError
 from carnet.folder import read_folder
 from carnet.tuf import paths
@@ -27,11 +28,16 @@ def read(folder: Path) -> Ceremony:
     """Read a ceremony's folder, or any folder with published metadata; files of other roles are passed over.
 
     Raises:
-        ConfigError: There is no such folder, or no ceremony in it.
-        FormatError: A file does not parse, or is not of the version that its name says.
+        ConfigError: There is no such folder, no ceremony in it, or a file that does not parse or is not of the version
+            that its name says.
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet root init` makes one")
+    with users_file(folder, "ceremony"):
+        return _read(folder)
+
+
+def _read(folder: Path) -> Ceremony:
     files: dict[str, dict[int, RoleFile[Signed]]] = {}
     found = read_folder(folder, max_bytes=MAX_FILE, wanted=_has_a_place, deep=False)
     for name, data in found.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet import durable
-from carnet.errors import ConfigError, SigningError
+from carnet.errors import ConfigError, MalformedKey, SigningError
 from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet.tuf.keys import PublicKey, Signature
 from carnet_signer.keys.public import from_cryptography, public_path, read_public_key, write_public_key
@@ -195,14 +195,14 @@ def _open(path: Path, passphrase: Passphrase, *, insecure_example_keys: bool = F
     except (ValueError, UnsupportedAlgorithm) as error:
         if b"OPENSSH PRIVATE KEY" in data and "checksum" in str(error):
             raise SigningError(f"{path} does not open with this passphrase", hint="or the file is damaged") from None
-        raise SigningError(
+        raise MalformedKey(
             f"{path} is not a private key that carnet can read", hint="it reads OpenSSH's format only"
         ) from None
     if isinstance(private, Ed25519PrivateKey):
         return private
     if isinstance(private, EllipticCurvePrivateKey) and private.curve.name == "secp256r1":
         return private
-    raise SigningError(
+    raise MalformedKey(
         f"{path} is neither an Ed25519 nor an ECDSA P-256 key", hint="make one with `carnet key generate`"
     )
 
@@ -218,7 +218,7 @@ def _check_rounds(data: bytes, path: Path) -> None:
     try:
         key = base64.b64decode(body, validate=False)
     except ValueError:
-        raise SigningError(f"{path} is not a private key that carnet can read", hint="the file is damaged") from None
+        raise MalformedKey(f"{path} is not a private key that carnet can read", hint="the file is damaged") from None
     _, found, options = key.partition(b"\x00\x00\x00\x06bcrypt")
     salt = int.from_bytes(options[4:8], "big")
     if found and int.from_bytes(options[8 + salt : 12 + salt], "big") > _MAX_KDF_ROUNDS:

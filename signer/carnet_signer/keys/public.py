@@ -39,18 +39,15 @@ def read_public_key(path: Path) -> PublicKey:
     """Read a public key file: our JSON key object, or OpenSSH's `ssh-ed25519 AAAA... comment`.
 
     Raises:
-        ConfigError: There is no such file.
-        FormatError: Neither of the two forms, or a key type that is not allowed.
+        ConfigError: There is no such file, it is neither of the two forms, or a key type that is not allowed.
     """
-    try:
+    with durable.users_file(path, "public key file"):
         data = durable.read_file(path, "public key file", max_bytes=_MAX_FILE)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no public key file {path}") from None
-    if b"PRIVATE KEY" in data:
-        raise ConfigError(f"{path} is a private key", hint=f"hand out its public half, {public_path(path)}")
-    if data.startswith((b"ssh-", b"ecdsa-")):
-        return _from_openssh(data, path)
-    return PublicKey.from_object(strictjson.parse_object(data, f"public key file {path}", max_bytes=_MAX_FILE))
+        if b"PRIVATE KEY" in data:
+            raise ConfigError(f"{path} is a private key", hint=f"hand out its public half, {public_path(path)}")
+        if data.startswith((b"ssh-", b"ecdsa-")):
+            return _from_openssh(data, path)
+        return PublicKey.from_object(strictjson.parse_object(data, f"public key file {path}", max_bytes=_MAX_FILE))
 
 
 def origin(path: Path) -> str:

@@ -25,6 +25,7 @@ from carnet.cargo.names import CrateName
 from carnet.claims.adoption import Adopted
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.submission import Submission, crate_of_stem
+from carnet.durable import users_file
 from carnet.errors import ConfigError, FormatError, MetadataMismatch, SigningError, ThresholdNotMet
 from carnet.folder import read_folder
 from carnet.strictjson import Json, JsonObject
@@ -389,34 +390,34 @@ def load(folder: Path) -> Proposal:
     """Read a folder that `save` wrote, perhaps by way of many people.
 
     Raises:
-        ConfigError: It is no such folder, or holds something that has no place there.
-        FormatError: A file in it does not parse.
+        ConfigError: It is no such folder, holds something that has no place there, or a file that does not parse.
         StorageError: A file cannot be read.
     """
-    files = read_folder(folder, max_bytes=MAX_FILE, wanted=_has_a_place)
-    if "request.json" not in files:
-        raise ConfigError(
-            f"{folder} is not a folder of `carnet claim new` or `carnet release assemble`",
-            hint="name the folder that holds request.json",
+    with users_file(folder, "folder"):
+        files = read_folder(folder, max_bytes=MAX_FILE, wanted=_has_a_place)
+        if "request.json" not in files:
+            raise ConfigError(
+                f"{folder} is not a folder of `carnet claim new` or `carnet release assemble`",
+                hint="name the folder that holds request.json",
+            )
+        request = Request.from_bytes(files["request.json"])
+        own = roles_of(request.crate)
+        drafts = _roles(_below(files, "roles"), folder / "roles", own)
+        if not drafts:
+            raise ConfigError(f"{folder} holds nothing to sign")
+        base = _roles(
+            _below(files, "base"),
+            folder / "base",
+            (paths.TARGETS, paths.CLAIMS, *own),
+            neighbours=request.crate.shard,
         )
-    request = Request.from_bytes(files["request.json"])
-    own = roles_of(request.crate)
-    drafts = _roles(_below(files, "roles"), folder / "roles", own)
-    if not drafts:
-        raise ConfigError(f"{folder} holds nothing to sign")
-    base = _roles(
-        _below(files, "base"),
-        folder / "base",
-        (paths.TARGETS, paths.CLAIMS, *own),
-        neighbours=request.crate.shard,
-    )
-    targets = _below(files, "targets")
-    lines = {}
-    for name, data in _below(files, "lines").items():
-        stem = name.removesuffix(".json")
-        crate_of_stem(request.crate, stem)
-        lines[stem] = data
-    return Proposal(request, drafts, base, targets, lines)
+        targets = _below(files, "targets")
+        lines = {}
+        for name, data in _below(files, "lines").items():
+            stem = name.removesuffix(".json")
+            crate_of_stem(request.crate, stem)
+            lines[stem] = data
+        return Proposal(request, drafts, base, targets, lines)
 
 
 def _has_a_place(path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from carnet import strictjson
-from carnet.durable import read_named_file, write_file
+from carnet.durable import read_named_file, users_file, write_file
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.duties import Terms
 
@@ -22,14 +22,15 @@ def read_signed_layout(path: Path) -> tuple[bytes, Terms]:
     """A signed layout's bytes, and the terms beside it.
 
     Raises:
-        ConfigError: One of the two files is not there.
-        FormatError: The terms do not parse.
+        ConfigError: One of the two files is not there, or does not parse.
     """
-    data = read_named_file(path, "layout", max_bytes=MAX_FILE)
-    beside = terms_path(path)
-    text = read_named_file(beside, "terms file", max_bytes=MAX_FILE)
-    custom = strictjson.parse_object(text, str(beside), max_bytes=_MAX_TERMS)
-    return data, Terms.from_custom(custom)
+    with users_file(path, "layout"):
+        data = read_named_file(path, "layout", max_bytes=MAX_FILE)
+        Envelope.from_bytes(data, str(path))
+        beside = terms_path(path)
+        text = read_named_file(beside, "terms file", max_bytes=MAX_FILE)
+        custom = strictjson.parse_object(text, str(beside), max_bytes=_MAX_TERMS)
+        return data, Terms.from_custom(custom)
 
 
 def write_signed_layout(path: Path, signed: Envelope, terms: Terms) -> None:

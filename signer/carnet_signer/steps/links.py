@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
-from carnet.durable import read_named_file
+from carnet.durable import read_named_file, users_file
 from carnet.errors import ConfigError
 from carnet.folder import read_folder
 from carnet.intoto.steps import TAG, TagRecord
@@ -41,15 +41,15 @@ def read_tag(place: Path) -> Tagged:
     """Read the link of a tag.
 
     Raises:
-        ConfigError: There is none, or it is the link of another step.
-        FormatError: It does not parse.
+        ConfigError: There is none, it is the link of another step, or it does not parse.
     """
     link = _read(place).link
     if link.name != TAG:
         raise ConfigError(f"{place} is the link of the step {link.name}, not of a tag")
     prefix = next(iter(link.products), "").partition("/")[0]
-    crate = CrateId.of(*_split(prefix))
-    return Tagged(link, crate, TagRecord.from_link(link, crate), place)
+    with users_file(place, "tag's link"):
+        crate = CrateId.of(*_split(prefix))
+        return Tagged(link, crate, TagRecord.from_link(link, crate), place)
 
 
 def find_tag(folder: Path) -> Path:
@@ -75,8 +75,7 @@ def read_links(folder: Path) -> list[SignedLink]:
     """Every link in a folder.
 
     Raises:
-        ConfigError: There is no such folder, or no link in it.
-        FormatError: One does not parse.
+        ConfigError: There is no such folder, no link in it, or one that does not parse.
     """
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}", hint="`carnet record` writes the links into one")
@@ -84,11 +83,13 @@ def read_links(folder: Path) -> list[SignedLink]:
     if not files:
         raise ConfigError(f"there is no link in {folder}", hint="their names end in .link")
     first = list(files.items())[:_MAX_LINKS]
-    return [SignedLink.from_bytes(data, str(folder / name)) for name, data in first]
+    with users_file(folder, "folder of links"):
+        return [SignedLink.from_bytes(data, str(folder / name)) for name, data in first]
 
 
 def _read(place: Path) -> SignedLink:
-    return SignedLink.from_bytes(read_named_file(place, "link", max_bytes=MAX_LINK), str(place))
+    with users_file(place, "link"):
+        return SignedLink.from_bytes(read_named_file(place, "link", max_bytes=MAX_LINK), str(place))
 
 
 def _split(prefix: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from carnet import durable, strictjson, times
 from carnet.cargo.names import CrateName
-from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
+from carnet.errors import CarnetError, ConfigError, FormatError, MalformedFile, StorageError
 from carnet.lock import locked
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
@@ -299,6 +299,8 @@ def read_pinned(data: bytes) -> Root:
     try:
         pinned = parse_role(data, Root)
         pinned.signed.roles[paths.ROOT].check(pinned, "root", "5.2")
+    except FormatError as error:
+        raise MalformedFile(f"this root cannot be trusted: {error}", hint=error.hint) from error
     except CarnetError as error:
         raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
     return pinned.signed

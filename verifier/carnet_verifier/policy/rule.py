@@ -67,6 +67,7 @@ class Facts:
         source: What the lock names as its source, of a foreign package.
         taken_over: When the registry replaced owners of it, as its owner role says; None when it does not say so.
         let_in: What the mirror's operator says of it, when its index line is not its manifest's.
+        unpinned: Whether the lock that names it has no checksum for it.
     """
 
     crate: CrateId
@@ -81,6 +82,7 @@ class Facts:
     source: str = ""
     taken_over: datetime | None = None
     let_in: LetIn | None = None
+    unpinned: bool = False
 
     def has(self, kind: Kind[Any]) -> bool:
         """Whether a kind of evidence was gathered."""

@@ -63,7 +63,9 @@ def command(args: tuple[str, ...]) -> int:
         with confine((), environment) as within:
             return find_cargo(invocation.toolchain, Path("/"), environment).explain(invocation, within)
     project = open_project(invocation, folder, home.cargo_home(), environment, confine)
-    settings = config.load(project.workspace, now=home.now())
+    named = invocation.manifest_path
+    about = folder if named is None else (folder / named).parent
+    settings = config.load(project.workspace, now=home.now(), about=about)
     output.warn_all(settings.remarks)
     trusted = judging_repository(settings)
     grounds = Grounds(settings.policy, trusted.directory, home.now)

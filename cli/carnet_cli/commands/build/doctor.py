@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from carnet_cli.config import home, places
-from carnet_cli.config import settings as config
+from carnet_cli.commands.build.locked_project import LockedProject
+from carnet_cli.config import home
 from carnet_cli.doctor import own_home, read_only_home
 from carnet_cli.doctor.check import Check, Health, Patient
 from carnet_cli.report.doctor import as_json, as_text
@@ -32,7 +32,7 @@ def command(message_format: MessageFormat) -> int:
         carnet doctor
         carnet doctor --json
     """
-    settings = config.load(places.project_folder(Path.cwd()), now=home.now())
+    settings = LockedProject.around(Path()).settings()
     patient = Patient(home.home(), settings.policy, os.environ)
     diagnoses = [check.look(patient) for check in CHECKS]
     output.show(diagnoses, message_format, as_text, as_json)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
-from carnet_cli.config import home, places
-from carnet_cli.config import settings as config
+from carnet_cli.config import home
 from carnet_cli.report.policy import PolicyReport, policy_as_json, policy_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
+
+if TYPE_CHECKING:
+    from carnet_verifier.explain import Chain
 
 
 @click.group()
@@ -38,30 +42,30 @@ def explain(
 ) -> int:
     """Show each rule and setting for one crate, which file decided it, and what it found.
 
-    With a name alone nobody is asked, and what would be asked of any version is shown. Exit status 1 means that the
-    version is refused. For example:
+    With a name alone nobody is asked, and what would be asked of any version is shown. A version that the project's
+    Cargo.lock names is judged as the lock takes it, from git too. Exit status 1 means that the version is refused. For
+    example:
 
     \b
         carnet policy explain serde@1.0.219
         carnet policy explain serde
     """
     from carnet.cargo.names import CrateId
-    from carnet_verifier.admit import Wanted
-    from carnet_verifier.explain import explain as walk
+    from carnet_verifier.explain import chains_of
     from carnet_verifier.tuf.view import open_view
 
     now = home.now()
     is_version = "@" in crate
     crate_id = CrateId.parse(crate if is_version else f"{crate}@0.0.0")
-    settings = config.load(
-        places.project_folder(Path.cwd()), now=now, file=config_file, repository=repository, asked=asked
-    )
-    output.warn_all(settings.remarks)
-    chain = None
+    project = LockedProject.around(Path())
+    settings = project.settings(asked, config_file=config_file, repository=repository)
+    chains: tuple[Chain | None, ...] = (None,)
     if is_version:
+        packages = project.packages(crate_id)
         trusted = judging_repository(settings)
         with open_view(trusted.directory, now=now) as view:
-            chain = walk(view.repository, Wanted(crate_id), settings.policy, trusted.directory, now=now)
-    report = PolicyReport(crate_id, settings.policy, now, chain)
-    output.show(report, message_format, policy_as_text, policy_as_json)
-    return 0 if report.failure is None else report.failure.exit_code
+            chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
+    for chain in chains:
+        report = PolicyReport(crate_id, settings.policy, now, chain)
+        output.show(report, message_format, policy_as_text, policy_as_json)
+    return max(0 if chain is None else chain.exit_code for chain in chains)

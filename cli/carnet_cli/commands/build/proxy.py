@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
+from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
-from carnet_cli.config import home, places
-from carnet_cli.config import settings as config
+from carnet_cli.config import home
 from carnet_cli.terminal import output
 
 
@@ -43,10 +43,7 @@ def command(
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.tuf.view import open_renewed_view
 
-    settings = config.load(
-        places.project_folder(Path.cwd()), now=home.now(), file=config_file, repository=repository, asked=asked
-    )
-    output.warn_all(settings.remarks)
+    settings = LockedProject.around(Path()).settings(asked, config_file=config_file, repository=repository)
     trusted = judging_repository(settings)
     with bind(port) as listener, open_renewed_view(trusted.directory, home.now) as view:
         keeper = Gatekeeper(view, settings.policy, trusted.directory, home.now)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from carnet_cli.commands.build.verifying import LOCK, verify
+from carnet_cli.commands.build.verifying import verify
 from carnet_cli.report.rules import rules_in_words
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
@@ -51,11 +51,11 @@ def policy_options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("target", default=LOCK, metavar="[Cargo.lock | FILE.crate | NAME@VERSION]")
+@click.argument("target", required=False, metavar="[Cargo.lock | FILE.crate | NAME@VERSION]")
 @policy_options
 @output.message_format
 def command(
-    target: str,
+    target: str | None,
     asked: Mapping[str, str],
     repository: str | None,
     config_file: Path | None,
@@ -63,8 +63,8 @@ def command(
 ) -> int:
     """Check a lock file, a tarball or one crate.
 
-    Exit status 0 means that all of it is allowed; 1, that something is refused; 3, that nothing could be decided. For
-    example:
+    Without a name it is the lock that cargo uses here: of a workspace's member, that of the workspace. Exit status 0
+    means that all of it is allowed; 1, that something is refused; 3, that nothing could be decided. For example:
 
     \b
         carnet verify

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carnet.errors import CarnetError, ConfigError, TransportError
+from carnet.errors import CarnetError, TransportError
+from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.build.repository import judging_repository
-from carnet_cli.config import home, places
-from carnet_cli.config import settings as config
+from carnet_cli.config import home
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     from carnet_cli.terminal.output import MessageFormat
     from carnet_verifier.admit import Admission, Outcome
 
-LOCK = "Cargo.lock"
-
 
 def verify(
-    target: str = LOCK,
+    target: str | None = None,
     *,
     asked: Mapping[str, str] | None = None,
     repository: str | None = None,
@@ -31,7 +29,8 @@ def verify(
     """Check what is named, and say what came of it.
 
     Args:
-        target: A lock file or the folder of one, a `.crate` file, or `NAME@VERSION`.
+        target: A lock file, a folder of a project, a `.crate` file, or `NAME@VERSION`; None is the folder where this
+            runs. Of a project the lock is meant that cargo uses.
         asked: The flags that the settings of rules have.
         repository: The flag of that name.
         config_file: The file to read instead of the `carnet.toml` beside the lock.
@@ -43,39 +42,38 @@ def verify(
     Raises:
         CarnetError: Nothing could be decided, or the one thing that was asked about is refused.
     """
-    path = Path(target)
-    if path.is_dir():
-        path /= "Cargo.lock"
-    is_crate_id = "@" in target and not path.exists()
-    is_alone = is_crate_id or path.suffix == ".crate"
-    folder = places.project_folder(Path.cwd()) if is_alone else path.absolute().parent
-    settings = config.load(folder, now=home.now(), file=config_file, repository=repository, asked=asked)
-    output.warn_all(settings.remarks)
-    if is_crate_id:
-        return _verify_crate(target, settings, message_format)
-    if path.suffix == ".crate":
+    path = Path(target or "")
+    is_crate_id = target is not None and "@" in target and not path.exists()
+    is_file = path.suffix == ".crate" and not path.is_dir()
+    is_lock = not (is_crate_id or is_file or path.is_dir())
+    project = LockedProject.of_lock(path) if is_lock else LockedProject.around(path if path.is_dir() else Path())
+    settings = project.settings(asked, config_file=config_file, repository=repository)
+    if target is not None and is_crate_id:
+        return _verify_crate(target, project, settings, message_format)
+    if is_file:
         return _verify_file(path, settings, message_format)
-    return _verify_lock(path, settings, message_format)
+    return _verify_lock(project, settings, message_format)
 
 
 # --- a lock ---
 
 
-def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) -> int:
-    from carnet.cargo.lockfile import MAX_LOCK, SourceKind, read_lockfile
-    from carnet.durable import read_file
+def _verify_lock(project: LockedProject, settings: Settings, message_format: MessageFormat) -> int:
+    from carnet.cargo.lockfile import SourceKind
     from carnet_cli.report.admission import LockReport, lock_as_json, lock_as_text
-    from carnet_verifier.admit import Outcome, Wanted, admit_all
+    from carnet_verifier.admit import Outcome, admit_all
     from carnet_verifier.policy.foreign import foreign_verdicts
     from carnet_verifier.tuf.view import open_view
+    from carnet_verifier.whole_lock import remarks_on, wanted_in
 
-    try:
-        lock = read_lockfile(read_file(path, "the lock", max_bytes=MAX_LOCK), str(path))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist", hint="name a Cargo.lock, a .crate file or NAME@VERSION") from None
+    lock = project.read_lock()
+    remarks = remarks_on(lock, settings.policy, str(project.lock))
+    if project.folder != project.about:
+        output.note(f"{project.about} is checked by the lock of its workspace, {project.lock}")
+    output.warn_all(remarks)
     trusted = judging_repository(settings)
     now = home.now()
-    wanted = [Wanted(package.id, package.checksum) for package in lock.registry_packages]
+    wanted = wanted_in(lock)
     with open_view(trusted.directory, now=now) as view:
         repository = view.repository
         outcomes: list[Outcome] = []
@@ -92,6 +90,8 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
         view.url,
         repository.trusted.snapshot.signed.version,
         repository.expires,
+        project.lock.absolute(),
+        remarks,
     )
     output.show(report, message_format, lock_as_text, lock_as_json)
     return int(report.refused > 0)
@@ -102,14 +102,11 @@ def _verify_lock(path: Path, settings: Settings, message_format: MessageFormat) 
 
 def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.crate import CrateLimits, read_crate
-    from carnet.durable import read_file
+    from carnet.durable import read_named_file
     from carnet_verifier.admit import Wanted, admit_tarball
     from carnet_verifier.tuf.view import open_view
 
-    try:
-        data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
+    data = read_named_file(path, "tarball", max_bytes=CrateLimits().compressed)
     crate = read_crate(data)
     trusted, now = judging_repository(settings), home.now()
     with open_view(trusted.directory, now=now) as view:
@@ -120,21 +117,40 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     return _allowed(admission, message_format)
 
 
-def _verify_crate(target: str, settings: Settings, message_format: MessageFormat) -> int:
+def _verify_crate(target: str, project: LockedProject, settings: Settings, message_format: MessageFormat) -> int:
+    """One crate, as the project's lock asks for it; where that takes it from elsewhere as well, all of them."""
     from carnet.cargo.names import CrateId
+    from carnet_cli.report.admission import foreign_as_json, foreign_as_text, own_as_json, own_as_text
     from carnet_verifier.admit import Wanted, admit_one
+    from carnet_verifier.policy.foreign import FOREIGN, foreign_verdict
     from carnet_verifier.tuf.view import open_view
+    from carnet_verifier.whole_lock import wanted_as
 
-    wanted = Wanted(CrateId.parse(target))
-    trusted, now = judging_repository(settings), home.now()
+    crate, now = CrateId.parse(target), home.now()
+    packages = project.packages(crate)
+    foreign = [foreign_verdict(package, settings.policy, now=now) for package in packages if package.kind in FOREIGN]
+    wanted = [wanted_as(package) for package in packages if package.kind not in FOREIGN and package.source is not None]
+    if not packages:
+        wanted = [Wanted(crate)]
+    trusted = judging_repository(settings)
     with open_view(trusted.directory, now=now) as view:
         try:
-            admission = admit_one(view.repository, wanted, settings.policy, trusted.directory, now=now)
+            admissions = [
+                admit_one(view.repository, one, settings.policy, trusted.directory, now=now) for one in wanted
+            ]
+            for verdict in foreign:
+                verdict.require()
         except TransportError:
             raise
         except CarnetError as error:
-            raise _with_hint(error, f"`carnet explain {wanted.id}` shows the whole chain") from None
-    return _allowed(admission, message_format)
+            raise _with_hint(error, f"`carnet explain {crate}` shows the whole chain") from None
+    for admission in admissions:
+        _allowed(admission, message_format)
+    for verdict in foreign:
+        output.show(verdict, message_format, foreign_as_text, foreign_as_json)
+    if not admissions and not foreign:
+        output.show(crate, message_format, own_as_text, own_as_json)
+    return 0
 
 
 def _with_hint(error: CarnetError, hint: str) -> CarnetError:

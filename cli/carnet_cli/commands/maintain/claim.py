@@ -99,6 +99,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
         team(releasers, release_threshold, "--release-key", "--release-threshold"),
         registry,
     )
+    binding = read_layout(layout)
     now = home.now()
     with proposal_folders.looking(repository) as view:
         check_spelling(view.repository, crate)
@@ -109,7 +110,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
             Request("claim", crate, at(now), evidence, origins=origins(*owners, *releasers)),
             facts,
             adopted=adopted,
-            layout=read_layout(layout),
+            layout=binding,
             now=now,
         )
     proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carnet.durable import users_file
 from carnet.errors import ConfigError
 from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
@@ -159,7 +160,8 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     if file.suffix == ".json":
         layout, terms = _read(file)
         compiled = CompiledLayout(layout, terms)
-        envelope = Envelope.from_bytes(proposal_folders.read(file, "layout"), str(file))
+        with users_file(file, "layout"):
+            envelope = Envelope.from_bytes(proposal_folders.read(file, "layout"), str(file))
     else:
         compiled = _compile(file)
         envelope = compiled.unsigned()
@@ -181,16 +183,18 @@ def _read(file: Path) -> tuple[Layout, Terms]:
     if file.suffix != ".json":
         compiled = _compile(file)
         return compiled.layout, compiled.terms
-    data, terms = read_signed_layout(file)
-    return Layout.from_envelope(data), terms
+    with users_file(file, "layout"):
+        data, terms = read_signed_layout(file)
+        return Layout.from_envelope(data), terms
 
 
 def _compile(file: Path) -> CompiledLayout:
     from carnet_signer.steps.layouts import compile_layout
 
-    return compile_layout(
-        proposal_folders.read(file, "layout"),
-        lambda path: proposal_folders.read(file.parent / path, "public key"),
-        now=home.now(),
-        what=str(file),
-    )
+    with users_file(file, "layout"):
+        return compile_layout(
+            proposal_folders.read(file, "layout"),
+            lambda path: proposal_folders.read(file.parent / path, "public key"),
+            now=home.now(),
+            what=str(file),
+        )

@@ -64,12 +64,14 @@ def assemble(tarball: Path, folder: Path, links: Path | None, layout: Path | Non
       carnet release assemble target/package/serde-1.0.220.crate -o release --bundle-from links
     """
     from carnet.cargo.crate import read_crate
+    from carnet.durable import users_file
     from carnet_signer.proposals import release
     from carnet_signer.proposals.ownership import read_published
     from carnet_signer.steps.links import read_links
     from carnet_verifier.releases.new_release import check_steps, layout_in_force
 
-    crate = read_crate(proposal_folders.read(tarball, "tarball"), strict=True)
+    with users_file(tarball, "tarball"):
+        crate = read_crate(proposal_folders.read(tarball, "tarball"), strict=True)
     name = crate.id.name
     now = home.now()
     with proposal_folders.looking(repository) as view:

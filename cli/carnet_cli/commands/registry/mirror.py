@@ -224,11 +224,12 @@ def _read_lockfile(path: Path) -> Lockfile:
     from carnet import durable
     from carnet.cargo.lockfile import MAX_LOCK, read_lockfile
 
-    try:
-        data = durable.read_file(path, "lock file", max_bytes=MAX_LOCK)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no {path}", hint="`cargo generate-lockfile` makes one") from None
-    return read_lockfile(data, str(path))
+    with durable.users_file(path, "lock file"):
+        try:
+            data = durable.read_file(path, "lock file", max_bytes=MAX_LOCK)
+        except FileNotFoundError:
+            raise ConfigError(f"there is no {path}", hint="`cargo generate-lockfile` makes one") from None
+        return read_lockfile(data, str(path))
 
 
 # --- refresh ---

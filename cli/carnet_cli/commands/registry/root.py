@@ -281,13 +281,19 @@ def add(folder: Path, files: tuple[Path, ...]) -> None:
     """
     from carnet import durable
     from carnet.tuf import paths
+    from carnet.tuf.read import parse_role
+    from carnet.tuf.roles import Targets
     from carnet_signer.ceremony import claim_files
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.ceremony.ceremony import MAX_FILE, as_targets
 
     found = ceremony_folder.read(folder)
     shards = {role: as_targets(found.latest(role)) for role in map(paths.claims_shard_role, paths.SHARDS)}
-    handed = [durable.read_named_file(file, "role file", max_bytes=MAX_FILE) for file in files]
+    handed = []
+    for file in files:
+        with durable.users_file(file, "role file"):
+            handed.append(durable.read_file(file, "role file", max_bytes=MAX_FILE))
+            parse_role(handed[-1], Targets, what=str(file))
     made = found.claims.missing_from(claim_files.handed_in(found.claims, handed, shards))
     durable.write_files(folder, made)
     ceremony_folder.remove_superseded(folder)

@@ -64,8 +64,8 @@ def _rule(module: ModuleType) -> Rule:
 
 _OURS = frozenset(
     (
-        *("banned", "downgrade", "git", "index-differs", "level", "mass-yank", "other-registry", "read-only-home"),
-        *("released", "takeover", "unremembered", "yanked", "young"),
+        *("banned", "downgrade", "empty-lock", "git", "index-differs", "level", "mass-yank", "no-checksum"),
+        *("other-registry", "read-only-home", "released", "takeover", "unremembered", "yanked", "young"),
     )
 )
 
