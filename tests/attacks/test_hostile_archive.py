@@ -336,8 +336,8 @@ def test_positive_control_what_the_heaviest_of_real_crates_bring_is_read(
 
 def test_what_a_tarball_may_bring_grows_with_it_and_ends() -> None:
     small, large = CrateLimits().allowance(100), CrateLimits().allowance(10**6)
-    assert (small.unpacked, small.entries) == (12 * 2**20 + 3500, 1000)
-    assert (large.unpacked, large.entries) == (12 * 2**20 + 35 * 10**6, 1000 + 3333)
+    assert (small.unpacked, small.entries) == (12 * 2**20 + 3200, 1000)
+    assert (large.unpacked, large.entries) == (12 * 2**20 + 32 * 10**6, 1000 + 3333)
     most = CrateLimits().allowance(10**9)
     assert (most.unpacked, most.entries) == (512 * 2**20, 100_000)
 

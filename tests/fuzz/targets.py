@@ -305,7 +305,7 @@ def _git(data: bytes) -> None:
         objects.tree_of(data)
         return
     for mode, name, _ in objects.tree_entries(data, 20):
-        gitsource._path("", name)
+        gitsource._check_name(name, "")
         f"{mode:o}"
 
 

@@ -77,11 +77,11 @@ class CrateLimits:
         """What a tarball of `size` bytes may bring.
 
         Descriptions of microcontrollers take the most of it, as registers are written down in much the same words.
-        Of 4,000 crates in use, those among them, none needs more than 26 of the 35 times its size beyond what is always
+        Of 4,000 crates in use, those among them, none needs more than 26 of the 32 times its size beyond what is always
         allowed (`imxrt-ral` 0.6.2), nor more than a file or folder for each 412 bytes (`stm32mp1` 0.16.0).
         """
         return Allowance(
-            min(self.unpacked, self.always.unpacked + 35 * size),
+            min(self.unpacked, self.always.unpacked + 32 * size),
             min(self.entries, self.always.entries + size // 300),
             self.always.letters + size // 32,
         )
@@ -216,6 +216,7 @@ _GZIP_HEADER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]")  # deflate; none of the f
 
 
 _PIECE = 64 * 1024
+_ROOM = 256 * 1024
 
 
 def _inflate(data: bytes, limit: int) -> bytearray:
@@ -233,7 +234,7 @@ def _inflate(data: bytes, limit: int) -> bytearray:
         rest = data[start : start + _PIECE]
         while rest and not inflater.eof:
             try:
-                piece = inflater.decompress(rest, MIB)
+                piece = inflater.decompress(rest, _ROOM)
             except zlib.error as error:
                 raise ArchiveRefused(f"the archive does not inflate: {error}") from None
             tar[done : done + len(piece)] = piece

@@ -16,8 +16,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -32,8 +33,15 @@ _KEPT = 8 * 1024 * 1024
 """Bytes of small objects that are kept: one may stand in very many places, and git takes its time for each answer."""
 COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 """An object's id in full, by sha1 or sha256."""
-_MODE = re.compile(rb"[0-7]{5,6}\Z")
 _SIZE = re.compile(rb"[0-9]{1,19}\Z")
+_ENTRY = {
+    width: re.compile(rb"([0-7]{5,6}) ([^\0]{0,%d})\0(.{%d})" % (MAX_NAME - 1, width), re.DOTALL) for width in (20, 32)
+}
+_AHEAD = 60
+"""Objects that git is asked for before the first of them is read: to take turns costs more than a small object does.
+Their ids fit into the smallest pipe, 4,096 bytes, so that nobody waits for the other."""
+_MAX_TAGS = 100
+"""Tags of tags; nobody has more than two."""
 _OPTIONS = (
     *("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "protocol.allow=never", "-c", "core.sshCommand=false", "-c", "core.gitProxy=false"),
@@ -88,20 +96,24 @@ def tree_entries(data: bytes, width: int) -> Iterator[tuple[int, str, str]]:
         StorageError: It is damaged.
         FormatError: A name is longer than any file system takes.
     """
-    at = 0
+    at, form = 0, _ENTRY[width]
     while at < len(data):
-        space = data.find(b" ", at, at + 8)
-        end = data.find(b"\0", space)
-        if space < 0 or end < 0 or end + 1 + width > len(data) or _MODE.match(data[at:space]) is None:
+        entry = form.match(data, at)
+        if entry is None:
+            space = data.find(b" ", at, at + 8)
+            end = data.find(b"\0", space)
+            if space >= 0 and end - space > MAX_NAME:
+                raise FormatError(
+                    f"a folder of the commit has a name of {end - space - 1} bytes, which no system takes"
+                )
             raise StorageError("a tree object is damaged")
-        if end - space > MAX_NAME:
-            raise FormatError(f"a folder of the commit has a name of {end - space - 1} bytes, which no system takes")
-        yield (
-            int(data[at:space], 8),
-            data[space + 1 : end].decode("utf-8", "surrogateescape"),
-            data[end + 1 : end + 1 + width].hex(),
-        )
-        at = end + 1 + width
+        mode, name, oid = entry.groups()
+        yield int(mode, 8), name.decode("utf-8", "surrogateescape"), oid.hex()
+        at = entry.end()
+
+
+def _no_such(oid: str, *kinds: bytes) -> StorageError:
+    return StorageError(f"object {oid[:12]} is not in the repository, or is no {b' or '.join(kinds).decode()}")
 
 
 class GitObjects:
@@ -168,36 +180,83 @@ class GitObjects:
             StorageError: It is absent, of another kind, or does not hash to its id.
             FormatError: It is larger than the repository may bring, or reading took longer than it may.
         """
-        self.width = len(oid) // 2
-        kept = self._kept.get(oid)
-        if kept is not None and kept[0] == kind:
-            self._check_size(oid, kind, len(kept[1]))
-            return kept[1]
-        stdin, stdout = self._streams()
+        (data,) = self.get_all((oid,), kind)
+        return data
+
+    def get_all(self, oids: Iterable[str], kind: bytes) -> Iterator[bytes]:
+        """Several objects' bytes in this order, each read when it is its turn; nothing else is asked for meanwhile.
+
+        Raises:
+            StorageError: As for `get`.
+            FormatError: As for `get`.
+        """
+        waiting = iter(oids)
+        while some := list(islice(waiting, _AHEAD)):
+            self._ask([oid for oid in dict.fromkeys(some) if oid not in self._kept])
+            read: dict[str, bytes] = {}
+            for oid in some:
+                self.width = len(oid) // 2
+                kept = self._kept.get(oid)
+                if kept is not None and kept[0] == kind:
+                    self._check_size(oid, kind, len(kept[1]))
+                    yield kept[1]
+                elif kept is not None:
+                    raise _no_such(oid, kind)
+                elif oid in read:
+                    self._check_size(oid, kind, len(read[oid]))
+                    yield read[oid]
+                else:
+                    _, read[oid] = self._answer(oid, (kind,))
+                    yield read[oid]
+
+    def commit_at(self, oid: str) -> str:
+        """The id of the commit that an id stands for, which may be a tag's, or that of a tag of a tag.
+
+        Raises:
+            StorageError: As for `get`, or it stands for something else.
+            FormatError: As for `get`, or there is no end to the tags.
+        """
+        for _ in range(_MAX_TAGS):
+            self._ask([oid])
+            kind, data = self._answer(oid, (b"commit", b"tag"))
+            if kind == b"commit":
+                return oid
+            oid = data.split(b"\n", 1)[0].decode("ascii", "replace").removeprefix("object ")
+            if COMMIT.match(oid) is None:
+                raise StorageError("a tag names no object")
+        raise FormatError(f"more than {_MAX_TAGS} tags stand for one another")
+
+    def _ask(self, oids: Sequence[str]) -> None:
+        stdin, _ = self._streams()
         try:
-            stdin.write(oid.encode() + b"\n")
+            stdin.write("".join(f"{oid}\n" for oid in oids).encode())
             stdin.flush()
         except BrokenPipeError:
-            self._check_time(oid)
+            self._check_time(oids[0])
             raise StorageError(f"git cannot read objects in {self._git_dir}") from None
+
+    def _answer(self, oid: str, kinds: Collection[bytes]) -> tuple[bytes, bytes]:
+        """What git answers next: the object's kind and bytes."""
+        _, stdout = self._streams()
         header = stdout.readline().split()
-        if len(header) != 3 or header[1] != kind or _SIZE.match(header[2]) is None:
+        if len(header) != 3 or header[1] not in kinds or _SIZE.match(header[2]) is None:
             self._check_time(oid)
-            raise StorageError(f"object {oid[:12]} is not in the repository, or is no {kind.decode()}")
-        self._check_size(oid, kind, int(header[2]))
-        data = stdout.read(int(header[2]))
+            raise _no_such(oid, *kinds)
+        kind, size = header[1], int(header[2])
+        self._check_size(oid, kind, size)
+        data = stdout.read(size)
         stdout.read(1)
-        if len(data) != int(header[2]):
+        if len(data) != size:
             self._check_time(oid)
         hashing = hashlib.sha256 if len(oid) == 64 else hashlib.sha1
-        found = hashing(b"%b %d\0" % (kind, len(data)), usedforsecurity=len(oid) == 64)
+        found = hashing(b"%b %d\0" % (kind, size), usedforsecurity=len(oid) == 64)
         found.update(data)
         if found.hexdigest() != oid:
             raise StorageError(f"object {oid[:12]} does not hash to its id: the repository is damaged, or lies")
-        if len(data) <= _SMALL and self._room < _KEPT:
+        if size <= _SMALL and self._room < _KEPT:
             self._kept[oid] = kind, data
-            self._room += len(data) + 200
-        return data
+            self._room += size + 200
+        return kind, data
 
     def _check_size(self, oid: str, kind: bytes, size: int) -> None:
         if size > (self._max_blob if kind == b"blob" else self.limits.tree):

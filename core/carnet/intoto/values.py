@@ -27,6 +27,7 @@ MAX_ARTIFACT_PATH = 1024
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
+_NO_PART = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)")
 STEP_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 
 
@@ -42,7 +43,7 @@ def check_artifact_path(path: str) -> str:
     """
     if not 0 < len(path) <= MAX_ARTIFACT_PATH:
         raise FormatError(f"an artifact path must have 1 to {MAX_ARTIFACT_PATH} characters")
-    if _UNSAFE.search(path) or any(part in ("", ".", "..") for part in path.split("/")):
+    if _UNSAFE.search(path) or _NO_PART.search(path):
         raise FormatError(f"artifact path {path[:120]!a} is not a normalised relative path")
     return path
 

@@ -61,28 +61,34 @@ class Checkout:
             raise _poisoned(f"{git_dir} is not a folder")
         submodules: list[tuple[str, str]] = []
         with GitObjects(git_dir) as objects:
-            todo = [(tree_of(objects.get(commit, b"commit")), below, 0)]
-            while todo:
-                tree, folder, depth = todo.pop()
-                for mode, name, oid in tree_entries(objects.get(tree, b"tree"), objects.width):
-                    path = f"{folder}/{name}" if folder else name
-                    if name in ("", ".", "..") or "/" in name or name.lower() == ".git" or path in self.entries:
-                        raise FormatError(f"the commit has an entry {path[:120]!a}, which git itself refuses")
-                    most = objects.limits.entries
-                    if len(self.entries) >= most or depth > _DEEPEST:
-                        raise FormatError(
-                            f"the commit has more than {most} entries, or folders below {_DEEPEST} others"
-                        )
-                    if len(path) > _LONGEST:
-                        raise FormatError(f"the commit has a path of {len(path)} letters: {path[:120]!a}")
-                    self.entries[path] = mode, oid
-                    if mode == _FOLDER:
-                        todo.append((oid, path, depth + 1))
-                    elif mode == _SUBMODULE:
-                        submodules.append((path, oid))
+            level, depth = [(below, tree_of(objects.get(commit, b"commit")))], 0
+            while level:
+                trees = objects.get_all([oid for _, oid in level], b"tree")
+                folders, level = level, []
+                for (folder, _), data in zip(folders, trees, strict=True):
+                    for mode, name, oid in tree_entries(data, objects.width):
+                        path = f"{folder}/{name}" if folder else name
+                        self._add(path, name, mode, oid)
+                        most = objects.limits.entries
+                        if len(self.entries) > most or depth > _DEEPEST:
+                            raise FormatError(
+                                f"the commit has more than {most} entries, or folders below {_DEEPEST} others"
+                            )
+                        if mode == _FOLDER:
+                            level.append((path, oid))
+                        elif mode == _SUBMODULE:
+                            submodules.append((path, oid))
+                depth += 1
         for path, oid in submodules:
             if _names(self.path / path):
                 self.read(oid, path)
+
+    def _add(self, path: str, name: str, mode: int, oid: str) -> None:
+        if name in ("", ".", "..") or "/" in name or name.lower() == ".git" or path in self.entries:
+            raise FormatError(f"the commit has an entry {path[:120]!a}, which git itself refuses")
+        if len(path) > _LONGEST:
+            raise FormatError(f"the commit has a path of {len(path)} letters: {path[:120]!a}")
+        self.entries[path] = mode, oid
 
     def compare(self) -> None:
         """Demand that the folder holds exactly that, and that nothing was done to it since the first call, nor undone.

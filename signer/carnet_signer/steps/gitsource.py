@@ -7,9 +7,10 @@ at, and every object is hashed again: what is recorded is what the commit id sta
 from __future__ import annotations
 
 import posixpath
+import re
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,14 +18,21 @@ from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, FormatError, SigningError, StorageError
 from carnet.git.limits import GitLimits
 from carnet.git.objects import COMMIT, GitObjects, git_command, git_environment, tree_entries, tree_of
-from carnet.intoto.values import MAX_ARTIFACTS, check_artifact_path
+from carnet.intoto.values import MAX_ARTIFACT_PATH, MAX_ARTIFACTS, check_artifact_path
+from carnet_signer.steps.symlinks import below, ends
 
 MAX_SOURCE = 1024 * 1024 * 1024
 """Bytes of all files of a commit together."""
 _MAX_LINK = 4096
 """Bytes of a symbolic link: no system follows a longer one."""
 
-_MAX_HOPS = 40
+_MAX_DEPTH = 100
+_LONG = 200
+"""Letters of a path that count as another entry: each is copied and compared wherever the path goes."""
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+"""Names that nothing is to be said of: nearly all."""
+_LINK = 64
+"""Bytes of a symbolic link that count as an entry: those of real ones are fewer."""
 
 
 def run_git(
@@ -84,6 +92,7 @@ class SourceTree:
         commit: Its id in hex.
         files: Regular files by path, those of submodules included.
         links: Symbolic links, path -> target, only those that stay inside the repository.
+        ends: Where each of these leads in the end: a file, or a folder.
         gitlinks: Submodules, path -> commit id, whether their objects were there or not.
         notes: What a person should know.
         stores: The git directories that hold the objects: of the repository (path empty), and of its submodules.
@@ -92,34 +101,37 @@ class SourceTree:
     commit: str
     files: Mapping[str, SourceFile]
     links: Mapping[str, str]
+    ends: Mapping[str, str]
     gitlinks: Mapping[str, str]
     notes: tuple[str, ...]
     stores: Mapping[str, Path]
 
     def resolved(self) -> dict[str, SourceFile]:
         """All files with symbolic links resolved: a link to a folder stands for every file below it."""
-        found = dict(self.files)
-        below = _folders(self.files)
+        found, files, links = dict(self.files), sorted(self.files), sorted(self.links)
         for path in self.links:
-            self._expand(path, path, found, below, 0)
+            self._expand(path, path, found, (files, links), 0)
         return dict(sorted(found.items()))
 
     def _expand(
-        self, name: str, path: str, found: dict[str, SourceFile], below: Mapping[str, tuple[str, ...]], depth: int
+        self, name: str, path: str, found: dict[str, SourceFile], paths: tuple[list[str], list[str]], depth: int
     ) -> None:
-        target = _follow(path, self.links)
-        if target is None or depth > 8 or len(found) > MAX_ARTIFACTS:
+        target = self.ends[path]
+        if depth > 8 or len(found) > MAX_ARTIFACTS or len(name) > MAX_ARTIFACT_PATH:
             return
         if target in self.files:
             found[name] = self.files[target]
             return
         if f"{path}/".startswith(f"{target}/") or target == "":
             return  # a folder that contains the link itself has no end
-        for file in below.get(target, ()):
+        files, links = paths
+        for file in below(target, files):
             found[name + file[len(target) :]] = self.files[file]
-        for link in self.links:
-            if link.startswith(f"{target}/") and not f"{path}/".startswith(f"{link}/"):
-                self._expand(name + link[len(target) :], link, found, below, depth + 1)
+            if len(found) > MAX_ARTIFACTS:
+                return
+        for link in below(target, links):
+            if not f"{path}/".startswith(f"{link}/"):
+                self._expand(name + link[len(target) :], link, found, paths, depth + 1)
 
     def digests(self) -> tuple[dict[str, str], frozenset[str]]:
         """Path -> sha256 of every file with links resolved, and the paths that are executable."""
@@ -128,39 +140,6 @@ class SourceTree:
             {path: sha256_hex(file.data) for path, file in files.items()},
             frozenset(path for path, file in files.items() if file.executable),
         )
-
-
-def _folders(files: Mapping[str, SourceFile]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
-    for path in files:
-        parts = path.split("/")
-        for depth in range(1, len(parts)):
-            found.setdefault("/".join(parts[:depth]), []).append(path)
-    return {folder: tuple(paths) for folder, paths in found.items()}
-
-
-def _follow(path: str, links: Mapping[str, str]) -> str | None:
-    """Where a path leads when every symbolic link on the way is followed; None when it leaves the repository."""
-    pending, done = path.split("/"), list[str]()
-    hops = 0
-    while pending:
-        part = pending.pop(0)
-        if part in ("", "."):
-            continue
-        if part == "..":
-            if not done:
-                return None
-            done.pop()
-            continue
-        done.append(part)
-        target = links.get("/".join(done))
-        if target is not None:
-            hops += 1
-            if hops > _MAX_HOPS or target.startswith("/"):
-                return None
-            done.pop()
-            pending = target.split("/") + pending
-    return "/".join(done)
 
 
 # --- reading ---
@@ -204,20 +183,29 @@ def read_commit(repository: Path, revision: str = "HEAD") -> SourceTree:
     git_dir = find_git_dir(repository)
     if revision.startswith("-"):
         raise ConfigError(f"{revision[:80]!a} is not a revision")
+    name_another = "name a tag or commit with --revision"
     try:
-        commit = run_git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", git_dir=git_dir).strip()
+        # What it stands for is not looked at yet: git would read all of a commit that has no end.
+        found = run_git("rev-parse", "--verify", "--quiet", revision, git_dir=git_dir).strip()
     except SigningError:
-        raise ConfigError(
-            f"the repository has no revision {revision[:80]!a}", hint="name a tag or commit with --revision"
-        ) from None
-    if COMMIT.match(commit) is None:
+        raise ConfigError(f"the repository has no revision {revision[:80]!a}", hint=name_another) from None
+    if COMMIT.match(found) is None:
         raise SigningError("git answered something that is not a commit id")
+    try:
+        with GitObjects(git_dir) as objects:
+            commit = objects.commit_at(found)
+    except StorageError as error:
+        raise ConfigError(f"the repository has no revision {revision[:80]!a}: {error}", hint=name_another) from None
     reader = _Reader()
     try:
         reader.read(git_dir, commit, "")
     except StorageError as error:
         raise SigningError(str(error), hint=error.hint) from None
     return reader.tree(commit)
+
+
+_Entry = tuple[int, str, str]
+"""Mode, name or path, and the object's id."""
 
 
 @dataclass
@@ -228,45 +216,75 @@ class _Reader:
     notes: list[str] = field(default_factory=list)
     stores: dict[str, Path] = field(default_factory=dict)
     size: int = 0
+    folders: dict[str, list[_Entry]] = field(default_factory=dict)
     entries: int = 0
 
     def read(self, git_dir: Path, commit: str, prefix: str) -> None:
         with GitObjects(git_dir, MAX_SOURCE) as objects:
-            tree = tree_of(objects.get(commit, b"commit"))
-            self._walk(objects, tree, prefix, 0)
+            self._read_files(objects, self._walk(objects, tree_of(objects.get(commit, b"commit")), prefix))
         self.stores[prefix] = git_dir
         for path, pinned in list(self.gitlinks.items()):
             if path.startswith(f"{prefix}/" if prefix else "") and path != prefix:
                 self._submodule(git_dir, prefix, path, pinned)
 
-    def _walk(self, objects: GitObjects, tree: str, prefix: str, depth: int) -> None:
-        if depth > 100:
-            raise FormatError("the commit's folders are nested deeper than 100 levels")
+    def _walk(self, objects: GitObjects, tree: str, prefix: str) -> list[_Entry]:
+        """The files and links of a commit, in whatever folder; each level of folders is asked for at once."""
+        blobs: list[_Entry] = []
+        level = [(prefix, tree)]
+        for _ in range(_MAX_DEPTH + 1):
+            all_data = objects.get_all([oid for _, oid in level], b"tree")
+            folders, level = level, []
+            for (folder, its_tree), data in zip(folders, all_data, strict=True):
+                for mode, name, oid in self._folder(objects, its_tree, data, folder):
+                    path = f"{folder}/{name}" if folder else name
+                    if len(path) > _LONG:
+                        self._count(objects, len(path) // _LONG)
+                        check_artifact_path(path)
+                    if mode == 0o040000:
+                        level.append((path, oid))
+                    elif mode == 0o160000:
+                        self.gitlinks[path] = oid
+                    elif mode == 0o120000 or mode & 0o170000 == 0o100000:
+                        blobs.append((mode, path, oid))
+                    else:
+                        raise FormatError(f"{path[:120]!a} has the mode {mode:o}, which git does not make")
+            if not level:
+                return blobs
+        raise FormatError(f"the commit's folders are nested deeper than {_MAX_DEPTH} levels")
+
+    def _folder(self, objects: GitObjects, tree: str, data: bytes, where: str) -> Sequence[_Entry]:
+        """The entries of one folder: their names are looked at once, in however many places it stands."""
+        found = self.folders.get(tree)
+        if found is not None:
+            self._count(objects, len(found))
+            return found
+        found = self.folders[tree] = []
         seen: set[str] = set()
-        for mode, name, oid in tree_entries(objects.get(tree, b"tree"), objects.width):
-            self.entries += 1
-            if self.entries > objects.limits.entries:
-                raise FormatError(f"the commit has more than {objects.limits.entries} entries")
-            path = _path(prefix, name)
+        for mode, name, oid in tree_entries(data, objects.width):
+            self._count(objects, 1)
+            _check_name(name, where)
             if name in seen:
-                raise FormatError(f"the commit has {path[:120]!a} twice")
+                raise FormatError(f"the commit has {posixpath.join(where, name)[:120]!a} twice")
             seen.add(name)
-            if mode == 0o040000:
-                self._walk(objects, oid, path, depth + 1)
-            elif mode == 0o160000:
-                self.gitlinks[path] = oid
-            elif mode == 0o120000:
-                target = objects.get(oid, b"blob")
-                self._take(objects, len(target))
-                if len(target) > _MAX_LINK:
-                    raise FormatError(f"the symbolic link {path[:120]!a} is longer than {_MAX_LINK} bytes")
-                self.links[path] = target.decode("utf-8", "surrogateescape")
-            elif mode & 0o170000 == 0o100000:
-                data = objects.get(oid, b"blob")
-                self._take(objects, len(data))
-                self.files[path] = SourceFile(data, bool(mode & 0o100))
-            else:
-                raise FormatError(f"{path[:120]!a} has the mode {mode:o}, which git does not make")
+            found.append((mode, name, oid))
+        return found
+
+    def _read_files(self, objects: GitObjects, entries: Sequence[_Entry]) -> None:
+        data = objects.get_all([oid for _, _, oid in entries], b"blob")
+        for (mode, path, _), blob in zip(entries, data, strict=True):
+            self._take(objects, len(blob))
+            if mode != 0o120000:
+                self.files[path] = SourceFile(blob, bool(mode & 0o100))
+                continue
+            if len(blob) > _MAX_LINK:
+                raise FormatError(f"the symbolic link {path[:120]!a} is longer than {_MAX_LINK} bytes")
+            self._count(objects, len(blob) // _LINK)
+            self.links[path] = blob.decode("utf-8", "surrogateescape")
+
+    def _count(self, objects: GitObjects, entries: int) -> None:
+        self.entries += entries
+        if self.entries > objects.limits.entries:
+            raise FormatError(f"the commit has more than {objects.limits.entries} entries")
 
     def _take(self, objects: GitObjects, size: int) -> None:
         """Count a file."""
@@ -290,14 +308,14 @@ class _Reader:
 
     def tree(self, commit: str) -> SourceTree:
         inside: dict[str, str] = {}
-        folders = _folders(self.files)
-        for path, target in self.links.items():
-            end = _follow(path, self.links)
-            if end is None or (end not in self.files and end not in folders):
-                self.notes.append(f"symbolic link {path} leads outside or nowhere: left out")
+        leads: dict[str, str] = {}
+        paths = sorted(self.files)
+        for path, end in ends(self.links).items():
+            if end is not None and (end in self.files or next(below(end, paths), None) is not None):
+                inside[path], leads[path] = self.links[path], end
             else:
-                inside[path] = target
-        return SourceTree(commit, self.files, inside, self.gitlinks, tuple(self.notes), self.stores)
+                self.notes.append(f"symbolic link {path} leads outside or nowhere: left out")
+        return SourceTree(commit, self.files, inside, leads, self.gitlinks, tuple(self.notes), self.stores)
 
 
 def _module_dirs(git_dir: Path, path: str) -> Iterator[Path]:
@@ -311,11 +329,17 @@ def _module_dirs(git_dir: Path, path: str) -> Iterator[Path]:
             yield head.parent
 
 
-def _path(prefix: str, name: str) -> str:
+def _check_name(name: str, where: str) -> None:
+    if _PLAIN.fullmatch(name):
+        return
     if name.lower() in (".git", "git~1") or "/" in name:
         raise FormatError(f"the commit has an entry {name[:120]!a}, which git itself refuses")
     try:
         name.encode()
     except UnicodeEncodeError:
         raise FormatError(f"the commit has a file name that is not UTF-8: {name[:120]!a}") from None
-    return check_artifact_path(posixpath.join(prefix, name))
+    try:
+        check_artifact_path(name)  # that of the folder was looked at before
+    except FormatError:
+        check_artifact_path(posixpath.join(where, name))  # says where it is
+        raise

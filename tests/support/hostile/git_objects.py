@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.support.hostile.measure import Hostile
 
 from carnet.errors import CarnetError
+from carnet.git.limits import GitLimits
 from carnet_signer.steps.gitsource import read_commit
 
 _KINDS = {b"commit": 1, b"tree": 2, b"blob": 3, b"tag": 4}
@@ -147,6 +148,69 @@ def tags(pack: Pack, size: int) -> str:
     return oid
 
 
+def tiny_files(pack: Pack, size: int) -> str:
+    """As many different files as there is room for, none of which weighs anything."""
+    return pack.add_commit(
+        pack.add_tree(
+            ("100644", b"%07d" % number, pack.add(b"blob", b"%d" % number))
+            for number in range(GitLimits.of(size * 8 // 10).entries)
+        )
+    )
+
+
+def folders_of_one(pack: Pack, size: int) -> str:
+    """Folders that all differ, with one file each."""
+    file = pack.add(b"blob", b"x")
+    return pack.add_commit(
+        pack.add_tree(
+            ("40000", b"%07d" % number, pack.add_tree([("100644", b"%d" % number, file)]))
+            for number in range(GitLimits.of(size * 8 // 10).entries // 2 - 10)
+        )
+    )
+
+
+def deep_folders(pack: Pack, size: int) -> str:
+    """As many files as are read, each of them below ninety folders."""
+    file = pack.add(b"blob", b"x")
+    tree = pack.add_tree(("100644", b"%07d" % number, file) for number in range(GitLimits.of(size).entries - 200))
+    for _ in range(90):
+        tree = pack.add_tree([("40000", b"folder", tree)])
+    return _with_noise(pack, tree, size)
+
+
+def links(target: Callable[[int], bytes]) -> Callable[[Pack, int], str]:
+    """Symbolic links, half as many as there may be entries, beside a folder with a file."""
+
+    def build(pack: Pack, size: int) -> str:
+        folder = pack.add_tree([("100644", b"f", pack.add(b"blob", b"x"))])
+        found = [
+            ("120000", b"%07d" % number, pack.add(b"blob", target(number)))
+            for number in range(GitLimits.of(size).entries // 2)
+        ]
+        return _with_noise(pack, pack.add_tree([*found, ("40000", b"d", folder)]), size)
+
+    return build
+
+
+links_far_around = links(lambda _: b"d/../" * 800 + b"d")
+links_to_a_folder = links(lambda _: b"d")
+links_to_links = links(lambda number: b"d" if number % 40 == 0 else b"%07d" % (number - 1))
+
+
+def copies(pack: Pack, size: int) -> str:
+    """Zeros, as many as are read, in a few files that are all the same."""
+    file = pack.add(b"blob", bytes(1_000_000))
+    most = GitLimits.of(size).blob // 1_000_000
+    tree = pack.add_tree(("100644", b"%07d" % number, file) for number in range(most))
+    return _with_noise(pack, tree, size)
+
+
+def largest(pack: Pack, size: int) -> str:
+    """One file of zeros, as large as is read."""
+    tree = pack.add_tree([("100644", b"f", pack.add(b"blob", bytes(GitLimits.of(size - 1000).blob - size)))])
+    return _with_noise(pack, tree, size)
+
+
 def _with_noise(pack: Pack, tree: str, size: int) -> str:
     """A commit of this tree, in a repository that weighs enough."""
     noise = pack.add(b"blob", os.urandom(max(1, size - pack.size)))
@@ -174,11 +238,11 @@ def _read(data: bytes) -> object:
     where = _REPOSITORIES[hashlib.sha256(data).digest()]
     try:
         tree = read_commit(where / "r", (where / "r/HEAD").read_text().strip())
+        return f"{len(tree.digests()[0])} files"
     except CarnetError as error:
         return f"{type(error).__name__}: {error}"
     finally:
         shutil.rmtree(where)
-    return f"{len(tree.files)} files"
 
 
 INPUTS = tuple(
@@ -191,5 +255,13 @@ INPUTS = tuple(
         ("zeros", zeros),
         ("a commit with an endless header", endless_commit),
         ("tags of tags", tags),
+        ("very many tiny files", tiny_files),
+        ("folders of one file", folders_of_one),
+        ("deep folders", deep_folders),
+        ("links that lead far around", links_far_around),
+        ("links to a folder", links_to_a_folder),
+        ("links to links", links_to_links),
+        ("copies of zeros", copies),
+        ("zeros, as many as are read", largest),
     )
 )

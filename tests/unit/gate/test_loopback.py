@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import cast
 
 import pytest
@@ -141,3 +142,63 @@ def test_who_sends_a_byte_now_and_then_is_cut(port: int) -> None:
                 connection.sendall(bytes([byte]))
                 time.sleep(0.05)
         assert time.monotonic() - started < 5
+
+
+HEAD = b"GET /index/config.json HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+
+
+def is_cut(connection: socket.socket) -> bool:
+    connection.settimeout(0.2)
+    try:
+        while connection.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"G",
+        HEAD,
+        HEAD + b"\r\n",
+        (HEAD + b"\r\n") * 20,
+        HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"1;" + b"e" * 4000 + b"\r\nx\r\n",
+        HEAD + b"expect: 100-continue\r\ncontent-length: 1000000\r\n\r\n",
+        HEAD + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n",
+    ],
+    ids=["nothing", "a byte", "no end", "no more", "pipelined", "chunks", "expecting", "two lengths"],
+)
+def test_who_opens_very_many_keeps_nobody_out(keeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(connections, "MOST", 20)
+    with serve(keeper) as url, ExitStack() as opened:
+        port = int(url.rpartition(":")[2])
+
+        def another() -> socket.socket:
+            return opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+
+        many = [another() for _ in range(100)]
+        for number, connection in enumerate(many):
+            with suppress(OSError):  # it was cut already
+                connection.sendall(sent)
+                if number % 2:
+                    connection.shutdown(socket.SHUT_WR)
+        assert ask(another()).endswith(b"}")
+        assert sum(map(is_cut, many)) >= 80
+
+
+def test_whose_answer_is_worked_out_keeps_the_place(keeper: Gatekeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST", 3)
+    with serve(keeper) as url, ExitStack() as opened:
+        port = int(url.rpartition(":")[2])
+        asking = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+        assert ask(asking).endswith(b"}")
+        named: tuple[str, int] = asking.getsockname()
+        monkeypatch.setattr(connections.AskingConnection, "_is_worked_out", lambda one: one.client == named)
+        for _ in range(10):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+        assert ask(asking).endswith(b"}")
