@@ -6,6 +6,7 @@ at, and every object is hashed again: what is recorded is what the commit id sta
 
 from __future__ import annotations
 
+import os
 import posixpath
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from carnet.errors import ConfigError, FormatError, SigningError, StorageError
 from carnet.git.limits import GitLimits
 from carnet.git.objects import COMMIT, GitObjects, git_command, git_environment, tree_entries, tree_of
 from carnet.intoto.values import MAX_ARTIFACTS, check_artifact_path
+from carnet_signer.steps.clones import without_a_revision, without_an_object
 
 MAX_SOURCE = 1024 * 1024 * 1024
 """Bytes of all files of a commit together."""
@@ -25,6 +27,7 @@ _MAX_LINK = 4096
 """Bytes of a symbolic link: no system follows a longer one."""
 
 _MAX_HOPS = 40
+_RENAME = "`git mv` it to a name that every system takes, or `git rm` it, and release the commit after that"
 
 
 def run_git(
@@ -203,12 +206,14 @@ def read_commit(repository: Path, revision: str = "HEAD") -> SourceTree:
     """
     git_dir = find_git_dir(repository)
     if revision.startswith("-"):
-        raise ConfigError(f"{revision[:80]!a} is not a revision")
+        raise ConfigError(
+            f"{revision[:80]!a} is not a revision", hint="name a tag or commit with --revision, such as v1.2.0"
+        )
     try:
         commit = run_git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}", git_dir=git_dir).strip()
     except SigningError:
         raise ConfigError(
-            f"the repository has no revision {revision[:80]!a}", hint="name a tag or commit with --revision"
+            f"the repository has no revision {revision[:80]!a}", hint=without_a_revision(git_dir)
         ) from None
     if COMMIT.match(commit) is None:
         raise SigningError("git answered something that is not a commit id")
@@ -216,7 +221,8 @@ def read_commit(repository: Path, revision: str = "HEAD") -> SourceTree:
     try:
         reader.read(git_dir, commit, "")
     except StorageError as error:
-        raise SigningError(str(error), hint=error.hint) from None
+        what, hint = without_an_object(git_dir)
+        raise SigningError(f"{error}: {what}", hint=error.hint or hint) from None
     return reader.tree(commit)
 
 
@@ -317,5 +323,11 @@ def _path(prefix: str, name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise FormatError(f"the commit has a file name that is not UTF-8: {name[:120]!a}") from None
-    return check_artifact_path(posixpath.join(prefix, name))
+        raise FormatError(
+            f"the commit has a file name that is not UTF-8: {os.fsencode(posixpath.join(prefix, name))[:160]!r}",
+            hint=_RENAME,
+        ) from None
+    try:
+        return check_artifact_path(posixpath.join(prefix, name))
+    except FormatError as error:
+        raise FormatError(f"the commit has a file that no package contains: {error}", hint=_RENAME) from None
