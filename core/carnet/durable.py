@@ -198,7 +198,9 @@ def read_named_file(path: Path, what: str, *, max_bytes: int) -> bytes:
     try:
         return read_file(path, what, max_bytes=max_bytes)
     except FileNotFoundError:
-        raise ConfigError(f"there is no {what} {path}") from None
+        raise ConfigError(
+            f"there is no {what} {path}", hint="check the path: it is looked for from the folder that you are in"
+        ) from None
 
 
 @contextlib.contextmanager

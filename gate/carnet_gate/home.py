@@ -193,7 +193,7 @@ def copy_of_config(own_home: Path) -> tuple[dict[str, Any], list[str]]:
             f"{own_home}: `[source]` does not hold behind the gate: crates come from the trusted repository"
         )
     if not isinstance(document.get("net", {}), dict):
-        raise ConfigError(f"{own_home}: `net` is not a table")
+        raise ConfigError(f"{own_home}: `net` is not a table", hint="write what is below it under [net]")
     base = own_home.parent
     for keys in _PATH_KEYS:
         table = document.get(keys[0])

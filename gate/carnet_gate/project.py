@@ -81,13 +81,16 @@ def open_project(invocation: Invocation, folder: Path, own_home: Path, environme
 def _ask(cargo: Cargo, invocation: Invocation) -> dict[str, str]:
     """Where cargo's own answer to `cargo metadata` puts the workspace and the results."""
     if invocation.manifest_path and Path(invocation.manifest_path).name != "Cargo.toml":
-        raise ConfigError("--manifest-path must lead to a Cargo.toml")
+        raise ConfigError(
+            "--manifest-path must lead to a Cargo.toml",
+            hint="name the file itself, as in `--manifest-path app/Cargo.toml`",
+        )
     flags = ["--manifest-path", invocation.manifest_path] if invocation.manifest_path else []
     flags += [part for argument in invocation.configs for part in ("--config", argument)]
     done = cargo.ask("metadata", "--no-deps", "--format-version", "1", "--offline", *flags)
     if done.returncode != 0:
         reason = done.stderr.strip().removeprefix("error: ").splitlines() or ["cargo found no project"]
-        raise ConfigError(reason[0])
+        raise ConfigError(reason[0], hint="`cd` to a project that cargo can read, or name it with `--manifest-path`")
     try:
         document = json.loads(done.stdout)  # not our strict reader: a project's `metadata` tables may hold fractions
     except (ValueError, RecursionError):
@@ -122,7 +125,7 @@ class LockOnDisk:
         try:
             data = read_file(self.path, "the lock", max_bytes=MAX_LOCK)
         except FileNotFoundError:
-            raise ConfigError(f"{self.path} does not exist") from None
+            raise ConfigError(f"{self.path} does not exist", hint="`cargo carnet generate-lockfile` makes it") from None
         self._data = data
         return read_lockfile(data, str(self.path))
 

@@ -46,7 +46,10 @@ def read_tag(place: Path) -> Tagged:
     """
     link = _read(place).link
     if link.name != TAG:
-        raise ConfigError(f"{place} is the link of the step {link.name}, not of a tag")
+        raise ConfigError(
+            f"{place} is the link of the step {link.name}, not of a tag",
+            hint="name the link that `carnet record tag` wrote",
+        )
     prefix = next(iter(link.products), "").partition("/")[0]
     crate = CrateId.of(*_split(prefix))
     return Tagged(link, crate, TagRecord.from_link(link, crate), place)

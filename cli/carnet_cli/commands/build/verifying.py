@@ -109,7 +109,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     try:
         data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
+        raise ConfigError(f"{path} does not exist", hint="name a Cargo.lock, a .crate file or NAME@VERSION") from None
     crate = read_crate(data)
     trusted, now = judging_repository(settings), home.now()
     with open_view(trusted.directory, now=now) as view:

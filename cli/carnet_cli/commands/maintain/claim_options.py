@@ -77,12 +77,14 @@ def team(members: Sequence[str], threshold: int | None, flag: str, threshold_fla
     from carnet_signer.proposals import ownership
 
     if not members or threshold is None:
-        raise ConfigError(f"name at least one {flag} PERSON=KEY.pub, and {threshold_flag}")
+        raise ConfigError(
+            f"name at least one {flag} PERSON=KEY.pub, and {threshold_flag}", hint=f"as in `{flag} alice=alice.pub`"
+        )
     found = []
     for member in members:
         person, equals, path = member.partition("=")
         if not person or not equals or not path:
-            raise ConfigError(f"{flag} {member!a} is not PERSON=KEY.pub")
+            raise ConfigError(f"{flag} {member!a} is not PERSON=KEY.pub", hint=f"as in `{flag} alice=alice.pub`")
         found.append((person, read_public_key(Path(path))))
     return ownership.team(found, threshold)
 

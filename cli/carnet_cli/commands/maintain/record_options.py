@@ -101,7 +101,7 @@ def registry_options(command: _Command) -> _Command:
 def crates_io(index: str | None, offline: bool, repository: str | None) -> Iterator[str | None]:
     """A verifying registry that stands for crates.io, for as long as the block lasts; None works offline."""
     if index is not None and offline:
-        raise ConfigError("give either --index or --offline, not both")
+        raise ConfigError("give either --index or --offline, not both", hint="leave one of them out")
     if index is not None or offline:
         yield index
         return
