@@ -162,7 +162,7 @@ TOOLS = {
         "puttygen",
         "export",
     ),
-    *("ssh-keygen", "cd", "pip"),
+    *("ssh-keygen", "cd", "pip", "unset"),
 }
 """What a hint may have somebody type."""
 

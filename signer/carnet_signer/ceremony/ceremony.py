@@ -94,7 +94,7 @@ class Plan:
         if not 1 <= self.threshold <= len(self.holders):
             raise ConfigError(
                 f"a threshold of {self.threshold} cannot be met by {len(self.holders)} holders",
-                hint="name more holders (`--holder NAME.pub`), or a lower --threshold",
+                hint="name more holders, or a lower --threshold",
             )
         if not 1 <= self.bit_length <= MAX_BIT_LENGTH:
             raise ConfigError(
@@ -282,14 +282,11 @@ def advance(
             hint="finish it first: `carnet root status` says who is missing",
         )
     if plan.bit_length != plan_of(ceremony).bit_length:
-        raise ConfigError(
-            "the number of bins is fixed when a repository is made",
-            hint="leave --bins out; another number needs a new repository, with a new root",
-        )
+        raise ConfigError("the number of bins is fixed when a repository is made", hint="leave --bins out")
     if keep_shards and not plan.offline_keys.same_as(plan_of(ceremony).offline_keys):
         raise ConfigError(
             "new holders have to sign the shards of claims as well: they cannot stay as they are",
-            hint="leave out what keeps the shards: holders sign all of them when they change",
+            hint="leave out what keeps the shards",
         )
     says = {} if keep_shards else _shard_fields(ceremony, now)
     made = {}
