@@ -218,7 +218,9 @@ def users_file(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ConfigError(f"there is no {what} {path}") from None
+        raise ConfigError(
+            f"there is no {what} {path}", hint="check the path: it is looked for from the folder that you are in"
+        ) from None
     except (FormatError, UnfitFile) as error:
         where = "" if str(path) in str(error) else f"{path}: "
         hint = error.hint or f"name another {what}, or mend this one"

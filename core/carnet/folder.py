@@ -48,7 +48,9 @@ def read_folder(
             # The one link that is followed is in the path that a person typed.
             top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
-            raise ConfigError(f"there is no folder {folder}") from None
+            raise ConfigError(
+                f"there is no folder {folder}", hint="check the path: it is looked for from the folder that you are in"
+            ) from None
     left = _Left()
     for name, data in _walk(top, folder, "", (wanted, deep, max_bytes), left):
         found[name] = data

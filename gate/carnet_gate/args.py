@@ -137,9 +137,15 @@ def parse(args: Sequence[str]) -> Invocation:
     if "-C" in names:
         raise ConfigError("`-C` is not supported behind the gate", hint="change into the folder instead")
     if "--lockfile-path" in names:
-        raise ConfigError("`--lockfile-path` is not supported behind the gate: the lock that is checked is Cargo.lock")
+        raise ConfigError(
+            "`--lockfile-path` is not supported behind the gate: the lock that is checked is Cargo.lock",
+            hint="leave it out",
+        )
     if any(name == "-Z" and (value or "").startswith("build-std") for name, value in options):
-        raise ConfigError("`-Z build-std` is not supported behind the gate: it compiles the crates of another lock")
+        raise ConfigError(
+            "`-Z build-std` is not supported behind the gate: it compiles the crates of another lock",
+            hint="leave it out, or use a toolchain that brings the standard library built",
+        )
     if "-" in names:
         raise ConfigError("an option cannot be understood", hint="write each option as an argument of its own")
     frozen = "--frozen" in names

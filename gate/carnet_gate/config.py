@@ -94,7 +94,10 @@ def _check(document: Mapping[str, Any], where: str, folder: Path, *, users: bool
         )
     for path in includes(document, where):
         if depth >= _DEEPEST_INCLUDE:
-            raise ConfigError(f"{where}: `include` goes deeper than {_DEEPEST_INCLUDE} files")
+            raise ConfigError(
+                f"{where}: `include` goes deeper than {_DEEPEST_INCLUDE} files",
+                hint="put what they say into fewer files",
+            )
         file = folder / path
         included = read_config(file)
         if included is not None:
@@ -128,7 +131,9 @@ def includes(document: Mapping[str, Any], where: str) -> Iterator[str]:
     for item in value if isinstance(value, list) else [value]:
         path = item.get("path") if isinstance(item, dict) else item
         if not isinstance(path, str):
-            raise ConfigError(f"{where}: `include` is not a path or a list of them")
+            raise ConfigError(
+                f"{where}: `include` is not a path or a list of them", hint='write include = "FILE", or a list of such'
+            )
         yield path
 
 

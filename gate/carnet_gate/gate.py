@@ -185,9 +185,15 @@ class Gate:
         if lock is not None:
             return lock
         if self._project.invocation.locked:
-            raise ConfigError(f"{self._lock.path} does not exist, and --locked was given")
+            raise ConfigError(
+                f"{self._lock.path} does not exist, and --locked was given",
+                hint="restore it from version control, or have `cargo carnet generate-lockfile` make it",
+            )
         if self._resolve(view) != 0:
-            raise ConfigError("cargo could not resolve the dependencies; its messages are above")
+            raise ConfigError(
+                "cargo could not resolve the dependencies; its messages are above",
+                hint="what the mirror lacks its operator brings with `carnet mirror sync DIR --lockfile FILE`",
+            )
         return self._lock.read()
 
     def _resolve(self, view: View) -> int:

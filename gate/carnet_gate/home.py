@@ -112,6 +112,7 @@ def lasting_home(folder: Path, registry: Path, project: Project, reporter: Repor
         StorageError: The disk failed.
     """
     path = private_folder(lasting_path(folder, project))
+    _require_utf8(path)
     home = CargoHome(path, _source_name(path), {"local-registry": str(registry)}, offline=True)
     home.write(project, reporter)
     return home
@@ -133,6 +134,17 @@ def passing_home(path: Path, url: str, project: Project, reporter: Reporter) -> 
     home = CargoHome(path, f"carnet-{secrets.token_hex(8)}", {"registry": f"sparse+{url}/index/"}, offline=False)
     home.write(project, reporter)
     return home
+
+
+def _require_utf8(path: Path) -> None:
+    """Demand a path that cargo's configuration, which is UTF-8, can name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{str(path)!a} is not UTF-8, and so cargo's configuration cannot name it",
+            hint="`export CARNET_HOME=DIR`, a folder whose whole path is UTF-8",
+        ) from None
 
 
 def _source_name(home: Path) -> str:
@@ -181,7 +193,7 @@ def copy_of_config(own_home: Path) -> tuple[dict[str, Any], list[str]]:
             f"{own_home}: `[source]` does not hold behind the gate: crates come from the trusted repository"
         )
     if not isinstance(document.get("net", {}), dict):
-        raise ConfigError(f"{own_home}: `net` is not a table")
+        raise ConfigError(f"{own_home}: `net` is not a table", hint="write what is below it under [net]")
     base = own_home.parent
     for keys in _PATH_KEYS:
         table = document.get(keys[0])

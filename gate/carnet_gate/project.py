@@ -90,13 +90,16 @@ def open_project(
 def _ask(cargo: Cargo, invocation: Invocation, within: Confinement) -> str:
     """Cargo's own answer to `cargo metadata` about the workspace alone."""
     if invocation.manifest_path and Path(invocation.manifest_path).name != "Cargo.toml":
-        raise ConfigError("--manifest-path must lead to a Cargo.toml")
+        raise ConfigError(
+            "--manifest-path must lead to a Cargo.toml",
+            hint="name the file itself, as in `--manifest-path app/Cargo.toml`",
+        )
     flags = ["--manifest-path", invocation.manifest_path] if invocation.manifest_path else []
     flags += [part for argument in invocation.configs for part in ("--config", argument)]
     done = cargo.ask("metadata", "--no-deps", "--format-version", "1", "--offline", *flags, within=within)
     if done.returncode != 0:
         reason = done.stderr.strip().removeprefix("error: ").splitlines() or ["cargo found no project"]
-        raise ConfigError(reason[0])
+        raise ConfigError(reason[0], hint="`cd` to a project that cargo can read, or name it with `--manifest-path`")
     return done.stdout
 
 
@@ -143,7 +146,9 @@ class LockOnDisk:
             try:
                 data = read_file(self.path, "the lock", max_bytes=MAX_LOCK)
             except FileNotFoundError:
-                raise ConfigError(f"{self.path} does not exist") from None
+                raise ConfigError(
+                    f"{self.path} does not exist", hint="`cargo carnet generate-lockfile` makes it"
+                ) from None
             self._data = data
             return read_lockfile(data, str(self.path))
 

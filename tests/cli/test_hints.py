@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from carnet import errors
 from carnet_cli import main
 from carnet_gate.args import SUBCOMMANDS
 
@@ -141,3 +142,83 @@ def test_every_flag_that_a_hint_names_is_there() -> None:
     assert len(found) > 30
     assert [one for one in sorted(found) if one[1] not in known] == []
     assert {flag for _, flag in found} >= OF_OTHERS
+
+
+# --- all hints together ---
+
+ERRORS = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, errors.CarnetError)}
+TOOLS = {
+    *(
+        "carnet",
+        "cargo",
+        "cargo-carnet",
+        "git",
+        "chmod",
+        "chown",
+        "date",
+        "curl",
+        "getent",
+        "openssl",
+        "puttygen",
+        "export",
+    ),
+    *("ssh-keygen", "cd", "pip", "unset"),
+}
+"""What a hint may have somebody type."""
+
+
+def raised() -> list[tuple[str, str, ast.Call]]:
+    """Every error of ours that is made: where, its class, and the call."""
+    return [
+        (f"{place}:{node.lineno}", node.func.id, node)
+        for place, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ERRORS
+    ]
+
+
+def given() -> list[tuple[str, str]]:
+    """Every hint that is written as a text, be it one of several that are chosen from."""
+    found = []
+    for place, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "hint":
+                ways = [node.value.body, node.value.orelse] if isinstance(node.value, ast.IfExp) else [node.value]
+                found += [(f"{place}:{node.value.lineno}", text_of(one)) for one in ways]
+    return [(place, text) for place, text in found if text.strip(f" {HOLE}")]
+
+
+def test_a_mistake_of_ones_own_always_says_what_to_do() -> None:
+    """Whoever wrote the file or the flag can mend it: so each such error has a hint."""
+    own = [(place, call) for place, name, call in raised() if name == "ConfigError"]
+    assert len(own) > 200
+    bare = [place for place, call in own if not {"hint", None} & {keyword.arg for keyword in call.keywords}]
+    assert bare == []
+    empty = [
+        place
+        for place, call in own
+        for keyword in call.keywords
+        if keyword.arg == "hint" and isinstance(keyword.value, ast.Constant) and not keyword.value.value
+    ]
+    assert empty == []
+
+
+def test_each_hint_is_one_line_that_goes_on_from_the_error() -> None:
+    """What follows `hint: `: no line break, no full stop, no second `hint`, backticks in pairs."""
+    hints_given = given()
+    assert len(hints_given) > 300
+    wrong = [
+        (place, text)
+        for place, text in hints_given
+        if "\n" in text or text.endswith((".", " ", ";")) or text.count("`") % 2 or text.lower().startswith("hint")
+    ]
+    assert wrong == []
+
+
+def test_what_a_hint_has_somebody_type_begins_with_a_program() -> None:
+    """`carnet ...` is looked up word by word above; of other programs the name is."""
+    quoted = [(place, one) for place, text in given() for one in re.findall(r"`([^`]+)`", text)]
+    commands = [(place, one) for place, one in quoted if re.match(r"[a-z][a-z-]* [^=]", one)]
+    assert len(commands) > 40
+    assert [one for one in commands if one[1].split()[0] not in TOOLS] == []
+    assert [(place, one) for place, one in commands if one.startswith("carnet ") and wrong_in(one)] == []

@@ -115,7 +115,7 @@ def vouch(indexed: Indexed, wanted: Wanted) -> Vouched:
     if line is None or line.id.name != wanted.id.name:
         raise NotFound(
             f"{wanted.id} is not in the signed index: {_nearby(indexed.index, wanted.id)}",
-            hint="ask the mirror's operator to sync it, or change the version",
+            hint="ask the mirror's operator for `carnet mirror sync DIR --lockfile FILE`, or change the version",
         )
     if wanted.checksum is not None and wanted.checksum != line.cksum:
         raise MetadataMismatch(
@@ -325,7 +325,7 @@ def unknown_crate(name: CrateName) -> NotFound:
     """2. when the registry signed that there is no such crate."""
     return NotFound(
         f"{name} is not in the signed index",
-        hint="the mirror does not carry this crate; ask its operator to sync it",
+        hint="the mirror does not carry this crate; ask its operator for `carnet mirror sync DIR --lockfile FILE`",
     )
 
 

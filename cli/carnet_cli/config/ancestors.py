@@ -32,7 +32,10 @@ def require_held(folder: Path, whose: str, owners: tuple[int, ...], why: str) ->
         except (FileNotFoundError, NotADirectoryError):
             continue  # nothing is there to be taken away, and who could put it there is asked of the next one
         except OSError as error:
-            raise ConfigError(f"{above} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
+            raise ConfigError(
+                f"{above} cannot be looked into: {(error.strerror or 'failed').lower()}",
+                hint="let this user look into it, or set CARNET_HOME to a folder of your own",
+            ) from None
         # Where the sticky bit is set, as in /tmp, only its owner renames or removes what is in it.
         shared = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_own_group(status))
         open_to_others = shared and not status.st_mode & stat.S_ISVTX

@@ -161,7 +161,10 @@ def _read(folder: Path, whose: str, owners: tuple[int, ...], now: datetime) -> P
     try:
         status = folder.stat()
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be looked into: {(error.strerror or 'failed').lower()}") from None
+        raise ConfigError(
+            f"{folder} cannot be looked into: {(error.strerror or 'failed').lower()}",
+            hint="let this user look into it, or `cd` to a folder that you can read",
+        ) from None
     _refuse_others(folder, whose, owners, status)
     require_held(folder, whose, owners, _DECIDES)
     file = folder / FILE_NAME

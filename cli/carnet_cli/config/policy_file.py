@@ -95,7 +95,7 @@ def _policy_file(document: Mapping[str, Any], path: Path, now: datetime) -> Poli
     _only(document, {"repository", "policy", "rules", "require", "ban", "exception", "project"}, where)
     repository = document.get("repository")
     if repository is not None and not isinstance(repository, str):
-        raise ConfigError(f"{where}: repository is not a string")
+        raise ConfigError(f"{where}: repository is not a string", hint='write repository = "https://mirror.example/"')
     general = _table(document.get("policy", {}), "[policy]", where)
     project = _table(document.get("project", {}), "[project]", where)
     _only(project, {"may-except", "may-choose"}, f"{where}: [project]")
@@ -129,7 +129,7 @@ def _may_except(project: Mapping[str, Any], where: str) -> frozenset[Rule] | Non
 def _texts(table: Mapping[str, Any], key: str, where: str) -> list[str]:
     texts = table[key]
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise ConfigError(f"{where}: {key} is not a list of strings")
+        raise ConfigError(f"{where}: {key} is not a list of strings", hint=f'write {key} = ["...", "..."]')
     return texts
 
 
@@ -224,18 +224,21 @@ def _setting(setting: Setting[Any], said: Any, where: str) -> Any:
 
 def _value(read_as: Callable[[Any], _T], value: Any, what: str, where: str, form: type = str) -> _T:
     if type(value) is not form:
-        raise ConfigError(f"{where}: {what} is not a {'string' if form is str else 'whole number'}")
+        raise ConfigError(
+            f"{where}: {what} is not a {'string' if form is str else 'whole number'}",
+            hint='write it in quotes: "..."' if form is str else "write the number alone, without quotes",
+        )
     try:
         return read_as(value)
     except FormatError as error:
         raise ConfigError(f"{where}: {what}: {error}", hint=error.hint) from None
     except (ArithmeticError, ValueError):  # of a rule's own reading: too many digits, a time past the end of time
-        raise ConfigError(f"{where}: {what} is past what can be reckoned with") from None
+        raise ConfigError(f"{where}: {what} is past what can be reckoned with", hint="write a smaller one") from None
 
 
 def _needed(item: Mapping[str, Any], key: str, where: str) -> Any:
     if key not in item:
-        raise ConfigError(f"{where} needs `{key}`")
+        raise ConfigError(f"{where} needs `{key}`", hint="docs/build-systems.md shows every key of it")
     return item[key]
 
 
@@ -247,12 +250,15 @@ def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:
 
 def _table(value: Any, name: str, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: {name} is not a table")
+        raise ConfigError(f"{where}: {name} is not a table", hint=f"write what is below it under [{name}]")
     return value
 
 
 def _tables(document: Mapping[str, Any], name: str, where: str) -> list[Mapping[str, Any]]:
     value = document.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ConfigError(f"{where}: write [[{name}]], with two brackets")
+        raise ConfigError(
+            f"{where}: write [[{name}]], with two brackets",
+            hint="each of them begins with such a line; docs/build-systems.md shows every key of it",
+        )
     return value

@@ -164,7 +164,9 @@ def _named(path: Path | None, now: datetime) -> PolicyFile | None:
 
     found = None if path is None else policy_file.read(path, now=now)
     if path is not None and found is None:
-        raise ConfigError(f"{path} does not exist")
+        raise ConfigError(
+            f"{path} does not exist", hint="check the spelling of --config or CARNET_CONFIG, or leave it out"
+        )
     return found
 
 

@@ -129,7 +129,10 @@ def move(trusted: Trusted, url: str, *, ask: bool, now: datetime) -> str:
     url = repository_url(url)
     for other in _all():
         if other.id != trusted.id and repository_url(other.directory.url) == url:
-            raise ConfigError(f"{url} is trusted already, as another repository ({other.id})")
+            raise ConfigError(
+                f"{url} is trusted already, as another repository ({other.id})",
+                hint=f"`carnet trust remove {other.id}` forgets that one, and all that was seen there",
+            )
     before = trusted.directory.url
     if ask:
         with _asked(url), HttpFetcher(url, budget=Budget()) as fetcher:

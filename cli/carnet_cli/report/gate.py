@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from carnet_verifier.policy.verdict import Verdict
 
 
+_LACKING = ("no matching package", "failed to select a version")
+"""What cargo says when the mirror does not have a crate or a version that is asked for."""
+_SYNC = "the mirror may lack it: ask its operator for `carnet mirror sync DIR --lockfile FILE`, with a lock that has it"
+
+
 class TerminalReporter:
     """A `carnet_gate.reporter.Reporter` for people."""
 
@@ -43,6 +48,8 @@ class TerminalReporter:
     def cargo_said(self, text: str) -> None:
         """As cargo wrote it, colours and all."""
         sys.stderr.write(text)
+        if any(reason in text for reason in _LACKING):
+            output.hint(_SYNC)
 
     def counting(self, label: str, length: int) -> AbstractContextManager[Callable[[int], None]]:
         """A progress bar, where there is a terminal."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeVar
 
-from carnet.errors import CarnetError, StorageError
+from carnet.errors import CarnetError, FormatError, StorageError
 
 if TYPE_CHECKING:
     import click
@@ -46,7 +46,11 @@ def echo(text: str, *, err: bool = False, end: str = "\n") -> None:
     """
     stream = sys.stderr if err else sys.stdout
     try:
-        stream.write(text + end)
+        try:
+            stream.write(text + end)
+        except UnicodeEncodeError:  # a path that is not UTF-8, or a terminal that is not: shown as escapes
+            codec = stream.encoding or "ascii"
+            stream.write(text.encode(codec, "backslashreplace").decode(codec) + end)
         stream.flush()
     except OSError as error:
         _give_up(stream)
@@ -69,10 +73,22 @@ def emit_json(value: Any) -> None:
     """Write one result as a line of JSON on stdout; what would steer a terminal in it is escaped as JSON escapes it."""
     from carnet import strictjson
 
-    text = strictjson.encode(value).decode()
+    try:
+        text = strictjson.encode(value).decode()
+    except FormatError:  # with a path in it that is not UTF-8
+        text = strictjson.encode(_showable(value)).decode()
     if not text.isprintable():
         text = "".join(char if char.isprintable() else _escaped(char) for char in text)
     echo(text)
+
+
+def _showable(value: Any) -> Any:
+    """The same value, with escapes for what is not UTF-8 in its texts."""
+    if isinstance(value, dict):
+        return {_showable(key): _showable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_showable(item) for item in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _escaped(char: str) -> str:
@@ -133,6 +149,11 @@ def warn(text: str, hint: str = "") -> None:
     _say("warning", text)
     if hint:
         _say("hint", hint)
+
+
+def hint(text: str) -> None:
+    """Print what to do about something that another program said."""
+    _say("hint", text)
 
 
 def warn_all(remarks: Iterable[str]) -> None:

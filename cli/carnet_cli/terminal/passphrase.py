@@ -54,7 +54,7 @@ class PassphraseSource:
         if not _terminal():
             raise SigningError(
                 f"there is nobody to ask for the passphrase of {what}",
-                hint="use `--passphrase-file FILE` or `--passphrase-fd N`",
+                hint="add `--passphrase-file FILE`, a file that only you can read; or run it in a terminal",
             )
         return _prompt(f"new passphrase for {what}", confirm=True)
 
@@ -79,7 +79,9 @@ def passphrase_options(command: _Command) -> _Command:
     @functools.wraps(command)
     def wrapped(*args: Any, passphrase_file: Path | None, passphrase_fd: int | None, **kwargs: Any) -> Any:
         if passphrase_file is not None and passphrase_fd is not None:
-            raise ConfigError("give either --passphrase-file or --passphrase-fd, not both")
+            raise ConfigError(
+                "give either --passphrase-file or --passphrase-fd, not both", hint="leave one of them out"
+            )
         return command(*args, passphrase=PassphraseSource(passphrase_file, passphrase_fd), **kwargs)
 
     file = click.option(
@@ -108,7 +110,10 @@ def _read_file(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError(f"passphrase file {path}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise ConfigError(
+            f"passphrase file {path}: {(error.strerror or 'cannot be read').lower()}",
+            hint="its first line is the passphrase: name a file with `--passphrase-file` that you can read",
+        ) from None
     try:
         status = os.fstat(descriptor)
         # A pipe (`<(pass show carnet)`) has no owner to speak of; a file that others read holds no secret.
@@ -128,12 +133,18 @@ def _read_descriptor(descriptor: int) -> bytes:
         while len(data) <= _MAX and (chunk := os.read(descriptor, _MAX)):
             data += chunk
     except OSError as error:
-        raise ConfigError(f"descriptor {descriptor}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise ConfigError(
+            f"descriptor {descriptor}: {(error.strerror or 'cannot be read').lower()}",
+            hint="open it for the command, as in `--passphrase-fd 3 3<FILE`",
+        ) from None
     return data
 
 
 def _first_line(data: bytes, what: str) -> bytes:
     line = data.partition(b"\n")[0].removesuffix(b"\r")
     if not line or len(data) > _MAX:
-        raise ConfigError(f"{what} has no passphrase in its first line" if not line else f"{what} is too large")
+        raise ConfigError(
+            f"{what} has no passphrase in its first line" if not line else f"{what} is too large",
+            hint="its first line is the passphrase, and nothing else is read",
+        )
     return line

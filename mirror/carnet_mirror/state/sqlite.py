@@ -69,7 +69,10 @@ class Database:
             connection.execute("PRAGMA trusted_schema=OFF")
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found != schema.VERSION:
-                raise ConfigError(f"{path} has layout {found}, this carnet reads layout {schema.VERSION}")
+                raise ConfigError(
+                    f"{path} has layout {found}, this carnet reads layout {schema.VERSION}",
+                    hint="use the carnet that wrote it, or a newer one (`carnet --version`)",
+                )
             opened.pop_all()
             return cls(path, connection)
 

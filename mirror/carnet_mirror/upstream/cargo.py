@@ -160,7 +160,9 @@ class CargoUpstream:
         except subprocess.TimeoutExpired:
             return f"cargo did not end within {deadline:.0f} s"
         except OSError as error:
-            raise ConfigError(f"cannot run {self.cargo}: {error.strerror}") from None
+            raise ConfigError(
+                f"cannot run {self.cargo}: {error.strerror}", hint="install cargo, or name it with `--cargo`"
+            ) from None
         return "" if done.returncode == 0 else _complaint(done.stderr.decode("utf-8", "replace"))
 
 

@@ -116,7 +116,10 @@ def _download_template(config: bytes) -> str:
             "this upstream demands credentials", hint="leave --upstream out: your own cargo has the credentials"
         )
     if not isinstance(template, str) or not is_http(split(template)):
-        raise FormatError("the upstream's config.json has no usable `dl`")
+        raise FormatError(
+            f"the upstream's config.json has no usable `dl`: {str(template)[:200]!a} is no http:// or https:// URL",
+            hint="ask whoever runs the upstream, or leave --upstream out: your own cargo may know how to fetch from it",
+        )
     return template
 
 

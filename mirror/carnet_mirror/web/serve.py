@@ -128,7 +128,10 @@ def claim(address: Address) -> AbstractContextManager[socket.socket]:
         )[0]
         claimed = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(f"cannot listen on {address.host!a}: {error.strerror or error}") from None
+        raise ConfigError(
+            f"cannot listen on {address.host!a}: {error.strerror or error}",
+            hint="listen at an address that this machine has, such as `--host 127.0.0.1`",
+        ) from None
     try:
         # Connections of a server that has just ended linger; they may, a listener may not.
         claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

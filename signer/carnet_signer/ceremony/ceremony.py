@@ -92,9 +92,15 @@ class Plan:
         if not self.online:
             raise ConfigError("a repository needs an online key", hint="`--online online.pub`")
         if not 1 <= self.threshold <= len(self.holders):
-            raise ConfigError(f"a threshold of {self.threshold} cannot be met by {len(self.holders)} holders")
+            raise ConfigError(
+                f"a threshold of {self.threshold} cannot be met by {len(self.holders)} holders",
+                hint="name more holders, or a lower --threshold",
+            )
         if not 1 <= self.bit_length <= MAX_BIT_LENGTH:
-            raise ConfigError(f"the index has from 2 to {2**MAX_BIT_LENGTH} bins, and their number is a power of two")
+            raise ConfigError(
+                f"the index has from 2 to {2**MAX_BIT_LENGTH} bins, and their number is a power of two",
+                hint="such as --bins 256 or --bins 16384",
+            )
         if len({holder.key.material for holder in everyone}) < len(everyone):
             raise ConfigError(
                 "the same key is given twice",
@@ -276,9 +282,12 @@ def advance(
             hint="finish it first: `carnet root status` says who is missing",
         )
     if plan.bit_length != plan_of(ceremony).bit_length:
-        raise ConfigError("the number of bins is fixed when a repository is made")
+        raise ConfigError("the number of bins is fixed when a repository is made", hint="leave --bins out")
     if keep_shards and not plan.offline_keys.same_as(plan_of(ceremony).offline_keys):
-        raise ConfigError("new holders have to sign the shards of claims as well: they cannot stay as they are")
+        raise ConfigError(
+            "new holders have to sign the shards of claims as well: they cannot stay as they are",
+            hint="leave out what keeps the shards",
+        )
     says = {} if keep_shards else _shard_fields(ceremony, now)
     made = {}
     for role in OFFLINE_ROLES:

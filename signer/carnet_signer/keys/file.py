@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from carnet import durable
 from carnet.errors import ConfigError, MalformedKey, SigningError
 from carnet.tuf.example_keys import EXAMPLE_MATERIAL
 from carnet.tuf.keys import PublicKey, Signature
+from carnet_signer.keys.foreign import ask, is_importable, load, why_not
 from carnet_signer.keys.public import from_cryptography, public_path, read_public_key, write_public_key
 from carnet_signer.keys.signer import Access, Backend, Passphrase, Scheme
 
@@ -86,10 +88,12 @@ def generate_key(path: Path, scheme: Scheme, passphrase: bytes | None, *, kdf_ro
 def import_key(
     source: Path, path: Path, unlock: Passphrase, passphrase: bytes | None, *, kdf_rounds: int = KDF_ROUNDS
 ) -> PublicKey:
-    """Copy an OpenSSH private key (Ed25519 or P-256) into a file of our own, encrypted with our work factor.
+    """Copy a private key (Ed25519 or P-256) into a file of our own, encrypted with our work factor.
+
+    It may be in OpenSSH's format, or in PKCS#8 or SEC 1 as OpenSSL writes them in PEM.
 
     Args:
-        source: Such as `~/.ssh/id_ed25519`; it is not changed.
+        source: Such as `~/.ssh/id_ed25519` or a `key.pem`; it is not changed.
         path: Where the copy goes, with `<path>.pub` beside it.
         unlock: Asked for the passphrase of `source` when it has one.
         passphrase: What encrypts the copy.
@@ -99,7 +103,7 @@ def import_key(
         SigningError: The source is readable by others, has another type, or does not open.
         ConfigError: As `generate_key`.
     """
-    return store_key(path, _open(source, unlock), passphrase, kdf_rounds=kdf_rounds)
+    return store_key(path, _open(source, unlock, foreign=True), passphrase, kdf_rounds=kdf_rounds)
 
 
 def store_key(path: Path, private: PrivateKey, passphrase: bytes | None, *, kdf_rounds: int = KDF_ROUNDS) -> PublicKey:
@@ -136,7 +140,9 @@ def check_passphrase(passphrase: bytes) -> None:
         ConfigError: Too short, too long, or one character over and over.
     """
     if len(passphrase) > _MAX_PASSPHRASE:
-        raise ConfigError(f"a passphrase has at most {_MAX_PASSPHRASE} bytes")
+        raise ConfigError(
+            f"a passphrase has at most {_MAX_PASSPHRASE} bytes", hint="four or five random words are enough"
+        )
     if len(passphrase.decode("utf-8", "replace")) < MIN_PASSPHRASE or len(set(passphrase)) < 5:
         raise ConfigError(
             f"the passphrase is too weak: it needs at least {MIN_PASSPHRASE} characters, five of them different",
@@ -167,10 +173,10 @@ def _read_public(path: Path) -> PublicKey:
     return read_public_key(beside if path.suffix != ".pub" and beside.exists() else path)
 
 
-def _open(path: Path, passphrase: Passphrase, *, insecure_example_keys: bool = False) -> PrivateKey:
+def _open(
+    path: Path, passphrase: Passphrase, *, foreign: bool = False, insecure_example_keys: bool = False
+) -> PrivateKey:
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
     # git keeps no permissions: example keys lie there for everybody, and are no secret anyway.
@@ -178,32 +184,35 @@ def _open(path: Path, passphrase: Passphrase, *, insecure_example_keys: bool = F
         data = durable.read_file(path, "private key file", max_bytes=_MAX_KEY_FILE)
     else:
         data = read_secret_file(path, "private key file")
+    if foreign and is_importable(data):
+        return _of_known_kind(load(data, path, passphrase), path)
     try:
         try:
             private = load_ssh_private_key(data, None)
         except TypeError:  # it is encrypted
-            secret = passphrase(f"passphrase of {path.name}")
-            if secret is None:
-                raise SigningError(
-                    f"{path} is locked and there is nobody to ask for its passphrase",
-                    hint="use `--passphrase-file FILE` or `--passphrase-fd N`",
-                ) from None
-            if not secret:
-                raise SigningError(f"{path} does not open with an empty passphrase") from None
+            secret = ask(path, passphrase)
             _check_rounds(data, path)
             private = load_ssh_private_key(data, secret)
     except (ValueError, UnsupportedAlgorithm) as error:
         if b"OPENSSH PRIVATE KEY" in data and "checksum" in str(error):
             raise SigningError(f"{path} does not open with this passphrase", hint="or the file is damaged") from None
+        unreadable = why_not(data, path)
         raise MalformedKey(
-            f"{path} is not a private key that carnet can read", hint="it reads OpenSSH's format only"
+            f"{path} is not a private key that carnet can read: it is {unreadable.what}", hint=unreadable.hint
         ) from None
+    return _of_known_kind(private, path)
+
+
+def _of_known_kind(private: object, path: Path) -> PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     if isinstance(private, Ed25519PrivateKey):
         return private
     if isinstance(private, EllipticCurvePrivateKey) and private.curve.name == "secp256r1":
         return private
     raise MalformedKey(
-        f"{path} is neither an Ed25519 nor an ECDSA P-256 key", hint="make one with `carnet key generate`"
+        f"{path} is neither an Ed25519 nor an ECDSA P-256 key", hint="make one with `carnet key generate NAME`"
     )
 
 
@@ -234,18 +243,24 @@ def read_secret_file(path: Path, what: str) -> bytes:
 
     def check(status: os.stat_result) -> None:
         if status.st_uid not in (os.geteuid(), 0):
-            raise SigningError(f"{what} {path} belongs to another user")
+            raise SigningError(
+                f"{what} {path} belongs to another user",
+                hint="a key is its owner's: sign as that user, or with a key of your own",
+            )
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise SigningError(
                 f"{what} {path} can be read or changed by others (mode {stat.S_IMODE(status.st_mode):04o})",
-                hint=f"if nobody has read it: `chmod 600 {path}`; if somebody may have, make a new one",
+                hint=f"if nobody has read it: `chmod 600 {shlex.quote(str(path))}`; if not, make a new key",
             )
 
     _check_folder(path)
     try:
         return durable.read_file(path, what, max_bytes=_MAX_KEY_FILE, check=check)
     except FileNotFoundError:
-        raise SigningError(f"there is no {what} {path}") from None
+        raise SigningError(
+            f"there is no {what} {path}",
+            hint=f"name its place if it was moved; `carnet key list {shlex.quote(str(path.parent))}` lists those there",
+        ) from None
 
 
 def _check_folder(path: Path) -> None:
@@ -257,7 +272,7 @@ def _check_folder(path: Path) -> None:
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise SigningError(
             f"everybody may replace files in {path.parent}, where the key would be",
-            hint=f"`chmod o-w {path.parent}`, or keep keys elsewhere",
+            hint=f"`chmod o-w {shlex.quote(str(path.parent))}`, or keep keys elsewhere",
         )
 
 

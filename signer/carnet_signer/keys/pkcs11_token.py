@@ -51,17 +51,29 @@ def module_path(uri: Pkcs11Uri) -> str:
             hint=f"end the URI with '?module-path=/usr/lib/softhsm/libsofthsm2.so', or set {MODULE_VARIABLE} to it",
         )
     if not path.is_absolute():
-        raise ConfigError(f"PKCS#11 module {str(path)!a} is not named by its whole path")
+        raise ConfigError(
+            f"PKCS#11 module {str(path)!a} is not named by its whole path",
+            hint="write it from the root on, as in module-path=/usr/lib/softhsm/libsofthsm2.so",
+        )
     try:
         real = path.resolve(strict=True)
         file, folder = real.stat(), real.parent.stat()
     except OSError as error:
-        raise ConfigError(f"PKCS#11 module {str(path)!a}: {(error.strerror or 'cannot be read').lower()}") from None
+        raise ConfigError(
+            f"PKCS#11 module {str(path)!a}: {(error.strerror or 'cannot be read').lower()}",
+            hint="install the token's PKCS#11 library, or name where it is with module-path=",
+        ) from None
     if not stat.S_ISREG(file.st_mode):
-        raise ConfigError(f"PKCS#11 module {str(path)!a} is not a regular file")
+        raise ConfigError(
+            f"PKCS#11 module {str(path)!a} is not a regular file",
+            hint="name the library itself, a file that ends in .so",
+        )
     mine = {0, os.geteuid()}
     if not {file.st_uid, folder.st_uid} <= mine or (file.st_mode | folder.st_mode) & stat.S_IWOTH:
-        raise ConfigError(f"PKCS#11 module {str(path)!a} is another user's, or everybody may replace it")
+        raise ConfigError(
+            f"PKCS#11 module {str(path)!a} is another user's, or everybody may replace it",
+            hint="it runs with your PIN in hand: use the one that your system installed, or `chmod go-w` it",
+        )
     return str(real)
 
 

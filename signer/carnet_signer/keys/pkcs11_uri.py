@@ -84,7 +84,10 @@ def _attributes(part: str, separator: str, known: tuple[str, ...]) -> Iterator[t
                 "after it module-path"
             )  # fmt: skip
         if name in seen or not value or _ESCAPED.match(value) is None:
-            raise ConfigError(f"{name}= in a pkcs11 URI is given twice, empty, or not percent-encoded")
+            raise ConfigError(
+                f"{name}= in a pkcs11 URI is given twice, empty, or not percent-encoded",
+                hint="write it once; what is not a letter or a digit as %XX",
+            )
         seen.add(name)
         yield name, unquote_to_bytes(value)
 
@@ -93,4 +96,6 @@ def _text(name: str, value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"{name}= in a pkcs11 URI is not UTF-8") from None
+        raise ConfigError(
+            f"{name}= in a pkcs11 URI is not UTF-8", hint="write it in UTF-8, what is not a letter or a digit as %XX"
+        ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _MAX_FILE = 64_000
+_ASK = "ask its owner for the file NAME.pub that `carnet key generate` or `ssh-keygen` made beside the private key"
+_MAKE = "carnet signs with Ed25519 and ECDSA P-256: its owner makes such a key with `carnet key generate NAME`"
 
 
 def public_path(path: Path) -> Path:
@@ -36,17 +39,24 @@ def write_public_key(path: Path, key: PublicKey) -> None:
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """Read a public key file: our JSON key object, or OpenSSH's `ssh-ed25519 AAAA... comment`.
+    """Read a public key file: our JSON key object, OpenSSH's `ssh-ed25519 AAAA... comment`, or OpenSSL's PEM.
 
     Raises:
-        ConfigError: There is no such file, it is neither of the two forms, or a key type that is not allowed.
+        ConfigError: There is no such file, it is none of the three forms, or a key type that is not allowed.
     """
     with durable.users_file(path, "public key file"):
-        data = durable.read_file(path, "public key file", max_bytes=_MAX_FILE)
+        data = _read(path)
         if b"PRIVATE KEY" in data:
-            raise ConfigError(f"{path} is a private key", hint=f"hand out its public half, {public_path(path)}")
+            raise ConfigError(f"{path} is a private key", hint=_public_half_of(data, path))
         if data.startswith((b"ssh-", b"ecdsa-")):
             return _from_openssh(data, path)
+        if data.lstrip().startswith(b"-----BEGIN PUBLIC KEY-----"):
+            return _from_pem(data, path)
+        if not data.lstrip().startswith(b"{"):
+            what = (
+                "holds no public key, neither as carnet writes them nor as OpenSSH does" if data.strip() else "is empty"
+            )
+            raise FormatError(f"public key file {path} {what}", hint=_ASK)
         return PublicKey.from_object(strictjson.parse_object(data, f"public key file {path}", max_bytes=_MAX_FILE))
 
 
@@ -56,13 +66,30 @@ def origin(path: Path) -> str:
     Raises:
         ConfigError: There is no such file.
     """
-    try:
-        data = durable.read_file(path, "public key file", max_bytes=_MAX_FILE)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no public key file {path}") from None
+    data = _read(path)
     words = data.split(maxsplit=2) if data.startswith((b"ssh-", b"ecdsa-")) else []
     comment = f" ({words[2].decode(errors='replace').strip()})" if len(words) > 2 else ""
     return "".join(char if " " <= char <= "~" else "?" for char in path.name + comment)[:120]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return durable.read_file(path, "public key file", max_bytes=_MAX_FILE)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no public key file {path}",
+            hint=f"name its place if it was moved; `carnet key list {shlex.quote(str(path.parent))}` lists those there",
+        ) from None
+
+
+def _public_half_of(data: bytes, path: Path) -> str:
+    if public_path(path).exists():
+        return f"hand out its public half, {public_path(path)}"
+    if b"OPENSSH PRIVATE KEY" in data:
+        return (
+            f"`ssh-keygen -y -f {shlex.quote(str(path))} > {shlex.quote(str(public_path(path)))}` makes its public half"
+        )
+    return f"`carnet key import {shlex.quote(str(path))} NAME` makes NAME to sign with, and NAME.pub to hand out"
 
 
 def from_cryptography(public: Ed25519PublicKey | EllipticCurvePublicKey) -> PublicKey:
@@ -98,14 +125,28 @@ def openssh_fingerprint(key: PublicKey) -> str:
 
 def _from_openssh(data: bytes, path: Path) -> PublicKey:
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
     try:
-        public = load_ssh_public_key(data.strip())
+        return _of_known_kind(load_ssh_public_key(data.strip()), path)
     except (ValueError, UnsupportedAlgorithm, NotImplementedError):  # a certificate's, a curve point's in short form
-        raise FormatError(f"public key file {path} is not an OpenSSH public key") from None
+        raise FormatError(f"public key file {path} is not an OpenSSH public key", hint=_ASK) from None
+
+
+def _from_pem(data: bytes, path: Path) -> PublicKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        return _of_known_kind(load_pem_public_key(data), path)
+    except (ValueError, UnsupportedAlgorithm):
+        raise FormatError(f"public key file {path} is damaged, or of an unknown kind", hint=_ASK) from None
+
+
+def _of_known_kind(public: object, path: Path) -> PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     if isinstance(public, Ed25519PublicKey | EllipticCurvePublicKey):
         return from_cryptography(public)
-    raise FormatError(f"public key file {path} is neither Ed25519 nor ECDSA P-256")
+    raise FormatError(f"public key file {path} is neither Ed25519 nor ECDSA P-256", hint=_MAKE)

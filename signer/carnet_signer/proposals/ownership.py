@@ -122,7 +122,10 @@ def team(members: Iterable[tuple[str, PublicKey]], threshold: int) -> Holders:
         if sum(other.material == key.material for other in keys) > 1:
             raise ConfigError(f"the key of {person} is listed twice", hint="each person needs a key of their own")
     if not 1 <= threshold <= len(keys):
-        raise ConfigError(f"a threshold of {threshold} cannot be met by {len(keys)} keys")
+        raise ConfigError(
+            f"a threshold of {threshold} cannot be met by {len(keys)} keys",
+            hint="name more people and their keys, or a lower threshold",
+        )
     try:
         return Holders(RoleKeys(tuple(keys), threshold), {key.keyid: person for person, key in members})
     except FormatError as error:
@@ -145,7 +148,10 @@ def adopt(index: IndexFile | None, lengths: Mapping[str, int], registry: str) ->
     found: dict[object, SignedRelease] = {}
     for line in sorted(index.readable, key=lambda line: line.id.version):
         if line.cksum not in lengths:
-            raise ConfigError(f"the mirror does not have the tarball of {line.id}: it cannot be adopted")
+            raise ConfigError(
+                f"the mirror does not have the tarball of {line.id}: it cannot be adopted",
+                hint="ask the mirror's operator for `carnet mirror sync DIR --lockfile FILE`, a lock that has it",
+            )
         tarball = Digest(lengths[line.cksum], line.cksum)
         found[line.id.version] = SignedRelease(line.id, tarball, line.identity(), line.yanked, registry)
     return Releases(index.readable[0].id.name, found)  # type: ignore[arg-type]
@@ -169,7 +175,10 @@ def new_claim(
     if _entry(published.shard, name) is not None:
         raise ConfigError(f"{name} is claimed already", hint="its owners change things with `carnet claim handover`")
     if published.given_up:
-        raise ConfigError(f"{name} was claimed and given up: such a name is never free again")
+        raise ConfigError(
+            f"{name} was claimed and given up: such a name is never free again",
+            hint="publish under another name, or ask the registry's holders for a takeover",
+        )
     releases = adopted or Releases(name, {})
     listed, files = _with_layout(name, 1, {}, layout)
     exempt = sorted(inherited(Demands((), frozenset()), releases, new_layout=layout is not None).adopted)
@@ -283,7 +292,9 @@ def give_up(published: PublishedClaim, request: Request, *, now: datetime) -> Pr
     """
     name = request.crate
     if _entry(published.shard, name) is None:
-        raise ConfigError(f"{name} is not claimed")
+        raise ConfigError(
+            f"{name} is not claimed", hint="`carnet claim new NAME` claims it; check the spelling if it should be"
+        )
     return Proposal(request, _shard(published, name, None, {}, now), published.by_role(name))
 
 

@@ -404,7 +404,10 @@ def load(folder: Path) -> Proposal:
         own = roles_of(request.crate)
         drafts = _roles(_below(files, "roles"), folder / "roles", own)
         if not drafts:
-            raise ConfigError(f"{folder} holds nothing to sign")
+            raise ConfigError(
+                f"{folder} holds nothing to sign",
+                hint="name the folder that a draft was written to, such as `-o DIR` of `carnet claim new`",
+            )
         base = _roles(
             _below(files, "base"),
             folder / "base",
@@ -437,7 +440,10 @@ def _roles(
     for name, data in files.items():
         role = expected.get(name) or _neighbour(name, neighbours)
         if role is None:
-            raise ConfigError(f"{folder / name} has no place in this folder")
+            raise ConfigError(
+                f"{folder / name} has no place in this folder",
+                hint="move it elsewhere, and look again: what is signed is all of the folder",
+            )
         found[role] = read_role(data, role)
     return found
 

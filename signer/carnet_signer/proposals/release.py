@@ -175,7 +175,10 @@ def _check_tarball(name: CrateName, crate: CrateFile) -> None:
         ArchiveRefused: It was read less strictly.
     """
     if crate.id.name.canonical != name.canonical:
-        raise ConfigError(f"the tarball is {crate.id}, not a version of {name}")
+        raise ConfigError(
+            f"the tarball is {crate.id}, not a version of {name}",
+            hint="name the crate that the tarball is of, or its own tarball",
+        )
     if not crate.strict:
         raise ArchiveRefused(f"the tarball of {crate.id} was not read strictly", hint="read it with strict=True")
 

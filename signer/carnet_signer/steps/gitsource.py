@@ -6,6 +6,7 @@ at, and every object is hashed again: what is recorded is what the commit id sta
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import signal
@@ -19,6 +20,7 @@ from carnet.errors import ConfigError, FormatError, SigningError, StorageError
 from carnet.git.limits import GitLimits
 from carnet.git.objects import COMMIT, GitObjects, git_command, git_environment, tree_entries, tree_of
 from carnet.intoto.values import MAX_ARTIFACT_PATH, MAX_ARTIFACTS, check_artifact_path
+from carnet_signer.steps.clones import without_a_revision, without_an_object
 from carnet_signer.steps.symlinks import below, ends
 
 MAX_SOURCE = 1024 * 1024 * 1024
@@ -33,6 +35,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """Names that nothing is to be said of: nearly all."""
 _LINK = 64
 """Bytes of a symbolic link that count as an entry: those of real ones are fewer."""
+_RENAME = "`git mv` it to a name that every system takes, or `git rm` it, and release the commit after that"
 
 
 def run_git(
@@ -182,25 +185,31 @@ def read_commit(repository: Path, revision: str = "HEAD") -> SourceTree:
     """
     git_dir = find_git_dir(repository)
     if revision.startswith("-"):
-        raise ConfigError(f"{revision[:80]!a} is not a revision")
-    name_another = "name a tag or commit with --revision"
+        raise ConfigError(
+            f"{revision[:80]!a} is not a revision", hint="name a tag or commit with --revision, such as v1.2.0"
+        )
     try:
         # What it stands for is not looked at yet: git would read all of a commit that has no end.
         found = run_git("rev-parse", "--verify", "--quiet", revision, git_dir=git_dir).strip()
     except SigningError:
-        raise ConfigError(f"the repository has no revision {revision[:80]!a}", hint=name_another) from None
+        raise ConfigError(
+            f"the repository has no revision {revision[:80]!a}", hint=without_a_revision(git_dir)
+        ) from None
     if COMMIT.match(found) is None:
         raise SigningError("git answered something that is not a commit id")
     try:
         with GitObjects(git_dir) as objects:
             commit = objects.commit_at(found)
     except StorageError as error:
-        raise ConfigError(f"the repository has no revision {revision[:80]!a}: {error}", hint=name_another) from None
+        raise ConfigError(
+            f"the repository has no revision {revision[:80]!a}: {error}", hint=without_a_revision(git_dir)
+        ) from None
     reader = _Reader()
     try:
         reader.read(git_dir, commit, "")
     except StorageError as error:
-        raise SigningError(str(error), hint=error.hint) from None
+        what, hint = without_an_object(git_dir)
+        raise SigningError(f"{error}: {what}", hint=error.hint or hint) from None
     return reader.tree(commit)
 
 
@@ -337,9 +346,15 @@ def _check_name(name: str, where: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise FormatError(f"the commit has a file name that is not UTF-8: {name[:120]!a}") from None
+        raise FormatError(
+            f"the commit has a file name that is not UTF-8: {os.fsencode(posixpath.join(where, name))[:160]!r}",
+            hint=_RENAME,
+        ) from None
     try:
         check_artifact_path(name)  # that of the folder was looked at before
     except FormatError:
-        check_artifact_path(posixpath.join(where, name))  # says where it is
+        try:
+            check_artifact_path(posixpath.join(where, name))  # says where it is
+        except FormatError as error:
+            raise FormatError(f"the commit has a file that no package contains: {error}", hint=_RENAME) from None
         raise

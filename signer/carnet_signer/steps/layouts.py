@@ -75,7 +75,10 @@ def sign_layout(compiled: CompiledLayout, envelope: Envelope, signer: Signer) ->
     """
     check_layout(compiled.layout, compiled.terms)
     if envelope.payload != compiled.layout.to_payload():
-        raise ConfigError("the layout to sign and the layout file are not the same")
+        raise ConfigError(
+            "the layout to sign and the layout file are not the same",
+            hint="name the file that the layout was made from, or make the layout anew from it",
+        )
     return envelope.with_signature(signer.sign(envelope.message))
 
 
@@ -116,7 +119,10 @@ def _compile(document: dict[str, Any], read_key: Callable[[str], bytes], now: da
         for path in _texts(paths, f"people.{person}"):
             key = PublicKey.from_object(strictjson.parse(read_key(path), path, max_bytes=_MAX_KEY))
             if key.keyid in people:
-                raise ConfigError(f"the key {path} belongs to both {people[key.keyid]} and {person}")
+                raise ConfigError(
+                    f"the key {path} belongs to both {people[key.keyid]} and {person}",
+                    hint="a key is one person's: give each a key of their own",
+                )
             keys[key.keyid] = key
             people[key.keyid] = person
             by_person.setdefault(person, []).append(key.keyid)
@@ -141,14 +147,17 @@ def _compile(document: dict[str, Any], read_key: Callable[[str], bytes], now: da
 
 def _step(value: Any, by_person: Mapping[str, list[str]]) -> Step:
     if not isinstance(value, dict):
-        raise ConfigError("each [[step]] is a table")
+        raise ConfigError("each [[step]] is a table", hint="write each step below [[step]], with two brackets")
     _only(value, _STEP, "a step")
     name = _typed(value, "name", str, "")
     where = f"step {name[:64]}"
     keyids: list[str] = []
     for person in _texts(value.get("by", []), f"{where}: by"):
         if person not in by_person:
-            raise ConfigError(f"{where} names {person[:64]!a}, who is not under [people]")
+            raise ConfigError(
+                f"{where} names {person[:64]!a}, who is not under [people]",
+                hint="write that person and the key below [people], or correct the spelling",
+            )
         keyids += by_person[person]
     return Step(
         name,
@@ -175,10 +184,13 @@ def _expiry(document: Mapping[str, Any], now: datetime) -> datetime:
     if isinstance(expires, date) and not isinstance(expires, datetime):
         return datetime.combine(expires, time(), UTC)
     if expires is not None:
-        raise ConfigError("expires is a date, such as 2030-01-31")
+        raise ConfigError("expires is a date, such as 2030-01-31", hint="write it with quotes or without, year first")
     days = _typed(document, "valid-days", int, 730)
     if not 1 <= days <= _MAX_DAYS:
-        raise ConfigError(f"valid-days must be 1 to {_MAX_DAYS}")
+        raise ConfigError(
+            f"valid-days must be 1 to {_MAX_DAYS}",
+            hint=f"write a whole number of days, such as valid-days = {min(365, _MAX_DAYS)}",
+        )
     return (now + timedelta(days=days)).replace(microsecond=0)
 
 
@@ -193,11 +205,11 @@ def _only(value: Mapping[str, Any], known: frozenset[str], what: str) -> None:
 def _typed(value: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
     found = value.get(key, default)
     if type(found) is not kind:
-        raise ConfigError(f"{key} must be {kind.__name__}")
+        raise ConfigError(f"{key} must be {kind.__name__}", hint="layouts/release.toml shows every key of a layout")
     return found
 
 
 def _texts(value: Any, what: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{what} must be a list of strings")
+        raise ConfigError(f"{what} must be a list of strings", hint="layouts/release.toml shows every key of a layout")
     return value

@@ -45,7 +45,10 @@ def read_tag(place: Path) -> Tagged:
     """
     link = _read(place).link
     if link.name != TAG:
-        raise ConfigError(f"{place} is the link of the step {link.name}, not of a tag")
+        raise ConfigError(
+            f"{place} is the link of the step {link.name}, not of a tag",
+            hint="name the link that `carnet record tag` wrote",
+        )
     prefix = next(iter(link.products), "").partition("/")[0]
     with users_file(place, "tag's link"):
         crate = CrateId.of(*_split(prefix))

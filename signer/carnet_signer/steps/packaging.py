@@ -296,7 +296,7 @@ def open_workspace(
     ):
         raise ConfigError(f"{index[:80]!a} is not a sparse index", hint="write sparse+http://127.0.0.1:PORT/index/")
     if '"' in (index or "") or "\\" in (index or ""):
-        raise ConfigError("an index URL has no quotes")
+        raise ConfigError("an index URL has no quotes", hint="leave the quotes out: https://mirror.example/index/")
     tree = read_commit(repository, revision)
     with temporary_folder() as root:
         for above in root.parents:

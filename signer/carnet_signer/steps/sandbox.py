@@ -145,7 +145,10 @@ def run(
                 start_new_session=True,
             )
         except OSError as problem:
-            raise ConfigError(f"{command[0]!a} cannot be run: {problem.strerror}") from None
+            raise ConfigError(
+                f"{command[0]!a} cannot be run: {problem.strerror}",
+                hint="check the spelling, and that it is installed where the sandbox finds it",
+            ) from None
         try:
             process.wait(timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -302,7 +302,8 @@ def read_pinned(data: bytes) -> Root:
     except FormatError as error:
         raise MalformedFile(f"this root cannot be trusted: {error}", hint=error.hint) from error
     except CarnetError as error:
-        raise ConfigError(f"this root cannot be trusted: {error}", hint=error.hint) from error
+        hint = error.hint or "ask the repository's operator for the root file itself, such as `1.root.json`"
+        raise ConfigError(f"this root cannot be trusted: {error}", hint=hint) from error
     return pinned.signed
 
 

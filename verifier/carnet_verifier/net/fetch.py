@@ -437,22 +437,35 @@ def _parse_url(url: str, what: str) -> _Base:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigError(f"the {what} URL {url[:200]!a} is not one") from None
+        raise ConfigError(
+            f"the {what} URL {url[:200]!a} is not one", hint="for example https://mirror.example/"
+        ) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(
             f"the {what} URL {url[:200]!a} does not start with https:// or http:// and a host",
             hint="for example https://mirror.example/",
         )
     if parts.username is not None or parts.password is not None:
-        raise ConfigError(f"the {what} URL holds a user name or password, which carnet does not send")
+        raise ConfigError(
+            f"the {what} URL holds a user name or password, which carnet does not send",
+            hint=f"leave out what stands before the @: {parts.scheme}://{parts.hostname[:80]}/",
+        )
     if parts.query or parts.fragment:
-        raise ConfigError(f"the {what} URL {url[:200]!a} holds a query or a fragment")
+        raise ConfigError(
+            f"the {what} URL {url[:200]!a} holds a query or a fragment", hint="leave out what follows the ? or the #"
+        )
     path = parts.path if parts.path.endswith("/") else parts.path + "/"
     if _PATH.match(path) is None or not _HOST.issuperset(parts.hostname):
-        raise ConfigError(f"the {what} URL {url[:200]!a} has characters that a URL does not have")
+        raise ConfigError(
+            f"the {what} URL {url[:200]!a} has characters that a URL does not have",
+            hint="look for a space or a letter that is not ASCII; write it as %XX",
+        )
     labels = [] if ":" in parts.hostname else parts.hostname.removesuffix(".").split(".")
     if not all(1 <= len(label) <= 63 for label in labels):
-        raise ConfigError(f"the {what} URL {url[:200]!a} has a host name that cannot be one")
+        raise ConfigError(
+            f"the {what} URL {url[:200]!a} has a host name that cannot be one",
+            hint="look for two dots in a row, or a part of more than 63 characters",
+        )
     origin = Origin(parts.scheme == "https", parts.hostname, port or (443 if parts.scheme == "https" else 80))
     return _Base(origin, path, f"{parts.scheme}://{parts.netloc}{path}")
 
@@ -460,5 +473,8 @@ def _parse_url(url: str, what: str) -> _Base:
 def _parse_proxy(url: str) -> Origin:
     origin = _parse_url(url if "://" in url else f"http://{url}", "proxy").origin
     if origin.tls:
-        raise ConfigError(f"the proxy URL {url[:200]!a} is not http://")
+        raise ConfigError(
+            f"the proxy URL {url[:200]!a} is not http://",
+            hint="name a proxy that is spoken to with http://; what goes through it is https:// all the same",
+        )
     return origin

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 
 import httptools
 
@@ -22,6 +23,8 @@ from carnet_verifier.net.wire import Clock, Wire
 _MAX_HEAD = 32_768
 _MAX_INTERIM = 8
 _DRAIN = 65_536
+_LOOK = 5.0
+"""Seconds for a look at a certificate that is not trusted."""
 _ONCE = (b"content-length", b"transfer-encoding", b"content-encoding")
 _ACCEPT = "accept: */*\r\naccept-encoding: gzip\r\n"
 _ACCEPT_PLAIN = "accept: */*\r\naccept-encoding: identity\r\n"
@@ -173,7 +176,12 @@ class Connection:
 
     def _open(self) -> None:
         to = self._proxy or self._origin
-        self._wire.connect(to.host, to.port, self._limits.connect)
+        try:
+            self._wire.connect(to.host, to.port, self._limits.connect)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise self._unreached(error, to) from None
         if not self._origin.tls:
             return
         if self._proxy is not None:
@@ -182,11 +190,32 @@ class Connection:
             self._send(_ask("CONNECT", target, target))
             status = self._next().status
             if status != 200:
-                raise TransportError(f"the proxy answered {status}", status=None)
+                raise TransportError(
+                    f"the proxy answered {status} ({to.target})",
+                    hint="it wants to know who you are, which carnet does not tell: ask for a way around it"
+                    if status == 407
+                    else f"ask whoever runs it to let you through to {target}, or reach the mirror without it",
+                )
             self._answers.take()  # raises when the proxy sent more than its answer: it would pass for the origin's
             self._answers.close()
             self._answers = _Answers()  # what follows is between us and the origin
-        self._wire.start_tls(self._origin.host, self._ca_file)
+        try:
+            self._wire.start_tls(self._origin.host, self._ca_file)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise self._unreached(error, self._origin) from None
+
+    def _unreached(self, error: OSError, to: Origin) -> TransportError:
+        from carnet_verifier.net.reasons import issuer_of, why_not_reached
+
+        issuer = ""
+        if "CERTIFICATE_VERIFY_FAILED" in str(error) and self._proxy is None:
+            # A second look, at which nothing is asked: Python shows no certificate that it did not take.
+            with suppress(OSError), closing(Wire(Clock(_LOOK, _LOOK, 1))) as look:
+                look.connect(to.host, to.port, _LOOK)
+                issuer = issuer_of(look.certificate(to.host))
+        return why_not_reached(error, to.target, ca_file=self._ca_file, issuer=issuer, proxied=to is self._proxy)
 
     # --- asking and answers ---
 

@@ -17,6 +17,7 @@ from carnet_verifier.net.budget import Budget
 from carnet_verifier.net.fetch import Fetcher, HttpFetcher
 from carnet_verifier.tuf.refresh import read_repository, refresh
 from carnet_verifier.tuf.repository import TrustedRepository
+from carnet_verifier.tuf.told import of_mirror
 
 REFRESH_EVERY = timedelta(seconds=10)
 """How old the view of a long-running server may become."""
@@ -52,7 +53,9 @@ def open_view(trust: TrustDirectory, *, now: datetime) -> Iterator[View]:
         CarnetError: As `carnet_verifier.tuf.refresh.refresh`.
     """
     with HttpFetcher(trust.url, budget=Budget()) as fetcher:
-        yield View(refresh(trust, fetcher, now=now), fetcher, trust.url)
+        with of_mirror(fetcher.url):
+            repository = refresh(trust, fetcher, now=now)
+        yield View(repository, fetcher, trust.url)
 
 
 @contextmanager
@@ -68,7 +71,9 @@ def open_view_from(root: bytes, url: str, *, now: datetime) -> Iterator[View]:
         CarnetError: As `carnet_verifier.tuf.refresh.read_repository`.
     """
     with HttpFetcher(url, budget=Budget()) as fetcher:
-        yield View(read_repository(root, fetcher, now=now), fetcher, url)
+        with of_mirror(fetcher.url):
+            repository = read_repository(root, fetcher, now=now)
+        yield View(repository, fetcher, url)
 
 
 class RenewedView:
@@ -99,7 +104,8 @@ class RenewedView:
             now = self._clock()
             if self._view is None or now - self._view.now > REFRESH_EVERY:
                 self._view = None  # fail closed: an old view is not served because a new one cannot be had
-                self._view = refresh(self._trust, self.fetcher, now=now)
+                with of_mirror(self._trust.url):
+                    self._view = refresh(self._trust, self.fetcher, now=now)
             return self._view
 
 

@@ -319,7 +319,8 @@ class TrustedRoles:
             raise ExpiredMetadata(
                 f"{what} version {signed.version} expired at {_text(signed.expires)},"
                 f" and this machine's clock says {_text(now)} (TUF {step})",
-                hint="if the clock is right, the repository has not been refreshed, or newer files are being held back",
+                hint="if the clock is right (`date -u`), newer files are being held back, or its operator has to run "
+                "`carnet mirror refresh DIR`",
             )
 
 

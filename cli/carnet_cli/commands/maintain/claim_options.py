@@ -77,7 +77,9 @@ def team(members: Sequence[str], threshold: int | None, flag: str, threshold_fla
     from carnet_signer.proposals import ownership
 
     if not members or threshold is None:
-        raise ConfigError(f"name at least one {flag} PERSON=KEY.pub, and {threshold_flag}")
+        raise ConfigError(
+            f"name at least one {flag} PERSON=KEY.pub, and {threshold_flag}", hint=f"as in `{flag} alice=alice.pub`"
+        )
     found = [(person, read_public_key(path)) for person, path in _named(members, flag)]
     return ownership.team(found, threshold)
 
@@ -90,14 +92,14 @@ def origins(*members: str) -> dict[str, str]:
     """
     from carnet_signer.keys.public import origin, read_public_key
 
-    return {read_public_key(path).keyid: origin(path) for _, path in _named(members, "--owner or --release-key")}
+    return {read_public_key(path).keyid: origin(path) for _, path in _named(members, "--owner")}
 
 
 def _named(members: Sequence[str], flag: str) -> Iterator[tuple[str, Path]]:
     for member in members:
         person, equals, path = member.partition("=")
         if not person or not equals or not path:
-            raise ConfigError(f"{flag} {member!a} is not PERSON=KEY.pub")
+            raise ConfigError(f"{flag} {member!a} is not PERSON=KEY.pub", hint=f"as in `{flag} alice=alice.pub`")
         yield person, Path(path)
 
 

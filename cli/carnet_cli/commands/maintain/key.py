@@ -89,7 +89,7 @@ def import_(
     source_passphrase_file: Path | None,
     passphrase: PassphraseSource,
 ) -> None:
-    """Copy an OpenSSH private key (Ed25519 or P-256) to the file NAME.
+    """Copy a private key (Ed25519 or P-256) to the file NAME: OpenSSH's, or PKCS#8 as OpenSSL writes it (PEM).
 
     The copy is encrypted anew, so that guessing its passphrase is slow; SOURCE stays as it is.
 
@@ -117,7 +117,7 @@ def list_(folder: Path, message_format: output.MessageFormat) -> None:
     from carnet_signer.keys.public import read_public_key
 
     if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}")
+        raise ConfigError(f"there is no folder {folder}", hint="name the folder that your .pub files are in")
     for path in sorted(folder.glob("*.pub")):
         try:
             key = read_public_key(path)

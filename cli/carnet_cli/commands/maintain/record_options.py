@@ -139,7 +139,7 @@ def registry_options(command: _Command) -> _Command:
 def crates_io(registry: RegistryChoice) -> Iterator[str | None]:
     """A verifying registry that stands for crates.io, for as long as the block lasts; None works offline."""
     if registry.index is not None and registry.offline:
-        raise ConfigError("give either --index or --offline, not both")
+        raise ConfigError("give either --index or --offline, not both", hint="leave one of them out")
     if registry.index is not None or registry.offline:
         yield registry.index
         return

@@ -90,7 +90,10 @@ def command(  # noqa: PLR0913  -- one parameter for each flag
     longer than a day, a week and 90 days.
     """
     if (path is None) == (inherited_fd is None):
-        raise ConfigError("say where to listen: `--socket PATH`")
+        raise ConfigError(
+            "say where to listen: `--socket PATH`",
+            hint="a path in a folder that only the signer and the mirror may enter",
+        )
     if while_open is not None:
         threading.Thread(target=_end_with, args=(while_open,), daemon=True).start()
     inherited = socket.socket(fileno=inherited_fd) if inherited_fd is not None else None
@@ -138,7 +141,7 @@ def _group(name: str | None) -> int | None:
     try:
         return None if name is None else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ConfigError(f"there is no group {name}") from None
+        raise ConfigError(f"there is no group {name}", hint="`getent group` lists those that there are") from None
 
 
 if __name__ == "__main__":

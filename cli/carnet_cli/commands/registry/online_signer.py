@@ -59,7 +59,10 @@ class OnlineSettings:
         """
         key, memory, place = (store.setting(name) for name in ("online-key", "online-memory", "online-socket"))
         if key is None and place is None:
-            raise ConfigError(f"the mirror in {store.directory} knows of no online signer")
+            raise ConfigError(
+                f"the mirror in {store.directory} knows of no online signer",
+                hint="restore its database from a backup; `carnet mirror init DIR --online-key KEY` named it",
+            )
         return cls(
             key,
             None if memory is None else Path(memory),
