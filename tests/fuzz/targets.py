@@ -62,6 +62,7 @@ from carnet_gate import args, config
 from carnet_gate.home import to_toml
 from carnet_layouts import template
 from carnet_mirror.upstream.cargo import parse_index_cache
+from carnet_mirror.upstream.packages import Listing
 from carnet_mirror.upstream.sparse import SparseUpstream, fill_template
 from carnet_mirror.web import client
 from carnet_signer.keys.file import _check_rounds
@@ -316,6 +317,13 @@ def _url(data: bytes) -> None:
     SparseUpstream(f"sparse+{text}/")
 
 
+def _listing(data: bytes) -> None:
+    """What an upstream's index says of some versions."""
+    found = Listing(data.split(b"\n"), CrateName("demo"), {"0.1.0", "0.1.1"})
+    for version in ("0.1.0", "0.1.1"):
+        found.missing(version)
+
+
 def _index_cache(data: bytes) -> None:
     for line in parse_index_cache(data):
         IndexLine.from_bytes(line)
@@ -351,6 +359,8 @@ def _openssh() -> list[bytes]:
         b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl alice\n",
         b"ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZM"
         b"y7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg= x",
+        b"-----BEGIN PUBLIC KEY-----\n"
+        b"MCowBQYDK2VwAyEAA6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=\n-----END PUBLIC KEY-----\n",
     ]
 
 
@@ -394,6 +404,7 @@ TARGETS: dict[str, Target] = (
         ),
         "index-line": Target(lambda: [_line()], _index_line, documents),
         "index-file": Target(lambda: [LINES], _index_file),
+        "listing": Target(lambda: [_line(), _line() + b"\n" + _line("0.1.1")], _listing),
         "index-cache": Target(lambda: [b"\x03\x02\0\0\0x\0" + b"1.0.0\0" + _line() + b"\0"], _index_cache),
         "root": Target(role_seeds("root"), _role(Root), documents),
         "timestamp": Target(role_seeds("timestamp"), _role(Timestamp), documents),
