@@ -254,6 +254,14 @@ def test_a_flipped_byte_in_the_database_is_found(mirror: MirrorDirectory) -> Non
     assert found > 30
 
 
+def test_a_current_role_that_is_not_published_any_more_is_found(mirror: MirrorDirectory) -> None:
+    """Its file is whole, and clients get none."""
+    with sqlite3.connect(mirror.path / DATABASE) as connection:
+        connection.execute("UPDATE files SET published = 0 WHERE path LIKE 'metadata/%.claims-21.json'")
+    connection.close()
+    assert any("is not published" in problem.what for problem in check(mirror).problems)
+
+
 def test_a_file_that_nobody_published_is_noted_and_not_served(mirror: MirrorDirectory) -> None:
     (mirror.path / "metadata" / "9.snapshot.json").write_bytes(b"{}")
     report = check(mirror)

@@ -83,13 +83,13 @@ def test_a_public_key_of_openssls_is_read() -> None:
     keyid = done("key", "import", "key.pem", "copy", "--passphrase-file", "secret").out
     assert done("key", "show", "key.pub").out.split()[2] == keyid.strip()
     run("openssl genrsa -out rsa.pem 2048 && openssl pkey -in rsa.pem -pubout -out rsa.pub")
-    assert "carnet key generate NAME" in refused(1, "neither Ed25519 nor", "key", "show", "rsa.pub").err
+    assert "carnet key generate NAME" in refused(2, "neither Ed25519 nor", "key", "show", "rsa.pub").err
 
 
 @needs_openssl
 def test_a_binary_key_goes_through_the_command_of_its_hint() -> None:
     run("openssl genpkey -algorithm ed25519 -outform DER -out key.der")
-    err = refused(3, "it is binary", "key", "import", "key.der", "copy", "--passphrase-file", "secret").err
+    err = refused(2, "it is binary", "key", "import", "key.der", "copy", "--passphrase-file", "secret").err
     first, second = hint(err).split("`")[1::2]
     run(first)
     assert second == "carnet key import NEW NAME"
@@ -113,7 +113,7 @@ OTHERS = {
 def test_what_cannot_be_a_key_is_named_and_the_way_on_with_it(data: bytes, told: tuple[str, str]) -> None:
     private("key", data)
     before = sorted(Path().iterdir())
-    err = refused(3, told[0], "key", "import", "key", "copy", "--passphrase-file", "secret").err
+    err = refused(2, told[0], "key", "import", "key", "copy", "--passphrase-file", "secret").err
     assert told[1] in hint(err)
     assert sorted(Path().iterdir()) == before
 

@@ -333,7 +333,7 @@ def test_sync_without_a_lock(site: Site) -> None:
     done = site.carnet("sync", "mirror", "--lockfile", "nowhere", *site.secret, code=2)
     assert done.stderr.startswith("error: there is no nowhere\nhint: ")
     (site.folder / "bad.lock").write_bytes(b"\xff\x00")
-    done = site.carnet("sync", "mirror", "--lockfile", "bad.lock", *site.secret, code=1)
+    done = site.carnet("sync", "mirror", "--lockfile", "bad.lock", *site.secret, code=2)
     assert done.stderr.startswith("error: ")
 
 

@@ -240,7 +240,7 @@ def test_what_people_get_wrong(team: Team, tmp_path: Path) -> None:
     bad(team.record("tag", "alice", "--toolchain", "1.0.0", source=source), 2, "1.0.0 is asked for, and this is cargo")
     bad(team.record("tag", "alice", "--index", "http://x/", source=source), 2, "not a sparse index")
     good(team.record("tag", "alice", source=source))
-    bad(team.record("review", "carol", "--tag", str(source / "Cargo.toml"), source=source), 1, "is not JSON")
+    bad(team.record("review", "carol", "--tag", str(source / "Cargo.toml"), source=source), 2, "is not JSON")
     ran = tmp_path / "ran"
     words = ("sh", "-c", f"touch {ran}", os.fsdecode(b"\xff"))
     bad(team.record("test", "ci", "--", *words, source=source), 1, "the test command cannot be written as JSON")

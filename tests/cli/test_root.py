@@ -168,7 +168,7 @@ def test_a_hostile_folder_is_refused_before_a_key_is_opened() -> None:
     refused(3, "longer than 90 days", *sign("alice"))
     assert "longer than 90 days" in done("root", "status", "cer").err
     file.write_text("{")
-    refused(1, "1.targets.json is not JSON", *sign("alice"))
+    refused(2, "1.targets.json is not JSON", *sign("alice"))
     refused(2, "there is no folder none", *sign("alice", "none"))
 
 

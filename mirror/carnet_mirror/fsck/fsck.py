@@ -200,12 +200,12 @@ def _check_claims(store: Store, report: FsckReport, repository: TrustedRepositor
 
 
 def _check_view(store: Store, report: FsckReport, now: datetime) -> TrustedRepository | None:
-    root = store.read(METADATA_PREFIX + metadata_name(ROOT, 1))
-    timestamp = store.read(METADATA_PREFIX + metadata_name(TIMESTAMP, None))
+    root = store.served(METADATA_PREFIX + metadata_name(ROOT, 1))
+    timestamp = store.served(METADATA_PREFIX + metadata_name(TIMESTAMP, None))
     if root is None or timestamp is None:
         report.add("metadata", "the first root or the timestamp is missing")
         return None
-    fetcher = ReadFetcher(store.read)
+    fetcher = ReadFetcher(store.served)
     try:
         return read_repository(root, fetcher, now=now)
     except ExpiredMetadata as error:
@@ -273,7 +273,7 @@ def _signers(targets: Mapping[str, Targets], role: str) -> RoleKeys | None:
 
 def _load(store: Store, role: str, meta: MetaFile, signers: RoleKeys | None) -> Targets:
     path = METADATA_PREFIX + metadata_name(role, meta.version)
-    data = store.read(path)
+    data = store.served(path)
     if data is None:
         raise StorageError(f"{path} is not published")
     promised = meta.hashes.get("sha256")

@@ -98,7 +98,7 @@ class _View:
 
     def _walk_roots(self) -> Reading:
         before: Reading | None = None
-        while self._store.read(metadata_path(paths.ROOT, 1 if before is None else before.signed.version + 1)):
+        while self._store.served(metadata_path(paths.ROOT, 1 if before is None else before.signed.version + 1)):
             envelope, path = self._read(paths.ROOT, 1 if before is None else before.signed.version + 1, Root)
             reading = python_tuf.read(path, envelope)
             for delegator in (reading,) if before is None else (before, reading):
@@ -125,7 +125,7 @@ class _View:
 
     def _read(self, role: str, version: int | None, kind: type[RoleT]) -> tuple[RoleFile[RoleT], str]:
         path = metadata_path(role, version)
-        data = self._store.read(path)
+        data = self._store.served(path)
         if data is None:
             raise NotFound(f"{path} is not published")
         return parse_role(data, kind, what=path), path

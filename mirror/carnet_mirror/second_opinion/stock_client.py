@@ -59,7 +59,7 @@ def fetch_everything(store: Store, targets: Mapping[str, Targets], report: Repor
 
 
 def _client(store: Store, folder: Path) -> Updater:
-    root = store.read(paths.METADATA_PREFIX + paths.metadata_name(paths.ROOT, 1))
+    root = store.served(paths.METADATA_PREFIX + paths.metadata_name(paths.ROOT, 1))
     with agreeing("metadata/timestamp.json", "refresh", ours="clients are served", library=LIBRARY):
         client = Updater(
             str(folder),
@@ -92,7 +92,7 @@ class _StoreFetcher(FetcherInterface):
         self._store = store
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        data = self._store.read(unquote(urlsplit(url).path).removeprefix("/"))
+        data = self._store.served(unquote(urlsplit(url).path).removeprefix("/"))
         if data is None:
             raise DownloadHTTPError("there is no such file", 404)
         yield data

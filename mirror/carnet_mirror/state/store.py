@@ -155,6 +155,17 @@ class Store:
         file = self.files.known(path)
         return None if file is None else self.files.read(file)
 
+    def served(self, path: str) -> bytes | None:
+        """What clients get under a path of the repository: what is staged and not published yet is not there for them.
+
+        Raises:
+            StorageError: It should be there and cannot be read.
+        """
+        if path == _TIMESTAMP:
+            return self.read(path)
+        file = self.files.published(path)
+        return None if file is None else self.files.read(file)
+
     def stage(self, files: Mapping[str, bytes]) -> None:
         """Keep files of the repository, durably and not visible yet.
 

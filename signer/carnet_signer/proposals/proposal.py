@@ -17,10 +17,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from carnet import durable, strictjson
 from carnet.cargo.crate import CrateFile
+from carnet.cargo.index_line import IndexLine
 from carnet.cargo.names import CrateName
 from carnet.claims.adoption import Adopted
 from carnet.claims.holders import ClaimFacts
@@ -146,6 +148,15 @@ class Proposal:
     crates: Mapping[str, CrateFile] = field(default_factory=dict, repr=False, compare=False)
     holders: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     adopted: Adopted | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def index_lines(self) -> Mapping[str, IndexLine]:
+        """`lines`, read.
+
+        Raises:
+            FormatError: One is no index line.
+        """
+        return {stem: IndexLine.from_bytes(line) for stem, line in self.lines.items()}
 
     @property
     def crate(self) -> CrateName:

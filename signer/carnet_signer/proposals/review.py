@@ -165,7 +165,7 @@ def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
         if release.registry != facts.registry:
             raise VerificationError(f"{release.id} is for the registry {release.registry[:60]!a}, not {facts.registry}")
     shard, owner, _ = roles_of(proposal.crate)
-    lines = {stem: IndexLine.from_bytes(line) for stem, line in proposal.lines.items()}
+    lines = proposal.index_lines
     if _entry_of(proposal.base.get(shard), owner) is not None:
         check_brought(proposal, after, lines, changes.added)
     else:  # only a first claim adopts: `state_before` holds its versions against the index
@@ -205,10 +205,9 @@ def remarks(proposal: Proposal) -> tuple[str, ...]:
     draft = proposal.drafts.get(crate)
     if draft is None or proposal.request.kind == "claim":
         return ()
-    lines = {stem: IndexLine.from_bytes(line) for stem, line in proposal.lines.items()}
     try:
         after = Releases.of(proposal.crate, draft.signed)
-        return check_brought(proposal, after, lines, differences(proposal).added)
+        return check_brought(proposal, after, proposal.index_lines, differences(proposal).added)
     except VerificationError:
         return ()
 

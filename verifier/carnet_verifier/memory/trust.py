@@ -299,11 +299,10 @@ def read_pinned(data: bytes) -> Root:
     try:
         pinned = parse_role(data, Root)
         pinned.signed.roles[paths.ROOT].check(pinned, "root", "5.2")
-    except FormatError as error:
-        raise MalformedFile(f"this root cannot be trusted: {error}", hint=error.hint) from error
     except CarnetError as error:
+        kind = MalformedFile if isinstance(error, FormatError) else ConfigError
         hint = error.hint or "ask the repository's operator for the root file itself, such as `1.root.json`"
-        raise ConfigError(f"this root cannot be trusted: {error}", hint=hint) from error
+        raise kind(f"this root cannot be trusted: {error}", hint=hint) from error
     return pinned.signed
 
 

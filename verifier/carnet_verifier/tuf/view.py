@@ -53,7 +53,7 @@ def open_view(trust: TrustDirectory, *, now: datetime) -> Iterator[View]:
         CarnetError: As `carnet_verifier.tuf.refresh.refresh`.
     """
     with HttpFetcher(trust.url, budget=Budget()) as fetcher:
-        with of_mirror(fetcher.url):
+        with of_mirror(trust.url):
             repository = refresh(trust, fetcher, now=now)
         yield View(repository, fetcher, trust.url)
 
@@ -71,7 +71,7 @@ def open_view_from(root: bytes, url: str, *, now: datetime) -> Iterator[View]:
         CarnetError: As `carnet_verifier.tuf.refresh.read_repository`.
     """
     with HttpFetcher(url, budget=Budget()) as fetcher:
-        with of_mirror(fetcher.url):
+        with of_mirror(url):
             repository = read_repository(root, fetcher, now=now)
         yield View(repository, fetcher, url)
 
