@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -208,7 +209,10 @@ def test_hosts_that_the_operator_names_are_answered(tmp_path: Path) -> None:
 
 def port_of(pid: int) -> int:
     """The port on which a process listens."""
-    links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(str(descriptor.readlink()))
     sockets = {link[8:-1] for link in links if link.startswith("socket:")}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()

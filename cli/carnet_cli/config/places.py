@@ -123,7 +123,11 @@ def project_folder(folder: Path) -> Path:
     """
     if _nearest(folder, (workspace.MANIFEST,)) is None:
         return _nearest(folder, ("Cargo.lock",)) or folder
-    return workspace.workspace_root(folder, home.cargo_home()) or folder
+    try:
+        cargo_home = home.cargo_home()
+    except ConfigError:  # cargo has none either
+        cargo_home = None
+    return workspace.workspace_root(folder, cargo_home) or folder
 
 
 def project_around(folder: Path) -> Path | None:

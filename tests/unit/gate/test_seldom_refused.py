@@ -68,7 +68,12 @@ def test_an_entry_that_git_itself_refuses_is_no_path(
 
 
 def reads(monkeypatch: pytest.MonkeyPatch, entries: list[tuple[int, str, str]], most: int = 1000) -> None:
-    objects = SimpleNamespace(get=lambda oid, kind: b"", width=20, limits=SimpleNamespace(entries=most))
+    objects = SimpleNamespace(
+        get=lambda oid, kind: b"",
+        get_all=lambda oids, kind: [b"" for _ in oids],
+        width=20,
+        limits=SimpleNamespace(entries=most),
+    )
     monkeypatch.setattr(checkouts, "GitObjects", lambda git_dir: nullcontext(objects))
     monkeypatch.setattr(checkouts, "tree_of", lambda commit: COMMIT)
     monkeypatch.setattr(checkouts, "tree_entries", lambda data, width: iter(entries))
@@ -245,7 +250,7 @@ def test_a_package_from_elsewhere_is_let_in_by_the_policy_alone(monkeypatch: pyt
         counting=lambda what, number: nullcontext(lambda step: None), remarks=lambda one: None, refused=lambda one: None
     )
     grounds: Any = SimpleNamespace(clock=lambda: NOW, trust=SimpleNamespace(index_files=None), policy=Policy())
-    lock: Any = SimpleNamespace(registry_packages=())
+    lock: Any = SimpleNamespace(registry_packages=(), packages=(), nameless=("app",))
     with pytest.raises(PolicyRefused, match="from elsewhere"):
         admission.admit_lock(lock, None, grounds, None, reporter)  # type: ignore[arg-type]
 
