@@ -111,9 +111,11 @@ def _with_workspace(name: str, value: Any, pool: Table) -> Any:
     if not is_inherited(value):
         return value
     base = _inherited(pool, name, f"dependency {name}")
+    if not isinstance(base, str | dict):
+        raise FormatError(f"the workspace's dependency {name[:80]!a} is neither a requirement nor a table")
     merged: Table = {"version": base} if isinstance(base, str) else dict(base)
     if "features" in value:
-        merged["features"] = [*merged.get("features", []), *value["features"]]
+        merged["features"] = [*_listed_features(merged, name), *_listed_features(value, name)]
     if "optional" in value:
         merged["optional"] = value["optional"]
     merged.update({key: part for key, part in value.items() if key in ("public", "artifact", "lib", "target")})
@@ -121,6 +123,13 @@ def _with_workspace(name: str, value: Any, pool: Table) -> Any:
     if _default_features(value) is True and "default_features" in _plain(value):
         merged["default-features"] = True
     return merged
+
+
+def _listed_features(value: Table, name: str) -> list[Any]:
+    found = value.get("features", [])
+    if not isinstance(found, list):
+        raise FormatError(f"the manifest's features of the dependency {name[:80]!a} are not a list")
+    return found
 
 
 def _plain(value: Table) -> frozenset[str]:
