@@ -99,6 +99,11 @@ class Facts:
         return self.evidence.of(kind)
 
 
+def of_no_crate(_: Facts, __: Policy, ___: datetime) -> Iterable[Breach]:
+    """Judges no crate: the rule is about a run or a lock, and whoever finds it broken asks the policy what follows."""
+    return ()
+
+
 @value(eq=False)
 class Setting(Generic[T]):
     """Something that a rule asks of a crate and that a policy may set.
