@@ -8,7 +8,7 @@ from carnet.errors import PolicyRefused
 from carnet_verifier.outcomes import Wanted
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rule import Action
-from carnet_verifier.policy.rules import empty_lock
+from carnet_verifier.policy.rules.runs import empty_lock
 
 
 def wanted_in(lock: Lockfile) -> list[Wanted]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from carnet_cli.doctor.check import Check, Diagnosis, Health, Patient
 from carnet_gate.confinement.protection import WRITABLE, Means, find_protection
 from carnet_verifier.policy.rule import Action
-from carnet_verifier.policy.rules import read_only_home
+from carnet_verifier.policy.rules.runs import read_only_home
 
 
 def look(patient: Patient) -> Diagnosis:

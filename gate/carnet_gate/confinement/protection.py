@@ -22,7 +22,7 @@ from carnet_gate.confinement.paths import real_paths
 from carnet_gate.reporter import Reporter
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rule import Action
-from carnet_verifier.policy.rules import read_only_home
+from carnet_verifier.policy.rules.runs import read_only_home
 
 WRITABLE = "CARNET_INSECURE_WRITABLE_HOME"
 """The variable by which a user goes without: for programs that need more privileges than they were started with."""

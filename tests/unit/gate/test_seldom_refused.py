@@ -28,7 +28,7 @@ from carnet_verifier.cargo import localregistry
 from carnet_verifier.cargo.localregistry import MARKER, Poisoned, Unfinished
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rule import Action
-from carnet_verifier.policy.rules import read_only_home
+from carnet_verifier.policy.rules.runs import read_only_home
 
 FOLDER, LINK, FILE = 0o040000, 0o120000, 0o100644
 COMMIT = "0" * 40

@@ -33,7 +33,7 @@ SERDE = CrateId.of("serde", "1.0.219")
 
 def test_each_file_of_the_folder_is_one_rule() -> None:
     folder = Path(rules.__path__[0])
-    files = {path.stem.replace("_", "-") for path in folder.glob("*.py") if path.name != "__init__.py"}
+    files = {path.stem.replace("_", "-") for path in folder.rglob("*.py") if path.name != "__init__.py"}
     assert {rule.name for rule in rules.ALL} == files
     assert len(rules.ALL) >= 10
     assert rules.named("young") is young.RULE

@@ -24,7 +24,7 @@ def judging_repository(settings: Settings) -> Trusted:
     trusted = home.choose(settings.repository, may_choose=settings.may_choose)
     if not trusted.is_lasting:
         from carnet_verifier.policy.rule import Action
-        from carnet_verifier.policy.rules import unremembered
+        from carnet_verifier.policy.rules.runs import unremembered
 
         action = settings.policy.action(unremembered.RULE)
         message = f"{home.home()} cannot be written: what this run sees is not remembered [{unremembered.RULE.name}]"

@@ -1,4 +1,4 @@
-"""The rules, one in each file of this folder: a new one is a new file, and nothing else has to know of it.
+"""The rules, one in each file here and in `runs`: a new one is a new file, and nothing else has to know of it.
 
 A file says what stands for it: `RULE = Rule(...)`. Configuration, the proxy, help texts, documents and results iterate
 over `ALL`. The rules that ship with carnet have to be there.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,23 +23,30 @@ _LOADER: Any = _SPEC.loader
 
 
 def _modules() -> Iterator[ModuleType]:
-    for folder in __path__:
+    from carnet_verifier.policy.rules import runs
+
+    yield from _modules_in(__name__, __path__)
+    yield from _modules_in(runs.__name__, runs.__path__)
+
+
+def _modules_in(package: str, path: Iterable[str]) -> Iterator[ModuleType]:
+    for folder in path:
         try:
             files = os.listdir(folder)  # noqa: PTH208  -- names are all
         except NotADirectoryError:  # we are in an archive, of which the import system knows more
             from importlib import import_module
             from pkgutil import iter_modules
 
-            yield from (import_module(f"{__name__}.{found.name}") for found in iter_modules([folder]))
+            yield from (import_module(f"{package}.{found.name}") for found in iter_modules([folder]) if not found.ispkg)
             continue
         # Images are made smaller by leaving out the source: there the compiled files stand in its place.
         found = {file.partition(".")[0]: file for file in sorted(files, reverse=True) if file.endswith((".py", ".pyc"))}
         for name, file in found.items():
             if not name.startswith("_"):
-                yield _load(f"{__name__}.{name}", f"{folder}/{file}")
+                yield _load(package, f"{package}.{name}", f"{folder}/{file}")
 
 
-def _load(name: str, path: str) -> ModuleType:
+def _load(package: str, name: str, path: str) -> ModuleType:
     """Import a module whose file is known, as this one was: to look for it takes as long as to load it.
 
     Every look at a lock imports every rule, so that it counts.
@@ -48,9 +55,9 @@ def _load(name: str, path: str) -> ModuleType:
         module = sys.modules[name] = ModuleType(name)
         loader: SourceFileLoader = type(_LOADER)(name, path)
         module.__spec__ = type(_SPEC)(name, loader, origin=path)
-        module.__file__, module.__loader__, module.__package__ = path, loader, __name__
+        module.__file__, module.__loader__, module.__package__ = path, loader, package
         loader.exec_module(module)
-    setattr(sys.modules[__name__], name.rpartition(".")[2], sys.modules[name])
+    setattr(sys.modules[package], name.rpartition(".")[2], sys.modules[name])
     return sys.modules[name]
 
 
