@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.test_verify import BRANCH, LEAF
+from tests.support.crates.locks import BRANCH, LEAF
 from tests.support.machines.cargo import Machine
 from tests.support.registries.signed import SignedRegistry
 

@@ -14,25 +14,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.cli.test_verify import LEAF, locked, write_lock
+from tests.support.crates.locks import LEAF, locked, write_lock
 from tests.support.machines.cargo import Machine
 from tests.support.registries.signed import SignedRegistry
 
 
-@pytest.fixture
-def registry() -> Iterator[SignedRegistry]:
-    one = SignedRegistry()
-    one.add(LEAF)
-    with one.serving():
-        yield one
-
-
-@pytest.fixture
-def machine(tmp_path: Path, registry: SignedRegistry) -> Machine:
-    one = Machine(tmp_path)
-    one.trust(registry.root, registry.url)
-    write_lock(one, locked(LEAF))
-    return one
+@pytest.fixture(autouse=True)
+def lock(machine: Machine) -> None:
+    write_lock(machine, locked(LEAF))
 
 
 def told(machine: Machine, *command: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
