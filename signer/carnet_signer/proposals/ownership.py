@@ -45,10 +45,12 @@ class NewLayout:
     Attributes:
         data: The signed layout file, as `carnet layout sign` wrote it.
         terms: What they demand beside it.
+        origins: Where its people's keys come from, by key id, as whoever wrote it says.
     """
 
     data: bytes
     terms: Terms
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
