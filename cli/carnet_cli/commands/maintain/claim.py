@@ -150,12 +150,13 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
 
     Name all owners, old and new, when the owners change, and all release keys when those do. New owners need the
     signatures of the owners before them and of the registry's holders; new release keys and layouts need the owners'
-    only.
+    only. Name nothing to renew what ends within a year, or has ended.
 
     \b
     Example:
       carnet claim handover serde -o handover --release-key erin=erin.pub --release-threshold 1
       carnet claim handover serde -o handover --layout layout.json
+      carnet claim handover serde -o renewed
     """
     from carnet_signer.metadata.role_files import at
     from carnet_signer.proposals import ownership
