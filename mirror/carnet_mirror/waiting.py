@@ -190,7 +190,7 @@ def drop_pending(store: Store, wanted: Iterable[str], reason: str, *, now: datet
 
 
 def current_view(store: Store, now: datetime) -> TrustedRepository:
-    """What a mirror has published, as a client verifies it.
+    """What a mirror has published, as a client verifies it; claims that ended are in it, for what follows them.
 
     Raises:
         VerificationError: It has published nothing, or a client would refuse it.
@@ -198,7 +198,7 @@ def current_view(store: Store, now: datetime) -> TrustedRepository:
     root = store.read(paths.METADATA_PREFIX + paths.metadata_name(paths.ROOT, 1))
     if root is None:
         raise VerificationError("this mirror has published nothing yet")
-    return read_repository(root, ReadFetcher(store.read), now=now)
+    return read_repository(root, ReadFetcher(store.read), now=now).for_renewal()
 
 
 # --- 1., 2. what may be proposed ---

@@ -218,6 +218,7 @@ class RoleTree:
         known = self._files.get(data)
         if known is not None and known[0] == meta:
             envelope = known[1]
+            self._trusted.check_unended(name, envelope.signed)  # a view that took it may be less strict
         else:
             envelope = self._trusted.read_targets(name, data, meta)
             self._files[data] = (meta, envelope)

@@ -35,9 +35,10 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
-from carnet.tuf.tree import is_bin
+from carnet.tuf.tree import is_bin, place_of
 
 _ALGORITHMS = ("sha256", "sha384", "sha512")
+_HELD_BACK = "newer files are being held back, or its operator has to run `carnet mirror refresh DIR`"
 
 
 class TrustedRoles:
@@ -67,6 +68,7 @@ class TrustedRoles:
     ) -> None:
         self.now = self.now_for_people = now
         self.profile = profile
+        self._ended_claims = False
         self._proofs = set() if proofs is None else proofs
         self.root = self._parse(root, Root)
         self._demand(self._signers(paths.ROOT), self.root, "root", "5.2")
@@ -217,7 +219,16 @@ class TrustedRoles:
         from dataclasses import replace
 
         other = copy(self)
+        other._ended_claims = False
         other._snapshot = replace(self.snapshot, signed=replace(self.snapshot.signed, meta=meta))
+        return other
+
+    def for_renewal(self) -> TrustedRoles:
+        """A copy that takes owner and crate roles whose time is over: others follow them, and nothing else is done."""
+        from copy import copy
+
+        other = copy(self)
+        other._ended_claims = True
         return other
 
     # --- targets roles ---
@@ -246,7 +257,7 @@ class TrustedRoles:
             ExpiredMetadata: Its time is over.
         """
         new = self.read_promised(role, data, meta)
-        self._check_role_fresh(role, new.signed)
+        self.check_unended(role, new.signed)
         return new
 
     def read_promised(self, role: str, data: bytes, meta: MetaFile) -> RoleFile[Targets]:
@@ -272,7 +283,7 @@ class TrustedRoles:
         what = _called(role)
         check_promise(envelope.raw, meta, what, "5.6.2")
         _check_promised_version(check_read_as(envelope, what, profile=self.profile), meta, what)
-        self._check_role_fresh(role, envelope.signed)
+        self.check_unended(role, envelope.signed)
         return envelope
 
     def check_targets(self, role: str, envelope: RoleFile[Targets], delegator: Targets | None) -> None:
@@ -310,17 +321,29 @@ class TrustedRoles:
     def _parse(self, data: bytes, role_type: type[RoleT]) -> RoleFile[RoleT]:
         return parse_role(data, role_type, profile=self.profile)
 
-    def _check_role_fresh(self, role: str, signed: Signed) -> None:
-        self._check_fresh(signed, _called(role), "5.6.5", self.now if is_bin(role) else self.now_for_people)
+    def check_unended(self, role: str, signed: Signed) -> None:
+        """Demand that a targets role's time is not over (TUF 5.6.5).
 
-    def _check_fresh(self, signed: Signed, what: str, step: str, now: datetime | None = None) -> None:
+        Raises:
+            ExpiredMetadata: It is.
+        """
+        now = self.now if is_bin(role) else self.now_for_people
+        crate = place_of(role).crate if self.profile is Profile.PRODUCT and signed.expired(now) else None
+        if crate is None:
+            self._check_fresh(signed, _called(role), "5.6.5", now)
+        elif not self._ended_claims:
+            renewed = f"newer files are being held back, or nobody renewed it: `carnet claim handover {crate} -o DIR`"
+            self._check_fresh(signed, _called(role), "5.6.5", now, renewed)
+
+    def _check_fresh(
+        self, signed: Signed, what: str, step: str, now: datetime | None = None, why: str = _HELD_BACK
+    ) -> None:
         now = now or self.now
         if signed.expired(now):
             raise ExpiredMetadata(
                 f"{what} version {signed.version} expired at {_text(signed.expires)},"
                 f" and this machine's clock says {_text(now)} (TUF {step})",
-                hint="if the clock is right (`date -u`), newer files are being held back, or its operator has to run "
-                "`carnet mirror refresh DIR`",
+                hint=f"if the clock is right (`date -u`), {why}",
             )
 
 
