@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.support.crates.archives import honest_crate
 from tests.support.worlds.claims import NAME, World, with_dependency
@@ -60,6 +60,7 @@ TARBALLS = [
 ]
 """As the registry has them: one that was taken back, one whose line differs and is let in, one that nobody let in."""
 FILES = {unquote(paths.download_path(read_crate(data).id)): data for data in TARBALLS}
+BY_NAME = {rule.name: rule for rule in rules.ALL}
 SOURCES = (CRATES_IO, "git+https://example.com/x?rev=1#0123", "registry+https://other.example/index")
 CRATES = (
     *(read_crate(data).id for data in TARBALLS),
@@ -68,6 +69,8 @@ CRATES = (
     CrateId.of("absent", "1.0.0"),
 )
 
+CHECKSUMS = {read_crate(data).id: read_crate(data).sha256 for data in TARBALLS}
+Excused = tuple[Pattern, Rule, int]
 Said = tuple[str, tuple[str, ...], str]
 """The kind of error or `allowed`, the rules that were broken with what each led to, and the first reason."""
 
@@ -144,22 +147,26 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judges]:
         yield made
 
 
-patterns = st.sampled_from(["*", "plain", "odd", f"{NAME}@1.0.0", "other"]).map(Pattern)
 levels = st.sampled_from(list(Level)).map(lambda level: {LEAST_LEVEL: level})
-ages = st.integers(0, 30).map(lambda days: {LEAST_AGE: timedelta(days=days)})
-packages = st.builds(
-    LockedPackage, st.sampled_from(CRATES), st.sampled_from(SOURCES), st.sampled_from([None, "00" * 32])
-)
+ages = st.integers(0, 12).map(lambda days: {LEAST_AGE: timedelta(days=days)})
+BREAKABLE = [BY_NAME[name] for name in ("banned", "level", "young", "yanked", "index-differs", "git", "no-checksum")]
 
 
-policies = st.builds(
-    Policy,
-    levels | ages,
-    st.lists(st.builds(Demand, patterns, levels | ages), max_size=2).map(tuple),
-    st.dictionaries(st.sampled_from(rules.ALL), st.sampled_from(list(Action)), max_size=3),
-    st.lists(st.builds(Ban, patterns, st.just("banned")), max_size=1).map(tuple),
-)
-exceptions = st.lists(st.tuples(patterns, st.sampled_from(rules.ALL), st.sampled_from([-1, 30])), max_size=2)
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[LockedPackage, Policy, list[Excused]]:
+    """A package, and a policy that has something to say of it."""
+    crate = draw(st.sampled_from(CRATES))
+    source = draw(st.sampled_from([CRATES_IO, CRATES_IO, CRATES_IO, *SOURCES[1:]]))
+    package = LockedPackage(crate, source, draw(st.sampled_from([None, CHECKSUMS.get(crate), "00" * 32])))
+    patterns = st.sampled_from(["*", str(crate.name), str(crate), f"{NAME}@1.0.0"]).map(Pattern)
+    policy = Policy(
+        draw(levels | ages),
+        draw(st.lists(st.builds(Demand, patterns, levels | ages), max_size=2).map(tuple)),
+        draw(st.dictionaries(st.sampled_from(BREAKABLE), st.sampled_from(list(Action)), max_size=3)),
+        draw(st.lists(st.builds(Ban, patterns, st.just("banned")), max_size=1).map(tuple)),
+    )
+    excused = st.tuples(patterns, st.sampled_from(BREAKABLE), st.sampled_from([-1, 30]))
+    return package, policy, draw(st.lists(excused, max_size=3))
 
 
 def broken(verdict: Verdict) -> tuple[str, ...]:
@@ -240,11 +247,25 @@ def told_to_cargo(judges: Judges, crate: CrateId) -> None:
         assert (listed, f'"vers":"{crate.version}"'.encode() in index) == (200, True)
 
 
-@settings(max_examples=30, deadline=None)
-@given(package=packages, policy=policies, excepted=exceptions)
-def test_everybody_says_the_same(
-    judges: Judges, package: LockedPackage, policy: Policy, excepted: list[tuple[Pattern, Rule, int]]
-) -> None:
+PLAIN = LockedPackage(CRATES[0], CRATES_IO, CHECKSUMS[CRATES[0]])
+FROM_GIT = LockedPackage(CRATES[0], SOURCES[1], None)
+ANY = Pattern("*")
+BANNED = Policy(bans=(Ban(ANY, "banned"),))
+
+
+@settings(max_examples=25, deadline=None)
+@example((PLAIN, BANNED, []))
+@example((PLAIN, BANNED, [(ANY, BY_NAME["banned"], 30)]))
+@example((PLAIN, BANNED, [(ANY, BY_NAME["banned"], -1)]))
+@example((PLAIN, Policy({LEAST_LEVEL: Level.MAINTAINER}), [(ANY, BY_NAME["level"], 30)]))
+@example((PLAIN, Policy({LEAST_AGE: timedelta(days=12)}), []))
+@example((FROM_GIT, Policy(), []))
+@example((FROM_GIT, Policy(), [(ANY, BY_NAME["git"], 30)]))
+@example((replace(PLAIN, checksum=None), Policy(rules={BY_NAME["no-checksum"]: Action.DENY}), []))
+@example((replace(PLAIN, checksum="00" * 32), Policy(), []))
+@given(case=cases())
+def test_everybody_says_the_same(judges: Judges, case: tuple[LockedPackage, Policy, list[Excused]]) -> None:
+    package, policy, excepted = case
     now = judges.world.now
     excuses = (Excuse(crates, rule, "a test", now + timedelta(days=days)) for crates, rule, days in excepted)
     judges.policy = replace(policy, excuses=tuple(excuses))
