@@ -157,5 +157,8 @@ def find_cargo(toolchain: str | None, folder: Path, environment: Mapping[str, st
         return Cargo((called_by,), folder, environment)
     cargo = shutil.which("cargo", path=environment.get("PATH"))
     if cargo is None:
-        raise ConfigError("cargo is not installed, or not in PATH", hint="see https://rustup.rs")
+        raise ConfigError(
+            "cargo is not installed, or not in PATH",
+            hint="install it (https://rustup.rs), or say where it is: `export CARGO=/path/to/cargo`",
+        )
     return Cargo((cargo, f"+{toolchain}") if toolchain is not None else (cargo,), folder, environment)

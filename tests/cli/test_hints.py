@@ -162,7 +162,7 @@ TOOLS = {
         "puttygen",
         "export",
     ),
-    *("ssh-keygen", "cd", "pip", "unset"),
+    *("ssh-keygen", "cd", "pip", "unset", "ss"),
 }
 """What a hint may have somebody type."""
 

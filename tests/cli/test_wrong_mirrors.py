@@ -18,6 +18,10 @@ from tests.support.crates.locks import LEAF, locked, write_lock
 from tests.support.machines.cargo import Machine
 from tests.support.registries.signed import SignedRegistry
 
+from carnet.errors import ExpiredMetadata
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.refresh import read_repository
+
 
 @pytest.fixture(autouse=True)
 def lock(machine: Machine) -> None:
@@ -86,6 +90,24 @@ def test_an_old_copy_is_not_believed_and_says_whom_to_ask(machine: Machine, regi
     assert status == 1
     assert error.startswith(f"{registry.url}/: ")
     assert "an old copy of the mirror answers there" in hint
+
+
+@pytest.mark.parametrize(
+    ("days", "what", "who"),
+    [
+        (2, "timestamp version", "its operator has to run `carnet mirror refresh DIR`"),
+        (370, "root version", "the registry's holders have to sign the next version (`carnet root rotate DIR`)"),
+    ],
+)
+def test_what_expired_is_renewed_by_whoever_signs_it_unless_the_clock_is_wrong(days: int, what: str, who: str) -> None:
+    registry = SignedRegistry()
+    late = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+    with pytest.raises(ExpiredMetadata) as caught:
+        read_repository(registry.root, ReadFetcher(registry.publication.read), now=late)
+    assert str(caught.value).startswith(what)
+    assert f"this machine's clock says {late:%Y-%m-%dT}" in str(caught.value)
+    assert "if the clock is right (`date -u`)" in caught.value.hint
+    assert who in caught.value.hint
 
 
 @pytest.mark.parametrize("data", [b"<html>", b"", b"{}"], ids=["login", "empty", "object"])

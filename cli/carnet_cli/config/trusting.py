@@ -207,6 +207,8 @@ def _asked(url: str) -> Iterator[None]:
     try:
         yield
     except TransportError as error:
+        if error.absent and not error.hint:
+            error.hint = "no mirror of carnet's answers there: ask its operator for the address"
         error.hint = f"{error.hint}; " * bool(error.hint) + (
             "nothing was changed; `--offline` does it without asking the mirror"
         )

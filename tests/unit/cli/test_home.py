@@ -47,3 +47,35 @@ def test_a_private_folder_of_ones_own_gets_its_permissions_back(tmp_path: Path, 
     made.chmod(mode)
     private_folder(made)
     assert made.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_no_folder_is_not_taken_for_an_empty_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever is told that nothing is trusted yet trusts it once more, and finds the same again."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for named, said in (
+        ("file", f"CARNET_HOME leads to {tmp_path}/file, which is no folder"),
+        ("file/deep/er", f"CARNET_HOME leads to {tmp_path}/file, which is no folder"),
+        ("link", f"CARNET_HOME leads to {tmp_path}/link, a link to what is not there"),
+    ):
+        monkeypatch.setenv("CARNET_HOME", str(tmp_path / named))
+        for call in (home.home, home.trusted_ids, lambda: home.choose(None)):
+            with pytest.raises(ConfigError) as caught:
+                call()
+            assert (str(caught.value), caught.value.exit_code) == (said, 2)
+            assert "`export CARNET_HOME=DIR`" in caught.value.hint
+    monkeypatch.delenv("CARNET_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="XDG_DATA_HOME leads to"):
+        home.home()
+    monkeypatch.setenv("CARNET_HOME", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/trust").touch()
+    with pytest.raises(ConfigError, match="own/trust is no folder"):
+        home.trusted_ids()
+
+
+def test_where_nothing_is_trusted_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CARNET_HOME", str(tmp_path / "not/there"))
+    with pytest.raises(ConfigError, match=f"no repository is trusted yet in {tmp_path}/not/there"):
+        home.choose(None)

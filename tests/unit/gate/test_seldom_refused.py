@@ -332,8 +332,9 @@ def test_the_name_of_the_replacing_source_is_ours(tmp_path: Path, text: str) -> 
 
 
 def test_a_port_that_somebody_has_is_not_shared() -> None:
-    with loopback.bind() as taken, pytest.raises(StorageError, match="cannot listen on 127"):
+    with loopback.bind() as taken, pytest.raises(ConfigError, match="cannot listen on 127") as caught:
         loopback.bind(taken.getsockname()[1])
+    assert "choose another --port" in caught.value.hint
 
 
 # --- where cargo writes ---

@@ -35,10 +35,9 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
-from carnet.tuf.tree import is_bin, place_of
+from carnet.tuf.tree import Signers, is_bin, place_of
 
 _ALGORITHMS = ("sha256", "sha384", "sha512")
-_HELD_BACK = "newer files are being held back, or its operator has to run `carnet mirror refresh DIR`"
 
 
 class TrustedRoles:
@@ -111,7 +110,7 @@ class TrustedRoles:
         Raises:
             ExpiredMetadata: It has.
         """
-        self._check_fresh(self.root.signed, "root", "5.3.10")
+        self._check_fresh(self.root.signed, paths.ROOT, "5.3.10")
 
     def recall(self, timestamp: bytes | None, snapshot: bytes | None) -> None:
         """Take up what was trusted last, to compare newer versions with; never as fresh by itself.
@@ -165,7 +164,7 @@ class TrustedRoles:
                     f"timestamp names snapshot version {new.signed.snapshot.version};"
                     f" version {old.signed.snapshot.version} was seen before (TUF 5.4.3)"
                 )
-        self._check_fresh(new.signed, "timestamp", "5.4.4")
+        self._check_fresh(new.signed, paths.TIMESTAMP, "5.4.4")
         self._timestamp = new
         return new is not old
 
@@ -187,7 +186,7 @@ class TrustedRoles:
             return False
         if old.signed.version != self.snapshot_meta.version:
             return False
-        self._check_fresh(old.signed, "snapshot", "5.5.6")
+        self._check_fresh(old.signed, paths.SNAPSHOT, "5.5.6")
         self._snapshot = old
         return True
 
@@ -210,7 +209,7 @@ class TrustedRoles:
             )
         if self._old_snapshot is not None:
             _check_no_rollback(self._old_snapshot.signed, new.signed)
-        self._check_fresh(new.signed, "snapshot", "5.5.6")
+        self._check_fresh(new.signed, paths.SNAPSHOT, "5.5.6")
         self._snapshot = new
 
     def with_meta(self, meta: Mapping[str, MetaFile]) -> TrustedRoles:
@@ -328,22 +327,17 @@ class TrustedRoles:
             ExpiredMetadata: It is.
         """
         now = self.now if is_bin(role) else self.now_for_people
-        crate = place_of(role).crate if self.profile is Profile.PRODUCT and signed.expired(now) else None
-        if crate is None:
-            self._check_fresh(signed, _called(role), "5.6.5", now)
-        elif not self._ended_claims:
-            renewed = f"newer files are being held back, or nobody renewed it: `carnet claim handover {crate} -o DIR`"
-            self._check_fresh(signed, _called(role), "5.6.5", now, renewed)
+        if self._ended_claims and signed.expired(now) and place_of(role).crate is not None:
+            return
+        self._check_fresh(signed, role, "5.6.5", now)
 
-    def _check_fresh(
-        self, signed: Signed, what: str, step: str, now: datetime | None = None, why: str = _HELD_BACK
-    ) -> None:
+    def _check_fresh(self, signed: Signed, role: str, step: str, now: datetime | None = None) -> None:
         now = now or self.now
         if signed.expired(now):
             raise ExpiredMetadata(
-                f"{what} version {signed.version} expired at {_text(signed.expires)},"
+                f"{_called(role)} version {signed.version} expired at {_text(signed.expires)},"
                 f" and this machine's clock says {_text(now)} (TUF {step})",
-                hint=f"if the clock is right (`date -u`), {why}",
+                hint=f"if the clock is right (`date -u`), newer files are being held back, or {_renewal(role)}",
             )
 
 
@@ -421,7 +415,20 @@ def _check_no_rollback(old: Snapshot, new: Snapshot) -> None:
 
 
 def _called(role: str) -> str:
-    return f"role {role[:80]}" if role != paths.TARGETS else role
+    return role if role in (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS) else f"role {role[:80]}"
+
+
+def _renewal(role: str) -> str:
+    """Who signs the next version of a role, and with which command."""
+    try:
+        place = place_of(role)
+    except MetadataMismatch:  # another tree than carnet's
+        return "whoever signs it has to sign the next version"
+    if place.signers == Signers.ONLINE:
+        return "its operator has to run `carnet mirror refresh DIR`"
+    if place.signers == Signers.HOLDERS:
+        return f"{place.signers} have to sign the next version (`carnet root rotate DIR`): ask the mirror's operator"
+    return f"{place.signers} have to sign the next version (`carnet claim handover {place.crate} -o DIR`): ask them"
 
 
 def _present(envelope: RoleFile[RoleT] | None, role: str) -> RoleFile[RoleT]:

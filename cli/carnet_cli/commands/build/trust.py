@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from carnet.errors import CarnetError, ConfigError
+from carnet.errors import CarnetError
 from carnet_cli.config import home
 from carnet_cli.report.trust import (
     TrustAdded,
@@ -139,7 +139,7 @@ def status(message_format: MessageFormat) -> int:
 
     ids = home.trusted_ids()
     if not ids:
-        raise ConfigError("no repository is trusted yet", hint="run `carnet trust add URL --root root.json`")
+        raise home.none_trusted()
     now = home.now()
     worst = 0
     for trust_id in ids:
