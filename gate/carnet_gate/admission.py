@@ -13,6 +13,7 @@ from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission, admit_all
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
 from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.net.budget import DEFAULT_BOUNDS, RunBounds
 from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.verdict import Verdict
@@ -28,11 +29,13 @@ class Grounds:
         policy: What a crate must fulfil.
         trust: The repository that is trusted, and what is remembered of it.
         clock: The time, aware, UTC.
+        bounds: What may be fetched, and for how long.
     """
 
     policy: Policy
     trust: TrustDirectory
     clock: Callable[[], datetime]
+    bounds: RunBounds = DEFAULT_BOUNDS
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.roles import Root
 from carnet_cli.config import home
 from carnet_cli.config.home import Trusted
+from carnet_cli.config.settings import run_bounds
 from carnet_verifier.cargo.localregistry import remove_tree
 from carnet_verifier.memory.trust import TrustDirectory, read_pinned
 from carnet_verifier.net.budget import Budget
@@ -101,7 +102,7 @@ def add(pinned: Pinned, url: str, *, ask: bool, now: datetime) -> tuple[Trusted,
                 hint=f"if that is over, `carnet trust remove {trusted.id}` forgets it, and all that was seen there",
             )
     if ask:
-        with _asked(url), HttpFetcher(url, budget=Budget()) as fetcher:
+        with _asked(url), HttpFetcher(url, budget=Budget(run_bounds(now))) as fetcher:
             read_repository(pinned.data, fetcher, now=now)
     trust_id = pinned.fingerprint[:16]
     durable.private_folder(home.make() / "trust")
@@ -135,7 +136,7 @@ def move(trusted: Trusted, url: str, *, ask: bool, now: datetime) -> str:
             )
     before = trusted.directory.url
     if ask:
-        with _asked(url), HttpFetcher(url, budget=Budget()) as fetcher:
+        with _asked(url), HttpFetcher(url, budget=Budget(run_bounds(now))) as fetcher:
             _ = refresh(trusted.directory, fetcher, now=now).targets
     trusted.directory.move(url)
     return before
@@ -191,7 +192,7 @@ def _all() -> Iterator[Trusted]:
 
 def _is_ahead_of(pinned: Pinned, trusted: Trusted, now: datetime) -> bool:
     """Whether a root leads to the same repository as one that is trusted: an earlier or a later one of its chain."""
-    with HttpFetcher(trusted.directory.url, budget=Budget()) as fetcher:
+    with HttpFetcher(trusted.directory.url, budget=Budget(run_bounds(now))) as fetcher:
         seen = refresh(trusted.directory, fetcher, now=now).trusted.root.signed
         try:
             return read_repository(pinned.data, fetcher, now=now).trusted.root.signed == seen

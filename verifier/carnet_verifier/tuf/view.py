@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from carnet.value import value
 from carnet_verifier.memory.trust import TrustDirectory
-from carnet_verifier.net.budget import Budget
+from carnet_verifier.net.budget import DEFAULT_BOUNDS, Budget, RunBounds
 from carnet_verifier.net.fetch import Fetcher, HttpFetcher
 from carnet_verifier.tuf.refresh import read_repository, refresh
 from carnet_verifier.tuf.repository import TrustedRepository
@@ -39,12 +39,13 @@ class View:
 
 
 @contextmanager
-def open_view(trust: TrustDirectory, *, now: datetime) -> Iterator[View]:
+def open_view(trust: TrustDirectory, *, now: datetime, bounds: RunBounds = DEFAULT_BOUNDS) -> Iterator[View]:
     """Refresh a trusted repository, and look at it while the block runs.
 
     Args:
         trust: The client's memory, which says where the repository is.
         now: The fixed time of the refresh (TUF 5.1), aware, UTC.
+        bounds: What the whole run may cost.
 
     Returns:
         The view; its connections are closed with the block.
@@ -52,25 +53,26 @@ def open_view(trust: TrustDirectory, *, now: datetime) -> Iterator[View]:
     Raises:
         CarnetError: As `carnet_verifier.tuf.refresh.refresh`.
     """
-    with HttpFetcher(trust.url, budget=Budget()) as fetcher:
+    with HttpFetcher(trust.url, budget=Budget(bounds)) as fetcher:
         with of_mirror(trust.url):
             repository = refresh(trust, fetcher, now=now)
         yield View(repository, fetcher, trust.url)
 
 
 @contextmanager
-def open_view_from(root: bytes, url: str, *, now: datetime) -> Iterator[View]:
+def open_view_from(root: bytes, url: str, *, now: datetime, bounds: RunBounds = DEFAULT_BOUNDS) -> Iterator[View]:
     """Verify a repository from a root on, without a memory: for the holders, who have the root and trust nothing else.
 
     Args:
         root: The root file to start from.
         url: The repository's base URL.
         now: The fixed time, aware, UTC.
+        bounds: What the whole run may cost.
 
     Raises:
         CarnetError: As `carnet_verifier.tuf.refresh.read_repository`.
     """
-    with HttpFetcher(url, budget=Budget()) as fetcher:
+    with HttpFetcher(url, budget=Budget(bounds)) as fetcher:
         with of_mirror(url):
             repository = read_repository(root, fetcher, now=now)
         yield View(repository, fetcher, url)

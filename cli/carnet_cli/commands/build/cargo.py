@@ -68,6 +68,6 @@ def command(args: tuple[str, ...]) -> int:
     settings = config.load(project.workspace, now=home.now(), about=about)
     output.warn_all(settings.remarks)
     trusted = judging_repository(settings)
-    grounds = Grounds(settings.policy, trusted.directory, home.now)
+    grounds = Grounds(settings.policy, trusted.directory, home.now, settings.run)
     reporter = TerminalReporter()
     return Gate(project, grounds, trusted.home, trusted.cargo, reporter, protection=protection, deciding=deciding).run()

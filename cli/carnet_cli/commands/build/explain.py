@@ -47,7 +47,7 @@ def command(
     settings = project.settings(asked, config_file=config_file, repository=repository)
     packages = project.packages(crate_id)
     trusted = judging_repository(settings)
-    with open_view(trusted.directory, now=now) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run) as view:
         chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
     for chain in chains:
         output.show(ChainReport(chain, view.url), message_format, chain_as_text, chain_as_json)

@@ -63,7 +63,7 @@ def explain(
     if is_version:
         packages = project.packages(crate_id)
         trusted = judging_repository(settings)
-        with open_view(trusted.directory, now=now) as view:
+        with open_view(trusted.directory, now=now, bounds=settings.run) as view:
             chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
     for chain in chains:
         report = PolicyReport(crate_id, settings.policy, now, chain)

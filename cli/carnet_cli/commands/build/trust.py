@@ -10,6 +10,7 @@ import click
 
 from carnet.errors import CarnetError
 from carnet_cli.config import home
+from carnet_cli.config.settings import run_bounds
 from carnet_cli.report.trust import (
     TrustAdded,
     TrustMoved,
@@ -147,7 +148,7 @@ def status(message_format: MessageFormat) -> int:
         roles: dict[str, tuple[int, datetime]] = {}
         failure: CarnetError | None = None
         try:
-            with open_view(trusted.directory, now=now) as view:
+            with open_view(trusted.directory, now=now, bounds=run_bounds(now)) as view:
                 top = view.repository.trusted
                 for name, role in (
                     ("root", top.root.signed),
@@ -186,7 +187,7 @@ def export(names: tuple[str, ...], file: Path, repository: str | None) -> None:
     from carnet_verifier.tuf.view import open_view
 
     crates = [CrateName(name) for name in names]
-    with open_view(home.choose(repository).directory, now=home.now()) as view:
+    with open_view(home.choose(repository).directory, now=home.now(), bounds=run_bounds(home.now())) as view:
         roles = roles_to_save(view.repository, crates)
         with output.progress("fetching", len(roles)) as bar:
             data = save_view(view, _counted(roles, bar), crates)

@@ -74,7 +74,7 @@ def _verify_lock(project: LockedProject, settings: Settings, message_format: Mes
     trusted = judging_repository(settings)
     now = home.now()
     wanted = wanted_in(lock)
-    with open_view(trusted.directory, now=now) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run) as view:
         repository = view.repository
         outcomes: list[Outcome] = []
         with output.progress("checking", len(wanted)) as bar:
@@ -109,7 +109,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     data = read_named_file(path, "tarball", max_bytes=CrateLimits().compressed)
     crate = read_crate(data)
     trusted, now = judging_repository(settings), home.now()
-    with open_view(trusted.directory, now=now) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run) as view:
         wanted = Wanted(crate.id, crate.sha256)
         admission, _ = admit_tarball(
             view.repository, wanted, settings.policy, trusted.directory, now=now, read=(data, crate)
@@ -133,7 +133,7 @@ def _verify_crate(target: str, project: LockedProject, settings: Settings, messa
     if not packages:
         wanted = [Wanted(crate)]
     trusted = judging_repository(settings)
-    with open_view(trusted.directory, now=now) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run) as view:
         try:
             admissions = [
                 admit_one(view.repository, one, settings.policy, trusted.directory, now=now) for one in wanted

@@ -15,6 +15,7 @@ from carnet.durable import read_named_file
 from carnet.errors import SigningError
 from carnet_cli.commands.own_view import BaseSource, own_view, signed_before
 from carnet_cli.config import home
+from carnet_cli.config.settings import run_bounds
 from carnet_cli.report.signing import (
     ReviewReport,
     SigningReport,
@@ -68,7 +69,7 @@ def looking(repository: str | None) -> AbstractContextManager[View]:
     """Refresh what is trusted, and look at it."""
     from carnet_verifier.tuf.view import open_view
 
-    return open_view(home.choose(repository).directory, now=home.now())
+    return open_view(home.choose(repository).directory, now=home.now(), bounds=run_bounds(home.now()))
 
 
 def read(path: Path, what: str) -> bytes:

@@ -19,6 +19,7 @@ from carnet_cli.commands.own_view import (
     signed_before,
 )
 from carnet_cli.config import home
+from carnet_cli.config.settings import run_bounds
 from carnet_cli.report.ceremony import CeremonyReport, ceremony_as_json, ceremony_as_text, say_next
 from carnet_cli.report.signing import SCREEN
 from carnet_cli.terminal import output
@@ -248,7 +249,7 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     from carnet_verifier.tuf.view import open_view_from
 
     found = ceremony_folder.read(folder)
-    with open_view_from(ceremony.newest_final_root(found), url, now=_now()) as view:
+    with open_view_from(ceremony.newest_final_root(found), url, now=_now(), bounds=run_bounds(_now())) as view:
         repository = view.repository
         with output.progress("fetching", len(ceremony.OFFLINE_ROLES)) as progress:
             published = {}
