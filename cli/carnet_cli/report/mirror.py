@@ -15,6 +15,7 @@ from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet_mirror.fsck.fsck import FsckReport
+    from carnet_mirror.fsck.rebuild import Rebuilt
     from carnet_mirror.schedule import Expiry
     from carnet_mirror.state.pending import PendingEntry
     from carnet_mirror.sync.outcome import SyncReport
@@ -238,6 +239,59 @@ def checked_as_json(report: FsckReport) -> Iterator[Any]:
         "versions": report.versions,
         "problems": [{"where": one.where, "what": one.what} for one in report.problems],
         "notes": report.notes,
+    }
+
+
+# --- a database made anew ---
+
+
+@dataclass(frozen=True)
+class RebuiltReport:
+    """What came of making a mirror's database anew.
+
+    Attributes:
+        made: What was done.
+        directory: The mirror.
+    """
+
+    made: Rebuilt
+    directory: Path
+
+
+def rebuilt_as_text(report: RebuiltReport) -> None:
+    """For people: what is published now on stdout; what was lost, and what comes next, on stderr."""
+    made = report.made
+    published = f"snapshot {made.snapshot}, timestamp {made.timestamp}"
+    for note in made.report.notes:
+        output.note(f"note: {note}")
+    if not made.made:
+        output.echo(f"the database in {report.directory} is sound: nothing to make anew ({published})")
+        return
+    for text in made.lost:
+        output.note(f"lost: {text}")
+    if made.aside is not None:
+        output.note(f"the database before is kept as {made.aside}")
+    checked = made.report
+    output.echo(
+        f"the database in {report.directory} was made anew from {checked.files} files, all of them signed: "
+        f"{published}, {checked.versions} versions"
+    )
+    output.note("next: `carnet mirror refresh` signs what is due, then `carnet mirror serve`")
+
+
+def rebuilt_as_json(report: RebuiltReport) -> Iterator[Any]:
+    """For machines."""
+    made = report.made
+    yield {
+        "reason": "rebuilt" if made.made else "nothing-to-rebuild",
+        "directory": str(report.directory),
+        "snapshot": made.snapshot,
+        "timestamp": made.timestamp,
+        "files": made.report.files,
+        "versions": made.report.versions,
+        "lost": list(made.lost),
+        "before": None if made.aside is None else str(made.aside),
+        "notes": made.report.notes,
     }
 
 
