@@ -18,6 +18,7 @@ from carnet_cli.commands.registry.mirror_checks import (
     warn_without_second_opinion,
 )
 from carnet_cli.commands.registry.mirror_pending import pending
+from carnet_cli.commands.registry.mirror_revoke import revoke
 from carnet_cli.commands.registry.mirror_serve import serve
 from carnet_cli.config import home
 from carnet_cli.report.mirror import (
@@ -294,3 +295,4 @@ command.add_command(serve)
 command.add_command(status)
 command.add_command(fsck)
 command.add_command(pending)
+command.add_command(revoke)

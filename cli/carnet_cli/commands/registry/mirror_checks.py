@@ -52,6 +52,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
     """
     from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import claims_that_end, expiries
+    from carnet_mirror.state.published import UnverifiedView
     from carnet_mirror.state.store import Store
     from carnet_mirror.writing import wants_second_opinion
 
@@ -66,6 +67,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
             tuple(claims_that_end(store, now=now)),
             now,
             second_opinion=wants_second_opinion(store),
+            let_in=UnverifiedView(store).all_let_in(),
         )
         wrong = clock_problem(store, now=now)
     output.show(report, message_format, status_as_text, status_as_json)
