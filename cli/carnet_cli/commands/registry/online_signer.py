@@ -20,7 +20,7 @@ from carnet.tuf.paths import TIMESTAMP
 from carnet_cli.commands.registry.online import signer_command
 from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.state.store import Store
-from carnet_signer.keys.uri import exists, key_file
+from carnet_signer.keys.uri import anchored, exists, key_file
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
 
 SOCKET = "online.sock"
@@ -41,6 +41,7 @@ class OnlineSettings:
         example_keys: Whether the example keys are accepted.
         next_key: A key that takes over: both sign, so that clients with the root before and with the next one agree.
         lost: Whether the operator says that `key` is lost for good.
+        new_memory: Whether the memory may be one that begins now.
     """
 
     key: str | None = None
@@ -49,6 +50,7 @@ class OnlineSettings:
     example_keys: bool = False
     next_key: str | None = None
     lost: bool = False
+    new_memory: bool = False
 
     @classmethod
     def of(cls, store: Store) -> OnlineSettings:
@@ -70,6 +72,27 @@ class OnlineSettings:
             store.setting("example-keys") == "yes",
         )
 
+    @classmethod
+    def told(
+        cls, key: str | None, memory: Path | None, socket: Path | None, *, example_keys: bool = False
+    ) -> OnlineSettings:
+        """What a person says of it on the command line.
+
+        Raises:
+            ConfigError: Neither a key nor a socket, both, or a key without a place for its memory.
+        """
+        if (key is None) == (socket is None):
+            raise ConfigError(
+                "say which online key signs this mirror's index", hint="give --online-key KEY, or --online-socket PATH"
+            )
+        return cls(
+            key and anchored(key),
+            _memory_of(key, memory).absolute() if key else None,
+            socket and socket.absolute(),
+            example_keys,
+            new_memory=True,
+        )
+
     def remember(self, store: Store) -> None:
         """Let a mirror remember it, inside a change."""
         for name, value in (("online-key", self.key), ("online-memory", self.memory), ("online-socket", self.socket)):
@@ -82,6 +105,12 @@ class OnlineSettings:
         """The command line that starts the signer."""
         if self.key is None or self.memory is None:
             raise ConfigError("this mirror's online signer runs by itself", hint=f"it listens on {self.socket}")
+        if not self.new_memory and not self.memory.is_dir():
+            raise SigningError(
+                f"the memory of the online signer, {self.memory}, is gone",
+                hint="put that folder back; when it is lost for good, `carnet mirror refresh DIR --memory-lost` begins "
+                "another one, above what is published",
+            )
         absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
         # A key that was lost cannot hand over: the new one signs alone, and clients are refused for a moment. A file
         # that is gone is lost; a token that does not answer may be in a drawer.
@@ -91,6 +120,19 @@ class OnlineSettings:
         command = signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
         # Whoever replaces the key has to stop the signer that holds the old one: waiting would not help.
         return command if self.next_key is not None else [*command, "--wait", str(_WAIT)]
+
+
+def _memory_of(key: str, memory: Path | None) -> Path:
+    """Where the signer of a key remembers what it signed: as the user says, or beside the key's file."""
+    if memory is not None:
+        return memory
+    file = key_file(key)
+    if file is None:
+        raise ConfigError(
+            "say where the signer remembers what it signed: nothing lies beside a key that is no file",
+            hint="give --memory DIR, and keep it as long as the key",
+        )
+    return file.with_name(f"{file.name}.memory")
 
 
 @contextmanager
