@@ -33,7 +33,6 @@ from carnet.value import value
 from carnet_gate.admission import Admitted, Grounds, admit_lock
 from carnet_gate.args import CommandKind
 from carnet_gate.comparison import permissions
-from carnet_gate.comparison.checkouts import read_checkouts
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
@@ -44,6 +43,7 @@ from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
 from carnet_gate.resolving import bring_up_to_date, resolving
 from carnet_gate.sources import Complete, keep, refuses, unpack, unpacked_already
+from carnet_verifier.cargo.checkouts import read_checkouts
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
 from carnet_verifier.tuf.view import View, open_view
 

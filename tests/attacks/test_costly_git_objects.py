@@ -16,8 +16,8 @@ from tests.support.hostile.git_objects import Pack
 from carnet.errors import CarnetError, FormatError
 from carnet.git.limits import GitLimits
 from carnet.git.objects import GitObjects, tree_entries
-from carnet_gate.comparison.checkouts import Checkout
 from carnet_signer.steps.gitsource import read_commit
+from carnet_verifier.cargo.checkouts import Checkout
 from carnet_verifier.cargo.localregistry import MARKER
 
 Build = Callable[[Pack, int], str]

@@ -19,12 +19,12 @@ from carnet.errors import ConfigError, FormatError, MetadataMismatch, PolicyRefu
 from carnet_gate import admission, config, gate, home, loopback, outputs, project, sources
 from carnet_gate.args import parse
 from carnet_gate.cargo import Cargo, find_cargo
-from carnet_gate.comparison import checkouts, marks, permissions, state, surroundings
-from carnet_gate.comparison.checkouts import Checkout
+from carnet_gate.comparison import marks, permissions, state, surroundings
 from carnet_gate.confinement import landlock, protection
 from carnet_gate.confinement.protection import Confinement, Means, Protection
 from carnet_gate.gate import Gate
-from carnet_verifier.cargo import localregistry
+from carnet_verifier.cargo import checkouts, localregistry
+from carnet_verifier.cargo.checkouts import Checkout
 from carnet_verifier.cargo.localregistry import MARKER, Poisoned, Unfinished
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rule import Action
