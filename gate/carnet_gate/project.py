@@ -40,6 +40,18 @@ class Project:
     described: str = ""
 
     @property
+    def copies_into(self) -> Path | None:
+        """The folder into which `cargo vendor` copies the crates, and whose content it removes; None for all others."""
+        if self.invocation.subcommand != "vendor":
+            return None
+        return without_links(self.cargo.folder / next(iter(self.invocation.words), "vendor"))
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Every folder into which the command writes, absolute and without links."""
+        return self.outputs if self.copies_into is None else (*self.outputs, self.copies_into)
+
+    @property
     def arguments(self) -> list[str]:
         """What every cargo command of the gate's own is told: which configuration, which workspace."""
         configs = [part for argument in self.invocation.configs for part in ("--config", argument)]

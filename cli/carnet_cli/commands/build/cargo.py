@@ -14,7 +14,8 @@ from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
 from carnet_gate import args as cargo_args
-from carnet_gate.args import SUBCOMMANDS
+from carnet_gate.commands.aliases import Aliases
+from carnet_gate.commands.table import SUBCOMMANDS
 
 _HELP = f"""Run a cargo command on verified crates only.
 
@@ -30,7 +31,7 @@ are cargo's own; they stand after the command, as in:
 In CI, and wherever a project is not trusted, call `cargo-carnet build`: a project's configuration can shadow what
 `cargo carnet` means, and that name it cannot.
 
-Commands: {", ".join(sorted(SUBCOMMANDS))}.
+Commands: {", ".join(SUBCOMMANDS)}.
 """
 
 
@@ -42,7 +43,11 @@ Commands: {", ".join(sorted(SUBCOMMANDS))}.
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""
-    invocation = cargo_args.parse(args)
+    try:
+        folder, environment = Path.cwd(), dict(os.environ)
+    except FileNotFoundError:
+        raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
+    invocation = cargo_args.parse(args, Aliases(folder, home.cargo_home(), environment))
     # Here, because `--help` and a mistake in the arguments need none of it.
     from carnet_cli.report.gate import TerminalReporter
     from carnet_gate.admission import Grounds
@@ -51,10 +56,6 @@ def command(args: tuple[str, ...]) -> int:
     from carnet_gate.gate import Gate
     from carnet_gate.project import open_project
 
-    try:
-        folder, environment = Path.cwd(), dict(os.environ)
-    except FileNotFoundError:
-        raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
     deciding = places.deciding()
     protection = find_protection(home.home(), environment)
     confine = partial(confinement, protection, home.home(), deciding=deciding)
