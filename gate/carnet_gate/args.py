@@ -103,10 +103,20 @@ class Invocation:
         The gate's flags stand first. Taken away are those of the user's, since no program takes them twice; one that
         was the value of an option, which the gate does not know, ends in an error.
         """
-        ours = {position for position, name, _ in _options(self.subcommand, self.args) if name in _STRICT}
-        own = [argument for position, argument in enumerate(self.args) if position not in ours]
         added = [flag for flag in self.command.adds if not self.has(flag)]
-        return ("--locked", "--offline", *added, *own)
+        return ("--locked", "--offline", *added, *self.without(*_STRICT))
+
+    def without(self, *flags: str) -> tuple[str, ...]:
+        """The arguments without some flags that take no value, which may stand in one word with others."""
+        theirs = {position for position, name, _ in _options(self.subcommand, self.args) if name in flags}
+        left: list[str] = []
+        for position, argument in enumerate(self.args):
+            if position not in theirs:
+                left.append(argument)
+            elif not argument.startswith("--"):
+                others = "".join(letter for letter in argument[1:] if f"-{letter}" not in flags)
+                left += [f"-{others}"] if others else []
+        return tuple(left)
 
 
 def no_alias(name: str, configs: Sequence[str]) -> None:

@@ -119,6 +119,36 @@ def test_an_alias_is_followed_and_its_command_goes_through_the_gate(box: GateBox
         (box.machine.cargo_home / "config.toml").unlink()
 
 
+def test_questions_about_crates_are_answered_by_the_signed_index(box: GateBox) -> None:
+    """In a project, and where there is none."""
+    done = box.cargo("info", "leaf@1.0.0")
+    assert done.returncode == 0, done.stderr
+    assert "version: 1.0.0" in done.stdout
+    assert "license: Apache-2.0" in done.stdout
+    assert box.downloads()[-1] == "api/v1/crates/leaf/1.0.0/download"
+    assert "could not find `absent`" in box.cargo("info", "absent").stderr
+    done = box.cargo("search", "branch", cwd=box.machine.path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == 'branch = "0.2.0"'
+    assert "the signed index is asked by name" in done.stderr
+
+
+def test_a_rehearsal_of_publishing_compiles_behind_the_gate_and_asks_the_signed_index(box: GateBox) -> None:
+    before = len(box.registry.requests)
+    assert "Compiling" not in box.works("publish", "-qn", "--allow-dirty")
+    said = box.works("publish", "--dry-run", "--allow-dirty")
+    assert said.index("Admitted 2 crates") < said.index("Verifying app") < said.index("Updating `carnet-")
+    assert said.count("Verifying") == 1
+    assert said.splitlines()[-1] == "warning: aborting upload due to dry run"
+    assert not any("new" in path for path in box.registry.requests[before:])
+    taken = box.machine.project("leaf", folder="taken")
+    about = 'description = "d"\nlicense = "MIT"\n[dependencies]'
+    manifest = (taken / "Cargo.toml").read_text().replace("0.0.0", "1.0.0").replace("[dependencies]", about)
+    (taken / "Cargo.toml").write_text(manifest)
+    done = box.cargo("publish", "--dry-run", "--no-verify", "--allow-dirty", cwd=taken)
+    assert "leaf@1.0.0 already exists" in done.stderr
+
+
 def private(box: GateBox) -> dict[str, str]:
     """The CARGO_HOME of the gate, in which plain cargo has the admitted crates and the copy of the configuration."""
     (home,) = box.machine.carnet_home.glob("cargo/*/home")

@@ -24,6 +24,8 @@ class CommandKind(Enum):
     """Asks the registry, through the verifying one on loopback, and compiles nothing."""
     INSTALL = "install"
     """Admits what a program is made of, and then compiles and installs it."""
+    REHEARSE = "rehearse"
+    """Packs and compiles behind the gate, and then asks the registry what an upload would be told."""
     HARMLESS = "harmless"
     """Takes no crate from anywhere and compiles none: needs no gate."""
     REFUSE = "refuse"
@@ -43,6 +45,7 @@ class Command(NamedTuple):
         adds: Flags that it needs behind the gate.
         environment: Variables that it gets behind the gate.
         without: Flags that it is refused with, and why, as main clauses whose subject is the flag.
+        only_with: Flags of which one has to be given.
         passes_with: Flags with which it takes and compiles no crate, and so needs no gate.
     """
 
@@ -55,6 +58,7 @@ class Command(NamedTuple):
     adds: tuple[str, ...] = ()
     environment: Mapping[str, str] = MappingProxyType({})
     without: Mapping[str, str] = MappingProxyType({})
+    only_with: tuple[str, ...] = ()
     passes_with: tuple[str, ...] = ()
 
     @property
@@ -63,7 +67,9 @@ class Command(NamedTuple):
         return tuple(self.name.split())
 
     def given(self, flags: Collection[str]) -> Command:
-        """The same with flags, of which one may turn it into a command that needs no gate."""
+        """The same with flags: with one it may need no gate, and without one it may be refused."""
+        if self.only_with and not any(flag in flags for flag in self.only_with):
+            return self._replace(kind=CommandKind.REFUSE, compiles=False)
         harmless = next((flag for flag in self.passes_with if flag in flags), None)
         if harmless is None:
             return self
@@ -73,6 +79,7 @@ class Command(NamedTuple):
 _COMPILES = "it compiles the locked crates"
 _LISTS = "it works with the locked crates, and runs none of their code"
 _CHOOSES = "it chooses among verified versions, and compiles nothing"
+_ASKS = "it asks the verifying registry, and compiles nothing"
 _LOCAL = "it compiles no crate, and takes none from anywhere"
 _ACCOUNTS = "it is about accounts and releases at a registry, and takes no crate"
 _ANOTHER_LOCK = "the lock that is checked is the project's own"
@@ -123,6 +130,16 @@ ROWS: tuple[Command, ...] = (
         without=dict.fromkeys(("-s", "--sync"), _ANOTHER_LOCK),
     ),
     *_of(CommandKind.RESOLVE, _CHOOSES, "add", "generate-lockfile", "remove", "update"),
+    *(Command(name, CommandKind.ASK, _ASKS, without=_ANOTHER_REGISTRY) for name in ("info", "search")),
+    Command(
+        "publish",
+        CommandKind.REHEARSE,
+        "it is done with `--dry-run` alone: it packs and compiles as `package` does, then asks the verifying registry",
+        "run `cargo carnet publish --dry-run`, then `cargo publish --no-verify` itself, which compiles nothing",
+        compiles=True,
+        without=_ANOTHER_REGISTRY,
+        only_with=("-n", "--dry-run"),
+    ),
     *_of(CommandKind.HARMLESS, _LOCAL, "clean", "config", "git-checkout", "help", "init", "locate-project", "new"),
     *_of(CommandKind.HARMLESS, _LOCAL, "pkgid", "read-manifest", "report", "uninstall", "verify-project", "version"),
     *_of(CommandKind.HARMLESS, _LOCAL, "fmt", "llvm-cov clean", "llvm-cov report", "llvm-cov show-env", external=True),
@@ -130,28 +147,10 @@ ROWS: tuple[Command, ...] = (
     *_of(CommandKind.HARMLESS, _LOCAL, "nextest", "nextest self", "nextest show-config", external=True),
     *_of(CommandKind.HARMLESS, _ACCOUNTS, "login", "logout", "owner", "yank"),
     Command(
-        "info",
-        CommandKind.REFUSE,
-        "it asks a registry that nobody verified",
-        "run `carnet explain NAME@VERSION`, which says what is signed of a crate",
-    ),
-    Command(
         "install",
         CommandKind.REFUSE,
         "it compiles what no lock of the project's names",
         "fetch the program's sources, and run `cargo carnet build --release` there",
-    ),
-    Command(
-        "publish",
-        CommandKind.REFUSE,
-        "it uploads, and compiles before that",
-        "run `cargo carnet package`, then `cargo publish --no-verify` itself",
-    ),
-    Command(
-        "search",
-        CommandKind.REFUSE,
-        "it asks a registry that nobody verified",
-        "look on the registry's page; `carnet explain NAME@VERSION` says what is signed of a crate",
     ),
     _refused(
         "audit",

@@ -50,8 +50,9 @@ def test_every_command_of_the_cargo_here_is_decided() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_what_is_typed_is_what_the_row_says(row: Command) -> None:
-    found = understand(row.words)
-    assert (found.command, found.args, found.kind, found.compiles) == (row, (), row.kind, row.compiles)
+    typed = [*row.words, *row.only_with[:1]]
+    found = understand(typed)
+    assert (found.command, found.args, found.kind, found.compiles) == (row, row.only_with[:1], row.kind, row.compiles)
     assert row.compiles <= (row.kind not in (CommandKind.HARMLESS, CommandKind.REFUSE))
     if row.kind is CommandKind.REFUSE:
         with pytest.raises(PolicyRefused) as caught:
@@ -63,7 +64,11 @@ def test_what_is_typed_is_what_the_row_says(row: Command) -> None:
             parse(row.words)
         assert caught.value.hint == f"run `cargo {row.name}` itself"
     else:
-        assert parse(row.words).command is row
+        assert parse(typed).command is row
+    if row.only_with:
+        with pytest.raises(PolicyRefused, match=f"`cargo {row.name}` is refused: {row.why}") as caught:
+            parse(row.words)
+        assert caught.value.hint == row.hint
 
 
 @pytest.mark.parametrize(("short", "name"), SHORT.items())
@@ -101,6 +106,8 @@ def test_reasons_are_sentences_that_follow_the_command() -> None:
         (["llvm-cov", "report", "--lcov"], CommandKind.HARMLESS),
         (["nextest", "frobnicate"], CommandKind.REFUSE),
         (["frobnicate"], CommandKind.REFUSE),
+        (["publish"], CommandKind.REFUSE),
+        (["publish", "-vn"], CommandKind.REHEARSE),
         (["./script.rs"], CommandKind.REFUSE),
     ],
 )
@@ -122,11 +129,17 @@ def test_where_the_flags_of_the_gate_go() -> None:
     assert parse(["vendor", "--respect-source-config"]).strict[2:] == ("--respect-source-config",)
 
 
+def test_flags_are_taken_out_of_words_that_hold_several() -> None:
+    assert parse(["publish", "-vnq", "-n", "--dry-run", "-pn", "--", "-n"]).without("-n", "--dry-run") == (
+        *("-vq", "-pn", "--", "-n"),
+    )
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row.without], ids=lambda row: row.name)
 def test_flags_that_a_command_is_refused_with(row: Command) -> None:
     for flag, why in row.without.items():
         with pytest.raises(PolicyRefused, match=f"`cargo {row.name}` is refused with {flag}: {why}"):
-            parse([*row.words, flag, "x"])
+            parse([*row.words, *row.only_with[:1], flag, "x"])
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.kind is CommandKind.USE], ids=lambda row: row.name)
@@ -215,7 +228,7 @@ def test_the_page_for_build_systems_has_the_table() -> None:
     rows = {what: names for names, what in re.findall(r"^\| (`.+`) \| (.+?) \|$", text, re.M)}
     expected: dict[str, list[str]] = {}
     for row in ROWS:
-        said = f"{row.why}; {row.hint}" if row.kind is CommandKind.REFUSE else row.why
+        said = f"{row.why}; {row.hint}" if row.hint else row.why
         expected.setdefault(said, []).append(f"`{row.name}`")
     assert rows == {said: ", ".join(sorted(names)) for said, names in expected.items()}
 

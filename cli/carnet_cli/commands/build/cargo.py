@@ -15,7 +15,7 @@ from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
 from carnet_gate import args as cargo_args
 from carnet_gate.commands.aliases import Aliases
-from carnet_gate.commands.table import SUBCOMMANDS
+from carnet_gate.commands.table import SUBCOMMANDS, CommandKind
 
 _HELP = f"""Run a cargo command on verified crates only.
 
@@ -54,7 +54,8 @@ def command(args: tuple[str, ...]) -> int:
     from carnet_gate.cargo import find_cargo
     from carnet_gate.confinement.protection import confinement, find_protection
     from carnet_gate.gate import Gate
-    from carnet_gate.project import open_project
+    from carnet_gate.project import open_folder, open_project
+    from carnet_gate.without_lock.asking import ask, packing, rehearse
 
     deciding = places.deciding()
     protection = find_protection(home.home(), environment)
@@ -63,7 +64,11 @@ def command(args: tuple[str, ...]) -> int:
         # Away from the project, which nobody has looked at: its toolchain file could name another cargo.
         with confine((), environment) as within:
             return find_cargo(invocation.toolchain, Path("/"), environment).explain(invocation, within)
-    project = open_project(invocation, folder, home.cargo_home(), environment, confine)
+    own_home = home.cargo_home()
+    if invocation.kind is CommandKind.ASK:
+        project = open_folder(invocation, folder, own_home, environment, places.project_folder(folder))
+    else:
+        project = open_project(invocation, folder, own_home, environment, confine)
     named = invocation.manifest_path
     about = folder if named is None else (folder / named).parent
     settings = config.load(project.workspace, now=home.now(), about=about)
@@ -71,4 +76,9 @@ def command(args: tuple[str, ...]) -> int:
     trusted = judging_repository(settings)
     grounds = Grounds(settings.policy, trusted.directory, home.now)
     reporter = TerminalReporter()
-    return Gate(project, grounds, trusted.home, trusted.cargo, reporter, protection=protection, deciding=deciding).run()
+    if invocation.kind is CommandKind.ASK:
+        return ask(project, grounds, confine, reporter)
+    rehearses = invocation.kind is CommandKind.REHEARSE
+    worked_on = packing(project) if rehearses else project
+    gate = Gate(worked_on, grounds, trusted.home, trusted.cargo, reporter, protection=protection, deciding=deciding)
+    return rehearse(gate, project, grounds, confine, reporter) if rehearses else gate.run()
