@@ -131,7 +131,7 @@ class Cargo:
 
     def explain(self, invocation: Invocation, within: Confinement) -> int:
         """Let cargo explain one of its commands; returns its exit status."""
-        return self.run(invocation.subcommand, "--help", within=within)
+        return self.run(*invocation.command.words, "--help", within=within)
 
 
 def _not_started(program: str, error: Exception) -> StorageError:

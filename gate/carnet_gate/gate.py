@@ -31,7 +31,7 @@ from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet.value import value
 from carnet_gate.admission import Admitted, Grounds, admit_lock
-from carnet_gate.args import CommandKind
+from carnet_gate.commands.table import CommandKind
 from carnet_gate.comparison import permissions
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
@@ -109,7 +109,7 @@ class Gate:
         Raises:
             CarnetError: Why it was not run, or why what it made is not to be trusted.
         """
-        require_apart(self._home, self._project.outputs, self._lock.path)  # 1
+        require_apart(self._home, self._project.places, self._lock.path)  # 1
         return self._use() if self._project.invocation.kind is CommandKind.USE else self._choose()
 
     def _use(self, *, asking: bool = False) -> int:
@@ -145,7 +145,8 @@ class Gate:
 
     def _look(self, home: CargoHome) -> int:
         """Run a command that compiles nothing."""
-        with self._confine((), home.environment(self._project)) as within:
+        makes_in = self._project.workspace if self._project.copies_into is not None else None
+        with self._confine((), home.environment(self._project), makes_in=makes_in) as within:
             return self._run(home, within)  # 5
 
     def _compile(self, prepared: Prepared, marks: Marks) -> int:
@@ -240,16 +241,14 @@ class Gate:
     def _run(self, home: CargoHome, within: Confinement) -> int:
         """5. cargo itself, on the lock that was admitted."""
         invocation, build = self._project.invocation, self._project.build_folder
-        strict = [flag for flag in ("--locked", "--offline") if not invocation.has(flag)]
         # It may be named by the user's CARGO_HOME, which the gate's own is not.
         folder = ["--config", f"build.build-dir={quoted(str(build))}"] if build is not None else []
         return self._project.cargo.run(
-            invocation.subcommand,
+            *invocation.command.words,
             *home.flags,
             *folder,
-            *strict,
-            *invocation.args,
-            environment=home.environment(self._project),
+            *invocation.strict,
+            environment={**home.environment(self._project), **invocation.command.environment},
             within=within,
             compiles=invocation.compiles,
         )

@@ -11,7 +11,7 @@ import click
 
 from carnet import errors
 from carnet_cli import main
-from carnet_gate.args import SUBCOMMANDS
+from carnet_gate.commands.table import SUBCOMMANDS
 
 PROJECT = Path(__file__).parents[2]
 ROOMS = ("core", "evidence", "signer", "verifier", "gate", "mirror", "cli", "layouts")

@@ -14,7 +14,8 @@ from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
 from carnet_gate import args as cargo_args
-from carnet_gate.args import SUBCOMMANDS
+from carnet_gate.commands.aliases import Aliases
+from carnet_gate.commands.table import SUBCOMMANDS, CommandKind
 
 _HELP = f"""Run a cargo command on verified crates only.
 
@@ -30,7 +31,7 @@ are cargo's own; they stand after the command, as in:
 In CI, and wherever a project is not trusted, call `cargo-carnet build`: a project's configuration can shadow what
 `cargo carnet` means, and that name it cannot.
 
-Commands: {", ".join(sorted(SUBCOMMANDS))}.
+Commands: {", ".join(SUBCOMMANDS)}.
 """
 
 
@@ -42,19 +43,20 @@ Commands: {", ".join(sorted(SUBCOMMANDS))}.
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""
-    invocation = cargo_args.parse(args)
+    try:
+        folder, environment = Path.cwd(), dict(os.environ)
+    except FileNotFoundError:
+        raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
+    invocation = cargo_args.parse(args, Aliases(folder, home.cargo_home(), environment))
     # Here, because `--help` and a mistake in the arguments need none of it.
     from carnet_cli.report.gate import TerminalReporter
     from carnet_gate.admission import Grounds
     from carnet_gate.cargo import find_cargo
     from carnet_gate.confinement.protection import confinement, find_protection
     from carnet_gate.gate import Gate
-    from carnet_gate.project import open_project
+    from carnet_gate.project import open_folder, open_project
+    from carnet_gate.without_lock.asking import ask, packing, rehearse
 
-    try:
-        folder, environment = Path.cwd(), dict(os.environ)
-    except FileNotFoundError:
-        raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
     deciding = places.deciding()
     protection = find_protection(home.home(), environment)
     confine = partial(confinement, protection, home.home(), deciding=deciding)
@@ -62,7 +64,11 @@ def command(args: tuple[str, ...]) -> int:
         # Away from the project, which nobody has looked at: its toolchain file could name another cargo.
         with confine((), environment) as within:
             return find_cargo(invocation.toolchain, Path("/"), environment).explain(invocation, within)
-    project = open_project(invocation, folder, home.cargo_home(), environment, confine)
+    own_home = home.cargo_home()
+    if invocation.kind is CommandKind.ASK:
+        project = open_folder(invocation, folder, own_home, environment, places.project_folder(folder))
+    else:
+        project = open_project(invocation, folder, own_home, environment, confine)
     named = invocation.manifest_path
     about = folder if named is None else (folder / named).parent
     settings = config.load(project.workspace, now=home.now(), about=about)
@@ -70,4 +76,9 @@ def command(args: tuple[str, ...]) -> int:
     trusted = judging_repository(settings)
     grounds = Grounds(settings.policy, trusted.directory, home.now, settings.run)
     reporter = TerminalReporter()
-    return Gate(project, grounds, trusted.home, trusted.cargo, reporter, protection=protection, deciding=deciding).run()
+    if invocation.kind is CommandKind.ASK:
+        return ask(project, grounds, confine, reporter)
+    rehearses = invocation.kind is CommandKind.REHEARSE
+    worked_on = packing(project) if rehearses else project
+    gate = Gate(worked_on, grounds, trusted.home, trusted.cargo, reporter, protection=protection, deciding=deciding)
+    return rehearse(gate, project, grounds, confine, reporter) if rehearses else gate.run()
