@@ -13,6 +13,7 @@ from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission, admit_all
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
 from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.net.route import DIRECT, Network
 from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.verdict import Verdict
@@ -28,11 +29,13 @@ class Grounds:
         policy: What a crate must fulfil.
         trust: The repository that is trusted, and what is remembered of it.
         clock: The time, aware, UTC.
+        network: How the repository's server is reached.
     """
 
     policy: Policy
     trust: TrustDirectory
     clock: Callable[[], datetime]
+    network: Network = DIRECT
 
 
 @dataclass(frozen=True)
