@@ -14,6 +14,7 @@ from carnet_verifier.admit import Admission, admit_all
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.budget import DEFAULT_BOUNDS, RunBounds
+from carnet_verifier.net.route import DIRECT, Network
 from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.verdict import Verdict
@@ -30,12 +31,14 @@ class Grounds:
         trust: The repository that is trusted, and what is remembered of it.
         clock: The time, aware, UTC.
         bounds: What may be fetched, and for how long.
+        network: How the repository's server is reached.
     """
 
     policy: Policy
     trust: TrustDirectory
     clock: Callable[[], datetime]
     bounds: RunBounds = DEFAULT_BOUNDS
+    network: Network = DIRECT
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,9 @@ class Gate:
         if invocation.compiles:
             require(self._protection, self._grounds.policy, self._reporter)
             marks.require_none()
-        with open_view(self._grounds.trust, now=self._grounds.clock(), bounds=self._grounds.bounds) as view:
+        with open_view(
+            self._grounds.trust, now=self._grounds.clock(), bounds=self._grounds.bounds, network=self._grounds.network
+        ) as view:
             lock = self._lock_or_resolve(view)  # 2
             admitted = self._admit(view, lock)  # 3
             registry = self._registry()
@@ -164,7 +166,9 @@ class Gate:
     def _choose(self) -> int:
         """Run a command that chooses versions; then say what became of the lock."""
         project = self._project
-        with open_view(self._grounds.trust, now=self._grounds.clock(), bounds=self._grounds.bounds) as view:
+        with open_view(
+            self._grounds.trust, now=self._grounds.clock(), bounds=self._grounds.bounds, network=self._grounds.network
+        ) as view:
             pinned = self._lock.read_if_any()
             with resolving(project, view, pinned, self._grounds, self._confine, self._reporter) as (home, within):
                 status = project.cargo.run(

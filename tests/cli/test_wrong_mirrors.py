@@ -238,9 +238,15 @@ def test_http_where_https_is_meant(machine: Machine, registry: SignedRegistry) -
 
 
 def test_a_proxy_that_is_configured_for_others_is_told_of(machine: Machine) -> None:
-    name = "mirror.invalid"
-    status, error, hint = told(machine, "trust", "move", f"https://{name}", env={"HTTPS_PROXY": "http://proxy.example"})
+    """It is used, so what fails is about the proxy, and says who named it; without one, that there may be one."""
+    name, proxy = "mirror.invalid", "proxy.invalid"
+    status, error, hint = told(machine, "trust", "move", f"https://{name}", env={"HTTPS_PROXY": f"http://{proxy}"})
+    assert status == 3
+    assert f"{name}/metadata/2.root.json: the proxy {proxy}:1080: " in error
+    assert f"`getent hosts {proxy}`" in hint
+    assert "HTTPS_PROXY names the proxy" in hint
+    status, error, hint = told(machine, "trust", "move", f"https://{name}")
     assert status == 3
     assert f"{name}:443: " in error
     assert f"`getent hosts {name}`" in hint
-    assert "carnet connects directly, and does not use HTTPS_PROXY" in hint
+    assert "where servers are reached through a proxy only, set HTTPS_PROXY" in hint

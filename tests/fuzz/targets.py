@@ -73,7 +73,7 @@ from carnet_signer.proposals.proposal import Request
 from carnet_signer.steps import gitsource
 from carnet_signer.steps.layouts import compile_layout
 from carnet_verifier.memory import pack
-from carnet_verifier.net.fetch import _parse_url
+from carnet_verifier.net.address import parse_url
 from carnet_verifier.net.http1 import _Answers
 from carnet_verifier.provenance import unpack
 
@@ -312,7 +312,7 @@ def _git(data: bytes) -> None:
 
 def _url(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
-    _parse_url(text, "mirror")
+    parse_url(text, "mirror")
     fill_template(text, CRATE, HEX)
     SparseUpstream(f"sparse+{text}/")
 

@@ -41,7 +41,7 @@ def ask(project: Project, grounds: Grounds, confine: Confine, reporter: Reporter
         reporter.warn("the signed index is asked by name: `search` finds crates of that name, and no other words")
     pinned = LockOnDisk(project.workspace).read_if_any()
     with (
-        open_view(grounds.trust, now=grounds.clock()) as view,
+        open_view(grounds.trust, now=grounds.clock(), bounds=grounds.bounds, network=grounds.network) as view,
         resolving(project, view, pinned, grounds, confine, reporter) as (home, within),
     ):
         registry = f"registries.{home.name}.index={quoted(home.source['registry'])}"

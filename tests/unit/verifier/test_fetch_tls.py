@@ -21,6 +21,7 @@ from tests.support.servers.evil import once, response, serving
 
 from carnet.errors import TransportError
 from carnet_verifier.net.fetch import HttpFetcher, Limits
+from carnet_verifier.net.route import Route
 from carnet_verifier.net.wire import Clock, Wire
 
 QUICK = Limits(deadline=0.6, connect=0.5, least_rate=10_000, grace=0.3)
@@ -212,7 +213,7 @@ def test_an_idle_connection_may_bring_tickets_and_nothing_else(
         clock = Clock(5, 5, 1)
         wire = Wire(clock)
         wire.connect("localhost", int(url.split(":")[2].strip("/")), 1)
-        wire.start_tls("localhost", authority)
+        wire.start_tls("localhost", Route(ca_file=authority))
         assert wire.quiet
         steps[0].set()
         time.sleep(0.05)

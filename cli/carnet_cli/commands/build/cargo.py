@@ -10,6 +10,7 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.commands.build.repository import judging_repository
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.terminal import output
@@ -74,7 +75,7 @@ def command(args: tuple[str, ...]) -> int:
     settings = config.load(project.workspace, now=home.now(), about=about)
     output.warn_all(settings.remarks)
     trusted = judging_repository(settings)
-    grounds = Grounds(settings.policy, trusted.directory, home.now, settings.run)
+    grounds = Grounds(settings.policy, trusted.directory, home.now, settings.run, network_for(project.workspace, about))
     reporter = TerminalReporter()
     if invocation.kind is CommandKind.ASK:
         return ask(project, grounds, confine, reporter)

@@ -11,6 +11,7 @@ import click
 from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
 from carnet_cli.report.policy import PolicyReport, policy_as_json, policy_as_text
 from carnet_cli.terminal import output
@@ -63,7 +64,7 @@ def explain(
     if is_version:
         packages = project.packages(crate_id)
         trusted = judging_repository(settings)
-        with open_view(trusted.directory, now=now, bounds=settings.run) as view:
+        with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
             chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
     for chain in chains:
         report = PolicyReport(crate_id, settings.policy, now, chain)

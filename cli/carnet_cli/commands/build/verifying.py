@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from carnet.errors import CarnetError, TransportError
 from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.build.repository import judging_repository
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 
@@ -57,7 +58,7 @@ def verify(
     if target is not None and is_crate_id:
         return _verify_crate(target, project, settings, message_format)
     if is_file:
-        return _verify_file(path, settings, message_format)
+        return _verify_file(path, project, settings, message_format)
     return _verify_lock(project, settings, message_format)
 
 
@@ -76,7 +77,7 @@ def _verify_lock(project: LockedProject, settings: Settings, message_format: Mes
     output.warn_all(remarks)
     trusted = judging_repository(settings)
     now = home.now()
-    with open_view(trusted.directory, now=now, bounds=settings.run) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         report = judge_lock(project, lock, settings, (trusted, view, now), remarks)
     output.show(report, message_format, lock_as_text, lock_as_json)
     return int(report.refused > 0)
@@ -131,7 +132,7 @@ def judge_lock(
 # --- one tarball, one crate ---
 
 
-def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) -> int:
+def _verify_file(path: Path, project: LockedProject, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.crate import CrateLimits, read_crate
     from carnet.durable import read_named_file
     from carnet_verifier.admit import Wanted, admit_tarball
@@ -140,7 +141,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     data = read_named_file(path, "tarball", max_bytes=CrateLimits().compressed)
     crate = read_crate(data)
     trusted, now = judging_repository(settings), home.now()
-    with open_view(trusted.directory, now=now, bounds=settings.run) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         wanted = Wanted(crate.id, crate.sha256)
         admission, _ = admit_tarball(
             view.repository, wanted, settings.policy, trusted.directory, now=now, read=(data, crate)
@@ -164,7 +165,7 @@ def _verify_crate(target: str, project: LockedProject, settings: Settings, messa
     if not packages:
         wanted = [Wanted(crate)]
     trusted = judging_repository(settings)
-    with open_view(trusted.directory, now=now, bounds=settings.run) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         try:
             admissions = [
                 admit_one(view.repository, one, settings.policy, trusted.directory, now=now) for one in wanted

@@ -14,6 +14,7 @@ from carnet.errors import ConfigError
 from carnet_cli.commands.build.locked_project import LOCK, LockedProject
 from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verifying import judge_lock
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
 from carnet_cli.report.admission import lock_as_json, lock_as_text
 from carnet_cli.report.on_disk.copies import CopiesReport, copies_as_json, copies_as_text
@@ -67,7 +68,7 @@ def verify_copies(
     output.warn_all(remarks)
     copies, strays, vendored = _on_disk(cargo_home, vendor)
     trusted, now, refused = judging_repository(settings), home.now(), 0
-    with open_view(trusted.directory, now=now, bounds=settings.run) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         if lock is not None:
             report = judge_lock(project, lock, settings, (trusted, view, now), remarks)
             output.show(report, message_format, lock_as_text, lock_as_json)

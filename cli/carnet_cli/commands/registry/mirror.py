@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError
+from carnet_cli.commands.network import network_for
 from carnet_cli.commands.registry.mirror_checks import (
     DIRECTORY,
     fsck,
@@ -36,6 +37,7 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
     from carnet_mirror.state.store import Store
+    from carnet_mirror.upstream.packages import Upstream
     from carnet_signer.metadata.publish import PublishResult
 
 
@@ -172,9 +174,13 @@ def sync(
     from carnet_mirror.upstream.cargo import CargoUpstream
     from carnet_mirror.upstream.sparse import SparseUpstream
 
-    source = (
-        SparseUpstream(upstream) if upstream is not None else CargoUpstream(cargo, home.cargo_home(), dict(os.environ))
-    )
+    network = network_for()
+    if upstream is not None:
+        source: Upstream = SparseUpstream(upstream, network=network)
+    else:
+        # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
+        authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
+        source = CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities})
     lock = _read_lockfile(lockfile)
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
