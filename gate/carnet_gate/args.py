@@ -163,6 +163,21 @@ def parse(args: Sequence[str]) -> Invocation:
     )
 
 
+def without_configs(invocation: Invocation) -> list[str]:
+    """The arguments after the subcommand, without `--config` and its values: `Invocation.configs` has those."""
+    left, rest, kept = len(invocation.configs), deque(invocation.args), list[str]()
+    while rest:
+        argument = rest.popleft()
+        name, equals, _ = argument.partition("=")
+        if not left or name != "--config":  # those of the program that is run stand after all of cargo's
+            kept.append(argument)
+            continue
+        left -= 1
+        if not equals:
+            rest.popleft()
+    return kept
+
+
 def _last(values: Iterator[str | None]) -> str | None:
     last = None
     for value in values:
