@@ -271,6 +271,21 @@ def _inner(name: str, own: list[str]) -> str:
     return name if name in table.SHORT else both
 
 
+def without_configs(args: Sequence[str], left: int) -> list[str]:
+    """Arguments without the first `left` times that `--config` stands there, with its value."""
+    rest, kept = deque(args), list[str]()
+    while rest:
+        argument = rest.popleft()
+        name, equals, _ = argument.partition("=")
+        if not left or name != "--config":  # those of the program that is run stand after all of cargo's
+            kept.append(argument)
+            continue
+        left -= 1
+        if not equals:
+            rest.popleft()
+    return kept
+
+
 def _last(values: Iterator[str | None]) -> str | None:
     last = None
     for value in values:

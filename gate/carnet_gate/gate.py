@@ -9,7 +9,8 @@
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
                                     (cargo is not started for it where all is unpacked, and nothing of the workspace
                                     changed since it found the lock complete)
-    5. run                          the user's own cargo, from there, with --locked and offline
+    5. run                          the user's own cargo, from there, with --locked and offline; what only cargo looks
+                                    at lies in a folder of the gate's own, apart from what others built
     6. compare again                nothing was changed while cargo ran, nor opened to others; if it was, no later run
                                     uses what was built
 
@@ -31,13 +32,15 @@ from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet.value import value
 from carnet_gate.admission import Admitted, Grounds, admit_lock
+from carnet_gate.args import without_configs
 from carnet_gate.commands.table import CommandKind
 from carnet_gate.comparison import permissions
+from carnet_gate.comparison.intermediates import Intermediates
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
 from carnet_gate.confinement.protection import Confine, Confinement, Means, Protection, confinement, require
-from carnet_gate.home import CargoHome, lasting_home, lasting_path, quoted
+from carnet_gate.home import CargoHome, lasting_home, lasting_path
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
@@ -119,7 +122,8 @@ class Gate:
             asking: Whether cargo is asked for the lock's sake, whatever it said before.
         """
         invocation = self._project.invocation
-        marks = Marks(self._home / "marks", self._project.outputs)
+        apart = self._apart()
+        marks = Marks(self._home / "marks", apart.outputs)
         if invocation.compiles:
             require(self._protection, self._grounds.policy, self._reporter)
             marks.require_none()
@@ -138,26 +142,29 @@ class Gate:
                 if isinstance(prepared, CompletedProcess):
                     self._reporter.cargo_said(prepared.stderr)
                     return prepared.returncode
+                if invocation.compiles:
+                    apart.make(self._reporter.warn)
+                    marks = Marks(self._home / "marks", apart.outputs)
         self._tell(admitted)
         self._lock.require_unchanged()
-        status = self._compile(prepared, marks) if invocation.compiles else self._look(prepared.home)
+        status = self._compile(prepared, marks, apart) if invocation.compiles else self._look(prepared, apart)
         if status == _CARGO_FAILED and prepared.assumed and refuses(self._project, prepared.home, self._confine):
             return self._use(asking=True)
         return status
 
-    def _look(self, home: CargoHome) -> int:
+    def _look(self, prepared: Prepared, apart: Intermediates) -> int:
         """Run a command that compiles nothing."""
         makes_in = self._project.workspace if self._project.copies_into is not None else None
-        with self._confine((), home.environment(self._project), makes_in=makes_in) as within:
-            return self._run(home, within)  # 5
+        with self._confine((), prepared.home.environment(self._project), makes_in=makes_in) as within:
+            return self._run(prepared.home, apart, within)  # 5
 
-    def _compile(self, prepared: Prepared, marks: Marks) -> int:
+    def _compile(self, prepared: Prepared, marks: Marks, apart: Intermediates) -> int:
         """Run a command that compiles, and compare what it compiled from."""
         home = prepared.home
-        make_outputs(self._project.outputs)
+        make_outputs(apart.outputs)
         closed = permissions.look(self._home, self._deciding)
-        with self._confine(self._project.outputs, home.environment(self._project)) as within, marks.held():
-            status = self._run(home, within)  # 5
+        with self._confine(apart.outputs, home.environment(self._project)) as within, marks.held():
+            status = self._run(home, apart, within)  # 5
             prepared.before.compare_again(held=self._protection.means is not Means.NONE)  # 6
             permissions.compare(closed, permissions.look(self._home, self._deciding))
         marks.require_none()  # of a gate that ran beside this one
@@ -242,17 +249,35 @@ class Gate:
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")
 
-    def _run(self, home: CargoHome, within: Confinement) -> int:
+    def _apart(self) -> Intermediates:
+        """The folder for what only cargo looks at."""
+        project = self._project
+        apart = Intermediates(self._folder / "intermediates", project.outputs, separates=project.separates)
+        if project.invocation.compiles and not project.separates:
+            if project.invocation.target_dir is not None:
+                raise ConfigError(
+                    "this cargo cannot keep what the gate builds apart from other builds in a folder of your choice",
+                    hint="update cargo to 1.91 or newer, or leave `--target-dir` out",
+                )
+            if apart.is_new:
+                self._reporter.warn(f"this cargo is older than 1.91: what the gate builds lies in {apart.path}")
+        return apart
+
+    def _run(self, home: CargoHome, apart: Intermediates, within: Confinement) -> int:
         """5. cargo itself, on the lock that was admitted."""
-        invocation, build = self._project.invocation, self._project.build_folder
-        # It may be named by the user's CARGO_HOME, which the gate's own is not.
-        folder = ["--config", f"build.build-dir={quoted(str(build))}"] if build is not None else []
+        invocation = self._project.invocation
+        configs = [part for argument in invocation.configs for part in ("--config", argument)]
         return self._project.cargo.run(
             *invocation.command.words,
             *home.flags,
-            *folder,
-            *invocation.strict,
-            environment={**home.environment(self._project), **invocation.command.environment},
+            *configs,
+            *apart.flags,  # the last word counts
+            *without_configs(invocation.strict, len(configs) // 2),
+            environment={
+                **home.environment(self._project),
+                **invocation.command.environment,
+                **apart.environment,
+            },
             within=within,
             compiles=invocation.compiles,
         )

@@ -26,8 +26,9 @@ class Project:
         cargo: The user's own cargo.
         own_home: The user's CARGO_HOME.
         workspace: The folder of `Cargo.lock`.
-        outputs: The folders that cargo builds into, absolute and without links; they need not be there yet.
-        build_folder: The one for what only cargo looks at (`build.build-dir`), where it is another than for results.
+        outputs: The folders that cargo would build into without the gate, absolute and without links; they need not be
+            there yet. The first is for what is finished, the last for what only cargo looks at (`build.build-dir`).
+        separates: Whether this cargo knows the difference, as 1.91 does.
         described: What cargo says of the workspace's manifests, as it says it.
     """
 
@@ -36,7 +37,7 @@ class Project:
     own_home: Path
     workspace: Path
     outputs: tuple[Path, ...]
-    build_folder: Path | None = None
+    separates: bool = True
     described: str = ""
 
     @property
@@ -89,7 +90,7 @@ def open_project(
         own_home,
         Path(found["workspace_root"]),
         tuple(outputs),
-        build if build != target else None,
+        "build_directory" in json.loads(described),
         described,
     )
 

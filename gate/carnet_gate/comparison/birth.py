@@ -1,4 +1,4 @@
-"""When a file came into being: an inode's number is given away again when it is free, with a later birth."""
+"""What tells a folder from any other: an inode number is given away again when it is free, with a later birth."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ _AT_FDCWD = -100
 _STATX_BTIME = 0x800
 _SIZE = 256
 _BIRTH = 80  # of `stx_btime` in `struct statx`: seconds, nanoseconds
+
+Identity = tuple[int, int, int]
+"""Device, inode and birth of a folder, which it keeps when it is moved."""
+
+
+def identity_of(path: Path) -> Identity | None:
+    """What tells a folder from any other one; None when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, born(path)
 
 
 def born(path: Path) -> int:

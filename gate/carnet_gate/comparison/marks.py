@@ -20,7 +20,7 @@ from carnet.durable import as_storage_error, private_folder, read_file, write_fi
 from carnet.errors import CarnetError, FormatError, StorageError
 from carnet.strictjson import encode, parse_object
 from carnet.value import value
-from carnet_gate.comparison.birth import born
+from carnet_gate.comparison.birth import Identity, identity_of
 from carnet_verifier.cargo.localregistry import Poisoned
 
 _MAX = 100_000
@@ -32,10 +32,6 @@ _CARGOS_OWN = frozenset(("CACHEDIR.TAG",))
 
 class BuiltFromChanged(Poisoned):
     """What lies in a target folder may have been compiled from something else than was admitted."""
-
-
-Identity = tuple[int, int, int]
-"""Device, inode and birth of a folder, which it keeps when it is moved."""
 
 
 @value
@@ -52,16 +48,16 @@ class BuiltInto:
 
     def is_at(self, output: Path) -> bool:
         """Whether an output folder is this one: at its path, or moved, or seen through a link that took its place."""
-        there = _identity(output)
+        there = identity_of(output)
         return output == self.path or (
-            there is not None and there in (self.identity, None if self.path is None else _identity(self.path))
+            there is not None and there in (self.identity, None if self.path is None else identity_of(self.path))
         )
 
     def left_behind(self, output: Path) -> BuiltInto | None:
         """What there is still to look out for when an output folder was seen gone or empty."""
         if output != self.path:
             return self
-        if self.identity is None or not self.identity[2] or self.identity == _identity(output):
+        if self.identity is None or not self.identity[2] or self.identity == identity_of(output):
             return None
         return BuiltInto(None, self.identity)  # it was removed, or it was moved and may come back
 
@@ -172,7 +168,7 @@ class Marks:
         return descriptor
 
     def _text(self, reason: str | None) -> bytes:
-        return _text([BuiltInto(path, _identity(path)) for path in self._outputs], reason)
+        return _text([BuiltInto(path, identity_of(path)) for path in self._outputs], reason)
 
 
 def _text(folders: Iterable[BuiltInto], reason: str | None) -> bytes:
@@ -229,14 +225,6 @@ def _reason(document: Any) -> str | None:
     if reason is not None and not isinstance(reason, str):
         raise TypeError(reason)
     return reason
-
-
-def _identity(path: Path) -> Identity | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, born(path)
 
 
 def _is_empty(path: Path) -> bool:

@@ -435,7 +435,8 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         step("marks before" if len(looked) == 1 else "marks after")
 
     found: Any = Gate.__new__(Gate)
-    found._home, found._reporter, found._deciding = Path("/h"), None, ()
+    found._home, found._deciding = Path("/h"), ()
+    found._reporter = SimpleNamespace(warn=None)
     found._protection = SimpleNamespace(means=Means.NONE)
     found._project = SimpleNamespace(invocation=parse(["build"]), outputs=(Path("/x/target"),))
     found._grounds = SimpleNamespace(policy=None, trust=None, clock=lambda: NOW)
@@ -447,6 +448,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         ("_lock_or_resolve", None),
         ("_admit", None),
         ("_registry", SimpleNamespace(locked=nullcontext)),
+        ("_apart", SimpleNamespace(outputs=(Path("/x/target"),), make=lambda warn: None)),
         ("_prepare", SimpleNamespace(home=cargo_home, before=before, assumed=False)),
         ("_tell", None),
         ("_run", 7),
