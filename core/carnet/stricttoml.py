@@ -24,14 +24,14 @@ _MARK = b"\xef\xbb\xbf"
 
 # What parsing takes is in the syntax, so it is weighed before parsing: a unit is about a microsecond of a slow core.
 # Lock files of real projects weigh 0.2 a byte, manifests less; small files need not be weighed.
-_WEIGHTS = ((b"=", 4), (b",", 3), (b"[", 3), (b"\n[", 7), (b"{", 3), (b"\\", 3), (b".", 1), (b"#", 1), (b":", 2))
+_WEIGHTS = ((b"=", 4), (b",", 3), (b"[", 3), (b"\n[", 7), (b"{", 5), (b"\\", 3), (b".", 1), (b"#", 1), (b":", 2))
 _FREE = 40_000
 # Each part of a dotted key is looked up again for each of those behind it.
 _DOTTED_LINE = re.compile(rb"\.[^.\n]*\.[^.\n]*\.[^\n]*")
 # A number takes as long again as a string does, and one of a million digits a hundred megabytes.
 _LARGE = 20_000
 _NUMBER = re.compile(rb"[=,\[]\s*[-+]?[0-9]")
-_NUMBER_UNITS = 3
+_NUMBER_UNITS = 5
 _LONG_NUMBER = re.compile(rb"[=,\[\s][-+]?[0-9][0-9A-Za-z_.+:-]{200}")
 _DEEP_HEADER = re.compile(rb"\n[ \t]*\[(?:[^.\n]*\.){16}")
 

@@ -97,7 +97,7 @@ def _array(item: bytes) -> Callable[[int], bytes]:
 
 
 TOML = (
-    _toml("keys, as many as are read", _lines("a%07d=123456789012345678\n")),
+    _toml("keys, as many as are read", _lines("a%07d=123456789012345678        \n")),
     _toml("keys", _lines("a%07d=1\n")),
     _toml("tables, as many as are read", _lines("[t%07d_____________________________]\n")),
     _toml("tables", _lines("[t%07d]\n")),
@@ -107,11 +107,11 @@ TOML = (
     ),
     _toml("dotted keys, as many as are read", _lines("a.b.c.d%07d.e.f_________________=1\n")),
     _toml("dotted keys without end", lambda size: b"a." * (size // 2) + b"a=1\n"),
-    _toml("inline tables, as many as are read", _lines('a%07d={k="______________________________"}\n')),
-    _toml("integers, as many as are read", _array(b"1234567890123456789    ,")),
+    _toml("inline tables, as many as are read", _lines('a%07d={k="______________________________________"}\n')),
+    _toml("integers, as many as are read", _array(b"1234567890123456789            ,")),
     _toml("floats, as many as are read", _array(b"0.1234567890123,")),
     _toml("an endless integer", lambda size: b"a = " + b"9" * size + b"\n"),
-    _toml("times, as many as are read", _array(b"2026-11-27T00:00:00.000000Z                ,")),
+    _toml("times, as many as are read", _array(b"2026-11-27T00:00:00.000000Z                        ,")),
     _toml("strings, as many as are read", _array(b'"abcdefghi",')),
     _toml("one string", lambda size: b'a = "' + b"x" * size + b'"\n'),
     _toml("escapes, as many as are read", lambda size: b'a = "' + b"\\u00e9xxxxxx" * (size // 12) + b'"\n'),
