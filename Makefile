@@ -45,6 +45,7 @@ fuzz: .venv/ready
 # What hostile input costs whoever reads it; fails when one kind is above the bound.
 hostile: .venv/ready
 	$(BIN)/python benchmarks/hostile.py
+	$(BIN)/python -m pytest -s tests/attacks/sixteen_hundred.py
 
 # What python-tuf, go-tuf and tuf-js make of the format; go and node, and the modules that go.sum and package-lock.json pin.
 interop: .venv/ready
