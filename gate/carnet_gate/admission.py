@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +20,7 @@ from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.tuf.repository import TrustedRepository
+from carnet_verifier.tuf.view import View, open_view
 from carnet_verifier.whole_lock import remarks_on, wanted_in
 
 
@@ -39,6 +41,14 @@ class Grounds:
     clock: Callable[[], datetime]
     bounds: RunBounds = DEFAULT_BOUNDS
     network: Network = DIRECT
+
+    def open_view(self) -> AbstractContextManager[View]:
+        """Refresh what is trusted, and look at it while the block runs.
+
+        Raises:
+            CarnetError: As `carnet_verifier.tuf.view.open_view`.
+        """
+        return open_view(self.trust, now=self.clock(), bounds=self.bounds, network=self.network)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from carnet.errors import ConfigError, PolicyRefused
 from carnet_gate.commands import table
@@ -39,6 +39,7 @@ _TAKES_VALUE = frozenset(
     )
 )
 _SHORT_WITH_VALUE = ("-p", "-F", "-j", "-Z", "-C", "-e", "-f", "-s", "-P")
+_VALUELESS = {"install": frozenset(("-f",))}  # `--force`; for others `--format`
 _STRICT = frozenset(("--locked", "--offline", "--frozen"))
 _ENDS_AT_A_WORD = frozenset(("run", "miri run", "llvm-cov run"))
 _OF_CARGO_ITSELF = {"--version": "version", "-V": "version", "--list": "help", "--explain": "help"}
@@ -96,6 +97,28 @@ class Invocation:
         """What is given to cargo itself and is no option."""
         return tuple(value or "" for _, name, value in _parts(self.subcommand, self.args) if not name)
 
+    def values(self, *flags: str) -> tuple[str, ...]:
+        """The values that are given to some flags."""
+        return tuple(said for _, name, said in _options(self.subcommand, self.args) if name in flags and said)
+
+    def value(self, *flags: str) -> str | None:
+        """The last value that is given to some flags, or None."""
+        return _last(iter(self.values(*flags)))
+
+    def with_word(self, word: str) -> Invocation:
+        """The same with one of its words alone."""
+        others = {position for position, name, said in _parts(self.subcommand, self.args) if not name and said != word}
+        return replace(self, args=tuple(one for position, one in enumerate(self.args) if position not in others))
+
+    def at_commit(self, commit: str) -> Invocation:
+        """The same with a commit in the place of what names one."""
+        taken: set[int] = set()
+        for position, name, said in _options(self.subcommand, self.args):
+            if name in ("--branch", "--tag", "--rev") and said is not None:
+                taken |= {position} if "=" in self.args[position] else {position, position + 1}
+        left = [one for position, one in enumerate(self.args) if position not in taken]
+        return replace(self, args=("--rev", commit, *left))
+
     @property
     def strict(self) -> tuple[str, ...]:
         """The arguments with which cargo neither changes the lock nor asks the network.
@@ -104,7 +127,7 @@ class Invocation:
         was the value of an option, which the gate does not know, ends in an error.
         """
         added = [flag for flag in self.command.adds if not self.has(flag)]
-        return ("--locked", "--offline", *added, *self.without(*_STRICT))
+        return (*self.command.strict, *added, *self.without(*_STRICT))
 
     def without(self, *flags: str) -> tuple[str, ...]:
         """The arguments without some flags that take no value, which may stand in one word with others."""
@@ -303,7 +326,7 @@ def _parts(subcommand: str, args: Sequence[str]) -> Iterator[tuple[int, str, str
 
     What belongs to the program or test harness is left.
     """
-    position = 0
+    position, valueless = 0, _VALUELESS.get(subcommand, frozenset())
     while position < len(args):
         start, argument = position, args[position]
         position += 1
@@ -319,24 +342,24 @@ def _parts(subcommand: str, args: Sequence[str]) -> Iterator[tuple[int, str, str
             if equals:
                 yield start, name, value
                 continue
-        elif argument[:2] in _SHORT_WITH_VALUE and len(argument) > 2:
+        elif argument[:2] in _SHORT_WITH_VALUE and argument[:2] not in valueless and len(argument) > 2:
             yield start, argument[:2], argument[2:].removeprefix("=")
             continue
         elif len(argument) > 2:  # -vvq
-            yield from ((start, name, None) for name in _cluster(argument))
+            yield from ((start, name, None) for name in _cluster(argument, valueless))
             continue
         else:
             name = argument
-        if name in _TAKES_VALUE and position < len(args):
+        if name in _TAKES_VALUE and name not in valueless and position < len(args):
             yield start, name, args[position]
             position += 1
         else:
             yield start, name, None
 
 
-def _cluster(argument: str) -> Iterator[str]:
+def _cluster(argument: str, valueless: frozenset[str]) -> Iterator[str]:
     for char in dict.fromkeys(argument[1:]):
-        if f"-{char}" in _SHORT_WITH_VALUE:
+        if f"-{char}" in _SHORT_WITH_VALUE and f"-{char}" not in valueless:
             yield "-"  # such as -qp serde: nobody writes that, and guessing wrong would matter
             return
         yield f"-{char}"

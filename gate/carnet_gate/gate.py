@@ -48,7 +48,7 @@ from carnet_gate.resolving import bring_up_to_date, resolving
 from carnet_gate.sources import Complete, keep, refuses, unpack, unpacked_already
 from carnet_verifier.cargo.checkouts import read_checkouts
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
-from carnet_verifier.tuf.view import View, open_view
+from carnet_verifier.tuf.view import View
 
 _CARGO_FAILED = 101
 
@@ -127,9 +127,7 @@ class Gate:
         if invocation.compiles:
             require(self._protection, self._grounds.policy, self._reporter)
             marks.require_none()
-        with open_view(
-            self._grounds.trust, now=self._grounds.clock(), bounds=self._grounds.bounds, network=self._grounds.network
-        ) as view:
+        with self._grounds.open_view() as view:
             lock = self._lock_or_resolve(view)  # 2
             admitted = self._admit(view, lock)  # 3
             registry = self._registry()
@@ -173,9 +171,7 @@ class Gate:
     def _choose(self) -> int:
         """Run a command that chooses versions; then say what became of the lock."""
         project = self._project
-        with open_view(
-            self._grounds.trust, now=self._grounds.clock(), bounds=self._grounds.bounds, network=self._grounds.network
-        ) as view:
+        with self._grounds.open_view() as view:
             pinned = self._lock.read_if_any()
             with resolving(project, view, pinned, self._grounds, self._confine, self._reporter) as (home, within):
                 status = project.cargo.run(

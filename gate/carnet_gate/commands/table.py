@@ -42,6 +42,7 @@ class Command(NamedTuple):
         hint: What to type instead, where it is refused.
         compiles: Whether code of the crates may run: build scripts, macros, tests.
         external: Whether it is a program of its own, `cargo-NAME`, and no command of cargo's.
+        strict: Flags of the gate's own, with which it neither changes the lock nor asks the network.
         adds: Flags that it needs behind the gate.
         environment: Variables that it gets behind the gate.
         without: Flags that it is refused with, and why, as main clauses whose subject is the flag.
@@ -55,6 +56,7 @@ class Command(NamedTuple):
     hint: str = ""
     compiles: bool = False
     external: bool = False
+    strict: tuple[str, ...] = ("--locked", "--offline")
     adds: tuple[str, ...] = ()
     environment: Mapping[str, str] = MappingProxyType({})
     without: Mapping[str, str] = MappingProxyType({})
@@ -130,6 +132,14 @@ ROWS: tuple[Command, ...] = (
         without=dict.fromkeys(("-s", "--sync"), _ANOTHER_LOCK),
     ),
     *_of(CommandKind.RESOLVE, _CHOOSES, "add", "generate-lockfile", "remove", "update"),
+    Command(
+        "install",
+        CommandKind.INSTALL,
+        "it compiles a program from the crates of its own lock, or of a new one, each of which is admitted first",
+        compiles=True,
+        without={**_ANOTHER_REGISTRY, "--no-track": "what is not written down could not be taken back"},
+        passes_with=("--list",),
+    ),
     *(Command(name, CommandKind.ASK, _ASKS, without=_ANOTHER_REGISTRY) for name in ("info", "search")),
     Command(
         "publish",
@@ -146,12 +156,6 @@ ROWS: tuple[Command, ...] = (
     *_of(CommandKind.HARMLESS, _LOCAL, "miri", "miri clean", external=True),
     *_of(CommandKind.HARMLESS, _LOCAL, "nextest", "nextest self", "nextest show-config", external=True),
     *_of(CommandKind.HARMLESS, _ACCOUNTS, "login", "logout", "owner", "yank"),
-    Command(
-        "install",
-        CommandKind.REFUSE,
-        "it compiles what no lock of the project's names",
-        "fetch the program's sources, and run `cargo carnet build --release` there",
-    ),
     _refused(
         "audit",
         "nobody has tried it behind the gate",

@@ -17,7 +17,6 @@ from carnet_gate.home import quoted
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
 from carnet_gate.resolving import resolving
-from carnet_verifier.tuf.view import open_view
 
 
 def ask(project: Project, grounds: Grounds, confine: Confine, reporter: Reporter, *, also: Sequence[str] = ()) -> int:
@@ -41,7 +40,7 @@ def ask(project: Project, grounds: Grounds, confine: Confine, reporter: Reporter
         reporter.warn("the signed index is asked by name: `search` finds crates of that name, and no other words")
     pinned = LockOnDisk(project.workspace).read_if_any()
     with (
-        open_view(grounds.trust, now=grounds.clock(), bounds=grounds.bounds, network=grounds.network) as view,
+        grounds.open_view() as view,
         resolving(project, view, pinned, grounds, confine, reporter) as (home, within),
     ):
         registry = f"registries.{home.name}.index={quoted(home.source['registry'])}"
