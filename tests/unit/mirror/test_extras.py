@@ -32,6 +32,35 @@ def test_serving_without_a_web_server_is_an_error_with_a_way_out(tmp_path: Path,
     assert "pip install '.[mirror]'" in hint
 
 
+_EVERY_HELP = """
+import sys
+for name in ('granian', 'pkcs11', 'securesystemslib.signer', 'securesystemslib.hash'):
+    sys.modules[name] = None
+import click
+from carnet_cli.main import cli, run
+
+def walk(command, words):
+    yield words
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from walk(command.get_command(context, name), [*words, name])
+
+for words in list(walk(cli, [])):
+    assert run(cli, [*words, '--help'], 'carnet') == 0, words
+    print('--', *words)
+"""
+
+
+def test_every_command_explains_itself_in_a_plain_installation_without_any_other_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _EVERY_HELP], capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(re.findall("^--", done.stdout, re.MULTILINE)) > 60
+
+
 def test_whatever_else_is_imported_comes_with_a_plain_install() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     plain = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in project["dependencies"]}

@@ -11,17 +11,19 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.errors import CarnetError, ConfigError, SigningError
 from carnet.tuf.paths import TIMESTAMP
-from carnet_cli.commands.registry.online import signer_command
+from carnet_cli.commands.registry.online import WAITING, signer_command
+from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.state.store import Store
 from carnet_signer.keys.uri import anchored, exists, key_file
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
+from carnet_signer.online.memory import take_memory
 
 SOCKET = "online.sock"
 _WAIT = 3600
@@ -117,9 +119,7 @@ class OnlineSettings:
         gone = key_file(self.key) is not None and not exists(self.key)
         lost = self.next_key is not None and (self.lost or gone)
         keys = [key for key in (None if lost else self.key, self.next_key) if key is not None]
-        command = signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
-        # Whoever replaces the key has to stop the signer that holds the old one: waiting would not help.
-        return command if self.next_key is not None else [*command, "--wait", str(_WAIT)]
+        return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
 
 
 def _memory_of(key: str, memory: Path | None) -> Path:
@@ -142,12 +142,10 @@ def online(directory: Path, settings: OnlineSettings, passphrase: PassphraseSour
     Raises:
         SigningError: It cannot be reached or started.
     """
-    # One that runs holds the old key only, and the memory: starting another one says that it must be stopped first.
-    client = _running(directory, settings) if settings.next_key is None else None
-    if client is None:
-        client = start_signer(settings.command(passphrase), inherit=_descriptors(passphrase))
-    with client:
-        yield client
+    with _reached(directory, settings, passphrase) as reached:
+        client = reached if isinstance(reached, OnlineClient) else reached.start(_descriptors(passphrase))
+        with client:
+            yield client
 
 
 @contextmanager
@@ -157,16 +155,21 @@ def signer_beside(directory: Path, settings: OnlineSettings, passphrase: Passphr
     Raises:
         SigningError: It did not start.
     """
-    client = _running(directory, settings)
-    if client is not None:  # somebody else's
-        client.close()
-        yield
-        return
     theirs, ours = os.pipe()  # closed by the system when this process ends, however it ends
-    command = [*settings.command(passphrase), "--socket", SOCKET, "--while-open", str(theirs)]
-    process = subprocess.Popen(
-        command, cwd=directory, stdout=subprocess.DEVNULL, pass_fds=(theirs, *_descriptors(passphrase))
-    )
+    with _reached(directory, settings, passphrase) as reached:
+        if isinstance(reached, OnlineClient):  # somebody else's
+            reached.close()
+            os.close(theirs)
+            os.close(ours)
+            yield
+            return
+        command = [*reached.command, "--socket", SOCKET, "--while-open", str(theirs)]
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(theirs, *reached.locks, *_descriptors(passphrase)),
+        )
     os.close(theirs)
     try:
         _wait(directory, settings, process)
@@ -180,6 +183,54 @@ def signer_beside(directory: Path, settings: OnlineSettings, passphrase: Passphr
             process.wait()
         os.close(ours)
         (directory / SOCKET).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _ToStart:
+    """A signer that is to be started: its command line, and the lock of the memory that it inherits."""
+
+    command: list[str]
+    locks: tuple[int, ...] = ()
+
+    def start(self, inherit: tuple[int, ...]) -> OnlineClient:
+        return start_signer(self.command, inherit=(*self.locks, *inherit))
+
+
+@contextmanager
+def _reached(
+    directory: Path, settings: OnlineSettings, passphrase: PassphraseSource
+) -> Iterator[OnlineClient | _ToStart]:
+    """The signer that runs for this mirror, or what starts one, with the memory's lock held for it meanwhile.
+
+    While another command's own signer has the memory, whichever comes first is taken: that one ends, or a signer
+    listens. Of two commands that start in one instant, the second so finds the signer of a `serve` that goes on.
+    """
+    if settings.next_key is not None:
+        # One that runs holds the old key only, and the memory: starting another one says that it must be stopped first.
+        yield _ToStart(settings.command(passphrase))
+        return
+    client = _running(directory, settings)
+    if client is not None:
+        yield client
+        return
+    command, memory = settings.command(passphrase), settings.memory or directory
+    deadline, told = time.monotonic() + _WAIT, False
+    while (lock := take_memory(memory)) is None:
+        client = _running(directory, settings)
+        if client is not None:
+            yield client
+            return
+        if time.monotonic() >= deadline:
+            raise SigningError(f"another online signer uses the memory {memory}", hint="stop it, then try again")
+        if not told:
+            output.note(WAITING.format(memory, _WAIT))
+            told = True
+        time.sleep(0.1)
+    try:
+        yield _ToStart([*command, "--memory-lock", str(lock)], (lock,))
+    finally:
+        with suppress(OSError):
+            os.close(lock)
 
 
 def signed_last(directory: Path, store: Store) -> dict[str, int]:
