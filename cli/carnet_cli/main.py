@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "mirror": ("carnet_cli.commands.registry.mirror", "Publish crates with signed metadata."),
     "trust": ("carnet_cli.commands.build.trust", "Say which mirror you trust, and from which root on."),
     "verify": ("carnet_cli.commands.build.verify", "Check a lock file, a tarball or one crate."),
+    "vendor": ("carnet_cli.commands.build.vendor", "Write the crates of a lock into a folder, for builds offline."),
     "explain": (
         "carnet_cli.commands.build.explain",
         "Show the whole chain behind one crate, and why it is let in or not.",

@@ -8,6 +8,9 @@ import json
 import tarfile
 from pathlib import Path
 
+import pytest
+from tests.support.machines.cargo import Machine
+
 from carnet.cargo.crate import read_crate
 
 CRATES_IO = "index.crates.io-1949cf8c6b5b557f"
@@ -53,3 +56,11 @@ def vendored(folder: Path, data: bytes, name: str | None = None) -> Path:
         json.dumps({"files": dict(sorted(files.items())), "package": crate.sha256}, separators=(",", ":"))
     )
     return tree
+
+
+def set_environment(patch: pytest.MonkeyPatch, machine: Machine) -> None:
+    """Let this process be on a machine, for commands that run in it."""
+    for name, text in machine.env().items():
+        patch.setenv(name, text)
+    patch.delenv("XDG_CONFIG_HOME", raising=False)
+    patch.chdir(machine.path)

@@ -24,6 +24,7 @@ from carnet.cargo.names import CrateId
 from carnet.durable import read_file
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
 from carnet.value import value
+from carnet_verifier.cargo.vendored import MARK
 
 MANIFEST = "Cargo.toml"
 _MAX_MANIFEST = 10_000_000
@@ -95,7 +96,9 @@ def in_cargo_home(home: Path) -> OnDisk:
 
 
 def in_vendor_folder(folder: Path) -> OnDisk:
-    """Find the crates of a vendor folder; each is the one that its manifest says, which is how cargo knows it.
+    """Find the crates of a vendor folder or a local registry.
+
+    A vendored crate is the one that its manifest says, which is how cargo knows it.
 
     Args:
         folder: The folder.
@@ -105,11 +108,17 @@ def in_vendor_folder(folder: Path) -> OnDisk:
         StorageError: It cannot be looked into.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder", hint="name the folder that `cargo vendor` wrote")
+        raise ConfigError(f"{folder} is no folder", hint="name the folder that `cargo vendor` or `carnet vendor` wrote")
     copies: list[Copy] = []
     strays: list[Path] = []
     for entry in _entries(folder):
         path = Path(entry.path)
+        if entry.name == MARK:
+            continue
+        crate = crate_of_stem(entry.name.removesuffix(_TARBALL)) if entry.name.endswith(_TARBALL) else None
+        if crate is not None:  # a local registry
+            copies.append(Copy("tarball", path, "", crate))
+            continue
         if entry.name.startswith(".") or not os.path.exists(path / MANIFEST):  # noqa: PTH110  -- a name with NUL is none
             strays.append(path)
             continue

@@ -13,7 +13,6 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from carnet.cargo.names import CrateId
 from carnet.value import field, value
 
 MOST = 1000
@@ -59,7 +58,7 @@ class TreeLayout:
 
 
 def tree_differences(
-    tree: Path, crate: CrateId, files: Mapping[str, tuple[int, bytes, bool]], layout: TreeLayout
+    tree: Path, crate: object, files: Mapping[str, tuple[int, bytes, bool]], layout: TreeLayout
 ) -> Iterator[Difference]:
     """Find every way in which a folder is not what a tarball's files make.
 
@@ -90,6 +89,24 @@ def tree_differences(
     for path in sorted(missing):
         if not layout.unfinished and not layout.leaves_out(path):
             yield Difference(path, "missing", f"{crate}: {path!a} is missing: {tree}")
+
+
+def file_differences(folder: Path, name: str, expected: tuple[int, bytes, bool], what: object) -> Iterator[Difference]:
+    """Find every way in which one file of a folder is not what it should be.
+
+    Args:
+        folder: The folder.
+        name: The file's name.
+        expected: Its length, sha256, and whether it is executable.
+        what: What it is, for messages.
+    """
+    place = folder / name
+    try:
+        status = place.lstat()
+    except OSError as error:
+        yield Difference(name, "missing", f"{what}: {name!a}: {(error.strerror or 'failed').lower()}: {folder}")
+    else:
+        yield from _file_differences(name, str(place), status, expected, TreeLayout(), f"{what}: {name!a}", folder)
 
 
 def _file_differences(

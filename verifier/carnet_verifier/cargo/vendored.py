@@ -17,9 +17,11 @@ from carnet.value import value
 from carnet_verifier.cargo.differences import Difference, TreeLayout
 
 CHECKSUMS = ".cargo-checksum.json"
+MARK = ".carnet-vendor.json"
+"""What `carnet vendor` leaves in a folder that it wrote, to know it again."""
 _MAX = 64 * 1024 * 1024
 _LEFT_OUT = frozenset((".gitattributes", ".gitignore", ".git", ".cargo-ok"))
-"""Files at the top of a crate that cargo does not vendor: a project's own git would read them (cargo 1.95)."""
+"""Files that cargo does not vendor, wherever they stand: a project's own git would read them (cargo 1.95)."""
 _ONCE_LEFT_OUT = (".orig", ".rej")
 """Endings that older cargos left out as well."""
 
@@ -64,7 +66,7 @@ class Checksums:
 
 def is_left_out(path: str) -> bool:
     """Whether `cargo vendor` of today leaves a file of a tarball out."""
-    return path in _LEFT_OUT
+    return path.rpartition("/")[2] in _LEFT_OUT
 
 
 def says_git(folder: Path) -> bool:
@@ -76,7 +78,7 @@ def says_git(folder: Path) -> bool:
 
 
 def _need_not_be_there(path: str) -> bool:
-    return is_left_out(path) or path.endswith(_ONCE_LEFT_OUT)
+    return is_left_out(path) or path.endswith(_ONCE_LEFT_OUT) or path == CHECKSUMS
 
 
 LAYOUT = TreeLayout(frozenset((CHECKSUMS,)), _need_not_be_there, keeps_executable=False)

@@ -70,3 +70,29 @@ def explain(
         report = PolicyReport(crate_id, settings.policy, now, chain)
         output.show(report, message_format, policy_as_text, policy_as_json)
     return max(0 if chain is None else chain.exit_code for chain in chains)
+
+
+@command.command()
+@click.argument("target", required=False, metavar="[Cargo.lock]")
+@click.option(
+    "--output",
+    "target_file",
+    metavar="FILE",
+    help="Where to; else carnet.toml beside the lock. - is stdout.",
+)
+@click.option("--repository", help="URL or fingerprint, when several repositories are trusted.")
+def init(target: str | None, target_file: str | None, repository: str | None) -> None:
+    """Write a commented carnet.toml from a lock as it is today.
+
+    It asks for what the lock fulfils: the lowest level of its crates from all of them, and more of those that have
+    more. Packages from git and other registries get an exception each, which counts in a file of your own. A file that
+    is there is never overwritten. For example:
+
+    \b
+        carnet policy init
+        carnet policy init --output ~/.config/carnet/carnet.toml
+        carnet policy init --output - path/to/Cargo.lock
+    """
+    from carnet_cli.commands.build.drafting import init_policy  # reads locks and judges them
+
+    init_policy(target, target_file, repository)

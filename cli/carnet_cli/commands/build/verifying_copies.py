@@ -126,14 +126,11 @@ def _project(target: str | None, cargo_home: str | None) -> LockedProject:
 
 def _on_disk(cargo_home: str | None, vendor: Path | None) -> tuple[list[Copy], list[Path], set[CrateId]]:
     """The copies, what lies among them, and which crates are vendored."""
-    found = []
-    if cargo_home is not None:
-        found.append(in_cargo_home(Path(cargo_home) if cargo_home else home.cargo_home()))
-    if vendor is not None:
-        found.append(in_vendor_folder(vendor))
-    copies = [copy for one in found for copy in one.copies]
-    vendored = {copy.crate for copy in copies if copy.kind == "vendored" and copy.crate is not None}
-    return copies, [path for one in found for path in one.strays], vendored
+    at_home = None if cargo_home is None else in_cargo_home(Path(cargo_home) if cargo_home else home.cargo_home())
+    beside = None if vendor is None else in_vendor_folder(vendor)
+    found = [one for one in (at_home, beside) if one is not None]
+    vendored = {copy.crate for copy in (() if beside is None else beside.copies) if copy.crate is not None}
+    return [copy for one in found for copy in one.copies], [path for one in found for path in one.strays], vendored
 
 
 def _allowed_commits(lock: Lockfile, settings: Settings, now: datetime) -> list[str]:
@@ -157,5 +154,5 @@ def _not_vendored(vendor: Path, lock: Lockfile, vendored: set[CrateId]) -> Itera
     for package in lock.registry_packages:
         if package.id not in vendored:
             copy = Copy("vendored", vendor / str(package.id.name), "", package.id)
-            said = f"{package.id} is in the lock, and not in the vendor folder {vendor}"
+            said = f"{package.id} is in the lock, and not in {vendor}"
             yield ComparedCopy(copy, "changed", (Difference("", "missing", said),))
