@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from carnet.errors import ConfigError
 from carnet_cli.config.network import reading
 from carnet_cli.config.network.reading import VARIABLES, read_network
+from carnet_gate.home import CargoHome
 from carnet_verifier.net.route import Network, Origin
 
 PROJECT = Path(__file__).parents[2]
@@ -243,3 +246,33 @@ def test_no_proxy_as_curl_and_cargo_read_it(pattern: str, host: str, is_direct: 
     desk.set("HTTPS_PROXY", "http://proxy.example:3128")
     desk.set("NO_PROXY", f"elsewhere.invalid,{pattern}")
     assert (desk.read().route_to(Origin(True, host, 443)).proxy is None) == is_direct
+
+
+# --- what cargo gets behind the gate ---
+
+
+@pytest.mark.parametrize(
+    ("said", "lower", "upper"),
+    [
+        ({}, "", ""),
+        ({"NO_PROXY": "git.corp"}, "git.corp,", "git.corp,"),
+        ({"no_proxy": "git.corp"}, "git.corp,", "git.corp,"),
+        ({"no_proxy": "one", "NO_PROXY": "two"}, "one,", "two,"),
+    ],
+)
+def test_cargo_reaches_the_gate_directly_and_whatever_it_reached_so_before(
+    said: dict[str, str], lower: str, upper: str
+) -> None:
+    """curl and git look at the lower-case variable first: what only the other one says must not be lost behind it."""
+    project: Any = SimpleNamespace(cargo=SimpleNamespace(environment=said), invocation=SimpleNamespace(offline=True))
+    environment = CargoHome(Path("/home"), "carnet-x", {}, offline=True).environment(project)
+    assert environment["no_proxy"] == f"{lower}127.0.0.1,localhost"
+    assert environment["NO_PROXY"] == f"{upper}127.0.0.1,localhost"
+
+
+def test_no_proxy_at_all_stays_that() -> None:
+    project: Any = SimpleNamespace(
+        cargo=SimpleNamespace(environment={"no_proxy": "*"}), invocation=SimpleNamespace(offline=True)
+    )
+    environment = CargoHome(Path("/home"), "carnet-x", {}, offline=True).environment(project)
+    assert (environment["no_proxy"], environment["NO_PROXY"]) == ("*", "*")  # `*,x` is a name, and no star

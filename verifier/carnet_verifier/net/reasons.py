@@ -17,6 +17,8 @@ _NO_AUTHORITY = {18, 19, 20, 21}
 _EXPIRED, _NOT_YET, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64
 _CA_FILE = "SSL_CERT_FILE"
 _PROXY_ASKS = 407
+_OURS = ("CERTIFICATE", "UNKNOWN_CA", "DECRYPT_ERROR", "ACCESS_DENIED")
+"""What a server's alert says where it is about the certificate that a client showed, or did not show."""
 _LOGIN = "carnet trust login"
 
 
@@ -134,9 +136,7 @@ def why_broken(error: OSError, origin: Origin, route: Route, *, passing: bool) -
 def _is_about_our_certificate(error: OSError) -> bool:
     """Whether it is a server's alert about the certificate that a client shows (RFC 8446, 6.2)."""
     said = str(getattr(error, "reason", "") or "").upper()
-    return "ALERT" in said and any(
-        word in said for word in ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_EXPIRED")
-    )
+    return "ALERT" in said and any(word in said for word in _OURS)
 
 
 def _about_our_certificate(route: Route) -> str:
