@@ -33,7 +33,10 @@ _HINTS = {
     401: "the repository wants to know who you are, which carnet does not tell",
     403: "the repository does not give this file out",
     429: "the repository is asked too often: try again later",
+    500: "something failed at the repository: try again later, then tell its operator",
+    502: "what stands before the repository does not reach it: try again later, then tell its operator",
     503: "the repository is busy: try again later",
+    504: "what stands before the repository does not reach it: try again later, then tell its operator",
 }
 
 

@@ -28,6 +28,7 @@ _LOOK = 5.0
 _ONCE = (b"content-length", b"transfer-encoding", b"content-encoding")
 _ACCEPT = "accept: */*\r\naccept-encoding: gzip\r\n"
 _ACCEPT_PLAIN = "accept: */*\r\naccept-encoding: identity\r\n"
+_AGAIN = "nothing was decided: try again in a minute"
 _TUNNEL = None
 """In place of the most bytes of an answer: what follows its head is no part of it."""
 
@@ -237,7 +238,7 @@ class Connection:
                 self._answers.end(truncated=self._wire.truncated)
             else:
                 self.unanswered = self.opened
-                raise TransportError("the server closed the connection", passing=self.opened)
+                raise TransportError("the server closed the connection", hint=_AGAIN, passing=self.opened)
         return answer
 
     def _late(self) -> TransportError:
@@ -352,7 +353,8 @@ class _Answers:
         if self._status == 200 and whole and not truncated:
             self._complete()
         else:
-            self._fail(TransportError("the server closed the connection half-way", passing=True))
+            told = "the server closed the connection half-way"
+            self._fail(TransportError(told, hint=_AGAIN, passing=True))
         self.open = False
 
     def _fail(self, error: TransportError) -> None:
