@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PARTS = "__value_parts__"
+_FIELDS = "__dataclass_fields__"
 _MISSING: Any = object()
 
 
@@ -88,7 +89,7 @@ def value(
                 parts[name] = own.get(name, _MISSING)
         methods = {
             _PARTS: parts,
-            "__dataclass_fields__": _Fields(),
+            _FIELDS: _Fields(),
             "__init__": _init(cls, parts),
             "__setattr__": _refuse,
             "__delattr__": _refuse,
@@ -123,7 +124,8 @@ class _Fields:
         annotations = {name: one for base in reversed(cls.__mro__) for name, one in _annotations(base).items()}
         body["__annotations__"] = {name: annotations[name] for name in getattr(cls, _PARTS)}
         made: Any = dataclass(init=False, repr=False, eq=False)(type(cls.__name__, (), body))
-        found: dict[str, Field[Any]] = made.__dataclass_fields__
+        found: dict[str, Field[Any]] = getattr(made, _FIELDS)
+        setattr(cls, _FIELDS, found)  # once: `dataclasses.replace` asks at every call
         return found
 
 
