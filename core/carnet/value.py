@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PARTS = "__value_parts__"
-_FIELDS = "__dataclass_fields__"
 _MISSING: Any = object()
 
 
@@ -89,7 +88,7 @@ def value(
                 parts[name] = own.get(name, _MISSING)
         methods = {
             _PARTS: parts,
-            _FIELDS: _Fields(),
+            "__dataclass_fields__": _Fields(),
             "__init__": _init(cls, parts),
             "__setattr__": _refuse,
             "__delattr__": _refuse,
@@ -110,7 +109,7 @@ def value(
 
 
 class _Fields:
-    """Stands where a dataclass has its fields, and makes them when they are asked for."""
+    """Stands where a dataclass has its fields, and makes them when they are asked for first."""
 
     def __get__(self, _: object, cls: type[Any]) -> dict[str, Field[Any]]:
         from dataclasses import dataclass
@@ -124,8 +123,8 @@ class _Fields:
         annotations = {name: one for base in reversed(cls.__mro__) for name, one in _annotations(base).items()}
         body["__annotations__"] = {name: annotations[name] for name in getattr(cls, _PARTS)}
         made: Any = dataclass(init=False, repr=False, eq=False)(type(cls.__name__, (), body))
-        found: dict[str, Field[Any]] = getattr(made, _FIELDS)
-        setattr(cls, _FIELDS, found)  # once: `dataclasses.replace` asks at every call
+        found: dict[str, Field[Any]] = made.__dataclass_fields__
+        type.__setattr__(cls, "__dataclass_fields__", found)
         return found
 
 
