@@ -72,6 +72,7 @@ from carnet_signer.online.rules import check_payload
 from carnet_signer.proposals.proposal import Request
 from carnet_signer.steps import gitsource
 from carnet_signer.steps.layouts import compile_layout
+from carnet_verifier.cargo.vendored import Checksums
 from carnet_verifier.memory import pack
 from carnet_verifier.net.address import parse_url
 from carnet_verifier.net.http1 import _Answers
@@ -401,6 +402,11 @@ TARGETS: dict[str, Target] = (
                 b'[root]\nname = "a"\nversion = "1.0.0"\n[metadata]\n"checksum a 1.0.0 (x)" = "y"\n',
             ],
             read_lockfile,
+        ),
+        "vendored": Target(
+            lambda: [b'{"files":{"src/lib.rs":"' + HEX.encode() + b'"},"package":"' + HEX.encode() + b'"}'],
+            Checksums.from_bytes,
+            documents,
         ),
         "index-line": Target(lambda: [_line()], _index_line, documents),
         "index-file": Target(lambda: [LINES], _index_file),

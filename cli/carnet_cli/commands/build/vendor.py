@@ -78,6 +78,8 @@ def command(
     local_registry, versioned = form["local_registry"], form["versioned_dirs"]
     if local_registry and versioned:
         raise ConfigError("--versioned-dirs is about folders", hint="leave it out with --local-registry")
+    if not str(folder).isprintable():  # it goes into a configuration, which is UTF-8
+        raise ConfigError(f"{str(folder)!a} cannot stand in a configuration", hint="name a folder that can be written")
     project = LockedProject.around(Path()) if lockfile is None else LockedProject.of_lock(lockfile)
     settings = project.settings(asked, config_file=config_file, repository=repository)
     lock = project.read_lock()
