@@ -13,7 +13,7 @@ from carnet.errors import ConfigError
 from carnet_cli.config.network import reading
 from carnet_cli.config.network.reading import VARIABLES, read_network
 from carnet_gate.home import CargoHome
-from carnet_verifier.net.route import Network, Origin
+from carnet_verifier.net.route import Network, Origin, Route
 
 PROJECT = Path(__file__).parents[2]
 HTTPS, HTTP = Origin(True, "mirror.example", 443), Origin(False, "mirror.example", 80)
@@ -276,3 +276,14 @@ def test_no_proxy_at_all_stays_that() -> None:
     )
     environment = CargoHome(Path("/home"), "carnet-x", {}, offline=True).environment(project)
     assert (environment["no_proxy"], environment["NO_PROXY"]) == ("*", "*")  # `*,x` is a name, and no star
+
+
+def test_where_nothing_is_set_nothing_is_opened(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`carnet verify` in front of every build pays for a few questions whether a file is there."""
+
+    def opened(path: object, *_: object, **__: object) -> None:
+        pytest.fail(f"opened {path}")
+
+    monkeypatch.setattr("os.open", opened)
+    monkeypatch.setattr("builtins.open", opened)
+    assert desk.read().route_to(HTTPS) == Route()
