@@ -108,6 +108,15 @@ def test_proxies_in_their_order(title: str, origin: Origin, desk: Desk) -> None:
         assert desk.read().route_to(origin).proxy is None
 
 
+@pytest.mark.parametrize("what", ["http_proxy", "ALL_PROXY", "http.proxy", "CARGO_HTTP_PROXY"])
+def test_a_server_on_this_machine_is_not_captured_by_what_is_meant_for_everybody(what: str, desk: Desk) -> None:
+    desk.set(what, "http://proxy.example:3128")
+    for_cargo = what in TABLES["The proxy for `http://`"][:2]
+    for host in ("127.0.0.1", "localhost", "::1"):
+        assert (desk.read().route_to(Origin(False, host, 8790)).proxy is not None) == for_cargo
+    assert desk.read().route_to(HTTP).proxy is not None
+
+
 def test_a_visitors_header_is_no_proxy(desk: Desk) -> None:
     desk.set("HTTP_PROXY", "http://proxy.example:1")
     assert desk.read().route_to(HTTP).proxy is not None
