@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.support.crates.archives import honest_crate
 from tests.support.machines.gatebox import NEWER_LEAF, GateBox, gate_box
 from tests.support.machines.program import lock_of_tool, tool
 
@@ -28,12 +29,14 @@ WORM = b"""fn main() {
 }
 """
 CHANGES = tool("2.0.0", files={"build.rs": WORM})
+WORSE = honest_crate("worse", "1.0.0")
+TESTS = tool("4.0.0", lock=lock_of_tool("4.0.0", tested_with=WORSE), extra='[dev-dependencies]\nworse = "1"\n')
 LIES = tool("3.0.0", lock=lock_of_tool("3.0.0", leaf="0" * 64))
 
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GateBox]:
-    with gate_box(tmp_path_factory.mktemp("program"), NEWER_LEAF, tool(), CHANGES, LIES) as one:
+    with gate_box(tmp_path_factory.mktemp("program"), NEWER_LEAF, CHANGES, LIES, TESTS, WORSE) as one:
         yield one
 
 
@@ -49,12 +52,14 @@ def installed(box: GateBox) -> list[str]:
 
 
 def test_a_lock_that_names_a_banned_crate(box: GateBox) -> None:
-    box.works("install", "tool@1.0.0", "--locked", "--debug")  # the control
+    """Be it one that only the program's tests need: it is in the lock that somebody vouches for by installing it."""
+    box.works("install", "tool@4.0.0", "--locked", "--debug")  # the control
     assert box.machine.run(str(box.machine.cargo_home / "bin/tool")).stdout == "tool 42\n"
-    box.machine.configure('[[ban]]\ncrates = "leaf@1.0.0"\nreason = "stolen"\n')
-    stderr = box.refused("install", "tool@1.0.0", "--locked", "--force")
-    assert "leaf@1.0.0 is banned by the policy: stolen" in stderr
-    assert "Replac" not in stderr
+    for name in ("worse", "leaf"):
+        box.machine.configure(f'[[ban]]\ncrates = "{name}@1.0.0"\nreason = "stolen"\n')
+        stderr = box.refused("install", "tool@4.0.0", "--locked", "--force")
+        assert f"{name}@1.0.0 is banned by the policy: stolen" in stderr
+        assert "Replac" not in stderr
 
 
 def test_a_lock_that_names_other_bytes(box: GateBox) -> None:
