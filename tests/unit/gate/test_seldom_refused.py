@@ -436,7 +436,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
     found: Any = Gate.__new__(Gate)
     found._home, found._reporter, found._deciding = Path("/h"), None, ()
     found._protection = SimpleNamespace(means=Means.NONE)
-    found._project = SimpleNamespace(invocation=parse(["build"]), outputs=(Path("/x/target"),))
+    found._project = SimpleNamespace(invocation=parse(["build"]), outputs=(Path("/x/target"),), places=())
     found._grounds = SimpleNamespace(policy=None, trust=None, clock=lambda: NOW)
     found._lock = SimpleNamespace(path=Path("/x/Cargo.lock"), require_unchanged=lambda: step("lock"))
     found._confine = lambda *_: nullcontext(None)
