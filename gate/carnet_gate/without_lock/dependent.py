@@ -33,7 +33,7 @@ def write(folder: Path, invocation: Invocation, crate: CrateFile | None = None) 
     try:
         name = CrateName(text)
     except FormatError as error:
-        raise ConfigError(str(error), hint=error.hint or "name a crate, or a folder with `--path DIR`") from None
+        raise ConfigError(str(error), hint=error.hint or "name a crate, or the folder of a program") from None
     if crate is None:
         asked = (one for text in invocation.values("-F", "--features") for one in text.replace(",", " ").split())
         features = [feature.removeprefix(f"{name}/") for feature in asked]

@@ -12,6 +12,7 @@ from carnet.errors import CarnetError, ConfigError, LockRefused
 from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
 from carnet_cli.report.admission import warn_of
 from carnet_cli.report.on_disk.vendored import TOOLS, VendorReport, vendor_as_json, vendor_as_text
@@ -85,7 +86,10 @@ def command(
     lock = project.read_lock()
     trusted, now = judging_repository(settings), home.now()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
-    with open_view(trusted.directory, now=now) as view, registry.locked():
+    with (
+        open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view,
+        registry.locked(),
+    ):
         admissions = _admit(lock, settings, trusted, registry, (view, now))
         with output.counting("fetching", len(admissions)) as count:
             vendoring.keep_tarballs(registry, view.repository, admissions, count)
