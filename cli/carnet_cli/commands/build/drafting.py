@@ -10,12 +10,12 @@ from carnet.cargo.lockfile import SourceKind
 from carnet.durable import create_file, make_folder
 from carnet.errors import ConfigError
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verifying import judge_lock
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.config.policy_draft import Today, draft_policy
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.terminal import output
 from carnet_verifier.policy.foreign import FOREIGN
 from carnet_verifier.policy.rules import git, other_registry

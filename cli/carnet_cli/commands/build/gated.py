@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from carnet.scratch import temporary_folder
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.config.home import Trusted
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.gate import TerminalReporter
 from carnet_cli.terminal import output
 from carnet_gate.admission import Grounds

@@ -10,10 +10,10 @@ import click
 
 from carnet.errors import CarnetError, ConfigError, LockRefused
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.admission import warn_of
 from carnet_cli.report.on_disk.vendored import TOOLS, VendorReport, vendor_as_json, vendor_as_text
 from carnet_cli.terminal import output
