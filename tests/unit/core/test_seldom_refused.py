@@ -310,6 +310,7 @@ def test_git_that_ended_cannot_be_asked(tmp_path: Path) -> None:
         found._process = SimpleNamespace(  # type: ignore[assignment]
             stdin=streams[0], stdout=streams[1], wait=lambda timeout: 1
         )
+        found._deltas = SimpleNamespace(check=lambda oids: None)  # type: ignore[assignment]
         with pytest.raises(StorageError, match=why):
             found.get("0" * 40, b"blob")
 
