@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson  # there from the beginning, so that no reader depends on what was read before it
 from tests.fuzz.asked import ASKED
+from tests.fuzz.folders import FOLDERS
 from tests.fuzz.kept import KEPT, scratch
 from tests.fuzz.mutate import bodies, documents, envelopes, tarballs
 from tests.fuzz.seeds import (
@@ -449,4 +450,5 @@ TARGETS: dict[str, Target] = (
     }
     | KEPT
     | ASKED
+    | FOLDERS
 )

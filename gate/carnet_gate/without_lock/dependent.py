@@ -68,7 +68,7 @@ def lock(brought: bytes, what: str, crate: CrateFile) -> bytes:
         {**package, "source": CRATES_IO, "checksum": crate.sha256}
         if (package.get("name"), package.get("version")) == own and "source" not in package
         else package
-        for package in document["package"]
+        for package in document.get("package", ())
     ]
     packages.append({"name": _NAME, "version": "0.0.0", "dependencies": [own[0]]})
     return to_toml({**document, "package": packages}).encode()
