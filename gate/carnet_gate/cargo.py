@@ -146,6 +146,6 @@ def find_cargo(toolchain: str | None, folder: Path, environment: Mapping[str, st
     if cargo is None:
         raise ConfigError(
             "cargo is not installed, or not in PATH",
-            hint="install it (https://rustup.rs), or say where it is: `export CARGO=/path/to/cargo`",
+            hint='install it (https://rustup.rs), or let PATH lead to it: `export PATH="$HOME/.cargo/bin:$PATH"`',
         )
     return Cargo((cargo, f"+{toolchain}") if toolchain is not None else (cargo,), folder, environment)

@@ -139,6 +139,22 @@ def test_records_without_data_do_not_hold_up_the_deadline_of_a_handshake() -> No
         thread.join()
 
 
+def test_nothing_is_asked_for_in_the_clear_after_a_handshake_that_took_too_long() -> None:
+    heard: list[bytes] = []
+
+    def silent(connection: socket.socket) -> None:
+        heard.append(connection.recv(65_536)[:1])
+        heard.append(connection.recv(65_536))
+
+    with (
+        talking(silent) as url,
+        HttpFetcher(url, limits=QUICK) as fetcher,
+        pytest.raises(TransportError, match="gave up after 0 seconds and 0 bytes"),
+    ):
+        fetcher.get("x", max_bytes=100)
+    assert heard == [b"\x16", b""]
+
+
 def in_memory(context: ssl.SSLContext, connection: socket.socket) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
     """Shake hands as a server that has its records in its own hand; those that it did not send are in the last."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

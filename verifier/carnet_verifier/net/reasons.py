@@ -101,7 +101,10 @@ def hint_for_status(status: int, origin: Origin, route: Route) -> str:
         return _hint_for_proxy(route.proxy)
     return {
         429: "the repository is asked too often: try again later",
+        500: "something failed at the repository: try again later, then tell its operator",
+        502: "what stands before the repository does not reach it: try again later, then tell its operator",
         503: "the repository is busy: try again later",
+        504: "what stands before the repository does not reach it: try again later, then tell its operator",
     }.get(status, "")
 
 
