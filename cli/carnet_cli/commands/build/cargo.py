@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -39,6 +40,21 @@ Commands: {", ".join(SUBCOMMANDS)}.
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""
+    return run_behind_gate(args)
+
+
+def run_behind_gate(args: Sequence[str]) -> int:
+    """Run a cargo command behind the gate.
+
+    Args:
+        args: What stands after `cargo carnet`.
+
+    Returns:
+        cargo's exit status.
+
+    Raises:
+        CarnetError: Why it was not run, or why what it made is not to be trusted.
+    """
     try:
         folder, environment = Path.cwd(), dict(os.environ)
     except FileNotFoundError:
