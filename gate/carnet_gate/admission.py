@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from carnet.cargo.lockfile import Lockfile
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, PolicyRefused, TransportError
 from carnet.level import Level
+from carnet.value import field, value
 from carnet_gate.comparison.settled import Settled
 from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission, admit_all
@@ -22,7 +22,7 @@ from carnet_verifier.tuf.repository import TrustedRepository
 from carnet_verifier.whole_lock import remarks_on, wanted_in
 
 
-@dataclass(frozen=True)
+@value
 class Grounds:
     """What the gate decides by.
 
@@ -37,7 +37,7 @@ class Grounds:
     clock: Callable[[], datetime]
 
 
-@dataclass(frozen=True)
+@value
 class Admitted:
     """A lock of which every package was let in; only `admit_lock` makes one.
 

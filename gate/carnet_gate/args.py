@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from carnet.errors import ConfigError, PolicyRefused
+from carnet.value import value
 
 
 class CommandKind(Enum):
@@ -68,7 +68,7 @@ _TAKES_VALUE = frozenset(
 _SHORT_WITH_VALUE = ("-p", "-F", "-j", "-Z", "-C", "-e", "-f")
 
 
-@dataclass(frozen=True)
+@value
 class Invocation:
     """A cargo command line.
 
@@ -180,8 +180,8 @@ def without_configs(invocation: Invocation) -> list[str]:
 
 def _last(values: Iterator[str | None]) -> str | None:
     last = None
-    for value in values:
-        last = value
+    for found in values:
+        last = found
     return last
 
 

@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
 
 from carnet.cargo.lockfile import Lockfile
 from carnet.cargo.names import CrateId
@@ -37,11 +38,9 @@ from carnet.value import value
 from carnet_gate.admission import Admitted, Grounds, admit_lock
 from carnet_gate.args import CommandKind, without_configs
 from carnet_gate.comparison import permissions
-from carnet_gate.comparison.checkouts import read_checkouts
 from carnet_gate.comparison.intermediates import Intermediates
 from carnet_gate.comparison.marks import Marks
 from carnet_gate.comparison.settled import Settled, SettledCrates, forget
-from carnet_gate.comparison.state import StateBefore
 from carnet_gate.comparison.surroundings import announce, look
 from carnet_gate.confinement.protection import Confine, Confinement, Means, Protection, confinement, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path
@@ -54,6 +53,10 @@ from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
 from carnet_verifier.judgements import keys_of
 from carnet_verifier.tuf.view import View, open_view
 from carnet_verifier.whole_lock import wanted_in
+
+if TYPE_CHECKING:
+    from carnet_gate.comparison.checkouts import Checkout
+    from carnet_gate.comparison.state import StateBefore
 
 _CARGO_FAILED = 101
 
@@ -274,8 +277,16 @@ class Gate:
         if not assumed:
             self._complete.remember(state)
         memory.remember(admitted.admissions, unpacked)
-        before = StateBefore(registry, path, kept, unpacked, read_checkouts(path, lock.packages), left)
-        return Prepared(home, None if by_landlock else before, assumed)
+        checkouts: tuple[Checkout, ...] = ()
+        if admitted.foreign:  # it reads git's objects: start-up time counts, and hardly any lock has a git package
+            from carnet_gate.comparison.checkouts import read_checkouts
+
+            checkouts = read_checkouts(path, lock.packages)
+        if by_landlock:
+            return Prepared(home, None, assumed)
+        from carnet_gate.comparison.state import StateBefore  # as above
+
+        return Prepared(home, StateBefore(registry, path, kept, unpacked, checkouts, left), assumed)
 
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")

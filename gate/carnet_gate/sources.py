@@ -24,7 +24,6 @@ from carnet_verifier.admit import Admission
 from carnet_verifier.cargo import localregistry
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Unfinished, Unpacked
 from carnet_verifier.cargo.stamps import TICK
-from carnet_verifier.tarballs import fetch_crates
 from carnet_verifier.tuf.view import View
 
 _AT_ONCE = 16  # tarballs that are fetched, and wait on the disk
@@ -53,6 +52,8 @@ def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Repo
     """
     kept: dict[CrateId, Kept] = {}
     missing: list[Admission] = []
+    if admitted.admissions:  # it reads archives: start-up time counts, and where nothing changed there are none
+        from carnet_verifier.tarballs import fetch_crates
     for admission in admitted.admissions:
         found = admitted.inspected.get(admission.crate)
         if found is None or registry.read(admission.crate, admission.sha256) is None:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,7 @@ class SettledCrates:
             except FileNotFoundError:
                 continue
             holding.append(root)
-            entries += _walk(tree)
+            _walk(tree, entries)
         return entries, tuple(holding)
 
 
@@ -186,14 +185,23 @@ def forget(folder: Path) -> None:
             remove_tree(folder / _FOLDER)
 
 
-def _walk(tree: str) -> Iterator[tuple[str, Stamp]]:
+def _walk(tree: str, entries: list[tuple[str, Stamp]]) -> None:
+    """Add what is told of everything in a tree."""
     todo = [tree]
     while todo:
-        with os.scandir(todo.pop()) as listed:
-            for entry in sorted(listed, key=attrgetter("name")):
-                yield entry.path, stamp(entry.stat(follow_symlinks=False))
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(entry.path)
+        folder = todo.pop()
+        # By the open folder, the kernel need not go all the way to each file. Their order is the folder's own: as long
+        # as nothing changes in it, it is the same.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with os.scandir(descriptor) as listed:
+                for entry in listed:
+                    path = f"{folder}/{entry.name}"
+                    entries.append((path, stamp(entry.stat(follow_symlinks=False))))
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(path)
+        finally:
+            os.close(descriptor)
 
 
 def _digest(entries: list[tuple[str, Stamp]]) -> str:

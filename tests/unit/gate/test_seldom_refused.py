@@ -383,6 +383,7 @@ def test_a_kernel_that_refuses_confines_nothing(refuses: str, monkeypatch: pytes
 
     monkeypatch.setattr(landlock, "_libc", lambda: Libc(refuses))
     monkeypatch.setattr(landlock, "_grant", grant)
+    monkeypatch.setattr(landlock, "_granting", landlock._Granting())
     before = len(list(Path("/proc/self/fd").iterdir()))
     if refuses in ("create", "rule"):
         with pytest.raises(StorageError):

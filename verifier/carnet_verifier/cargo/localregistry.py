@@ -10,24 +10,27 @@ What is found to differ is refused and not repaired in silence: somebody wrote t
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from carnet.cargo.crate import CrateFile, CrateLimits, read_crate
-from carnet.cargo.index_line import MAX_FILE, IndexFile, compare_line
+from carnet.cargo.index_file import MAX_FILE, IndexFile
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex, sha256_raw
 from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
 from carnet.lock import locked
 from carnet.tuf import paths
+from carnet.value import value
 from carnet_verifier.cargo.stamps import write_back
 from carnet_verifier.outcomes import Admission
+
+if TYPE_CHECKING:
+    # What reads tarballs is imported where one is read: start-up time counts, and mostly none is.
+    from carnet.cargo.crate import CrateFile
 
 MARKER = ".cargo-ok"
 """What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""
@@ -47,7 +50,7 @@ def _poisoned(message: str) -> Poisoned:
     return Poisoned(message, hint="somebody wrote to it: find out who; `carnet trust clean` then fetches it again")
 
 
-@dataclass(frozen=True)
+@value
 class Kept:
     """What cargo may unpack of one admitted crate.
 
@@ -76,7 +79,7 @@ class Kept:
 Stamp = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@value
 class Unpacked:
     """The unpacked trees of a lock, each exactly its tarball's files.
 
@@ -152,6 +155,8 @@ class LocalRegistry:
             return None
         if not plain:
             raise _poisoned(f"the tarball of {crate} kept for cargo is not a plain file: {path}")
+        from carnet.cargo.crate import CrateLimits
+
         data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
         digest = sha256_hex(data)
         if digest != sha256:
@@ -171,6 +176,9 @@ class LocalRegistry:
         data = self.read(admission.crate, admission.sha256)
         if data is None:
             return None
+        from carnet.cargo.crate import read_crate
+        from carnet.cargo.index_line import compare_line
+
         crate = read_crate(data, admission.crate)
         compare_line(
             admission.line, crate, let_in=admission.attributed.let_in
@@ -445,6 +453,8 @@ def remove_tree(tree: Path) -> None:
     if tree.is_symlink() or not tree.is_dir():
         tree.unlink()
         return
+    import shutil  # as what reads tarballs
+
     for folder, _, _ in os.walk(tree):
         Path(folder).chmod(0o700)
     shutil.rmtree(tree)
