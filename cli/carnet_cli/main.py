@@ -30,12 +30,14 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "mirror": ("carnet_cli.commands.registry.mirror", "Publish crates with signed metadata."),
     "trust": ("carnet_cli.commands.build.trust", "Say which mirror you trust, and from which root on."),
     "verify": ("carnet_cli.commands.build.verify", "Check a lock file, a tarball or one crate."),
+    "vendor": ("carnet_cli.commands.build.vendor", "Write the crates of a lock into a folder, for builds offline."),
     "explain": (
         "carnet_cli.commands.build.explain",
         "Show the whole chain behind one crate, and why it is let in or not.",
     ),
     "policy": ("carnet_cli.commands.build.policy", "Say what is asked of crates, and who decided it."),
     "doctor": ("carnet_cli.commands.build.doctor", "Say what protects builds on this machine, and what does not."),
+    "shim": ("carnet_cli.commands.editors.shim", "Write a cargo home for editors, whose cargo goes through the gate."),
     "proxy": ("carnet_cli.commands.build.proxy", "A cargo registry on loopback that serves only what was verified."),
 }
 

@@ -66,14 +66,24 @@ def cargo_main() -> None:
     args = sys.argv[2:] if sys.argv[1:2] == ["carnet"] else sys.argv[1:]
     if args and not args[0].startswith("-") and "_CARGO_CARNET_COMPLETE" not in os.environ:
         # A command of cargo's, as in every build: there is nothing of ours to parse.
-        from carnet_cli.commands.build.gating import gate
+        from carnet_cli.commands.build.gated import run_behind_gate
         from carnet_cli.terminal.exits import status_of
 
-        _leave(status_of(lambda: gate(args)))
+        _leave(status_of(lambda: run_behind_gate(args)))
     from carnet_cli.commands.build.cargo import command
     from carnet_cli.main import run
 
     _end(run(command, args, "cargo carnet"))
+
+
+def shim_main() -> None:
+    """Entry point of a shim's cargo, whose script names its folder, the user's cargo and CARGO_HOME, then `--`."""
+    _open_streams()
+    from carnet_cli.commands.editors.calls import call
+    from carnet_cli.terminal.exits import status_of
+
+    folder, cargo, home, _, *args = sys.argv[1:]
+    _end(status_of(lambda: call(folder, cargo, home, args)))
 
 
 def _open_streams() -> None:

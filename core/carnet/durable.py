@@ -20,14 +20,16 @@ _LEFTOVER = ".carnet-"
 _BATCH = 64
 """Files that are open at once: many enough to share a journal's commit, few enough for any limit."""
 _HINTS = {
-    errno.ENOSPC: "the disk is full; nothing was changed",
-    errno.EDQUOT: "your quota is used up; nothing was changed",
-    errno.EACCES: "check who owns the folder and who may write to it",
-    errno.EPERM: "check who owns the folder and who may write to it",
+    errno.ENOSPC: "the disk is full (`df -h {path}`); nothing was changed",
+    errno.EDQUOT: "your quota is used up (`quota`); nothing was changed",
+    errno.EACCES: "check who owns the folder and who may write to it (`ls -ld {path}`)",
+    errno.EPERM: "check who owns the folder and who may write to it (`ls -ld {path}`)",
     errno.ENOTDIR: "a part of the path is a file",
     errno.ELOOP: "its links lead in a circle",
     errno.ENAMETOOLONG: "look for it where that path is written down",
-    errno.EROFS: "the file system is mounted read-only",
+    errno.EFBIG: "a limit on the size of files stands in the way (`ulimit -f`); nothing was changed",
+    errno.EMFILE: "this process may not open as many files as it needs: raise the limit (`ulimit -n`)",
+    errno.EROFS: "the file system is mounted read-only (`findmnt -T {path}`)",
 }
 
 
@@ -246,9 +248,18 @@ def as_storage_error(path: Path, *, but: type[OSError] | None = None) -> Iterato
         if but is not None and isinstance(error, but):
             raise
         reason = (error.strerror or type(error).__name__).lower()
-        raise StorageError(f"{path}: {reason}", hint=_HINTS.get(error.errno or 0, "")) from error
+        raise StorageError(f"{path}: {reason}", hint=_hint(path, error.errno or 0)) from error
     except ValueError:  # with a NUL in it, or half a character: paths also come out of files that others wrote
         raise ConfigError(f"{str(path)[:200]!a} is no path", hint="look for it in the file that names it") from None
+
+
+def _hint(path: Path, number: int) -> str:
+    """What to look at, with the place to look at where there is one."""
+    if number == errno.ENOTDIR:
+        files = [place for place in path.parents if not place.is_dir() and os.path.lexists(place)]
+        return f"{files[-1]} is a file: name another folder, or move it away" if files else _HINTS[number]
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+    return _HINTS.get(number, "").format(path=there)
 
 
 def _temporary(folder: Path) -> Path:

@@ -43,16 +43,39 @@ def take(path: Path, *, timeout: float, busy: CarnetError, mode: int = 0o600) ->
         CarnetError: `busy`.
         StorageError: See `locked`.
     """
+    return _take(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, fcntl.LOCK_EX, timeout=timeout, busy=busy, mode=mode)
+
+
+def take_folder(path: Path, *, alone: bool, timeout: float, busy: CarnetError) -> int:
+    """Take a lock on a folder itself, until the descriptor is closed or the process ends: nothing is written for it.
+
+    Whoever may look into the folder can take it, also where nothing can be written.
+
+    Args:
+        path: The folder.
+        alone: Whether nobody else may hold it meanwhile; otherwise it is shared with all who take it so.
+        timeout: As for `locked`.
+        busy: As for `locked`.
+
+    Raises:
+        CarnetError: `busy`.
+        StorageError: The folder cannot be opened or locked.
+    """
+    kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+    return _take(path, os.O_RDONLY | os.O_DIRECTORY, kind, timeout=timeout, busy=busy)
+
+
+def _take(path: Path, flags: int, kind: int, *, timeout: float, busy: CarnetError, mode: int = 0) -> int:
     end = time.monotonic() + timeout
     pause = 0.002
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        descriptor = os.open(path, flags | os.O_CLOEXEC, mode)
     except OSError as error:
         raise StorageError(f"{path}: {(error.strerror or 'cannot be opened').lower()}") from error
     try:
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
                 return descriptor
             except BlockingIOError:
                 if time.monotonic() >= end:

@@ -24,10 +24,15 @@ _MARK = b"\xef\xbb\xbf"
 
 # What parsing takes is in the syntax, so it is weighed before parsing: a unit is about a microsecond of a slow core.
 # Lock files of real projects weigh 0.2 a byte, manifests less; small files need not be weighed.
-_WEIGHTS = ((b"=", 4), (b",", 3), (b"[", 3), (b"\n[", 4), (b"{", 3), (b"\\", 3), (b".", 1), (b"#", 1))
+_WEIGHTS = ((b"=", 4), (b",", 3), (b"[", 3), (b"\n[", 7), (b"{", 5), (b"\\", 3), (b".", 1), (b"#", 1), (b":", 2))
 _FREE = 40_000
 # Each part of a dotted key is looked up again for each of those behind it.
 _DOTTED_LINE = re.compile(rb"\.[^.\n]*\.[^.\n]*\.[^\n]*")
+# A number takes as long again as a string does, and one of a million digits a hundred megabytes.
+_LARGE = 20_000
+_NUMBER = re.compile(rb"[=,\[]\s*[-+]?[0-9]")
+_NUMBER_UNITS = 5
+_LONG_NUMBER = re.compile(rb"[=,\[\s][-+]?[0-9][0-9A-Za-z_.+:-]{200}")
 _DEEP_HEADER = re.compile(rb"\n[ \t]*\[(?:[^.\n]*\.){16}")
 
 
@@ -71,6 +76,10 @@ def parse(data: bytes, what: str, *, max_bytes: int, hint: str = "") -> Table:
 def _check_weight(data: bytes, what: str, hint: str) -> None:
     allowed = _FREE + len(data) // 4
     weight = sum(data.count(sign) * units for sign, units in _WEIGHTS)
+    if len(data) > _LARGE and weight <= allowed:
+        weight += _NUMBER_UNITS * sum(1 for _ in _NUMBER.finditer(data))
+        if _LONG_NUMBER.search(data) is not None:
+            raise FormatError(f"{what} has a number of more than 200 digits", hint=hint)
     if weight <= allowed and data.count(b".") > 100:
         dots = (line[0].count(b".") for line in _DOTTED_LINE.finditer(data))
         weight += sum(3 * count + count * count // 10 for count in dots)

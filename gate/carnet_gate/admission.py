@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from carnet.cargo.lockfile import Lockfile
@@ -15,10 +16,13 @@ from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission, admit_all
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
 from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.net.budget import DEFAULT_BOUNDS, RunBounds
+from carnet_verifier.net.route import DIRECT, Network
 from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.tuf.repository import TrustedRepository
+from carnet_verifier.tuf.view import View, open_view
 from carnet_verifier.whole_lock import remarks_on, wanted_in
 
 
@@ -30,11 +34,23 @@ class Grounds:
         policy: What a crate must fulfil.
         trust: The repository that is trusted, and what is remembered of it.
         clock: The time, aware, UTC.
+        bounds: What may be fetched, and for how long.
+        network: How the repository's server is reached.
     """
 
     policy: Policy
     trust: TrustDirectory
     clock: Callable[[], datetime]
+    bounds: RunBounds = DEFAULT_BOUNDS
+    network: Network = DIRECT
+
+    def open_view(self) -> AbstractContextManager[View]:
+        """Refresh what is trusted, and look at it while the block runs.
+
+        Raises:
+            CarnetError: As `carnet_verifier.tuf.view.open_view`.
+        """
+        return open_view(self.trust, now=self.clock(), bounds=self.bounds, network=self.network)
 
 
 @value

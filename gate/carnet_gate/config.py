@@ -37,6 +37,20 @@ def check_project(folder: Path, own_home: Path) -> None:
             document = read_config(file)
             if document is not None:
                 _check(document, str(file), file.parent, users=is_same(file.parent, own_home))
+    check_toolchains(folder)
+
+
+def check_toolchains(folder: Path) -> None:
+    """Look at every toolchain file that rustup would read in `folder`.
+
+    Args:
+        folder: Where cargo will run.
+
+    Raises:
+        PolicyRefused: One of them names a cargo of the project's own.
+        ConfigError: One of them cannot be read as rustup reads it.
+    """
+    for directory in (folder, *folder.parents):
         for name in ("rust-toolchain.toml", "rust-toolchain"):
             _check_toolchain(directory / name)
 
@@ -61,13 +75,26 @@ def check_argument(argument: str, folder: Path) -> None:
         PolicyRefused: It would lead cargo around the gate.
         ConfigError: It is neither.
     """
+    _check(*read_argument(argument, folder))
+
+
+def read_argument(argument: str, folder: Path) -> tuple[stricttoml.Table, str, Path]:
+    """What a `--config` says: the document, where it stands, and the folder that its paths start from.
+
+    Args:
+        argument: A file, or `KEY=VALUE`.
+        folder: Where cargo will run.
+
+    Raises:
+        ConfigError: It is neither.
+    """
     file, where = folder / argument, f"--config {argument[:80]!a}"
     try:
         is_file = file.is_file()
     except (OSError, ValueError):  # too long for a path, or with a NUL
         is_file = False
     document = read_config(file) if is_file else _parse(argument.encode(errors="surrogateescape"), where)
-    _check(document or {}, where, file.parent if is_file else folder)
+    return document or {}, where, file.parent if is_file else folder
 
 
 def check_environment(environment: Mapping[str, str]) -> None:
@@ -84,15 +111,33 @@ def check_environment(environment: Mapping[str, str]) -> None:
             )
 
 
-def _check(document: Mapping[str, Any], where: str, folder: Path, *, users: bool = False, depth: int = 0) -> None:
-    for key, why in config_keys.refused_in(document, users=users and depth == 0):
-        raise PolicyRefused(f"{where} sets `{key}`: {why}", hint="remove it, or build without carnet")
-    if not users and config_keys.has_program_for_credentials(document):
-        raise PolicyRefused(
-            f"{where} sets a credential provider: what it starts could write to sources after they were compared",
-            hint=f"name it in your own cargo configuration; {where} may name one of cargo's, such as cargo:token",
-        )
-    for path in includes(document, where):
+def _check(document: Mapping[str, Any], where: str, folder: Path, *, users: bool = False) -> None:
+    for said, place, depth in documents_in(document, where, folder):
+        for key, why in config_keys.refused_in(said, users=users and depth == 0):
+            raise PolicyRefused(f"{place} sets `{key}`: {why}", hint="remove it, or build without carnet")
+        if not users and config_keys.has_program_for_credentials(said):
+            raise PolicyRefused(
+                f"{place} sets a credential provider: what it starts could write to sources after they were compared",
+                hint=f"name it in your own cargo configuration; {place} may name one of cargo's, such as cargo:token",
+            )
+
+
+def documents_in(
+    document: Mapping[str, Any], where: str, folder: Path, depth: int = 0
+) -> Iterator[tuple[Mapping[str, Any], str, int]]:
+    """A configuration and all that it includes, whose word counts most first; each with its place and its depth.
+
+    Args:
+        document: The configuration.
+        where: Where it stands.
+        folder: What the paths in it start from.
+        depth: How many files included one another before this one.
+
+    Raises:
+        ConfigError: One cannot be read as cargo reads it.
+    """
+    yield document, where, depth
+    for path in reversed([*includes(document, where)]):
         if depth >= _DEEPEST_INCLUDE:
             raise ConfigError(
                 f"{where}: `include` goes deeper than {_DEEPEST_INCLUDE} files",
@@ -101,7 +146,7 @@ def _check(document: Mapping[str, Any], where: str, folder: Path, *, users: bool
         file = folder / path
         included = read_config(file)
         if included is not None:
-            _check(included, str(file), file.parent, users=users, depth=depth + 1)
+            yield from documents_in(included, str(file), file.parent, depth + 1)
 
 
 def _check_toolchain(file: Path) -> None:
@@ -155,6 +200,19 @@ def _parse(data: bytes, where: str) -> stricttoml.Table:
         return stricttoml.parse(data, where, max_bytes=MAX_BYTES)
     except FormatError as error:
         raise ConfigError(str(error), hint="cargo reads this file too: mend it, or remove it") from None
+
+
+def file_in(folder: Path) -> tuple[Path, stricttoml.Table]:
+    """The configuration file that cargo reads in a folder, and what it says; of two it takes the one without an ending.
+
+    Raises:
+        ConfigError: It cannot be read as cargo reads it.
+    """
+    for name in ("config", "config.toml"):
+        document = read_config(folder / name)
+        if document is not None:
+            return folder / name, document
+    return folder, {}
 
 
 def is_same(left: Path, right: Path) -> bool:

@@ -36,7 +36,8 @@ from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet.value import value
 from carnet_gate.admission import Admitted, Grounds, admit_lock
-from carnet_gate.args import CommandKind, without_configs
+from carnet_gate.args import without_configs
+from carnet_gate.commands.table import CommandKind
 from carnet_gate.comparison import permissions
 from carnet_gate.comparison.intermediates import Intermediates
 from carnet_gate.comparison.marks import Marks
@@ -51,12 +52,12 @@ from carnet_gate.resolving import bring_up_to_date, resolving
 from carnet_gate.sources import Complete, keep, refuses, unpack, unpacked_already
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
 from carnet_verifier.judgements import keys_of
-from carnet_verifier.tuf.view import View, open_view
+from carnet_verifier.tuf.view import View
 from carnet_verifier.whole_lock import wanted_in
 
 if TYPE_CHECKING:
-    from carnet_gate.comparison.checkouts import Checkout
     from carnet_gate.comparison.state import StateBefore
+    from carnet_verifier.cargo.checkouts import Checkout
 
 _CARGO_FAILED = 101
 
@@ -120,7 +121,7 @@ class Gate:
         Raises:
             CarnetError: Why it was not run, or why what it made is not to be trusted.
         """
-        require_apart(self._home, self._project.outputs, self._lock.path)  # 1
+        require_apart(self._home, self._project.places, self._lock.path)  # 1
         return self._use() if self._project.invocation.kind is CommandKind.USE else self._choose()
 
     def _use(self, *, asking: bool = False) -> int:
@@ -136,7 +137,7 @@ class Gate:
         if invocation.compiles:
             require(self._protection, self._grounds.policy, self._reporter)
             marks.require_none()
-        with open_view(self._grounds.trust, now=self._grounds.clock()) as view:
+        with self._grounds.open_view() as view:
             lock = self._lock_or_resolve(view)  # 2
             registry = self._registry()
             with registry.locked():
@@ -165,7 +166,8 @@ class Gate:
 
     def _look(self, prepared: Prepared, apart: Intermediates) -> int:
         """Run a command that compiles nothing."""
-        with self._confine((), prepared.home.environment(self._project)) as within:
+        makes_in = self._project.workspace if self._project.copies_into is not None else None
+        with self._confine((), prepared.home.environment(self._project), makes_in=makes_in) as within:
             return self._run(prepared.home, apart, within)  # 5
 
     def _compile(self, prepared: Prepared, marks: Marks, apart: Intermediates) -> int:
@@ -186,7 +188,7 @@ class Gate:
     def _choose(self) -> int:
         """Run a command that chooses versions; then say what became of the lock."""
         project = self._project
-        with open_view(self._grounds.trust, now=self._grounds.clock()) as view:
+        with self._grounds.open_view() as view:
             pinned = self._lock.read_if_any()
             with resolving(project, view, pinned, self._grounds, self._confine, self._reporter) as (home, within):
                 status = project.cargo.run(
@@ -215,7 +217,8 @@ class Gate:
         if self._resolve(view) != 0:
             raise ConfigError(
                 "cargo could not resolve the dependencies; its messages are above",
-                hint="what the mirror lacks its operator brings with `carnet mirror sync DIR --lockfile FILE`",
+                hint="mend what cargo says; of a crate or version that it did not find, ask the mirror's operator for "
+                "`carnet mirror sync DIR --lockfile FILE`",
             )
         return self._lock.read()
 
@@ -279,7 +282,7 @@ class Gate:
         memory.remember(admitted.admissions, unpacked)
         checkouts: tuple[Checkout, ...] = ()
         if admitted.foreign:  # it reads git's objects: start-up time counts, and hardly any lock has a git package
-            from carnet_gate.comparison.checkouts import read_checkouts
+            from carnet_verifier.cargo.checkouts import read_checkouts
 
             checkouts = read_checkouts(path, lock.packages)
         if by_landlock:
@@ -308,16 +311,18 @@ class Gate:
     def _run(self, home: CargoHome, apart: Intermediates, within: Confinement) -> int:
         """5. cargo itself, on the lock that was admitted."""
         invocation = self._project.invocation
-        strict = [flag for flag in ("--locked", "--offline") if not invocation.has(flag)]
         configs = [part for argument in invocation.configs for part in ("--config", argument)]
         return self._project.cargo.run(
-            invocation.subcommand,
+            *invocation.command.words,
             *home.flags,
             *configs,
             *apart.flags,  # the last word counts
-            *strict,
-            *without_configs(invocation),
-            environment={**home.environment(self._project), **apart.environment},
+            *without_configs(invocation.strict, len(configs) // 2),
+            environment={
+                **home.environment(self._project),
+                **invocation.command.environment,
+                **apart.environment,
+            },
             within=within,
             compiles=invocation.compiles,
         )

@@ -15,6 +15,7 @@ from typing import Any
 from carnet.durable import private_folder, read_file, write_file
 from carnet.errors import ConfigError
 from carnet.value import value
+from carnet_gate.commands.variables import SHIMMED
 from carnet_gate.config import MAX_BYTES, includes, is_same, read_config
 from carnet_gate.project import Project
 from carnet_gate.reporter import Reporter
@@ -28,6 +29,7 @@ _PATH_KEYS = (
     ("build", "target-dir"),
     ("build", "build-dir"),
     ("http", "cainfo"),
+    ("http", "proxy-cainfo"),
     ("install", "root"),
 )
 
@@ -57,11 +59,13 @@ class CargoHome:
 
     def environment(self, project: Project) -> dict[str, str]:
         """The user's variables, with this CARGO_HOME."""
-        loopback = "127.0.0.1,localhost"
-        environment = {name: value for name, value in project.cargo.environment.items() if name != "CARGO"}
+        environment = {
+            name: value for name, value in project.cargo.environment.items() if name not in ("CARGO", SHIMMED)
+        }
         environment["CARGO_HOME"] = str(self.path)
-        for name in ("NO_PROXY", "no_proxy"):
-            environment[name] = ",".join(filter(None, (environment.get(name), loopback)))
+        lower, upper = environment.get("no_proxy", ""), environment.get("NO_PROXY", "")
+        environment["no_proxy"] = _with_loopback(lower or upper)
+        environment["NO_PROXY"] = _with_loopback(upper or lower)
         if not project.invocation.offline:
             environment.pop("CARGO_NET_OFFLINE", None)
         return environment
@@ -89,6 +93,15 @@ class CargoHome:
                 (self.path / credentials).unlink(missing_ok=True)
                 continue
             _write_if_new(self.path / credentials, data)
+
+
+def _with_loopback(no_proxy: str) -> str:
+    """What is reached without a proxy, and the gate's own registry too.
+
+    cargo and git take the lower-case variable, and the other one only without it: so what one says is in both, lest
+    hosts that the user reaches directly, such as git's, go through the proxy all of a sudden. `*` counts only alone.
+    """
+    return no_proxy if no_proxy.strip() == "*" else ",".join(filter(None, (no_proxy, "127.0.0.1,localhost")))
 
 
 def lasting_path(folder: Path, project: Project) -> Path:

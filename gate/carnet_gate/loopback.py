@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from carnet.errors import StorageError
+from carnet.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     import uvicorn
@@ -22,15 +22,22 @@ LOOPBACK = "127.0.0.1"
 def bind(port: int = 0) -> socket.socket:
     """Bind a loopback socket of our own; nobody else can answer on its port.
 
+    Args:
+        port: Which; 0 lets the system choose.
+
     Raises:
-        StorageError: The port is taken.
+        ConfigError: The port that was asked for is taken, or not for this user.
+        StorageError: The system has none.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.bind((LOOPBACK, port))
     except OSError as error:
         listener.close()
-        raise StorageError(f"cannot listen on {LOOPBACK}:{port}: {(error.strerror or '').lower()}") from None
+        told = f"cannot listen on {LOOPBACK}:{port}: {(error.strerror or '').lower()}"
+        if port:
+            raise ConfigError(told, hint="choose another --port; 0 lets the system choose") from None
+        raise StorageError(told, hint="see what holds so many ports of this machine (`ss -tn`)") from None
     listener.listen(128)
     return listener
 

@@ -41,6 +41,18 @@ class Project:
     described: str = ""
 
     @property
+    def copies_into(self) -> Path | None:
+        """The folder into which `cargo vendor` copies the crates, and whose content it removes; None for all others."""
+        if self.invocation.subcommand != "vendor":
+            return None
+        return without_links(self.cargo.folder / next(iter(self.invocation.words), "vendor"))
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Every folder into which the command writes, absolute and without links."""
+        return self.outputs if self.copies_into is None else (*self.outputs, self.copies_into)
+
+    @property
     def arguments(self) -> list[str]:
         """What every cargo command of the gate's own is told: which configuration, which workspace."""
         configs = [part for argument in self.invocation.configs for part in ("--config", argument)]
@@ -63,12 +75,7 @@ def open_project(
         PolicyRefused: Configuration would lead cargo around the gate.
         ConfigError: It cannot be read, a variable would do the same, there is no cargo, or no project.
     """
-    cargo = find_cargo(invocation.toolchain, folder, environment)
-    config.check_project(folder, own_home)
-    config.check_home(own_home)
-    for argument in invocation.configs:
-        config.check_argument(argument, folder)
-    config.check_environment(environment)
+    cargo = _find_cargo(invocation, folder, own_home, environment)
     with confine((), environment) as within:
         described = _ask(cargo, invocation, within)
     found = _places(described)
@@ -86,6 +93,36 @@ def open_project(
         "build_directory" in json.loads(described),
         described,
     )
+
+
+def open_folder(
+    invocation: Invocation, folder: Path, own_home: Path, environment: Mapping[str, str], around: Path
+) -> Project:
+    """Look at the configuration of a folder in which a command runs that needs no project.
+
+    Args:
+        invocation: The command.
+        folder: Where it runs.
+        own_home: The user's CARGO_HOME.
+        environment: The user's variables.
+        around: The folder of the workspace that it is in, if it is in any; else the folder itself.
+
+    Raises:
+        PolicyRefused: Configuration would lead cargo around the gate.
+        ConfigError: It cannot be read, a variable would do the same, or there is no cargo.
+    """
+    return Project(invocation, _find_cargo(invocation, folder, own_home, environment), own_home, around, ())
+
+
+def _find_cargo(invocation: Invocation, folder: Path, own_home: Path, environment: Mapping[str, str]) -> Cargo:
+    """The user's cargo, which nothing in a folder, in the user's home or in the environment leads around the gate."""
+    cargo = find_cargo(invocation.toolchain, folder, environment)
+    config.check_project(folder, own_home)
+    config.check_home(own_home)
+    for argument in invocation.configs:
+        config.check_argument(argument, folder)
+    config.check_environment(environment)
+    return cargo
 
 
 def _ask(cargo: Cargo, invocation: Invocation, within: Confinement) -> str:

@@ -125,8 +125,10 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
         signed = read_signed_releases(claim)
         changes = Differences.between(_releases(current, submission), signed.releases)  # 4.
         _check_changes(changes)
-        if not _claimed(current, submission):
+        before = current.claim(submission.crate)
+        if before is None or before.facts.registry != claim.facts.registry:
             check_name(submission.crate, claim.facts.registry)
+        if before is None:
             adopted = _check_first(signed.releases, submission, standing)
             changes = replace(changes, yanked=adopted.yanked, unyanked=adopted.unyanked)
         added = {

@@ -65,6 +65,7 @@ def sign_again(
     now: datetime,
     roles: Mapping[str, bytes] | None = None,
     clock_is_right: bool = False,
+    memory_lost: bool = False,
 ) -> PublishResult:
     """Sign what would expire: the timestamp, and snapshot and index where they are due.
 
@@ -74,13 +75,14 @@ def sign_again(
         now: The time.
         roles: Newer files of offline roles, published with it.
         clock_is_right: Whether somebody says so, whatever was signed before (`carnet_mirror.clock`).
+        memory_lost: As for `carnet_mirror.writing.writing`.
 
     Raises:
         ConfigError: The clock is absurd.
         CarnetError: Nothing was published, as `publish` and `carnet_mirror.writing.writing` say.
     """
     new_root = (roles or {}).get(paths.ROOT)
-    with writing(store, signer, now=now, new_root=new_root, clock_is_right=clock_is_right):
+    with writing(store, signer, now=now, new_root=new_root, clock_is_right=clock_is_right, memory_lost=memory_lost):
         if roles:
             return publish(store, signer, Change(roles=roles), now=now, clock_is_right=clock_is_right)
         if not clock_is_right:

@@ -25,6 +25,7 @@ from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.claims.takeover import check_mark
 from carnet.claims.waiting import CLAIM, TAKEOVER, Waiting, kind_of
 from carnet.errors import ConfigError, FormatError, VerificationError
+from carnet.publishable.checks import check_name
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Signature
@@ -190,7 +191,7 @@ def drop_pending(store: Store, wanted: Iterable[str], reason: str, *, now: datet
 
 
 def current_view(store: Store, now: datetime) -> TrustedRepository:
-    """What a mirror has published, as a client verifies it.
+    """What a mirror has published, as a client verifies it; claims that ended are in it, for what follows them.
 
     Raises:
         VerificationError: It has published nothing, or a client would refuse it.
@@ -198,7 +199,7 @@ def current_view(store: Store, now: datetime) -> TrustedRepository:
     root = store.read(paths.METADATA_PREFIX + paths.metadata_name(paths.ROOT, 1))
     if root is None:
         raise VerificationError("this mirror has published nothing yet")
-    return read_repository(root, ReadFetcher(store.read), now=now)
+    return read_repository(root, ReadFetcher(store.read), now=now).for_renewal()
 
 
 # --- 1., 2. what may be proposed ---
@@ -237,6 +238,8 @@ def _judged(current: TrustedRepository, proposal: ParsedSubmission, now: datetim
         )
     others = before is not None and not facts.owners.signers.same_as(before.owners.signers)
     check_mark(owner, before, facts, taken_over=others, now=now)
+    if before is None or before.registry != facts.registry:
+        check_name(name, facts.registry)
     if kind == CLAIM and crate not in proposal.roles:
         raise VerificationError(f"a first claim drafts {crate} as well")
     return Proposed.of(name, kind, proposal.roles), facts

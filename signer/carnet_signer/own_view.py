@@ -30,6 +30,9 @@ class VerifiedView(Protocol):
     def claimed_files(self, shards: Iterable[str]) -> dict[str, RoleFile[Targets]]:
         """The owner and crate roles of every crate that these shards delegate to their owners, expired or not."""
 
+    def for_renewal(self) -> VerifiedView:
+        """The same view, with owner and crate roles in it whose time is over."""
+
     def find_targets(self, paths: Iterable[str]) -> Mapping[str, Any]:
         """Verified targets by path, each to be downloaded; None is the signed proof that there is none."""
 
@@ -79,6 +82,10 @@ class OwnView:
             TransportError: One could not be fetched.
         """
         return self._view.claimed_files(shards)
+
+    def for_renewal(self) -> VerifiedView:
+        """The published targets roles, with owner and crate roles among them whose time is over: others follow them."""
+        return self._view.for_renewal()
 
     def index_file(self, name: CrateName) -> IndexFile | None:
         """What the registry lists of a crate; None is the signed proof that it lists no such crate.

@@ -15,9 +15,9 @@ from tests.support.hostile.git_objects import Pack
 
 from carnet.errors import CarnetError, FormatError
 from carnet.git.limits import GitLimits
-from carnet.git.objects import GitObjects
-from carnet_gate.comparison.checkouts import Checkout
+from carnet.git.objects import GitObjects, tree_entries
 from carnet_signer.steps.gitsource import read_commit
+from carnet_verifier.cargo.checkouts import Checkout
 from carnet_verifier.cargo.localregistry import MARKER
 
 Build = Callable[[Pack, int], str]
@@ -59,6 +59,15 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "links that lead far around": (git_objects.links_far_around, "entries"),
     "links to links to links": (lambda pack, _: git_objects.links_to_links(pack, 200_000), "links have more than"),
+    "a small file upon very much": (git_objects.upon_very_much, "is a difference to one of 30000000 bytes"),
+    "large files upon one another": (
+        lambda pack, _: git_objects.upon_one_another(pack, 3_500_000, 40),
+        "would have to unpack [0-9]{9} bytes",
+    ),
+    "a folder upon a thousand others": (
+        lambda pack, _: git_objects.upon_one_another(pack, 60, 400, b"tree"),
+        "more than 300 versions",
+    ),
     "a name that has no end": (
         lambda pack, _: pack.add_commit(pack.add_tree([("160000", b"n" * 5000, "0" * 40)])),
         "which no system takes",
@@ -74,6 +83,27 @@ REFUSED: dict[str, tuple[Build, str]] = {
         "bytes, in a repository of few|entries",
     ),
 }
+
+
+def test_positive_control_what_stands_upon_a_few_others_is_read(tmp_path: Path) -> None:
+    repository, commit = written(tmp_path, lambda pack, _: git_objects.upon_one_another(pack, 1_000_000, 50))
+    assert len(read_commit(repository, commit).files["f"].data) == 1_000_000
+
+
+def test_git_has_no_more_memory_than_it_may(tmp_path: Path) -> None:
+    """Should what it is asked for not be found out before: the system refuses git the rest."""
+    repository, commit = written(tmp_path, lambda pack, _: git_objects.upon_one_another(pack, 5_000_000, 3))
+    allowed = GitLimits.of(10**6)
+    for memory in (10**9, 10**6):
+        limits = GitLimits(**{name: getattr(allowed, name) for name in GitLimits.__annotations__} | {"memory": memory})
+        with GitObjects(repository, limits=limits) as objects:
+            tree = objects.get(commit, b"commit").split()[1].decode()
+            (file,) = [oid for _, _, oid in tree_entries(objects.get(tree, b"tree"), 20)]
+            if memory == 10**9:
+                assert len(objects.get(file, b"blob")) == 5_000_000
+            else:
+                with pytest.raises(CarnetError):
+                    objects.get(file, b"blob")
 
 
 @pytest.mark.parametrize(("build", "reason"), REFUSED.values(), ids=REFUSED)
@@ -121,7 +151,7 @@ def test_what_is_allowed_grows_with_what_a_repository_weighs(tmp_path: Path) -> 
     small, large = GitLimits.of(0), GitLimits.of(10**8)
     assert (small.entries, large.entries) == (3_000, 200_000)
     assert small.blob < large.blob == 2**30
-    repository, _ = written(tmp_path, git_objects.repeated, 10**6)
+    repository, _ = written(tmp_path, git_objects.repeated, 2 * 10**6)
     borrowing = tmp_path / "borrowing"
     (borrowing / "objects/info").mkdir(parents=True)
     (borrowing / "objects/info/alternates").write_text(f"{repository / 'objects'}\n")

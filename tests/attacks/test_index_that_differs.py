@@ -26,11 +26,15 @@ from carnet.errors import (
     FormatError,
     PolicyRefused,
     SigningError,
+    VerificationError,
 )
 from carnet.strictjson import JsonObject
 from carnet.tuf.paths import download_path
 from carnet.tuf.structure import role_field
 from carnet_cli.config.let_in_file import read_let_in_file
+from carnet_mirror.fsck.fsck import fsck
+from carnet_mirror.state.published import UnverifiedView
+from carnet_mirror.sync.revoke import revoke
 from carnet_mirror.sync.sync import SyncReport, sync
 from carnet_mirror.writing import writing
 from carnet_signer.metadata import role_files
@@ -133,6 +137,52 @@ def test_it_ends(mirror: MirrorDirectory) -> None:
     assert "are not the manifest's" in run(mirror).refused[0].reason
 
 
+def taken_back(mirror: MirrorDirectory, reason: str = "its line hides a dependency", **changes: Any) -> Any:
+    with mirror.open(write=True) as store:
+        arguments: dict[str, Any] = {"crate": PREFIX, "sha256": SHA256} | changes
+        return revoke(store, mirror.signer, reason=reason, now=mirror.now, **arguments)
+
+
+def test_the_operator_takes_it_back_before_its_day_and_clients_refuse_it_at_once(mirror: MirrorDirectory) -> None:
+    run(mirror, said(mirror))
+    assert admitted(mirror).crate == PREFIX
+    mirror.now += timedelta(hours=1)
+    result, published = taken_back(mirror)
+    assert (result.revoked, result.reason) == (mirror.now, "its line hides a dependency")
+    assert published is not None
+    for call in (lambda: admitted(mirror), lambda: with_tarball(mirror, Policy(), mirror.now)):
+        with pytest.raises(VerificationError, match=r"took that back on .*: its line hides a dependency"):
+            call()
+    rule = named("index-differs")
+    with pytest.raises(VerificationError, match="took that back"):
+        admitted(mirror, Policy(rules={rule: Action.ALLOW}))  # no policy lets in what the mirror does not vouch for
+    assert taken_back(mirror, "again")[1] is None
+    (refused,) = run(mirror).refused  # a sync that says nothing of it does not let it in again
+    assert "are not the manifest's" in refused.reason
+    with mirror.open() as store:
+        assert UnverifiedView(store).all_let_in()[PREFIX].revoked is not None
+        assert fsck(store, now=mirror.now, progress=quiet).problems == []
+    run(mirror, said(mirror))  # one that says so does
+    assert admitted(mirror).crate == PREFIX
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sha256": "0" * 64}, "has sha256"),
+        ({"crate": CrateId.of("number_prefix", "0.2.4")}, "nothing is said of it"),
+        ({"crate": CrateId.of("other", "0.2.5")}, "nothing is said of it"),
+        ({"reason": " "}, "a reason has"),
+        ({"reason": "a\u202eb"}, "a reason has"),
+    ],
+)
+def test_only_what_is_meant_is_taken_back(mirror: MirrorDirectory, changes: dict[str, Any], words: str) -> None:
+    run(mirror, said(mirror))
+    with pytest.raises(CarnetError, match=words):
+        taken_back(mirror, **changes)
+    assert admitted(mirror).crate == PREFIX
+
+
 @pytest.mark.parametrize("change", [{"sha256": "0" * 64}, {"sha256": read_crate(honest_crate()).sha256}])
 def test_it_is_about_one_tarball(mirror: MirrorDirectory, change: dict[str, str]) -> None:
     assert run(mirror, said(mirror, **change)).added == ()
@@ -169,6 +219,8 @@ def test_nothing_is_said_of_a_version_that_needs_no_such_word(mirror: MirrorDire
         {"let_in": {"0.2.5": {"sha256": SHA256, "reason": "a\u202eb", "expires": "2030-01-01T00:00:00Z"}}},
         {"let_in": {"0.2.5": {"sha256": SHA256, "reason": REASON, "expires": "2030-01-01T00:00:00Z"}}, "more": 1},
         {"other": 1},
+        {"let_in": {"0.2.5": {"sha256": SHA256, "reason": REASON, "expires": "2030-01-01T00:00:00Z", "revoked": None}}},
+        {"let_in": {"0.2.5": {"sha256": SHA256, "reason": REASON, "revoked": "2030-01-01T00:00:00Z"}}},
     ],
 )
 def test_the_online_signer_signs_nothing_else_of_an_index_file(tmp_path: Path, custom: JsonObject) -> None:

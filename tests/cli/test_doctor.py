@@ -47,7 +47,7 @@ def test_the_best_protection_is_named_and_why_no_better_one(monkeypatch: pytest.
 def test_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     for flags in (("--json",), ("--message-format", "json")):
         status, text = told(kernel=0, bwrap="bubblewrap is not installed", monkeypatch=monkeypatch, flags=flags)
-        found, own = map(json.loads, text.splitlines())
+        found, own, *_ = map(json.loads, text.splitlines())
         assert (own["check"], own["health"], own["open"]) == ("own-home", "good", [])
         assert status == 0
         assert (found["reason"], found["check"], found["health"]) == ("check", "read-only-home", "warning")

@@ -10,26 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.test_verify import LEAF, locked, write_lock
+from tests.support.crates.locks import LEAF, locked, write_lock
 from tests.support.machines.cargo import Machine
 from tests.support.registries.signed import SignedRegistry
 
 
-@pytest.fixture
-def registry() -> Iterator[SignedRegistry]:
-    one = SignedRegistry()
-    one.add(LEAF)
-    with one.serving():
-        yield one
-
-
-@pytest.fixture
-def machine(tmp_path: Path, registry: SignedRegistry) -> Iterator[Machine]:
-    one = Machine(tmp_path)
-    one.trust(registry.root, registry.url)
-    write_lock(one, locked(LEAF))
-    yield one
-    for folder, _, _ in os.walk(one.carnet_home):
+@pytest.fixture(autouse=True)
+def lock(machine: Machine) -> Iterator[None]:
+    write_lock(machine, locked(LEAF))
+    yield
+    for folder, _, _ in os.walk(machine.carnet_home):
         Path(folder).chmod(0o700)
 
 

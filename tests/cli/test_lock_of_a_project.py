@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.crates.archives import honest_crate
+from tests.support.crates.locks import CRATES_IO, LEAF, package
 from tests.support.machines.cargo import Machine
-from tests.support.registries.signed import SignedRegistry
 
 from carnet.cargo.crate import read_crate
 
-LEAF = honest_crate("leaf", "1.0.0")
-CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
 FORK = "git+https://example.com/leaf?rev=1#0123"
 OTHER = "registry+https://other.example/index"
 SHA256 = read_crate(LEAF).sha256
@@ -38,33 +34,11 @@ class App:
         self.machine.configure(text)
 
 
-@pytest.fixture(scope="module")
-def registry() -> Iterator[SignedRegistry]:
-    one = SignedRegistry()
-    one.add(LEAF)
-    with one.serving():
-        yield one
-
-
-@pytest.fixture
-def machine(tmp_path: Path, registry: SignedRegistry) -> Machine:
-    one = Machine(tmp_path)
-    one.trust(registry.root, registry.url)
-    return one
-
-
 @pytest.fixture
 def app(machine: Machine) -> App:
     folder = machine.path / "app"
     folder.mkdir()
     return App(machine, folder)
-
-
-def package(name: str, version: str, source: str | None = None, checksum: str | None = None) -> str:
-    lines = [f'[[package]]\nname = "{name}"\nversion = "{version}"']
-    lines += [f'source = "{source}"'] if source else []
-    lines += [f'checksum = "{checksum}"'] if checksum else []
-    return "\n".join(lines) + "\n\n"
 
 
 def write_lock(folder: Path, *packages: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.test_verify import BRANCH, LEAF
+from tests.support.crates.locks import BRANCH, LEAF
 from tests.support.machines.cargo import Machine
 from tests.support.registries.signed import SignedRegistry
 
@@ -97,6 +97,20 @@ def test_a_lock_that_the_mirror_has_half_of(newcomer: Newcomer, registry: Signed
     assert newcomer.types("cargo carnet build") == 101
     assert newcomer.hint() == "carnet mirror sync DIR --lockfile FILE"
     registry.add(BRANCH)
+    assert newcomer.types("cargo carnet build") == 0
+
+
+def test_a_home_that_is_a_file(newcomer: Newcomer, registry: SignedRegistry, tmp_path: Path) -> None:
+    """It is not taken for an empty one, of which the hint would lead back to the same error."""
+    (newcomer.project / "root.json").write_bytes(registry.root)
+    (tmp_path / "file").touch()
+    newcomer.machine.environment["CARNET_HOME"] = str(tmp_path / "file")
+    assert newcomer.types("cargo carnet build") == 2
+    assert f"CARNET_HOME leads to {tmp_path}/file, which is no folder" in newcomer.said
+    assert newcomer.types(newcomer.hint(DIR=str(tmp_path / "own"))) == 0
+    assert newcomer.types("cargo carnet build") == 2
+    assert f"no repository is trusted yet in {tmp_path}/own" in newcomer.said
+    assert newcomer.types(newcomer.hint(URL=registry.url)) == 0
     assert newcomer.types("cargo carnet build") == 0
 
 

@@ -112,7 +112,8 @@ def test_a_release_through_all_its_steps(team: Team, tmp_path: Path) -> None:
     # Who signs somebody else's file reads what it says, and whose keys these are.
     second = team.machine.carnet("layout", "sign", str(layout), "--key", team.key("alice"), *team.secret)
     for who in ("alice", "bob"):
-        assert f"\n{who}: ed25519 key {key(who).public_key.keyid}\n" in second.stderr, second.stderr
+        from_file = f"; whoever drafted this says that it is from 'functionary {who}.pub'"
+        assert f"\n{who}: ed25519 key {key(who).public_key.keyid}{from_file}\n" in second.stderr, second.stderr
     assert "tag        1 of 2: alice, bob" in second.stderr
 
     bad(team.record("review", "carol", source=source), 2, "there is no tag's link")

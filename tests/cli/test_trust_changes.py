@@ -7,17 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.test_verify import LEAF, locked, write_lock
+from tests.support.crates.locks import LEAF, locked, write_lock
 from tests.support.machines.cargo import Machine
 from tests.support.registries.signed import SignedRegistry
-
-
-@pytest.fixture
-def registry() -> Iterator[SignedRegistry]:
-    one = SignedRegistry()
-    one.add(LEAF)
-    with one.serving():
-        yield one
 
 
 @pytest.fixture

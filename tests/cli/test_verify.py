@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
+from tests.support.crates.locks import BRANCH, CRATES_IO, LEAF, locked, package, write_lock
 from tests.support.machines.cargo import Machine
 from tests.support.registries.mirror_process import MirrorDirectory, serving
 from tests.support.registries.signed import SignedRegistry
@@ -26,44 +26,6 @@ from carnet_mirror.state.store import Store
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.new_roles import Change
 from carnet_signer.proposals import ownership
-
-LEAF = honest_crate("leaf", "1.0.0")
-BRANCH = honest_crate("branch", "0.2.0", extra='[dependencies]\nleaf = "1"\n')
-CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
-
-
-@pytest.fixture
-def registry() -> Iterator[SignedRegistry]:
-    one = SignedRegistry()
-    one.add(LEAF, BRANCH)
-    with one.serving():
-        yield one
-
-
-@pytest.fixture
-def machine(tmp_path: Path, registry: SignedRegistry) -> Machine:
-    one = Machine(tmp_path)
-    one.trust(registry.root, registry.url)
-    return one
-
-
-def package(name: str, version: str, source: str | None = None, checksum: str | None = None) -> str:
-    lines = [f'[[package]]\nname = "{name}"\nversion = "{version}"']
-    lines += [f'source = "{source}"'] if source else []
-    lines += [f'checksum = "{checksum}"'] if checksum else []
-    return "\n".join(lines) + "\n\n"
-
-
-def locked(*tarballs: bytes, more: str = "") -> str:
-    crates = [read_crate(data) for data in tarballs]
-    packages = [package(str(one.id.name), str(one.id.version), CRATES_IO, one.sha256) for one in crates]
-    return "version = 4\n\n" + package("app", "0.1.0") + "".join(packages) + more
-
-
-def write_lock(machine: Machine, text: str) -> Path:
-    path = machine.path / "Cargo.lock"
-    path.write_text(text)
-    return path
 
 
 def objects(text: str) -> list[dict[str, Any]]:

@@ -14,25 +14,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.cli.test_verify import LEAF, locked, write_lock
+from tests.support.crates.locks import LEAF, locked, write_lock
 from tests.support.machines.cargo import Machine
 from tests.support.registries.signed import SignedRegistry
 
-
-@pytest.fixture
-def registry() -> Iterator[SignedRegistry]:
-    one = SignedRegistry()
-    one.add(LEAF)
-    with one.serving():
-        yield one
+from carnet.errors import ExpiredMetadata
+from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.tuf.refresh import read_repository
 
 
-@pytest.fixture
-def machine(tmp_path: Path, registry: SignedRegistry) -> Machine:
-    one = Machine(tmp_path)
-    one.trust(registry.root, registry.url)
-    write_lock(one, locked(LEAF))
-    return one
+@pytest.fixture(autouse=True)
+def lock(machine: Machine) -> None:
+    write_lock(machine, locked(LEAF))
 
 
 def told(machine: Machine, *command: str, env: dict[str, str] | None = None) -> tuple[int, str, str]:
@@ -97,6 +90,24 @@ def test_an_old_copy_is_not_believed_and_says_whom_to_ask(machine: Machine, regi
     assert status == 1
     assert error.startswith(f"{registry.url}/: ")
     assert "an old copy of the mirror answers there" in hint
+
+
+@pytest.mark.parametrize(
+    ("days", "what", "who"),
+    [
+        (2, "timestamp version", "its operator has to run `carnet mirror refresh DIR`"),
+        (370, "root version", "the registry's holders have to sign the next version (`carnet root rotate DIR`)"),
+    ],
+)
+def test_what_expired_is_renewed_by_whoever_signs_it_unless_the_clock_is_wrong(days: int, what: str, who: str) -> None:
+    registry = SignedRegistry()
+    late = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+    with pytest.raises(ExpiredMetadata) as caught:
+        read_repository(registry.root, ReadFetcher(registry.publication.read), now=late)
+    assert str(caught.value).startswith(what)
+    assert f"this machine's clock says {late:%Y-%m-%dT}" in str(caught.value)
+    assert "if the clock is right (`date -u`)" in caught.value.hint
+    assert who in caught.value.hint
 
 
 @pytest.mark.parametrize("data", [b"<html>", b"", b"{}"], ids=["login", "empty", "object"])
@@ -227,9 +238,15 @@ def test_http_where_https_is_meant(machine: Machine, registry: SignedRegistry) -
 
 
 def test_a_proxy_that_is_configured_for_others_is_told_of(machine: Machine) -> None:
-    name = "mirror.invalid"
-    status, error, hint = told(machine, "trust", "move", f"https://{name}", env={"HTTPS_PROXY": "http://proxy.example"})
+    """It is used, so what fails is about the proxy, and says who named it; without one, that there may be one."""
+    name, proxy = "mirror.invalid", "proxy.invalid"
+    status, error, hint = told(machine, "trust", "move", f"https://{name}", env={"HTTPS_PROXY": f"http://{proxy}"})
+    assert status == 3
+    assert f"{name}/metadata/2.root.json: the proxy {proxy}:1080: " in error
+    assert f"`getent hosts {proxy}`" in hint
+    assert "HTTPS_PROXY names the proxy" in hint
+    status, error, hint = told(machine, "trust", "move", f"https://{name}")
     assert status == 3
     assert f"{name}:443: " in error
     assert f"`getent hosts {name}`" in hint
-    assert "carnet connects directly, and does not use HTTPS_PROXY" in hint
+    assert "where servers are reached through a proxy only, set HTTPS_PROXY" in hint

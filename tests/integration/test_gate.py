@@ -185,7 +185,7 @@ def test_help_is_cargos_own(box: GateBox) -> None:
 
 
 def test_a_command_that_was_not_tried_is_refused(box: GateBox) -> None:
-    assert "`cargo install` was never tried behind the gate" in box.refused("install", "leaf")
+    assert "`cargo xtask` is refused: it was never tried behind the gate" in box.refused("xtask", "leaf")
     assert "it compiles no crate" in box.refused("fmt")
     box.refused(status=2)
 

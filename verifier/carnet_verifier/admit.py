@@ -40,6 +40,7 @@ from carnet_verifier.outcomes import (
     ListCache,
     Outcome,
     VerifiedCrate,
+    Vouched,
     Wanted,
 )
 from carnet_verifier.policy.evaluate import in_force
@@ -141,8 +142,7 @@ def admit_all(
         MetadataError: The view itself failed a check.
         StorageError: The memory is damaged.
     """
-    targets, claims = _look_up(repository, wanted)
-    files = _download_indexes(repository, targets.values(), cache)
+    metadata = Metadata(repository, wanted, now=now, cache=cache)
     highest = {} if memory is None else memory.highest_levels(item.id.name for item in wanted)
     levels: dict[CrateName, int] = {}
     judging = in_force(policy)
@@ -154,13 +154,7 @@ def admit_all(
 
     def look(item: Wanted) -> Judged:
         """The first phase: from metadata alone."""
-        name = item.id.name
-        target = _found(targets[paths.index_path(name)])
-        if target is None:
-            raise unknown_crate(name)
-        vouched = vouch(parse_index(name, target, _found(files[target.path])), item)
-        attributed = attribute(vouched, _found(claims[name.canonical]), released=repository.released(name), now=now)
-        judged = decide(attributed, None)
+        judged = decide(metadata.attribute(metadata.vouch(item)), None)
         judged.verdict.require()
         return judged
 
@@ -168,7 +162,7 @@ def admit_all(
         some = wanted[start : start + AT_ONCE]
         looked = [_tried(lambda item=item: look(item)) for item in some]  # type: ignore[misc]
         waiting = [one.attributed for one in looked if isinstance(one, Judged) and one.waits_for_bytes]
-        fetched = _fetch_each(repository, waiting, kept) if waiting else {}
+        fetched = fetch_each(repository, waiting, kept) if waiting else {}
         for item, judged in zip(some, looked, strict=True):
             crate = None
             try:
@@ -229,6 +223,51 @@ class _One:
 
 
 # --- parts ---
+
+
+class Metadata:
+    """What signed metadata says of many crates, looked up at once; a refusal is raised for the crate that it is about.
+
+    Args:
+        repository: The verified view.
+        wanted: The crates.
+        now: The time of the check.
+        cache: Index files of earlier runs, or None.
+
+    Raises:
+        TransportError: Nothing could be decided about some of them.
+        MetadataError: The view itself failed a check.
+    """
+
+    def __init__(
+        self, repository: TrustedRepository, wanted: Iterable[Wanted], *, now: datetime, cache: ListCache | None = None
+    ) -> None:
+        self._repository, self._now = repository, now
+        self._targets, self._claims = _look_up(repository, wanted)
+        self._files = _download_indexes(repository, self._targets.values(), cache)
+
+    def vouch(self, item: Wanted) -> Vouched:
+        """2. to 4. for one of them.
+
+        Raises:
+            NotFound: The registry signed that there is no such version.
+            CarnetError: What else stops there.
+        """
+        name = item.id.name
+        target = _found(self._targets[paths.index_path(name)])
+        if target is None:
+            raise unknown_crate(name)
+        return vouch(parse_index(name, target, _found(self._files[target.path])), item)
+
+    def attribute(self, vouched: Vouched) -> Attributed:
+        """5. for one of them.
+
+        Raises:
+            CarnetError: Its maintainers did not sign this.
+        """
+        name = vouched.wanted.id.name
+        claim = _found(self._claims[name.canonical])
+        return attribute(vouched, claim, released=self._repository.released(name), now=self._now)
 
 
 class _Given:
@@ -297,7 +336,7 @@ def _download_indexes(
     return files | fresh
 
 
-def _fetch_each(
+def fetch_each(
     repository: TrustedRepository, wanted: Sequence[Attributed], kept: KeptTarballs | None
 ) -> dict[CrateId, FetchedTarball | CarnetError]:
     """As `fetch`, by crate; what is refused is an error in its place.

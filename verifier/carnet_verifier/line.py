@@ -165,6 +165,11 @@ def _let_in(vouched: Vouched, now: datetime | None) -> LetIn | None:
     let_in = read_let_in(vouched.target.custom, vouched.target.path).get(str(vouched.line.id.version))
     if let_in is None or let_in.sha256 != vouched.line.cksum:
         return None
+    if let_in.revoked is not None:
+        raise VerificationError(
+            f"the index line of {vouched.line.id} is not its manifest's; {let_in}",
+            hint="use another version; the reason is the operator's",
+        )
     if let_in.expires <= now:
         raise ExpiredMetadata(
             f"the index line of {vouched.line.id} is not its manifest's, and the mirror's operator let it in until "

@@ -18,30 +18,39 @@ from carnet_verifier.releases.signed_releases import find_signed
 from carnet_verifier.tuf.repository import TrustedRepository
 
 _verified = maker(VerifiedCrate)
+_SMALL = 256 * 1024
+"""Bytes of a file beside a tarball that is kept in memory while it waits; the evidence of real releases has fewer."""
 
 
 @value(eq=False)
 class FetchedTarball:
     """The files of one version as they came; what is signed of the tarball is checked when it is read.
 
+    Whoever asks for one after the other has the files of one of them in memory.
+
     Attributes:
         read: Reads the tarball, which may wait on the disk.
-        beside: The signed files that say how it came about, by target path, each with its signed digest.
+        read_beside: Reads the signed files that say how it came about, by target path; large ones wait on the disk.
     """
 
     read: Callable[[], bytes]
-    beside: Mapping[str, bytes]
+    read_beside: Mapping[str, Callable[[], bytes]]
 
     @property
     def data(self) -> bytes:
-        """The tarball. Whoever asks for one after the other has one of them in memory."""
+        """The tarball."""
         return self.read()
+
+    @property
+    def beside(self) -> Mapping[str, bytes]:
+        """The files beside it, by target path, each with its signed digest."""
+        return {path: read() for path, read in self.read_beside.items()}
 
 
 def fetch_files(
     repository: TrustedRepository, wanted: Sequence[Attributed], kept: Mapping[CrateId, bytes] | None = None
 ) -> list[FetchedTarball]:
-    """Fetch tarballs, which wait on the disk until they are read, and the signed files beside them.
+    """Fetch tarballs and the signed files beside them; what is not small waits on the disk until it is read.
 
     Args:
         repository: The verified view.
@@ -59,10 +68,11 @@ def fetch_files(
     signed = {path: sha256 for files in beside.values() for path, sha256 in files.items()}
     claimed = {paths.crate_path(crate): crate for crate, item in missing.items() if item.release is not None}
     targets = find_signed(repository, signed | {path: missing[crate].sha256 for path, crate in claimed.items()})
-    large = [target for target in targets if target.path in claimed]
-    tarballs |= zip((claimed[target.path] for target in large), repository.download_large(large), strict=True)
-    small = [target for target in targets if target.path not in claimed]
-    found = dict(zip((target.path for target in small), repository.download_many(small), strict=True))
+    large = [target for target in targets if target.path in claimed or target.length > _SMALL]
+    small = [target for target in targets if not (target.path in claimed or target.length > _SMALL)]
+    found = dict(zip((target.path for target in large), repository.download_large(large), strict=True))
+    found |= zip((target.path for target in small), map(_held, repository.download_many(small)), strict=True)
+    tarballs |= {crate: found[path] for path, crate in claimed.items()}
     unlisted = [crate for crate, item in missing.items() if item.release is None]
     places = [paths.download_path(crate) for crate in unlisted]
     most = CrateLimits().compressed

@@ -13,7 +13,9 @@ import click
 
 from carnet.durable import read_named_file, users_file
 from carnet.errors import ConfigError, TransportError
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.settings import run_bounds
 
 if TYPE_CHECKING:
     from carnet.tuf.keys import PublicKey
@@ -135,7 +137,7 @@ def _fetched(repository: str | None) -> Iterator[OwnView]:
     from carnet_verifier.tuf.view import open_view
 
     trusted = _trusted(repository)
-    with open_view(trusted.directory, now=home.now()) as view:
+    with open_view(trusted.directory, now=home.now(), bounds=run_bounds(home.now()), network=network_for()) as view:
         top = view.repository.trusted
         said = (
             f"compared with what {view.url} has published, as you verified it: snapshot {top.snapshot.signed.version}"

@@ -17,6 +17,7 @@ is not remembered.
 from __future__ import annotations
 
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from carnet_verifier.memory.trust import TrustDirectory
 
 _ADD = "carnet trust add URL --root root.json"
+_ELSEWHERE = "`export CARNET_HOME=DIR` with a folder of your own, which carnet makes when it is not there"
 
 
 def now() -> datetime:
@@ -39,21 +41,40 @@ def now() -> datetime:
 
 
 def home() -> Path:
-    """The folder of this user's carnet.
+    """The folder of this user's carnet, whether or not it is there yet.
 
     Raises:
-        ConfigError: The environment names no absolute folder.
+        ConfigError: The environment names none, or something that is no folder.
     """
     named = os.environ.get("CARNET_HOME")
     if named:
-        return Path(named).absolute()
-    data = os.environ.get("XDG_DATA_HOME", "")
+        return _no_file(Path(named).absolute(), "CARNET_HOME")
+    data, says = os.environ.get("XDG_DATA_HOME", ""), "XDG_DATA_HOME"
     if not data.startswith("/"):  # as the XDG specification says of relative ones
-        user = os.environ.get("HOME", "")
+        user, says = os.environ.get("HOME", ""), "HOME"
         if not user:
-            raise ConfigError("neither CARNET_HOME nor HOME is set", hint="set CARNET_HOME to a folder of your own")
+            raise ConfigError("neither CARNET_HOME nor HOME is set", hint=_ELSEWHERE)
         data = f"{user}/.local/share"
-    return Path(data) / "carnet"
+    return _no_file(Path(data) / "carnet", says)
+
+
+def _no_file(path: Path, says: str) -> Path:
+    """Demand that a path is a folder or can become one: a file in its place would read as an empty home."""
+    for place in (path, *path.parents):
+        try:
+            found = place.stat()
+        except FileNotFoundError:
+            if place.is_symlink():
+                raise ConfigError(f"{says} leads to {place}, a link to what is not there", hint=_ELSEWHERE) from None
+        except NotADirectoryError:
+            continue  # something above is a file, which comes next
+        except OSError:
+            break  # who reads or writes there is told what is wrong
+        else:
+            if not stat.S_ISDIR(found.st_mode):
+                raise ConfigError(f"{says} leads to {place}, which is no folder", hint=_ELSEWHERE)
+            break
+    return path
 
 
 def require_own() -> None:
@@ -73,7 +94,11 @@ def make() -> Path:
         StorageError: It cannot be made.
     """
     require_own()
-    return private_folder(home())
+    try:
+        return private_folder(home())
+    except StorageError as error:
+        error.hint = f"{error.hint}; or {_ELSEWHERE}" if error.hint else _ELSEWHERE
+        raise
 
 
 def cargo_home() -> Path:
@@ -137,13 +162,22 @@ def trusted_ids() -> list[str]:
     folder = home() / "trust"
     try:
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        raise ConfigError(f"{folder} is no folder", hint=_ELSEWHERE) from None
     except OSError as error:
         raise StorageError(
             f"{folder}: {(error.strerror or 'cannot be read').lower()}",
             hint=f"let this user read it (`chmod -R a+rX {home()}`), or set CARNET_HOME to a folder of your own",
         ) from None
+
+
+def none_trusted() -> ConfigError:
+    """What is said to whoever trusts no repository, with the place: CARNET_HOME may name another one than is meant."""
+    return ConfigError(
+        f"no repository is trusted yet in {home()}", hint=f"run `{_ADD}` with the root file that you got safely"
+    )
 
 
 def trust_path(trust_id: str) -> Path:
@@ -195,7 +229,7 @@ def choose(repository: str | None, *, may_choose: bool = True) -> Trusted:
     """
     ids = trusted_ids()
     if not ids:
-        raise ConfigError("no repository is trusted yet", hint=f"run `{_ADD}` with the root file that you got safely")
+        raise none_trusted()
     if len(ids) > 1 and (repository is None or not may_choose):
         alone = "" if repository is None else f", and the project alone asks for {repository[:200]!a}"
         raise ConfigError(

@@ -71,10 +71,28 @@ def users_folder() -> Path | None:
     return Path(folder, "carnet") if folder else None
 
 
+def logins_file() -> Path | None:
+    """What one is known by at mirrors (`carnet trust login`); None where there is no folder for it."""
+    folder = users_folder()
+    return None if folder is None else folder / "logins.toml"
+
+
+def netrc_file() -> Path | None:
+    """The user's netrc: NETRC, or `.netrc` in the home folder; None where there is none."""
+    named, home = os.environ.get("NETRC"), os.environ.get("HOME", "")
+    return Path(named) if named else Path(home, ".netrc") if home.startswith("/") else None
+
+
 def deciding() -> list[Path]:
-    """The folders from which files decide over every project, and that the user could write to."""
+    """The folders from which files decide over every project, and that the user could write to; shims among them."""
+    from carnet_cli.config.shim_folder import known  # `carnet verify` comes by here too, and asks for none
+
     users = users_folder()
-    return [*([users] if users is not None else []), *([MACHINE] if os.geteuid() == MACHINE_OWNER else [])]
+    return [
+        *([users] if users is not None else []),
+        *([MACHINE] if os.geteuid() == MACHINE_OWNER else []),
+        *known(),
+    ]
 
 
 def guard_users_folder() -> None:

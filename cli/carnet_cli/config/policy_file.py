@@ -20,6 +20,9 @@ from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
 from carnet_verifier.policy.rule import Action, Rule, Setting
 
 MAX_BYTES = 1_000_000
+RUN = {"seconds": 3600, "megabytes": 16_384}
+"""What `[run]` may say, and what holds where nobody does."""
+_MOST_OF_A_RUN = 10_000_000
 LONGEST_EXCEPTION = timedelta(days=366)
 
 _T = TypeVar("_T")
@@ -34,6 +37,7 @@ class PolicyFile:
         policy: What it asks of crates.
         repository: Which trusted repository, by URL or fingerprint, or None.
         may_choose: The repositories that projects may choose among; None when it does not say.
+        run: What a run may cost, by `RUN`'s names, as far as it says so.
         remarks: What its reader should know, such as an exception whose time is over.
     """
 
@@ -41,6 +45,7 @@ class PolicyFile:
     policy: Policy = field(default_factory=Policy)
     repository: str | None = None
     may_choose: frozenset[str] | None = None
+    run: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 
@@ -92,7 +97,7 @@ def said_by(texts: Mapping[Setting[Any], str], source: Callable[[Setting[Any]], 
 
 def _policy_file(document: Mapping[str, Any], path: Path, now: datetime) -> PolicyFile:
     where = str(path)
-    _only(document, {"repository", "policy", "rules", "require", "ban", "exception", "project"}, where)
+    _only(document, {"repository", "policy", "rules", "require", "ban", "exception", "project", "run"}, where)
     repository = document.get("repository")
     if repository is not None and not isinstance(repository, str):
         raise ConfigError(f"{where}: repository is not a string", hint='write repository = "https://mirror.example/"')
@@ -117,7 +122,24 @@ def _policy_file(document: Mapping[str, Any], path: Path, now: datetime) -> Poli
         if excuse.expires <= now
     )
     chosen = None if "may-choose" not in project else frozenset(_texts(project, "may-choose", f"{where}: [project]"))
-    return PolicyFile(path, policy, repository, chosen, remarks)
+    run = _table(document.get("run", {}), "[run]", where)
+    _only(run, set(RUN), f"{where}: [run]")
+    costs = {name: most_of_a_run(said, name, f"{where}: [run]") for name, said in run.items()}
+    return PolicyFile(path, policy, repository, chosen, costs, remarks)
+
+
+def most_of_a_run(said: Any, name: str, where: str) -> int:
+    """What a run may cost, as a file or a variable says it.
+
+    Raises:
+        ConfigError: It is no such number.
+    """
+    if type(said) is not int or not 1 <= said <= _MOST_OF_A_RUN:
+        raise ConfigError(
+            f"{where}: {name} is no whole number from 1 to {_MOST_OF_A_RUN}",
+            hint=f"write the number alone, such as {RUN[name]}",
+        )
+    return said
 
 
 def _may_except(project: Mapping[str, Any], where: str) -> frozenset[Rule] | None:

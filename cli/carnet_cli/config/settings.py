@@ -22,11 +22,14 @@ from typing import TYPE_CHECKING
 from carnet.errors import ConfigError
 from carnet.value import field, value
 from carnet_cli.config import places
+from carnet_verifier.net.budget import DEFAULT_BOUNDS, RunBounds
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.policy import Policy
 
 if TYPE_CHECKING:
     from carnet_cli.config.policy_file import PolicyFile
+
+_RUN_VARIABLES = {"seconds": "CARNET_RUN_SECONDS", "megabytes": "CARNET_RUN_MEGABYTES"}
 
 
 @value
@@ -38,6 +41,7 @@ class Settings:
         policy: What a crate must fulfil.
         file: The project's file, or the one named instead of it; None when there is no file.
         remarks: What the user should know of the files: what does not count, and exceptions whose time is over.
+        run: What the whole run may fetch, and how long it may take.
         may_choose: Whether whoever said `repository` may choose among several: what a project says has only to fit.
     """
 
@@ -46,6 +50,7 @@ class Settings:
     file: Path | None = None
     remarks: tuple[str, ...] = ()
     may_choose: bool = True
+    run: RunBounds = DEFAULT_BOUNDS
 
 
 @value
@@ -55,13 +60,15 @@ class _Word:
     policy: Policy = field(default_factory=Policy)
     repository: str | None = None
     may_choose: frozenset[str] | None = None
+    run: Mapping[str, int] = field(default_factory=dict)
 
     def over(self, lower: _Word) -> _Word:
         """This word above another one, which counts where this one says nothing."""
         from carnet_verifier.policy.floor import over
 
         may_choose = lower.may_choose if self.may_choose is None else self.may_choose
-        return _Word(over(self.policy, lower.policy), self.repository or lower.repository, may_choose)
+        run = {**lower.run, **self.run}
+        return _Word(over(self.policy, lower.policy), self.repository or lower.repository, may_choose, run)
 
     def with_user(self, user: _Word) -> _Word:
         """The machine's word and the user's."""
@@ -69,7 +76,9 @@ class _Word:
 
         both = [said for said in (self.may_choose, user.may_choose) if said is not None]
         may_choose = frozenset.intersection(*both) if both else None
-        return _Word(with_user(self.policy, user.policy), self.repository or user.repository, may_choose)
+        run = {**user.run, **self.run}
+        run |= {name: min(most, user.run[name]) for name, most in self.run.items() if name in user.run}
+        return _Word(with_user(self.policy, user.policy), self.repository or user.repository, may_choose, run)
 
 
 def load(
@@ -102,9 +111,44 @@ def load(
     return _decide((folder, *([] if about is None else [about])), now, file, repository, asked or {})
 
 
+def run_bounds(now: datetime) -> RunBounds:
+    """What a whole run may cost where no project is meant: as the environment, the machine's file and the user's say.
+
+    Raises:
+        ConfigError: One of them is wrong, or others can write a file.
+    """
+    here = Path.cwd()
+    if not any(map(places.is_there, places.candidates(here))) and not any(map(os.environ.get, _RUN_VARIABLES.values())):
+        return DEFAULT_BOUNDS
+    machine, user = (
+        _Word() if one is None or _is_projects(one, (here,)) else _Word(run=one.run)
+        for one in (places.machines_file(now), places.users_file(now))
+    )
+    return _bounds({**machine.with_user(user).run, **_run_from_environment()})
+
+
+def _run_from_environment() -> Mapping[str, int]:
+    from carnet_cli.config.policy_file import most_of_a_run
+
+    texts = {name: text for name, variable in _RUN_VARIABLES.items() if (text := os.environ.get(variable))}
+    return {
+        name: most_of_a_run(
+            int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else text, name, _RUN_VARIABLES[name]
+        )
+        for name, text in texts.items()
+    }
+
+
+def _bounds(run: Mapping[str, int]) -> RunBounds:
+    from carnet_cli.config.policy_file import RUN
+
+    said = {**RUN, **run}
+    return RunBounds(float(said["seconds"]), said["megabytes"] * 1024**2)
+
+
 def _is_anything_said(folder: Path) -> bool:
     """Whether a variable or a file may ask for something."""
-    variables = ("CARNET_CONFIG", *(setting.variable for setting in rules.settings()))
+    variables = ("CARNET_CONFIG", *_RUN_VARIABLES.values(), *(setting.variable for setting in rules.settings()))
     return any(map(os.environ.get, variables)) or any(map(places.is_there, places.candidates(folder)))
 
 
@@ -122,7 +166,7 @@ def _decide(
     projects = [one for one in (beside, user) if one is not None and _is_projects(one, folders)]
 
     def word(one: PolicyFile | None) -> _Word:
-        return _Word() if one is None or one in projects else _Word(one.policy, one.repository, one.may_choose)
+        return _Word() if one is None or one in projects else _Word(one.policy, one.repository, one.may_choose, one.run)
 
     flags = {setting: text for setting in rules.settings() if (text := asked.get(setting.name))}
     variables = {setting: text for setting in rules.settings() if (text := os.environ.get(setting.variable))}
@@ -132,14 +176,17 @@ def _decide(
             word(machine).with_user(word(user)),
             word(by_variable),
             _Word(
-                policy_file.said_by(variables, lambda setting: setting.variable), os.environ.get("CARNET_REPOSITORY")
+                policy_file.said_by(variables, lambda setting: setting.variable),
+                os.environ.get("CARNET_REPOSITORY"),
+                run=_run_from_environment(),
             ),
             word(by_flag),
             _Word(policy_file.said_by(flags, lambda setting: setting.flag), repository),
         ),
     )
     remarks = tuple(remark for one in files for remark in one.remarks)
-    settings = Settings(floor.repository, floor.policy, None if beside is None else beside.path, remarks)
+    path, run = None if beside is None else beside.path, _bounds(floor.run)
+    settings = Settings(floor.repository, floor.policy, path, remarks, run=run)
     return _tightened(settings, floor, projects, folder) if projects else settings
 
 
@@ -155,7 +202,7 @@ def _tightened(settings: Settings, floor: _Word, projects: Sequence[PolicyFile],
     if chosen is not None and wished is not None and not _is_same(wished, chosen):
         remarks.append(f"{projects[0].path}: repository = {wished!a} does not count: {chosen} is asked for")
     may_choose = chosen is not None or wished is None or any(_is_same(wished, one) for one in floor.may_choose or ())
-    return Settings(chosen or wished, tightened.policy, settings.file, tuple(remarks), may_choose)
+    return Settings(chosen or wished, tightened.policy, settings.file, tuple(remarks), may_choose, settings.run)
 
 
 def _named(path: Path | None, now: datetime) -> PolicyFile | None:
@@ -189,6 +236,8 @@ def _not_a_projects(file: PolicyFile, folder: Path) -> Iterator[str]:
         yield f"{file.path} lies in the project: it can only ask for more"
     if file.policy.may_except is not None or file.may_choose is not None:
         yield f"{file.path}: [project] does not count: what projects may is not a project's to say"
+    if file.run:
+        yield f"{file.path}: [run] does not count: what a run may cost is not a project's to say"
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -19,10 +19,13 @@ from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.roles import Root
 from carnet_cli.config import home
 from carnet_cli.config.home import Trusted
+from carnet_cli.config.settings import run_bounds
 from carnet_verifier.cargo.localregistry import remove_tree
 from carnet_verifier.memory.trust import TrustDirectory, read_pinned
+from carnet_verifier.net.address import repository_url
 from carnet_verifier.net.budget import Budget
-from carnet_verifier.net.fetch import HttpFetcher, repository_url
+from carnet_verifier.net.fetch import HttpFetcher
+from carnet_verifier.net.route import Network
 from carnet_verifier.tuf.refresh import read_repository, refresh
 
 
@@ -66,13 +69,14 @@ def read_root(file: Path, *, fingerprint: str | None, insecure_example_keys: boo
     return Pinned(data, root, found)
 
 
-def add(pinned: Pinned, url: str, *, ask: bool, now: datetime) -> tuple[Trusted, bool]:
+def add(pinned: Pinned, url: str, *, network: Network | None, now: datetime) -> tuple[Trusted, bool]:
     """Trust a repository, unless it is trusted already.
 
     Args:
         pinned: The root to start from.
         url: Where the repository is.
-        ask: Whether the repository is asked whether it is the one of that root. Nothing changes when it is not.
+        network: How the repository is asked whether it is the one of that root: nothing changes when it is not. None:
+            it is not asked.
         now: The time.
 
     Returns:
@@ -94,14 +98,14 @@ def add(pinned: Pinned, url: str, *, ask: bool, now: datetime) -> tuple[Trusted,
                 hint=f"`carnet trust move {url} --repository {trusted.id}` keeps what was seen there",
             )
         if same_place:
-            if ask and _is_ahead_of(pinned, trusted, now):
+            if network is not None and _is_ahead_of(pinned, trusted, network, now):
                 return trusted, False
             raise ConfigError(
                 f"{url} is trusted already, from another root on ({trusted.id})",
                 hint=f"if that is over, `carnet trust remove {trusted.id}` forgets it, and all that was seen there",
             )
-    if ask:
-        with _asked(url), HttpFetcher(url, budget=Budget()) as fetcher:
+    if network is not None:
+        with _asked(url), HttpFetcher(url, network=network, budget=Budget(run_bounds(now))) as fetcher:
             read_repository(pinned.data, fetcher, now=now)
     trust_id = pinned.fingerprint[:16]
     durable.private_folder(home.make() / "trust")
@@ -109,13 +113,14 @@ def add(pinned: Pinned, url: str, *, ask: bool, now: datetime) -> tuple[Trusted,
     return home.open_trusted(trust_id), True
 
 
-def move(trusted: Trusted, url: str, *, ask: bool, now: datetime) -> str:
+def move(trusted: Trusted, url: str, *, network: Network | None, now: datetime) -> str:
     """Go on with a trusted repository at another address. What was seen of it is kept, and holds there too.
 
     Args:
         trusted: The repository.
         url: Where it is from now on.
-        ask: Whether the new address is asked whether the repository is there, and no older than it was seen.
+        network: How the new address is asked whether the repository is there, and no older than it was seen. None:
+            it is not asked.
         now: The time.
 
     Returns:
@@ -134,8 +139,8 @@ def move(trusted: Trusted, url: str, *, ask: bool, now: datetime) -> str:
                 hint=f"`carnet trust remove {other.id}` forgets that one, and all that was seen there",
             )
     before = trusted.directory.url
-    if ask:
-        with _asked(url), HttpFetcher(url, budget=Budget()) as fetcher:
+    if network is not None:
+        with _asked(url), HttpFetcher(url, network=network, budget=Budget(run_bounds(now))) as fetcher:
             _ = refresh(trusted.directory, fetcher, now=now).targets
     trusted.directory.move(url)
     return before
@@ -189,9 +194,9 @@ def _all() -> Iterator[Trusted]:
     return map(home.open_trusted, home.trusted_ids())
 
 
-def _is_ahead_of(pinned: Pinned, trusted: Trusted, now: datetime) -> bool:
+def _is_ahead_of(pinned: Pinned, trusted: Trusted, network: Network, now: datetime) -> bool:
     """Whether a root leads to the same repository as one that is trusted: an earlier or a later one of its chain."""
-    with HttpFetcher(trusted.directory.url, budget=Budget()) as fetcher:
+    with HttpFetcher(trusted.directory.url, network=network, budget=Budget(run_bounds(now))) as fetcher:
         seen = refresh(trusted.directory, fetcher, now=now).trusted.root.signed
         try:
             return read_repository(pinned.data, fetcher, now=now).trusted.root.signed == seen
@@ -207,6 +212,8 @@ def _asked(url: str) -> Iterator[None]:
     try:
         yield
     except TransportError as error:
+        if error.absent and not error.hint:
+            error.hint = "no mirror of carnet's answers there: ask its operator for the address"
         error.hint = f"{error.hint}; " * bool(error.hint) + (
             "nothing was changed; `--offline` does it without asking the mirror"
         )

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from carnet.errors import CarnetError
 from carnet_verifier.policy.policy import Policy
+
+if TYPE_CHECKING:
+    from carnet_cli.config.network.reading import NetworkSettings
+    from carnet_cli.doctor.seen import SeenMirror
 
 
 class Health(Enum):
@@ -26,11 +33,19 @@ class Patient:
         home: Carnet's own folder.
         policy: What holds where the command was started.
         environment: The user's variables.
+        now: This machine's time, aware, UTC.
+        warn_before: How long before something ends people are told.
+        network: How servers are reached; or why that cannot be read.
+        mirrors: The trusted mirrors, each asked once; or why nobody knows which they are.
     """
 
     home: Path
     policy: Policy
     environment: Mapping[str, str]
+    now: datetime
+    warn_before: timedelta
+    network: NetworkSettings | CarnetError
+    mirrors: tuple[SeenMirror, ...] | CarnetError
 
 
 @dataclass(frozen=True)
@@ -65,3 +80,16 @@ class Check:
 
     name: str
     look: Callable[[Patient], Diagnosis]
+
+    def examine(self, patient: Patient) -> Diagnosis:
+        """Look, and call what keeps it from looking a failure."""
+        try:
+            return self.look(patient)
+        except CarnetError as error:
+            return Diagnosis(self.name, Health.FAILURE, str(error), advice=error.hint)
+
+
+def worst(found: list[Health]) -> Health:
+    """The worst of several; good where there is none."""
+    order = (Health.FAILURE, Health.WARNING)
+    return next((health for health in order if health in found), Health.GOOD)

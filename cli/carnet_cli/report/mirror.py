@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,10 @@ from carnet_cli.report.waiting import entry_words
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
+    from carnet.cargo.let_in import LetIn
+    from carnet.cargo.names import CrateId
     from carnet_mirror.fsck.fsck import FsckReport
+    from carnet_mirror.fsck.rebuild import Rebuilt
     from carnet_mirror.schedule import Expiry
     from carnet_mirror.state.pending import PendingEntry
     from carnet_mirror.sync.outcome import SyncReport
@@ -152,6 +155,7 @@ class StatusReport:
         claims: What of claimed crates has ended or ends soon: owner and crate roles, and layouts.
         now: When it was looked at.
         second_opinion: Whether it publishes only what python-tuf and in-toto take as well.
+        let_in: Versions whose index lines are not their manifests', and what is said of each.
     """
 
     directory: Path
@@ -161,6 +165,7 @@ class StatusReport:
     claims: tuple[Expiry, ...]
     now: datetime
     second_opinion: bool
+    let_in: Mapping[CrateId, LetIn]
 
     @property
     def expired(self) -> bool:
@@ -177,6 +182,9 @@ def status_as_text(report: StatusReport) -> None:
         when = f"{one.expires:%Y-%m-%d %H:%M} UTC"
         output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
     output.echo(f"second opinion: {'on' if report.second_opinion else 'OFF'}")
+    for crate, said in sorted(report.let_in.items()):
+        ended = "" if said.counts(report.now) or said.revoked is not None else " (ended)"
+        output.echo(f"index differs: {crate} {said.sha256}: {said}{ended}")
     tell_what_ends(report.roles, report.claims, report.now)
 
 
@@ -197,8 +205,19 @@ def status_as_json(report: StatusReport) -> Iterator[Any]:
             }
             for one in (*report.roles, *report.claims)
         ],
+        "let-in": [_let_in(crate, said) for crate, said in sorted(report.let_in.items())],
     }
     tell_what_ends(report.roles, report.claims, report.now)
+
+
+def _let_in(crate: CrateId, said: LetIn) -> dict[str, Any]:
+    return {
+        "crate": str(crate),
+        "sha256": said.sha256,
+        "why": said.reason,
+        "expires": as_json.time(said.expires),
+        "revoked": None if said.revoked is None else as_json.time(said.revoked),
+    }
 
 
 def tell_what_ends(roles: Iterable[Expiry], claims: Iterable[Expiry], now: datetime) -> None:
@@ -238,6 +257,92 @@ def checked_as_json(report: FsckReport) -> Iterator[Any]:
         "versions": report.versions,
         "problems": [{"where": one.where, "what": one.what} for one in report.problems],
         "notes": report.notes,
+    }
+
+
+# --- taken back ---
+
+
+@dataclass(frozen=True)
+class RevokedReport:
+    """What came of taking back that a version is let in.
+
+    Attributes:
+        crate: The version.
+        said: What is said of it now.
+        published: What the publish did; None when it was taken back before.
+    """
+
+    crate: CrateId
+    said: LetIn
+    published: PublishResult | None
+
+
+def revoked_as_text(report: RevokedReport) -> None:
+    """For people: one line; warnings on stderr."""
+    if report.published is None:
+        output.echo(f"nothing to take back: {report.crate}: {report.said}")
+        return
+    _warn(report.published)
+    output.echo(f"{report.crate}: {report.said}; snapshot {report.published.snapshot}")
+
+
+def revoked_as_json(report: RevokedReport) -> Iterator[Any]:
+    """For machines."""
+    snapshot = None if report.published is None else report.published.snapshot
+    yield {"reason": "revoked", "snapshot": snapshot} | _let_in(report.crate, report.said)
+
+
+# --- a database made anew ---
+
+
+@dataclass(frozen=True)
+class RebuiltReport:
+    """What came of making a mirror's database anew.
+
+    Attributes:
+        made: What was done.
+        directory: The mirror.
+    """
+
+    made: Rebuilt
+    directory: Path
+
+
+def rebuilt_as_text(report: RebuiltReport) -> None:
+    """For people: what is published now on stdout; what was lost, and what comes next, on stderr."""
+    made = report.made
+    published = f"snapshot {made.snapshot}, timestamp {made.timestamp}"
+    for note in made.report.notes:
+        output.note(f"note: {note}")
+    if not made.made:
+        output.echo(f"the database in {report.directory} is sound: nothing to make anew ({published})")
+        return
+    for text in made.lost:
+        output.note(f"lost: {text}")
+    if made.aside is not None:
+        output.note(f"the database before is kept as {made.aside}")
+    checked = made.report
+    output.echo(
+        f"the database in {report.directory} was made anew from {checked.files} files, all of them signed: "
+        f"{published}, {checked.versions} versions"
+    )
+    output.note("next: `carnet mirror refresh` signs what is due, then `carnet mirror serve`")
+
+
+def rebuilt_as_json(report: RebuiltReport) -> Iterator[Any]:
+    """For machines."""
+    made = report.made
+    yield {
+        "reason": "rebuilt" if made.made else "nothing-to-rebuild",
+        "directory": str(report.directory),
+        "snapshot": made.snapshot,
+        "timestamp": made.timestamp,
+        "files": made.report.files,
+        "versions": made.report.versions,
+        "lost": list(made.lost),
+        "before": None if made.aside is None else str(made.aside),
+        "notes": made.report.notes,
     }
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from carnet.errors import LayoutRefused
 from carnet_cli.terminal import output
+from carnet_signer.keys.public import said_origin
 
 if TYPE_CHECKING:
-    from carnet.intoto.duties import Terms
-    from carnet.intoto.values import Layout
+    from carnet_signer.steps.layouts import CompiledLayout
     from carnet_signer.steps.record import Recorded
 
 
@@ -24,22 +24,20 @@ class LayoutReport:
     """Which steps, by whom, how many, under which rules.
 
     Attributes:
-        layout: The in-toto layout.
-        terms: What its owners ask beside it.
+        compiled: The layout, what its owners ask beside it, and where its people's keys come from.
     """
 
-    layout: Layout
-    terms: Terms
+    compiled: CompiledLayout
 
     def people(self, keyids: tuple[str, ...]) -> list[str]:
         """Who holds these keys; whoever has two is one person."""
-        people = self.terms.people
-        names = (people.get(keyid) or f"key {keyid}" for keyid in keyids if keyid in self.layout.keys)
+        people = self.compiled.terms.people
+        names = (people.get(keyid) or f"key {keyid}" for keyid in keyids if keyid in self.compiled.layout.keys)
         return list(dict.fromkeys(names))
 
     def words(self) -> Iterator[str]:
         """All of it, a line each."""
-        layout, terms = self.layout, self.terms
+        layout, terms = self.compiled.layout, self.compiled.terms
         yield f"{layout.readme or 'a layout'}; accepts releases until {layout.expires:%Y-%m-%d}"
         for step in layout.steps:
             people = self.people(step.keyids)
@@ -49,7 +47,8 @@ class LayoutReport:
                 yield f"  {kind}    {'; '.join(map(str, rules))}"
         yield ""
         for keyid, key in layout.keys.items():
-            yield f"{terms.people.get(keyid, 'nobody by name')}: {key.keytype} key {keyid}"
+            said = said_origin(keyid, self.compiled.origins)
+            yield f"{terms.people.get(keyid, 'nobody by name')}: {key.keytype} key {keyid}{said}"
         pairs = ", ".join(sorted("/".join(sorted(pair)) for pair in terms.separate))
         yield f"least level {terms.least_level}; never one person for both of {pairs}"
         yield from (f"generated while packaging: {path}" for path in sorted(terms.generated))
@@ -63,7 +62,7 @@ def layout_as_text(report: LayoutReport) -> None:
 
 def layout_as_json(report: LayoutReport) -> Iterator[Any]:
     """For machines."""
-    layout = report.layout
+    layout = report.compiled.layout
     yield {
         "expires": layout.expires.isoformat(),
         "readme": layout.readme,
@@ -77,7 +76,8 @@ def layout_as_json(report: LayoutReport) -> Iterator[Any]:
             }
             for step in layout.steps
         ],
-        "terms": report.terms.to_custom(),
+        "terms": report.compiled.terms.to_custom(),
+        "origins": dict(report.compiled.origins),
     }
 
 

@@ -144,6 +144,11 @@ def report(error: CarnetError) -> None:
         _say("hint", error.hint)
 
 
+def error(text: str) -> None:
+    """Print one of several things that are wrong, which no single error is about."""
+    _say("error", text)
+
+
 def warn(text: str, hint: str = "") -> None:
     """Print something that a person should know and that stops nothing."""
     _say("warning", text)

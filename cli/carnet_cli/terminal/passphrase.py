@@ -25,10 +25,12 @@ class PassphraseSource:
     Attributes:
         file: `--passphrase-file`.
         descriptor: `--passphrase-fd`.
+        kind: What it is: the flags are named for it.
     """
 
     file: Path | None = None
     descriptor: int | None = None
+    kind: str = "passphrase"
     _read: bytes | None = field(default=None, repr=False)
 
     def ask(self, what: str) -> bytes | None:
@@ -66,9 +68,10 @@ class PassphraseSource:
 
     def _given(self) -> bytes | None:
         if self._read is None and self.file is not None:
-            self._read = _first_line(_read_file(self.file), f"passphrase file {self.file}")
+            self._read = _first_line(_read_file(self.file, self.kind), f"{self.kind} file {self.file}", self.kind)
         elif self._read is None and self.descriptor is not None:
-            self._read = _first_line(_read_descriptor(self.descriptor), f"descriptor {self.descriptor}")
+            data = _read_descriptor(self.descriptor, self.kind)
+            self._read = _first_line(data, f"descriptor {self.descriptor}", self.kind)
         return self._read  # a pipe can be read once, and there may be two keys
 
 
@@ -106,28 +109,28 @@ def _prompt(text: str, *, confirm: bool = False) -> bytes:
     return answer.encode()
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(path: Path, kind: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(
-            f"passphrase file {path}: {(error.strerror or 'cannot be read').lower()}",
-            hint="its first line is the passphrase: name a file with `--passphrase-file` that you can read",
+            f"{kind} file {path}: {(error.strerror or 'cannot be read').lower()}",
+            hint=f"its first line is the {kind}: name a file with `--{kind}-file` that you can read",
         ) from None
     try:
         status = os.fstat(descriptor)
         # A pipe (`<(pass show carnet)`) has no owner to speak of; a file that others read holds no secret.
         if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
             raise SigningError(
-                f"passphrase file {path} can be read or changed by others (mode {stat.S_IMODE(status.st_mode):04o})",
+                f"{kind} file {path} can be read or changed by others (mode {stat.S_IMODE(status.st_mode):04o})",
                 hint=f"`chmod 600 {path}`",
             )
-        return _read_descriptor(descriptor)
+        return _read_descriptor(descriptor, kind)
     finally:
         os.close(descriptor)
 
 
-def _read_descriptor(descriptor: int) -> bytes:
+def _read_descriptor(descriptor: int, kind: str) -> bytes:
     data = b""
     try:
         while len(data) <= _MAX and (chunk := os.read(descriptor, _MAX)):
@@ -135,16 +138,16 @@ def _read_descriptor(descriptor: int) -> bytes:
     except OSError as error:
         raise ConfigError(
             f"descriptor {descriptor}: {(error.strerror or 'cannot be read').lower()}",
-            hint="open it for the command, as in `--passphrase-fd 3 3<FILE`",
+            hint=f"open it for the command, as in `--{kind}-fd 3 3<FILE`",
         ) from None
     return data
 
 
-def _first_line(data: bytes, what: str) -> bytes:
+def _first_line(data: bytes, what: str, kind: str) -> bytes:
     line = data.partition(b"\n")[0].removesuffix(b"\r")
     if not line or len(data) > _MAX:
         raise ConfigError(
-            f"{what} has no passphrase in its first line" if not line else f"{what} is too large",
-            hint="its first line is the passphrase, and nothing else is read",
+            f"{what} has no {kind} in its first line" if not line else f"{what} is too large",
+            hint=f"its first line is the {kind}, and nothing else is read",
         )
     return line

@@ -37,6 +37,8 @@ class GitLimits:
         objects: Bytes of all folders and commits together, one that is read again counted again.
         entries: Files, folders, links and submodules of a commit; one folder may stand in many places.
         processor: Seconds of git's processor time.
+        unpacked: Bytes that git may unpack without being asked for them: what files and folders are differences to.
+        memory: Bytes that git may have in memory, beside the files that it maps.
         seconds: From the first object to the last.
     """
 
@@ -46,6 +48,8 @@ class GitLimits:
     entries: int
     processor: int
     seconds: float
+    unpacked: int = 1024 * MIB
+    memory: int = 8 * 1024 * MIB
 
     @classmethod
     def of(cls, weight: int) -> GitLimits:
@@ -55,13 +59,16 @@ class GitLimits:
         two bytes in files for each; of the newest commit alone, as a shallow clone has it, none an entry for fewer
         than 270 bytes (tc39/test262, a file for each test), nor more than five bytes in files.
         """
+        blob = min(MAX_BLOB, 8 * MIB + 12 * weight)
         return cls(
-            blob=min(MAX_BLOB, 8 * MIB + 16 * weight),
+            blob=blob,
             tree=min(_MAX_TREE, MIB // 8 + weight // 10),
             objects=min(256 * MIB, 4 * MIB + 16 * weight),
-            entries=min(MAX_ENTRIES, 3_000 + weight // 100),
-            processor=3 + weight // (5 * MIB),
+            entries=min(MAX_ENTRIES, 3_000 + weight // 200),
+            processor=1 + weight // (5 * MIB),
             seconds=60.0 + weight / MIB,
+            unpacked=64 * MIB + 64 * weight,
+            memory=64 * MIB + 3 * blob,
         )
 
     @classmethod
@@ -72,9 +79,11 @@ class GitLimits:
     def hold(self, process: subprocess.Popen[bytes]) -> None:
         """Let the system end a git that takes more; where it cannot, its deadline does."""
         prlimit = getattr(resource, "prlimit", None)
-        if prlimit is not None:
+        if prlimit is None:
+            return
+        for kind, most in ((resource.RLIMIT_CPU, self.processor), (resource.RLIMIT_DATA, self.memory)):
             with suppress(OSError, ValueError):  # it has ended already
-                prlimit(process.pid, resource.RLIMIT_CPU, (self.processor, self.processor))
+                prlimit(process.pid, kind, (most, most))
 
 
 def _objects(git_dir: Path) -> Path:

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO
 
 from carnet.errors import ConfigError, FormatError, StorageError
+from carnet.git.deltas import AHEAD, CHECK, Deltas
 from carnet.git.limits import MAX_BLOB, MAX_NAME, GitLimits
 
 __all__ = ["COMMIT", "MAX_BLOB", "GitObjects", "git_command", "git_environment", "tree_entries", "tree_of"]
@@ -37,14 +38,12 @@ _SIZE = re.compile(rb"[0-9]{1,19}\Z")
 _ENTRY = {
     width: re.compile(rb"([0-7]{5,6}) ([^\0]{0,%d})\0(.{%d})" % (MAX_NAME - 1, width), re.DOTALL) for width in (20, 32)
 }
-_AHEAD = 60
-"""Objects that git is asked for before the first of them is read: to take turns costs more than a small object does.
-Their ids fit into the smallest pipe, 4,096 bytes, so that nobody waits for the other."""
 _MAX_TAGS = 100
 """Tags of tags; nobody has more than two."""
 _OPTIONS = (
     *("-c", "safe.directory=*", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"),
     *("-c", "protocol.allow=never", "-c", "core.sshCommand=false", "-c", "core.gitProxy=false"),
+    *("-c", "core.deltaBaseCacheLimit=16m"),
     *("-c", "core.alternateRefsCommand=false", "-c", "core.pager=cat", "-c", "credential.helper="),
 )
 
@@ -145,9 +144,17 @@ class GitObjects:
         self.width = 20
 
     def __enter__(self) -> GitObjects:
+        self._process, self._checking = self._start("--batch"), self._start(CHECK)
+        self._deltas = Deltas(*_streams(self._checking), self.limits)
+        self._timer = threading.Timer(self.limits.seconds, self._end)  # whoever waits for it waits no more
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def _start(self, how: str) -> subprocess.Popen[bytes]:
         try:
-            self._process = subprocess.Popen(
-                git_command("cat-file", "--batch", git_dir=self._git_dir),
+            process = subprocess.Popen(
+                git_command("cat-file", how, git_dir=self._git_dir),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -156,22 +163,24 @@ class GitObjects:
             )
         except OSError:
             raise ConfigError("git is not installed", hint="install git; carnet reads commits through it") from None
-        self.limits.hold(self._process)
-        self._timer = threading.Timer(self.limits.seconds, self._process.kill)  # whoever waits for it waits no more
-        self._timer.daemon = True
-        self._timer.start()
-        return self
+        self.limits.hold(process)
+        return process
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._checking.kill()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._timer.cancel()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with suppress(BrokenPipeError):  # it has ended, and did not read what it was asked
-                    stream.close()
-        self._process.kill()
-        self._process.wait()
+        self._end()
+        for process in (self._process, self._checking):
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with suppress(BrokenPipeError):  # it has ended, and did not read what it was asked
+                        stream.close()
+            process.wait()
 
     def get(self, oid: str, kind: bytes) -> bytes:
         """An object's bytes.
@@ -191,7 +200,7 @@ class GitObjects:
             FormatError: As for `get`.
         """
         waiting = iter(oids)
-        while some := list(islice(waiting, _AHEAD)):
+        while some := list(islice(waiting, AHEAD)):
             self._ask([oid for oid in dict.fromkeys(some) if oid not in self._kept])
             read: dict[str, bytes] = {}
             for oid in some:
@@ -227,8 +236,9 @@ class GitObjects:
         raise FormatError(f"more than {_MAX_TAGS} tags stand for one another")
 
     def _ask(self, oids: Sequence[str]) -> None:
-        stdin, _ = self._streams()
+        stdin, _ = _streams(self._process)
         try:
+            self._deltas.check(oids)
             stdin.write("".join(f"{oid}\n" for oid in oids).encode())
             stdin.flush()
         except BrokenPipeError:
@@ -237,7 +247,7 @@ class GitObjects:
 
     def _answer(self, oid: str, kinds: Collection[bytes]) -> tuple[bytes, bytes]:
         """What git answers next: the object's kind and bytes."""
-        _, stdout = self._streams()
+        _, stdout = _streams(self._process)
         header = stdout.readline().split()
         if len(header) != 3 or header[1] not in kinds or _SIZE.match(header[2]) is None:
             self._check_time(oid)
@@ -286,8 +296,9 @@ class GitObjects:
                 hint="if it is honest, `git gc` in it makes reading cheaper; look at what it holds before you trust it",
             )
 
-    def _streams(self) -> tuple[IO[bytes], IO[bytes]]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise StorageError("git was started without pipes")
-        return stdin, stdout
+
+def _streams(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    stdin, stdout = process.stdin, process.stdout
+    if stdin is None or stdout is None:
+        raise StorageError("git was started without pipes")
+    return stdin, stdout

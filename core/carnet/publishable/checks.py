@@ -3,9 +3,10 @@
 Facts in, judgement out: each check raises `Unpublishable` with everything that is wrong, or returns remarks, which
 refuse nothing and are shown to whoever signs. One room for every step, so that all of them say the same:
 
-    check_name                                       the claim
+    check_name                                       the claim: made, proposed, signed, handed in
     check_manifest, check_files, check_submodules    the tag, from git's objects
     check_tarball                                    packaging, assembling, every signer, the mirror
+    remarks_on                                       what another registry has published already, at a sync
 
 What cargo refuses is refused for every registry. What crates.io asks for beyond that is asked of crates of the registry
 `crates-io` only (crates.io's `publish` endpoint, its `crates_io_validation`, its table of reserved names); another
@@ -160,6 +161,17 @@ def check_tarball(crate: CrateFile, to: Destination) -> tuple[str, ...]:
         *(Objection(f"{crate.id}: {warning}", "", refused=False) for warning in crate.warnings),
     ]
     return judged(str(crate.id), objections)
+
+
+def remarks_on(crate: CrateId, to: Destination) -> tuple[str, ...]:
+    """What nobody could publish today of a name and a version that a registry lists all the same.
+
+    Args:
+        crate: Which it is.
+        to: The registry, and the versions that are at hand.
+    """
+    objections = [*_name(crate.name, to.registry), *_version(crate, [one for one in to.published if one != crate])]
+    return tuple(objection.what for objection in objections if objection.refused)
 
 
 def _about(crate: CrateId, manifest: Table, to: Destination, place: FieldPlaces) -> Iterator[Objection]:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 
 from carnet.cargo.original import Table, dependencies, is_local
+from carnet.publishable.categories import category_objections
+from carnet.publishable.license import license_objections
 from carnet.publishable.objection import FieldPlaces, Objection, table
 
 CRATES_IO = "crates-io"
@@ -104,6 +106,8 @@ def _described(package: Table, place: FieldPlaces) -> Iterator[Objection]:
             f"{place.package('license')} is missing, and so is license-file: crates.io demands one of them",
             'write `license = "MIT OR Apache-2.0"`, or whichever it is, below [package]',
         )
+    if isinstance(said := package.get("license"), str) and said:
+        yield from license_objections(said, place.package("license"))
 
 
 def _words(package: Table, place: FieldPlaces) -> Iterator[Objection]:
@@ -115,6 +119,8 @@ def _words(package: Table, place: FieldPlaces) -> Iterator[Objection]:
             yield Objection(
                 f"{place.package(key)} names {len(words)}, and crates.io takes {_MAX_WORDS}", "keep the best five"
             )
+        if key == "categories":
+            yield from category_objections(words, place.package(key))
         for word in words if key == "keywords" else ():
             if len(str(word).encode()) > _MAX_KEYWORD or _KEYWORD.match(str(word)) is None:
                 yield Objection(

@@ -8,8 +8,8 @@ from pathlib import Path
 from carnet.cargo.names import CrateId
 from carnet.value import value
 from carnet_gate.comparison import surroundings
-from carnet_gate.comparison.checkouts import Checkout, compare_checkouts
 from carnet_gate.comparison.surroundings import Surroundings
+from carnet_verifier.cargo.checkouts import Checkout, compare_checkouts
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Poisoned, Unfinished, Unpacked, compare_sources
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from carnet import durable
@@ -106,7 +106,11 @@ class Files:
         for folder, group in folders.items():
             durable.make_folder(self._directory / folder)
             durable.write_files(self._directory / folder, group)
-        for file in rows:
+        self.enter(rows)
+
+    def enter(self, files: Iterable[StoredFile]) -> None:
+        """Let files that are on the disk already be staged."""
+        for file in files:
             self._database.execute("INSERT INTO files VALUES (?, ?, ?, 0)", file.path, file.sha256, file.length)
 
     def publish(self) -> None:

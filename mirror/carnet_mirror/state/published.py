@@ -24,6 +24,7 @@ from carnet.tuf.paths import (
 )
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, RoleT, Root, Snapshot, Targets, Timestamp
+from carnet.tuf.tree import is_bin
 from carnet_mirror.state.store import Store
 
 
@@ -101,6 +102,21 @@ class UnverifiedView:
             if target is not None and target.custom:
                 versions = read_let_in(target.custom, path)
                 found |= {CrateId(name, Version(version)): said for version, said in versions.items()}
+        return found
+
+    def all_let_in(self) -> dict[CrateId, LetIn]:
+        """Every version that is or was let in, and of which something is still said.
+
+        Raises:
+            FormatError: What is published of one does not parse.
+        """
+        found: dict[CrateId, LetIn] = {}
+        for role in filter(is_bin, self.snapshot.meta):
+            listed = self.targets(role)
+            for path, target in {} if listed is None else listed.targets.items():
+                for version, said in read_let_in(target.custom, path).items() if target.custom else ():
+                    name = CrateName(path.rpartition("/")[2])
+                    found[CrateId(CrateName(self._store.crates.spelling(name) or name.text), Version(version))] = said
         return found
 
     def _read(self, role: str, version: int | None, kind: type[RoleT]) -> RoleFile[RoleT]:

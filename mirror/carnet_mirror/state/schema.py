@@ -69,6 +69,11 @@ CREATE TABLE {prefix}versions (
 ) STRICT, WITHOUT ROWID;
 """
 
+SETTINGS = frozenset(
+    ("online-key", "online-memory", "online-socket", "example-keys", "second-opinion", "staged"),
+)
+"""Every key of the table of settings: no other one can be written, so that each has a place when they are lost."""
+
 
 def tables() -> str:
     """The statements that make all tables."""

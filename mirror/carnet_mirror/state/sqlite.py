@@ -16,6 +16,16 @@ from carnet import durable
 from carnet.errors import ConfigError, StorageError
 from carnet_mirror.state import schema
 
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_REBUILD = (
+    "nothing was changed; put it back from a backup, or `carnet mirror fsck DIR --rebuild` makes it anew from the files"
+)
+_NOTHING_PUBLISHED = "nothing of this change was published; `carnet mirror fsck` checks what is there"
+
+
+class NewerLayout(ConfigError):  # noqa: N818  -- named for the fact
+    """A newer carnet wrote the database."""
+
 
 class Database:
     """One connection. Reads see the newest commit, or all one state inside `frozen`; writes stand inside `change`."""
@@ -67,12 +77,7 @@ class Database:
                 connection.execute("PRAGMA query_only=ON")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found != schema.VERSION:
-                raise ConfigError(
-                    f"{path} has layout {found}, this carnet reads layout {schema.VERSION}",
-                    hint="use the carnet that wrote it, or a newer one (`carnet --version`)",
-                )
+            _check_layout(path, connection.execute("PRAGMA user_version").fetchone()[0])
             opened.pop_all()
             return cls(path, connection)
 
@@ -133,6 +138,17 @@ class Database:
         self.execute("COMMIT")
         self.execute("BEGIN IMMEDIATE")
 
+    def settle(self) -> None:
+        """Move all that is committed out of the log into the database file.
+
+        Raises:
+            StorageError: SQLite failed, or somebody reads it.
+        """
+        with failures(self.path):
+            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise StorageError(f"{self.path} is in use", hint="wait for other commands to end, then try again")
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Read one state throughout, whatever is committed meanwhile."""
@@ -165,10 +181,23 @@ def failures(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        damaged = getattr(error, "sqlite_errorname", "").startswith(_DAMAGED)
         raise StorageError(
             f"the mirror's database {path} failed: {str(error).splitlines()[0]}",
-            hint="nothing of this change was published; `carnet mirror fsck` checks what is there",
+            hint=_REBUILD if damaged else _NOTHING_PUBLISHED,
         ) from None
+
+
+def _check_layout(path: Path, found: int) -> None:
+    if found == schema.VERSION:
+        return
+    if found == 0:  # a file of no bytes is a database without tables
+        raise StorageError(f"{path} is no mirror's database any more: it has no tables", hint=_REBUILD)
+    said = f"{path} has layout {found}, this carnet reads layout {schema.VERSION}"
+    hint = "use the carnet that wrote it, or a newer one (`carnet --version`)"
+    if found > schema.VERSION:
+        raise NewerLayout(said, hint=hint)
+    raise ConfigError(said, hint=f"{hint}; `carnet mirror fsck DIR --rebuild` makes one of today's layout")
 
 
 def _demand_durability(connection: sqlite3.Connection, path: Path) -> None:

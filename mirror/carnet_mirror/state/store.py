@@ -16,19 +16,22 @@ timestamp was ever signed (see `carnet_mirror.writing`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from carnet import durable
+from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, StorageError
-from carnet.lock import locked
+from carnet.lock import locked, take_folder
 from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, metadata_name
 from carnet_mirror.state.crates import Crates
 from carnet_mirror.state.files import FOLDERS, Files, blob_path, check_path
 from carnet_mirror.state.pending import Pending
-from carnet_mirror.state.records import StoredFile
+from carnet_mirror.state.records import StoredFile, StoredVersion
+from carnet_mirror.state.schema import SETTINGS
 from carnet_mirror.state.sqlite import Database
 
 DATABASE = "mirror.db"
@@ -37,6 +40,7 @@ _SEALED = "staged"
 """The setting that holds version and sha256 of the snapshot that was sealed last, until it is revealed or dropped."""
 _LOCK_WAIT = 10.0
 """Seconds that a writer waits for another one: longer than a re-signing, shorter than a person's patience."""
+REBUILD = "`carnet mirror fsck DIR --rebuild` makes it anew from the files"
 
 
 class Store:
@@ -51,8 +55,16 @@ class Store:
         pending: Claims and takeovers that wait.
     """
 
-    def __init__(self, directory: Path, database: Database) -> None:
+    def __init__(self, directory: Path, database: Database, held: int | None = None) -> None:
+        """Bring the parts together.
+
+        Args:
+            directory: Where it is.
+            database: Its database.
+            held: The directory's descriptor, on which this store has a lock; closed with it.
+        """
         self.directory = directory
+        self._held = held
         self.files = Files(directory, database)
         self.crates = Crates(database)
         self.pending = Pending(database)
@@ -77,26 +89,27 @@ class Store:
                 durable.make_folder(directory / folder)
         except OSError as error:
             raise StorageError(f"cannot make {directory}: {error.strerror}") from None
-        return cls(directory, Database.create(directory / DATABASE))
+        with _in_use(directory) as held:
+            return cls(directory, Database.create(directory / DATABASE), held)
 
     @classmethod
     def open(cls, directory: Path, *, write: bool = False) -> Store:
-        """Open a mirror that `create` made.
+        """Open a mirror that `create` made; until it is closed nobody makes its database anew.
 
         Raises:
             ConfigError: There is none.
-            StorageError: Its database is lost, damaged, or not kept durably.
+            StorageError: Its database is lost, damaged, or not kept durably, or is being made anew.
         """
-        if not (directory / DATABASE).exists() and (directory / METADATA_PREFIX / metadata_name(ROOT, 1)).is_file():
-            raise StorageError(
-                f"{directory} holds the files of a mirror, and its database {DATABASE} is gone",
-                hint="put mirror.db back from a backup, then `carnet mirror fsck` and `carnet mirror refresh`",
-            )
-        return cls(directory, Database.open(directory / DATABASE, write=write))
+        check_there(directory)
+        with _in_use(directory) as held:
+            return cls(directory, Database.open(directory / DATABASE, write=write), held)
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def __enter__(self) -> Store:
         return self
@@ -209,11 +222,33 @@ class Store:
         self._unseal()
         self._database.commit()
 
+    def enter(self, files: Iterable[StoredFile], crates: Iterable[tuple[CrateName, list[StoredVersion]]]) -> None:
+        """Enter what lies on the disk already and was verified by the caller, into a database that is made anew.
+
+        Raises:
+            StorageError: SQLite failed.
+        """
+        self._demand_change()
+        self.files.enter(files)
+        for name, versions in crates:
+            self.crates.stage(name, versions)
+
+    def settle(self) -> None:
+        """Let the database file be whole by itself, without a log beside it; the store is closed next."""
+        self._database.settle()
+
     def _demand_change(self) -> None:
         if not self._changing:
             raise StorageError("nothing is written to a mirror outside of a change")
 
     # --- the rest ---
+
+    def lies_there(self, path: str, sha256: str) -> bool:
+        """Whether a file of this sha256 is on the disk, whatever the database says of it."""
+        try:
+            return sha256_hex((self.directory / path).read_bytes()) == sha256
+        except OSError:
+            return False
 
     def published_index(self, path: str) -> StoredFile | None:
         """The sparse-index file that cargo gets under `index/<prefix>/<name>`, or None."""
@@ -226,7 +261,9 @@ class Store:
         return None if row is None else str(row[0])
 
     def put_setting(self, key: str, value: str) -> None:
-        """Remember a setting, inside a `change`."""
+        """Remember a setting, inside a `change`; each key stands in `carnet_mirror.state.schema.SETTINGS`."""
+        if key not in SETTINGS:
+            raise StorageError(f"{key!a} is no setting of a mirror")
         self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", key, value)
 
     @contextmanager
@@ -238,3 +275,41 @@ class Store:
     def integrity(self) -> list[str]:
         """What is wrong with the database file by its own account; empty when it is sound."""
         return self._database.integrity()
+
+
+def check_there(directory: Path) -> None:
+    """Demand a mirror's database.
+
+    Raises:
+        ConfigError: Nothing of a mirror is there.
+        StorageError: Only its files are there.
+    """
+    if (directory / DATABASE).is_file():
+        return
+    if not any((directory / folder).is_dir() for folder in FOLDERS):
+        raise ConfigError(f"{directory} holds no mirror", hint="`carnet mirror init` makes one")
+    if (directory / METADATA_PREFIX / metadata_name(ROOT, 1)).is_file():
+        raise StorageError(
+            f"{directory} holds the files of a mirror, and its database {DATABASE} is gone",
+            hint=f"put it back from a backup, or {REBUILD}",
+        )
+    raise StorageError(
+        f"{directory} holds a part of a mirror: its database {DATABASE} and its folder {METADATA_PREFIX[:-1]} are gone",
+        hint="put both back from a backup; where another copy of the mirror has the folder, that one and then "
+        "`carnet mirror fsck DIR --rebuild`",
+    )
+
+
+@contextmanager
+def _in_use(directory: Path) -> Iterator[int]:
+    """Keep others from making the database anew; the lock outlives the block unless an error leaves it."""
+    busy = StorageError(
+        f"the database of the mirror in {directory} is being made anew",
+        hint="wait for `carnet mirror fsck --rebuild` to end, then try again",
+    )
+    held = take_folder(directory, alone=False, timeout=_LOCK_WAIT, busy=busy)
+    try:
+        yield held
+    except BaseException:
+        os.close(held)
+        raise

@@ -11,6 +11,7 @@ from carnet.cargo.let_in import LetIn
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import VerificationError
+from carnet.publishable.checks import Destination, remarks_on
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import StoredVersion
@@ -97,6 +98,8 @@ class Merge:
             versions[str(crate.version)] = self._new(item)
             self.tarballs[item.line.cksum] = item.tarball
             self.added.add(crate)
+            here = Destination(published=tuple(one.id for one in versions.values()))
+            self.findings += [SyncNote(crate, text) for text in remarks_on(crate, here)]
             return
         if known.line.cksum != item.line.cksum:
             raise VerificationError(

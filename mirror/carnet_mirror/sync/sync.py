@@ -168,7 +168,7 @@ def _examine(item: UpstreamCrate, now: datetime, let_in: LetIn | None) -> tuple[
         findings = _compared(line, contents, None)
         let_in = None  # nothing is said of a version that needs no such word
     except ArchiveRefused:
-        if let_in is None or let_in.expires <= now:
+        if let_in is None or not let_in.counts(now):
             raise
         findings = _compared(line, contents, let_in)
     return Examined(line, item.tarball, len(data), let_in), contents.warnings + findings

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from carnet.errors import TransportError
 from carnet_verifier.net.http1 import Answer, Connection, Limits, Origin
 from carnet_verifier.net.patience import PASSING, Patience, retry_after
+from carnet_verifier.net.route import DIRECT, Network
 
 LIMITS = Limits(deadline=120.0)
 _MAX_REDIRECTS = 5
@@ -48,6 +49,8 @@ class Downloads:
         limits: What one answer may cost.
         patience: How often and after how long is asked again.
         sleep: Waits for some seconds.
+        network: How servers are reached.
+        known: The URL that a person named. Its server alone is told who asks, and none that it leads to.
     """
 
     def __init__(
@@ -55,10 +58,15 @@ class Downloads:
         limits: Limits = LIMITS,
         patience: Patience | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        network: Network = DIRECT,
+        known: str = "",
     ) -> None:
         self._limits = limits
         self._patience = patience or Patience()
         self._sleep = sleep
+        self._network = network
+        self._known = _parsed(known)[0] if known else None
         self._servers: dict[Origin, _Server] = {}
         self._lock = threading.Lock()
 
@@ -149,7 +157,8 @@ class Downloads:
             with self._lock:
                 connection = server.idle.pop() if server.idle else None
             if connection is None:
-                return Connection(origin, self._limits), False
+                route = self._network.route_to(origin, anonymous=origin != self._known)
+                return Connection(origin, self._limits, route), False
             if connection.usable:
                 return connection, True
             connection.close()

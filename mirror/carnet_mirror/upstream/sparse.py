@@ -17,6 +17,7 @@ from carnet_mirror.upstream.download import LIMITS, Downloads, is_http, split
 from carnet_mirror.upstream.packages import UpstreamCrate, beginning
 from carnet_verifier.net.http1 import Limits
 from carnet_verifier.net.patience import Patience
+from carnet_verifier.net.route import DIRECT, Network
 
 _MAX_INDEX = 64 * 1024 * 1024
 _MAX_TARBALL = 64 * 1024 * 1024
@@ -36,11 +37,13 @@ class SparseUpstream:
         url: As cargo writes it: `sparse+https://host/index/`.
         limits: What one answer may cost.
         patience: How often it is asked again.
+        network: How it is reached, and as whom.
     """
 
     url: str
     limits: Limits = field(default=LIMITS, repr=False)
     patience: Patience = field(default=Patience(), repr=False)
+    network: Network = field(default=DIRECT, repr=False)
 
     def __post_init__(self) -> None:
         base = self.url.removeprefix("sparse+")
@@ -60,7 +63,7 @@ class SparseUpstream:
     ) -> list[UpstreamCrate]:
         """See `Upstream.fetch`."""
         base = self.url.removeprefix("sparse+")
-        with Downloads(self.limits, self.patience) as downloads:
+        with Downloads(self.limits, self.patience, network=self.network, known=base) as downloads:
             template = _configured(downloads, urljoin(base, "config.json"))
 
             def one(numbered: tuple[int, LockedPackage]) -> UpstreamCrate:

@@ -10,13 +10,22 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from carnet import strictjson
 from carnet.claims.submission import MEDIA_TYPE, PENDING_PATH, PROPOSALS_PATH, URL_PATH
 from carnet.errors import CarnetError, FormatError, TransportError, VerificationError
+from carnet_verifier.net.address import parse_url
+from carnet_verifier.net.reasons import hint_for_status
+from carnet_verifier.net.route import DIRECT, Network, Route
+from carnet_verifier.net.wire import tls_context
+
+if TYPE_CHECKING:
+    import urllib3
 
 _MAX_ANSWER = 16 * 1024 * 1024
+_ASKS = (401, 403, 407)
+"""Statuses by which a mirror, or a proxy before it, asks who one is."""
 _WITHIN = 600.0
 """Seconds: the mirror checks everything, and publishes it, before it answers."""
 _TRIES = 5
@@ -28,7 +37,9 @@ _MAX_PAUSE = 30
 """Seconds until it is asked again, whatever it says."""
 
 
-def submit(url: str, body: bytes, *, pause: Callable[[float], None] = time.sleep) -> dict[str, Any]:
+def submit(
+    url: str, body: bytes, *, network: Network = DIRECT, pause: Callable[[float], None] = time.sleep
+) -> dict[str, Any]:
     """Hand a submission to a mirror. Doing so twice is harmless.
 
     A mirror that says when to come back is asked again a few times.
@@ -36,6 +47,7 @@ def submit(url: str, body: bytes, *, pause: Callable[[float], None] = time.sleep
     Args:
         url: The mirror's base URL.
         body: From `carnet.claims.submission`.
+        network: How the mirror is reached, and as whom.
         pause: Waits so many seconds.
 
     Returns:
@@ -45,15 +57,16 @@ def submit(url: str, body: bytes, *, pause: Callable[[float], None] = time.sleep
         VerificationError: The mirror refused it; nothing was changed.
         TransportError: The mirror could not be reached, or could not decide.
     """
-    return _ask("POST", url, URL_PATH, body, pause)
+    return _ask("POST", url, URL_PATH, body, network, pause)
 
 
-def propose(url: str, body: bytes) -> dict[str, Any]:
+def propose(url: str, body: bytes, *, network: Network = DIRECT) -> dict[str, Any]:
     """Hand the drafts of a claim or a takeover to a mirror, for everybody to see. Doing so twice is harmless.
 
     Args:
         url: The mirror's base URL.
         body: From `carnet_signer.proposals.waiting.body`.
+        network: How the mirror is reached, and as whom.
 
     Returns:
         What the mirror answered: `ends`, and the signed `receipt`, of which nothing is verified yet.
@@ -62,11 +75,15 @@ def propose(url: str, body: bytes) -> dict[str, Any]:
         VerificationError: The mirror refused it.
         TransportError: The mirror could not be reached, has no room, or could not decide.
     """
-    return _ask("POST", url, PROPOSALS_PATH, body)
+    return _ask("POST", url, PROPOSALS_PATH, body, network)
 
 
-def pending(url: str) -> Iterator[dict[str, Any]]:
+def pending(url: str, *, network: Network = DIRECT) -> Iterator[dict[str, Any]]:
     """Ask a mirror which claims and takeovers wait; nothing of the answers is believed.
+
+    Args:
+        url: The mirror's base URL.
+        network: How the mirror is reached, and as whom.
 
     Yields:
         One part of the list after another.
@@ -76,7 +93,7 @@ def pending(url: str) -> Iterator[dict[str, Any]]:
     """
     after = ""
     for _ in range(_MAX_PARTS):
-        answer = _ask("GET", url, f"{PENDING_PATH}?after={after}" if after else PENDING_PATH, None)
+        answer = _ask("GET", url, f"{PENDING_PATH}?after={after}" if after else PENDING_PATH, None, network)
         yield answer
         following = answer.get("next")
         if following is None:
@@ -88,29 +105,37 @@ def pending(url: str) -> Iterator[dict[str, Any]]:
 
 
 def _ask(
-    method: str, url: str, path: str, body: bytes | None, pause: Callable[[float], None] = time.sleep
+    method: str,
+    url: str,
+    path: str,
+    body: bytes | None,
+    network: Network = DIRECT,
+    pause: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:
+    origin = parse_url(url, "mirror").origin
+    route = network.route_to(origin)
     for left in reversed(range(_TRIES)):
-        status, answer, come_back = _once(method, url, path, body)
+        status, answer, come_back = _once(method, f"{url.rstrip('/')}/{path}", body, route)
         if status != 503 or come_back is None or not left:
             break
         pause(min(come_back, _MAX_PAUSE))
     if status == 200 and answer.get("ok") is True:
         return answer
-    raise _refusal(status, answer, url)
+    raise _refusal(status, answer, url, hint_for_status(status, origin, route) if status in _ASKS else "")
 
 
-def _once(method: str, url: str, path: str, body: bytes | None) -> tuple[int, dict[str, Any], int | None]:
+def _once(method: str, url: str, body: bytes | None, route: Route) -> tuple[int, dict[str, Any], int | None]:
     """Ask once: the status, the answer, and after how many seconds the mirror wants to be asked again."""
     import urllib3  # here: it costs tens of milliseconds, and preparing a submission needs none of it
 
-    timeout = urllib3.Timeout(connect=15.0, total=_WITHIN)
     headers = {"accept": "application/json"} | ({} if body is None else {"content-type": MEDIA_TYPE})
-    with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
+    if route.identity is not None and route.identity.authorization:
+        headers["authorization"] = route.identity.authorization
+    with _pool(route, tls=url.startswith("https")) as pool:
         try:
             response = pool.request(
                 method,
-                f"{url.rstrip('/')}/{path}",
+                url,
                 body=body,
                 headers=headers,
                 redirect=False,
@@ -132,7 +157,31 @@ def _once(method: str, url: str, path: str, body: bytes | None) -> tuple[int, di
     return status, answer, int(later) if re.fullmatch("[0-9]{1,6}", later) else None
 
 
-def _refusal(status: int, answer: Any, url: str) -> CarnetError:
+def _pool(route: Route, *, tls: bool) -> urllib3.PoolManager:
+    """Connections that take a route.
+
+    Args:
+        route: From here to the mirror.
+        tls: Whether TLS is spoken there.
+
+    Raises:
+        ConfigError: A file of the route cannot be used.
+    """
+    import urllib3
+
+    common: dict[str, Any] = {
+        "retries": False,
+        "timeout": urllib3.Timeout(connect=15.0, total=_WITHIN),
+    }
+    if tls:
+        common["ssl_context"] = tls_context(route)
+    if route.proxy is None:
+        return urllib3.PoolManager(**common)
+    named = {"proxy-authorization": route.proxy.authorization} if route.proxy.authorization else None
+    return urllib3.ProxyManager(route.proxy.origin.url, proxy_headers=named, **common)
+
+
+def _refusal(status: int, answer: Any, url: str, way_on: str = "") -> CarnetError:
     match answer:
         case {"errors": [{"detail": str(detail), **more}, *_]}:
             hint = more.get("hint")
@@ -142,4 +191,4 @@ def _refusal(status: int, answer: Any, url: str) -> CarnetError:
     hint = hint[:500] if isinstance(hint, str) else ""
     if status in (400, 409, 413, 422):
         return VerificationError(text, hint=hint)
-    return TransportError(text, hint=hint or "submitting again is safe", status=status)
+    return TransportError(text, hint=hint or way_on or "submitting again is safe", status=status)

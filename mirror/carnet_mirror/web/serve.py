@@ -8,6 +8,7 @@ on the claim, which never listens itself, so that granian may bind beside it and
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import signal
 import socket
@@ -35,6 +36,7 @@ except ImportError:
         "of a wheel `pip install './carnet-VERSION-py3-none-any.whl[mirror]'`",
     ) from None
 
+_OTHER_HOST = "listen at an address that this machine has, such as `--host 127.0.0.1`"
 _HEADERS_WITHIN = 10_000
 """Milliseconds for a request's headers to arrive."""
 _HEADERS_MAX = 64 * 1024
@@ -130,7 +132,7 @@ def claim(address: Address) -> AbstractContextManager[socket.socket]:
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {address.host!a}: {error.strerror or error}",
-            hint="listen at an address that this machine has, such as `--host 127.0.0.1`",
+            hint=_OTHER_HOST,
         ) from None
     try:
         # Connections of a server that has just ended linger; they may, a listener may not.
@@ -141,7 +143,9 @@ def claim(address: Address) -> AbstractContextManager[socket.socket]:
         claimed.close()
         raise ConfigError(
             f"cannot listen on {address.host}:{address.port}: {(error.strerror or str(error)).lower()}",
-            hint="choose another --port; 0 lets the system choose",
+            hint=_OTHER_HOST
+            if error.errno == errno.EADDRNOTAVAIL
+            else "choose another --port; 0 lets the system choose",
         ) from None
     return closing(claimed)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet import durable, strictjson
 from carnet.errors import ConfigError, FormatError
+from carnet.strictjson import Json
 from carnet.tuf.keys import PublicKey
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _MAX_FILE = 64_000
+_ORIGIN = re.compile(r"[\x20-\x7e]{1,120}")
 _ASK = "ask its owner for the file NAME.pub that `carnet key generate` or `ssh-keygen` made beside the private key"
 _MAKE = "carnet signs with Ed25519 and ECDSA P-256: its owner makes such a key with `carnet key generate NAME`"
 
@@ -66,10 +70,42 @@ def origin(path: Path) -> str:
     Raises:
         ConfigError: There is no such file.
     """
-    data = _read(path)
+    return origin_of(path.name, _read(path))
+
+
+def origin_of(name: str, data: bytes) -> str:
+    """The same for a file that somebody has read.
+
+    Args:
+        name: The file's name.
+        data: What is in it.
+    """
     words = data.split(maxsplit=2) if data.startswith((b"ssh-", b"ecdsa-")) else []
     comment = f" ({words[2].decode(errors='replace').strip()})" if len(words) > 2 else ""
-    return "".join(char if " " <= char <= "~" else "?" for char in path.name + comment)[:120]
+    return "".join(char if " " <= char <= "~" else "?" for char in name + comment)[:120]
+
+
+def read_origins(value: Json, what: str) -> dict[str, str]:
+    """Where keys come from, by key id, as whoever drafted says: nothing is decided by it.
+
+    Args:
+        value: As `request.json` and the terms of a layout carry it.
+        what: What carries it, for messages.
+
+    Raises:
+        FormatError: One is more than a short, plain name, which could be taken for words of carnet's.
+    """
+    if isinstance(value, dict) and all(isinstance(said, str) and _ORIGIN.fullmatch(said) for said in value.values()):
+        return {keyid: str(said) for keyid, said in value.items()}
+    raise FormatError(
+        f"{what} says of a key that it comes from something else than a short, plain name",
+        hint="ask whoever made it to make it anew: `origins` has 1 to 120 letters of ASCII for each key id",
+    )
+
+
+def said_origin(keyid: str, origins: Mapping[str, str]) -> str:
+    """Where a key comes from, to be read behind its id, with whose word that is; empty when nobody says."""
+    return f"; whoever drafted this says that it is from {origins[keyid]!r}" if keyid in origins else ""
 
 
 def _read(path: Path) -> bytes:

@@ -27,14 +27,14 @@ from carnet.errors import MetadataMismatch, SigningError
 from carnet.strictjson import JsonObject
 from carnet.tuf import keys, paths
 from carnet.tuf.keys import Signature
-from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, Signed, TargetFile
+from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, Root, Signed, Snapshot, TargetFile
 from carnet.tuf.structure import role_field
 from carnet_signer.metadata import role_files
 from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publication import Publication
 from carnet_signer.metadata.published_state import PublishedState, metadata_path, read_published_state, target_path
 
-__all__ = ["Change", "OnlineSigner", "Publication", "PublishResult", "publish", "refresh_due"]
+__all__ = ["Change", "OnlineSigner", "Publication", "PublishResult", "name_again", "publish", "refresh_due"]
 
 
 class OnlineSigner(Protocol):
@@ -259,6 +259,25 @@ def roll_timestamp(accepted: Accepted, online: OnlineSigner, snapshot: Rolled, n
         version, now + role_files.TIMESTAMP_LIFE, _meta_file(snapshot.version, snapshot.data)
     )
     return _sign(online, {paths.TIMESTAMP: payload}, accepted.root.roles[paths.TIMESTAMP])[0]
+
+
+def name_again(online: OnlineSigner, root: Root, snapshot: RoleFile[Snapshot], above: int, now: datetime) -> Rolled:
+    """Make a timestamp for a snapshot that was published, where the timestamp that named it is lost.
+
+    Args:
+        online: Signs it.
+        root: The newest root.
+        snapshot: The snapshot, verified by the caller.
+        above: The highest version of a timestamp that anybody may have seen.
+        now: The time.
+
+    Raises:
+        SigningError: The online signer refused, or its key is not the root's.
+    """
+    version = max(above, online.last_version(paths.TIMESTAMP)) + 1
+    named = _meta_file(snapshot.signed.version, snapshot.raw)
+    payload = role_files.timestamp(version, now + role_files.TIMESTAMP_LIFE, named)
+    return _sign(online, {paths.TIMESTAMP: payload}, root.roles[paths.TIMESTAMP])[0]
 
 
 def seal(accepted: Accepted, bins: RolledBins, snapshot: Rolled) -> Sealed:

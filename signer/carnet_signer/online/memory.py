@@ -73,13 +73,21 @@ class Entry:
 class SigningMemory:
     """The open, locked memory of one online signer."""
 
-    def __init__(self, folder: Path, *, wait: float = 0.0, waiting: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        wait: float = 0.0,
+        waiting: Callable[[], None] = lambda: None,
+        held: int | None = None,
+    ) -> None:
         """Open it; an empty one is made when there is none.
 
         Args:
             folder: Where it is.
             wait: Seconds to wait for another signer that has it open.
             waiting: Called once when that begins.
+            held: The descriptor of its lock, when whoever started this process has taken it (`take_memory`).
 
         Raises:
             SigningError: Another signer has it open, or it is damaged.
@@ -87,7 +95,7 @@ class SigningMemory:
         """
         self._folder = folder
         durable.make_folder(folder, mode=0o700)
-        self._lock = _lock(folder / _LOCK, wait, waiting)
+        self._lock = _lock(folder / _LOCK, wait, waiting) if held is None else held
         try:
             durable.sweep(folder)
             self._entries = _read_log(folder / _LOG)
@@ -159,6 +167,22 @@ class SigningMemory:
             self._log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             raise StorageError(f"{path}: {(error.strerror or 'failed').lower()}") from error
+
+
+def take_memory(folder: Path) -> int | None:
+    """Take a memory's lock for a signer that is about to be started; None while another signer has it.
+
+    Returns:
+        The descriptor, which the signer inherits (`SigningMemory`).
+
+    Raises:
+        StorageError: The folder or its lock cannot be made.
+    """
+    durable.make_folder(folder, mode=0o700)
+    try:
+        return _lock(folder / _LOCK, 0.0, lambda: None)
+    except SigningError:
+        return None
 
 
 def _lock(path: Path, wait: float, waiting: Callable[[], None]) -> int:

@@ -206,7 +206,10 @@ def serve_socket(path: Path, oracle: Oracle, *, mode: int = 0o600, group: int | 
                     slots.acquire()
                     threading.Thread(target=_serve, args=(connection, oracle, slots, failed), daemon=True).start()
     except OSError as error:
-        raise StorageError(f"socket {path}: {(error.strerror or 'failed').lower()}") from error
+        raise StorageError(
+            f"socket {path}: {(error.strerror or 'failed').lower()}",
+            hint="`--socket` names a place in a folder that is there, and that the signer may write to",
+        ) from error
     raise failed[0]
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
@@ -37,6 +37,9 @@ from carnet_signer.metadata import role_files
 from carnet_signer.own_view import VerifiedView
 from carnet_signer.proposals.proposal import Proposal, Request, draft
 
+RENEWABLE = timedelta(days=365)
+"""Owner and crate roles live three years: in the last of these they may be signed anew with nothing changed."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewLayout:
@@ -45,10 +48,12 @@ class NewLayout:
     Attributes:
         data: The signed layout file, as `carnet layout sign` wrote it.
         terms: What they demand beside it.
+        origins: Where its people's keys come from, by key id, as whoever wrote it says.
     """
 
     data: bytes
     terms: Terms
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class PublishedClaim:
 
 
 def read_published(view: VerifiedView, name: CrateName, *, neighbours: bool = False) -> PublishedClaim:
-    """The verified roles of one crate.
+    """The verified roles of one crate; its own may have ended, because whoever renews them starts from them.
 
     Args:
         view: What is published.
@@ -97,6 +102,7 @@ def read_published(view: VerifiedView, name: CrateName, *, neighbours: bool = Fa
         VerificationError: A role failed a check.
     """
     shard, owner, crate = roles_of(name)
+    view = view.for_renewal()
     shard_role = view.role(shard)
     claimed = _entry(shard_role, name) is not None
     return PublishedClaim(
@@ -177,7 +183,7 @@ def new_claim(
     if published.given_up:
         raise ConfigError(
             f"{name} was claimed and given up: such a name is never free again",
-            hint="publish under another name, or ask the registry's holders for a takeover",
+            hint="publish under another name",
         )
     releases = adopted or Releases(name, {})
     listed, files = _with_layout(name, 1, {}, layout)
@@ -210,8 +216,9 @@ def next_owner(published: PublishedClaim, request: Request, changes: OwnerChange
     """The next version of an owner role, and of what must follow it.
 
     The shard follows when the owners change. The crate role follows when the release keys do, unless those who have
-    signed it are still enough. Releases that stand keep their level: a replaced layout goes on vouching for the
-    tarballs that were released under it, and for no others.
+    signed it are still enough, and when its time is over. In the last year of either role nothing needs to change:
+    they are drafted for three years more. Releases that stand keep their level: a replaced layout goes on vouching for
+    the tarballs that were released under it, and for no others.
 
     Raises:
         ConfigError: The crate is unclaimed, or nothing would change.
@@ -224,11 +231,13 @@ def next_owner(published: PublishedClaim, request: Request, changes: OwnerChange
     replaces = request.takeover and not owners.signers.same_as(before.owners.signers)
     mark = now.replace(microsecond=0) if replaces else told(before, now)
     facts = ClaimFacts(owners, changes.releasers or before.releasers, before.registry, mark)
-    unchanged = replace(facts, taken_over=before.taken_over).to_object() == before.to_object() and _same_quorum(
-        facts.releasers, before.releasers
-    )
-    if unchanged and changes.layout is None:
-        raise ConfigError("nothing would change", hint="name new owners, new release keys or a new layout")
+    ends = min(published.owner.signed.expires, published.crate.signed.expires)
+    if changes.layout is None and _same(facts, before) and ends > now + RENEWABLE:
+        raise ConfigError(
+            f"nothing would change, and what {name} has ends on {ends:%Y-%m-%d}",
+            hint=f"name new owners, new release keys or a new layout; from {RENEWABLE.days} days before it ends, it is "
+            "renewed as it is",
+        )
     return _next(published, published.owner, published.crate, request, facts, changes.layout, now)
 
 
@@ -273,15 +282,19 @@ def _next(
     listed, files = _with_layout(name, version, listed, layout)
     _, owner, crate = roles_of(name)
     drafts = {owner: draft(owner, _owner(name, version, facts, listed, sorted(kept.adopted), now))}
-    if not facts.releasers.signers.met_by(standing):
+    same = layout is None and _same(facts, ClaimFacts.of(before.signed))
+    if not facts.releasers.signers.met_by(standing) or standing.signed.expired(now + RENEWABLE if same else now):
         drafts[crate] = crate_draft(name, standing.signed.version + 1, releases, now)
     if not facts.owners.signers.same_as(ClaimFacts.of(before.signed).owners.signers):
         drafts |= _shard(published, name, facts.owners.signers, drafts, now)
     return Proposal(request, drafts, published.by_role(name), files)
 
 
-def _same_quorum(one: Holders, other: Holders) -> bool:
-    return one.people == other.people and one.signers.same_as(other.signers)
+def _same(now: ClaimFacts, before: ClaimFacts) -> bool:
+    """Whether nobody and nothing changes but the mark that tells of a takeover, whose time may be over."""
+    one, other = now.releasers, before.releasers
+    same = replace(now, taken_over=before.taken_over).to_object() == before.to_object()
+    return same and one.people == other.people and one.signers.same_as(other.signers)
 
 
 def give_up(published: PublishedClaim, request: Request, *, now: datetime) -> Proposal:

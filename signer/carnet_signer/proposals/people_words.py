@@ -10,6 +10,7 @@ from carnet.claims.releases import Demands, OwnedLayoutFile, Releases
 from carnet.intoto.duties import Terms
 from carnet.intoto.values import Layout
 from carnet.tuf import paths
+from carnet_signer.keys.public import said_origin
 from carnet_signer.proposals.proposal import Proposal
 
 
@@ -44,16 +45,16 @@ def layout(proposal: Proposal) -> tuple[str, tuple[str, ...]]:
         gone = () if before is None else (f"THE LAYOUT {before.path} IS NO LONGER IN FORCE",)
         no_steps = "releases need the release keys' signatures and no steps: level maintainer"
         return "no layout", (no_steps, *gone, *rest)
-    return "the layout of releases", (*_in_force(demands.in_force, before, proposal.targets), *rest)
+    return "the layout of releases", (*_in_force(demands.in_force, before, proposal), *rest)
 
 
-def _in_force(listed: OwnedLayoutFile, before: OwnedLayoutFile | None, files: Mapping[str, bytes]) -> Iterator[str]:
+def _in_force(listed: OwnedLayoutFile, before: OwnedLayoutFile | None, proposal: Proposal) -> Iterator[str]:
     terms, old = listed.terms, None if before is None else before.terms
     yield f"{listed.path}, {listed.file.length} bytes, sha256 {listed.file.sha256}"
     if before is not None and (before.path, before.file) != (listed.path, listed.file):
         yield f"IT REPLACES {before.path}, sha256 {before.file.sha256}"
     yield f"new releases reach at least: {terms.least_level}{_was(terms, old)}"
-    data = files.get(listed.path)
+    data = proposal.targets.get(listed.path)
     file = None if data is None else Layout.from_envelope(data)
     people, kinds = dict(terms.people), dict[str, str]()
     if file is None:
@@ -66,7 +67,7 @@ def _in_force(listed: OwnedLayoutFile, before: OwnedLayoutFile | None, files: Ma
         yield f"it expires on {file.expires:%Y-%m-%d}: releases are not accepted under it from then on"
         kinds = {keyid: key.keytype for keyid, key in file.keys.items()}
         people |= {keyid: _NAMELESS for keyid in kinds if keyid not in people}
-    yield from _keys(people, None if old is None else old.people, kinds)
+    yield from _keys(people, None if old is None else old.people, kinds, proposal.request.origins)
     yield from _duties(terms, old)
     yield from (
         f"PACKAGED WITHOUT BEING IN ANY COMMIT: {path}{_new(old is not None and path not in old.generated)}"
@@ -137,6 +138,6 @@ def _keys(
             mark = f"  (NEW KEY, it was {' and '.join(replaced)})" if replaced else "  (new)"
         elif before is not None and before[keyid] != person:
             mark = f"  (the key was called {before[keyid]})"
-        said = f"; whoever drafted this says that it is from {origins[keyid]!r}" if keyid in origins else ""
-        yield f"{person}: {kinds[keyid] + ' ' if keyid in kinds else ''}key {keyid}{mark}{said}"
+        kind = f"{kinds[keyid]} " if keyid in kinds else ""
+        yield f"{person}: {kind}key {keyid}{mark}{said_origin(keyid, origins)}"
     yield from (f"{person}: no longer (key {keyid})" for keyid, person in gone.items())

@@ -14,7 +14,6 @@ the same content. Nobody needs all the keys in one place, and nothing in the fol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -36,6 +35,7 @@ from carnet.tuf.keys import PublicKey, Signature
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, RoleKeys, Root, Targets
 from carnet.tuf.tree import place_of, roles_of
+from carnet_signer.keys.public import read_origins
 from carnet_signer.keys.signer import Signer
 from carnet_signer.metadata import role_files
 from carnet_signer.quorum import Quorum
@@ -44,7 +44,6 @@ MAX_FILE = 160 * 1024 * 1024
 _MAX_REQUEST = 1024 * 1024
 MAX_EVIDENCE, MAX_EVIDENCE_LINE = 20, 500
 """Lines of evidence, and characters of each: people read them beside what they sign."""
-_ORIGIN = re.compile(r"[\x20-\x7e]{1,120}")
 PREVIOUS_OWNERS = "previous owners"
 """Those whom a new owner role replaces, as a quorum."""
 REGISTRY = "the registry's holders"
@@ -62,8 +61,8 @@ class Request:
         asked: When, as metadata writes times.
         evidence: Why the registry should agree, one line each.
         takeover: Whether the previous owners are known not to sign.
-        origins: The file, and the comment in it, that a key was read from, by key id: the word of whoever drafted, for
-            those who sign to hold against what they know.
+        origins: The file, and the comment in it, that a key was read from, by key id (owners', releasers' and those of
+            a new layout's people): the word of whoever drafted, for those who sign to hold against what they know.
     """
 
     kind: str
@@ -80,8 +79,7 @@ class Request:
                 "characters",
                 hint="what signers have to decide about would be out of sight: put the rest behind a link",
             )
-        if not all(_ORIGIN.fullmatch(origin) for origin in self.origins.values()):
-            raise FormatError("a request says of a key that it comes from something else than a short, plain name")
+        read_origins(dict(self.origins), "a request")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Request:
@@ -101,10 +99,7 @@ class Request:
                 "evidence": list(evidence),
                 "takeover": bool(takeover),
             } if kind in _KINDS and all(isinstance(line, str) for line in evidence):
-                origins = value.get("origins", {})
-                if not isinstance(origins, dict) or not all(isinstance(origin, str) for origin in origins.values()):
-                    raise FormatError("request.json does not say where keys come from as it should")
-                found = {keyid: str(origin) for keyid, origin in origins.items()}
+                found = read_origins(value.get("origins", {}), "request.json")
                 return cls(kind, CrateName(crate), asked, tuple(map(str, evidence)), takeover, found)
             case _:
                 raise FormatError("request.json is not a request of `carnet claim` or `carnet release`")

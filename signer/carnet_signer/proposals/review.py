@@ -78,10 +78,10 @@ def lint(proposal: Proposal, *, now: datetime, example_keys: bool = False) -> No
         raise VerificationError(f"{shard} and {owner} do not name the same owners")
     keys = (*facts.owners.signers.keys, *facts.releasers.signers.keys)
     refuse_example_keys(keys, allow=example_keys)
-    if proposal.request.kind == "claim":
+    old = None if owner not in proposal.base else ClaimFacts.of(proposal.base[owner].signed)
+    if old is None or old.registry != facts.registry:
         check_name(proposal.crate, facts.registry)
     if owner in proposal.drafts:
-        old = None if owner not in proposal.base else ClaimFacts.of(proposal.base[owner].signed)
         replaced = old is not None and not old.owners.signers.same_as(facts.owners.signers)
         check_mark(owner, old, facts, taken_over=replaced and proposal.request.takeover, now=now)
         _lint_layouts(proposal, owner)

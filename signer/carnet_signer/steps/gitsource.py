@@ -34,7 +34,7 @@ _LONG = 200
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """Names that nothing is to be said of: nearly all."""
 _LINK = 64
-"""Bytes of a symbolic link that count as an entry: those of real ones are fewer."""
+"""Bytes of a symbolic link that count as an entry, beside the two of each: it is followed, and stands for others."""
 _RENAME = "`git mv` it to a name that every system takes, or `git rm` it, and release the commit after that"
 
 
@@ -287,7 +287,7 @@ class _Reader:
                 continue
             if len(blob) > _MAX_LINK:
                 raise FormatError(f"the symbolic link {path[:120]!a} is longer than {_MAX_LINK} bytes")
-            self._count(objects, len(blob) // _LINK)
+            self._count(objects, 1 + len(blob) // _LINK)
             self.links[path] = blob.decode("utf-8", "surrogateescape")
 
     def _count(self, objects: GitObjects, entries: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import PurePath
 from typing import Any
 
 from carnet import strictjson, stricttoml
@@ -17,6 +18,7 @@ from carnet.intoto.values import ArtifactRule, Layout, Step
 from carnet.level import Level
 from carnet.tuf.keys import PublicKey
 from carnet_layouts import template
+from carnet_signer.keys.public import origin_of
 from carnet_signer.keys.signer import Signer
 
 _BIND = ("REQUIRE P/tree", "REQUIRE P/commit", f"MATCH P/* WITH PRODUCTS FROM {TAG}")
@@ -34,10 +36,12 @@ class CompiledLayout:
     Attributes:
         layout: The in-toto layout.
         terms: What goes into the `custom` of its target.
+        origins: Where its people's keys come from, by key id, as whoever wrote the layout says.
     """
 
     layout: Layout
     terms: Terms
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def unsigned(self) -> Envelope:
         """The layout file without signatures yet."""
@@ -114,10 +118,12 @@ def _compile(document: dict[str, Any], read_key: Callable[[str], bytes], now: da
     _only(document, _TOP, "the layout")
     keys: dict[str, PublicKey] = {}
     people: dict[str, str] = {}
+    origins: dict[str, str] = {}
     by_person: dict[str, list[str]] = {}
     for person, paths in _typed(document, "people", dict, {}).items():
         for path in _texts(paths, f"people.{person}"):
-            key = PublicKey.from_object(strictjson.parse(read_key(path), path, max_bytes=_MAX_KEY))
+            file = read_key(path)
+            key = PublicKey.from_object(strictjson.parse(file, path, max_bytes=_MAX_KEY))
             if key.keyid in people:
                 raise ConfigError(
                     f"the key {path} belongs to both {people[key.keyid]} and {person}",
@@ -125,6 +131,7 @@ def _compile(document: dict[str, Any], read_key: Callable[[str], bytes], now: da
                 )
             keys[key.keyid] = key
             people[key.keyid] = person
+            origins[key.keyid] = origin_of(PurePath(path).name, file)
             by_person.setdefault(person, []).append(key.keyid)
     steps = tuple(_step(step, by_person) for step in _typed(document, "step", list, []))
     used = {keyid for step in steps for keyid in step.keyids}
@@ -142,7 +149,11 @@ def _compile(document: dict[str, Any], read_key: Callable[[str], bytes], now: da
             "generated": _typed(document, "generated", list, []),
         }
     )
-    return CompiledLayout(Layout.from_payload(layout.to_payload()), terms)
+    return CompiledLayout(
+        Layout.from_payload(layout.to_payload()),
+        terms,
+        {keyid: said for keyid, said in origins.items() if keyid in used},
+    )
 
 
 def _step(value: Any, by_person: Mapping[str, list[str]]) -> Step:

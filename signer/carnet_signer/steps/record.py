@@ -29,6 +29,7 @@ from carnet_signer.steps import sandbox
 from carnet_signer.steps.gitsource import SourceTree, read_commit
 from carnet_signer.steps.packaging import Toolchain, export, open_workspace
 from carnet_signer.steps.publishing import check_listing, check_source
+from carnet_signer.steps.worktree import left_out
 
 
 @made_by("what carries out a step, such as record_tag,")
@@ -123,7 +124,7 @@ def record_tag(
     """Record what a maintainer tags: the source, the package's listing, the lock, the toolchain.
 
     Args:
-        repository: The git repository; its work tree is not looked at.
+        repository: The git repository; nothing of its work tree is taken.
         revision: The tag or commit.
         folder: The package's folder in the repository; empty at its top.
         toolchain: The cargo that everybody will package with.
@@ -137,7 +138,7 @@ def record_tag(
         FormatError: The commit or its manifest cannot be released.
     """
     with open_workspace(repository, revision, folder, toolchain, index) as workspace:
-        remarks = check_source(workspace, destination)
+        remarks = check_source(workspace, destination) + left_out(repository, workspace.folder, workspace.tree)
         crate = workspace.crate()
         lock = workspace.lock()
         workspace.put_lock(lock)

@@ -9,7 +9,7 @@ from carnet.errors import FormatError
 from carnet.intoto.values import MAX_ARTIFACT_PATH
 
 _MAX_HOPS = 40
-_MAX_STEPS = 50_000
+_MAX_STEPS = 25_000
 """Parts of paths that are gone along for all links of a commit together; five each is much."""
 
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.support.hostile.measure import Hostile
 
-from carnet import strictjson
+from carnet import strictjson, stricttoml
 from carnet.cargo.index_file import IndexFile
 from carnet.cargo.names import CrateName, Version
 from carnet.claims.submission import Submission
@@ -80,6 +80,47 @@ JSON = (
     _json("white space", lambda size: b"[" + b" " * size + b"]"),
     _json("blank objects", _many(b"{ },")),
     _json("bytes that are no UTF-8", lambda size: b'["' + b"a" * size + b'\xff"]'),
+)
+
+
+def _toml(name: str, make: Callable[[int], bytes]) -> Hostile:
+    return Hostile(f"TOML: {name}", make, _said(lambda data: stricttoml.parse(data, "it", max_bytes=_ANY)))
+
+
+def _lines(form: str) -> Callable[[int], bytes]:
+    """Lines of a form, each with a number; as dense as is read, where its syntax weighs a quarter of its bytes."""
+    return lambda size: b"".join((form % number).encode() for number in range(size // len(form % 1_000_000)))
+
+
+def _array(item: bytes) -> Callable[[int], bytes]:
+    return lambda size: b"a = [" + item * (size // len(item)) + b"0]\n"
+
+
+TOML = (
+    _toml("keys, as many as are read", _lines("a%07d=123456789012345678        \n")),
+    _toml("keys", _lines("a%07d=1\n")),
+    _toml("tables, as many as are read", _lines("[t%07d_____________________________]\n")),
+    _toml("tables", _lines("[t%07d]\n")),
+    _toml(
+        "arrays of tables, as many as are read",
+        lambda size: b"[[aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]]\n" * (size // 54),
+    ),
+    _toml("dotted keys, as many as are read", _lines("a.b.c.d%07d.e.f_________________=1\n")),
+    _toml("dotted keys without end", lambda size: b"a." * (size // 2) + b"a=1\n"),
+    _toml("inline tables, as many as are read", _lines('a%07d={k="______________________________________"}\n')),
+    _toml("integers, as many as are read", _array(b"1234567890123456789            ,")),
+    _toml("floats, as many as are read", _array(b"0.1234567890123,")),
+    _toml("an endless integer", lambda size: b"a = " + b"9" * size + b"\n"),
+    _toml("times, as many as are read", _array(b"2026-11-27T00:00:00.000000Z                        ,")),
+    _toml("strings, as many as are read", _array(b'"abcdefghi",')),
+    _toml("one string", lambda size: b'a = "' + b"x" * size + b'"\n'),
+    _toml("escapes, as many as are read", lambda size: b'a = "' + b"\\u00e9xxxxxx" * (size // 12) + b'"\n'),
+    _toml("a string of lines", lambda size: b'a = """' + b"x\n" * (size // 2) + b'"""\n'),
+    _toml("comments, as many as are read", lambda size: b"#xx\n" * (size // 4)),
+    _toml("line breaks", lambda size: b"\n" * size),
+    _toml("blanks", lambda size: b"a =" + b" " * size + b"1\n"),
+    _toml("depth", lambda size: b"a = " + b"[" * size),
+    _toml("bytes that are no UTF-8", lambda size: b'a = "' + b"x" * size + b'\xff"\n'),
 )
 
 
@@ -181,6 +222,7 @@ _unsigned = _said(lambda data: read_envelope(data, "a role", max_bytes=_ANY))
 
 INPUTS = (
     *JSON,
+    *TOML,
     Hostile("role: keys", role_of_keys, _parse),
     Hostile("role: targets", role_of_targets, _parse),
     Hostile("role: targets, before its signatures", role_of_targets, _unsigned),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from carnet.durable import private_folder
-from carnet.errors import ConfigError
+from carnet.durable import as_storage_error, private_folder
+from carnet.errors import ConfigError, StorageError
 from carnet_cli.config import home
 
 
@@ -47,3 +48,48 @@ def test_a_private_folder_of_ones_own_gets_its_permissions_back(tmp_path: Path, 
     made.chmod(mode)
     private_folder(made)
     assert made.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_is_no_folder_is_not_taken_for_an_empty_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever is told that nothing is trusted yet trusts it once more, and finds the same again."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for named, said in (
+        ("file", f"CARNET_HOME leads to {tmp_path}/file, which is no folder"),
+        ("file/deep/er", f"CARNET_HOME leads to {tmp_path}/file, which is no folder"),
+        ("link", f"CARNET_HOME leads to {tmp_path}/link, a link to what is not there"),
+    ):
+        monkeypatch.setenv("CARNET_HOME", str(tmp_path / named))
+        for call in (home.home, home.trusted_ids, lambda: home.choose(None)):
+            with pytest.raises(ConfigError) as caught:
+                call()
+            assert (str(caught.value), caught.value.exit_code) == (said, 2)
+            assert "`export CARNET_HOME=DIR`" in caught.value.hint
+    monkeypatch.delenv("CARNET_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="XDG_DATA_HOME leads to"):
+        home.home()
+    monkeypatch.setenv("CARNET_HOME", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/trust").touch()
+    with pytest.raises(ConfigError, match="own/trust is no folder"):
+        home.trusted_ids()
+
+
+def test_a_home_that_cannot_be_made_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(path: Path) -> Path:
+        with as_storage_error(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("CARNET_HOME", str(tmp_path / "not/there"))
+    monkeypatch.setattr(home, "private_folder", full)
+    with pytest.raises(StorageError) as caught:
+        home.make()
+    assert f"`df -h {tmp_path}`" in caught.value.hint
+    assert "`export CARNET_HOME=DIR`" in caught.value.hint
+
+
+def test_where_nothing_is_trusted_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CARNET_HOME", str(tmp_path / "not/there"))
+    with pytest.raises(ConfigError, match=f"no repository is trusted yet in {tmp_path}/not/there"):
+        home.choose(None)

@@ -133,3 +133,28 @@ def test_reading_is_bounded_and_does_not_hang(tmp_path: Path) -> None:
         durable.read_file(tmp_path / "none", "a file", max_bytes=5)
     with pytest.raises(StorageError):
         durable.read_file(tmp_path, "a file", max_bytes=5)
+
+
+@pytest.mark.parametrize(
+    ("number", "typed"),
+    [
+        (errno.ENOSPC, "`df -h {place}`"),
+        (errno.EFBIG, "`ulimit -f`"),
+        (errno.EMFILE, "`ulimit -n`"),
+        (errno.EACCES, "`ls -ld {place}`"),
+        (errno.EROFS, "`findmnt -T {place}`"),
+    ],
+)
+def test_what_a_disk_refuses_says_where_to_look(tmp_path: Path, number: int, typed: str) -> None:
+    place = tmp_path / "{odd}"
+    place.mkdir()
+    with pytest.raises(StorageError) as caught, durable.as_storage_error(place / "not/there"):
+        raise OSError(number, os.strerror(number))
+    assert typed.format(place=place) in caught.value.hint
+
+
+def test_the_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError) as caught:
+        durable.make_folder(tmp_path / "file/deep/er")
+    assert f"{tmp_path}/file is a file" in caught.value.hint

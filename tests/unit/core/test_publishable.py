@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -75,6 +76,18 @@ REFUSED = {
     "a keyword with a blank": (GOOD + 'keywords = ["big data"]\n', "package.keywords has 'big data'", True),
     "a long keyword": (GOOD + f'keywords = ["{"k" * 21}"]\n', "package.keywords has", True),
     "six categories": (GOOD + 'categories = ["a", "b", "c", "d", "e", "f"]\n', "package.categories names 6", True),
+    "words for a licence": (
+        GOOD.replace('"MIT"', '"apache 2.0"'),
+        "package.license is 'apache 2.0', which crates",
+        True,
+    ),
+    "a licence in small letters": (
+        GOOD.replace('"MIT"', '"mit"'),
+        "names mit, which SPDX and crates.io write MIT",
+        True,
+    ),
+    "a category in words": (GOOD + 'categories = ["Command line"]\n', "package.categories has 'Command line'", True),
+    "a category that is a number": (GOOD + "categories = [1]\n", "package.categories has '1'", True),
     "no web address": (GOOD + 'repository = "git@a.example:b"\n', "package.repository is 'git@a.example:b'", True),
 }
 
@@ -126,6 +139,69 @@ def test_what_crates_io_raises_when_asked_is_shown() -> None:
 
 def test_any_version_of_what_only_its_own_tests_need_is_shown() -> None:
     assert "dev-dependencies.log takes any version" in judge(GOOD + "[dev-dependencies]\nlog = {}\n")[0]
+
+
+# --- what the registry has lists of ---
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "MIT OR Apache-2.0",
+            "MIT/Apache-2.0",
+            "MIT / Apache-2.0",
+            "GPL-3.0+",
+            "Apache-2.0+",
+            "(MIT)",
+            "GPL-3.0-or-later",
+        ),
+        "MIT OR (Apache-2.0 AND MIT)",
+        "(Apache-2.0 WITH LLVM-exception) OR ((MIT))",
+        "GPL-2.0-only WITH Classpath-exception-2.0 AND Zlib",
+        "LicenseRef-mine OR DocumentRef-a:LicenseRef-b.1",
+    ],
+)
+def test_license_expressions_that_crates_io_reads(text: str) -> None:
+    assert judge(GOOD.replace('"MIT"', f'"{text}"')) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("MIT or Apache-2.0", "'or' cannot stand where it stands"),
+        ("MIT, Apache-2.0", "'MIT,' is no id"),
+        ("MIT Apache-2.0", "'Apache-2.0' cannot stand"),
+        ("MIT +", "'+' cannot stand"),
+        ("OR MIT", "'OR' cannot stand at its beginning"),
+        ("MIT OR", "it ends in the middle"),
+        ("MIT WITH", "it ends in the middle"),
+        ("(MIT", "a parenthesis is not closed"),
+        ("MIT)", "')' cannot stand"),
+        ("()", "')' cannot stand"),
+        ("(MIT) WITH LLVM-exception", "'WITH' cannot stand"),
+        ("MIT WITH (LLVM-exception)", "'(' cannot stand"),
+        ("MIT WITH LLVM-exception WITH LLVM-exception", "'WITH' cannot stand"),
+        ("  ", "it ends in the middle"),
+        ("LicenseRef-", "'LicenseRef-' is no id"),
+        ("Apache-2.0 WITH llvm-exception", "write LLVM-exception"),
+        ("(" * 100_000, "a parenthesis is not closed"),
+    ],
+)
+def test_license_expressions_that_crates_io_refuses(text: str, said: str) -> None:
+    with pytest.raises(Unpublishable, match=re.escape(said)):
+        judge(GOOD.replace('"MIT"', f'"{text}"'))
+
+
+def test_a_license_or_a_category_that_may_be_newer_than_carnet_is_shown() -> None:
+    for unknown in ("BSD", "GPLv3", "MIT OR Quite-New-1.0"):
+        (shown,) = judge(GOOD.replace('"MIT"', f'"{unknown}"'))
+        assert "is not in the SPDX list that carnet knows" in shown
+    (shown,) = judge(GOOD.replace('"MIT"', '"MIT WITH some-exception"'))
+    assert "names the exception some-exception" in shown
+    assert judge(GOOD + 'categories = ["no-std::no-alloc", "parsing"]\n') == ()
+    (shown,) = judge(GOOD + 'categories = ["parsing", "knitting"]\n')
+    assert "has knitting, which is not in the list that carnet knows" in shown
 
 
 # --- names and versions ---

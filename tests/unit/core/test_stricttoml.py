@@ -192,3 +192,25 @@ def test_large_lock_files_of_real_projects_are_read(packages: int) -> None:
         for number in range(packages)
     )
     assert len(read_lockfile(lock.encode()).packages) == packages
+
+
+@pytest.mark.parametrize("number", ["9" * 300, "-" + "9" * 300, "0x" + "f" * 300, "0." + "1" * 300, "1_" * 200 + "1"])
+@pytest.mark.parametrize("before", ["a = ", "a = [1, ", "a = [#\n"])
+def test_a_large_file_has_no_number_without_end(before: str, number: str) -> None:
+    """The parser below has a hundred bytes of memory for each digit."""
+    filler = 'b = "' + "x" * 30_000 + '"\n'
+    assert stricttoml.parse(filler.encode() + b"a = [1, -2, 0xff, 0.5]\n", "it", max_bytes=10**6)["a"][:3] == [
+        1,
+        -2,
+        255,
+    ]
+    with pytest.raises(FormatError, match="a number of more than 200 digits"):
+        stricttoml.parse((filler + before + number + "\n").encode(), "it", max_bytes=10**6)
+
+
+def test_numbers_weigh_more_than_strings_do() -> None:
+    strings = b"a = [" + b'"abcdefghi",' * 80_000 + b"]\n"
+    numbers = b"a = [" + b"12345678901," * 80_000 + b"]\n"
+    assert len(stricttoml.parse(strings, "it", max_bytes=10**6)["a"]) == 80_000
+    with pytest.raises(FormatError, match="nothing but syntax"):
+        stricttoml.parse(numbers, "it", max_bytes=10**6)

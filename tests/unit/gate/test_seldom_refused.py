@@ -19,12 +19,12 @@ from carnet.errors import ConfigError, FormatError, MetadataMismatch, PolicyRefu
 from carnet_gate import admission, config, gate, home, loopback, outputs, project, sources
 from carnet_gate.args import parse
 from carnet_gate.cargo import Cargo, find_cargo
-from carnet_gate.comparison import checkouts, marks, permissions, state, surroundings
-from carnet_gate.comparison.checkouts import Checkout
+from carnet_gate.comparison import marks, permissions, state, surroundings
 from carnet_gate.confinement import landlock, protection
 from carnet_gate.confinement.protection import Confinement, Means, Protection
 from carnet_gate.gate import Gate
-from carnet_verifier.cargo import localregistry
+from carnet_verifier.cargo import checkouts, localregistry
+from carnet_verifier.cargo.checkouts import Checkout
 from carnet_verifier.cargo.localregistry import MARKER, Poisoned, Unfinished
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rule import Action
@@ -332,8 +332,9 @@ def test_the_name_of_the_replacing_source_is_ours(tmp_path: Path, text: str) -> 
 
 
 def test_a_port_that_somebody_has_is_not_shared() -> None:
-    with loopback.bind() as taken, pytest.raises(StorageError, match="cannot listen on 127"):
+    with loopback.bind() as taken, pytest.raises(ConfigError, match="cannot listen on 127") as caught:
         loopback.bind(taken.getsockname()[1])
+    assert "choose another --port" in caught.value.hint
 
 
 # --- where cargo writes ---
@@ -438,8 +439,8 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
     found._home, found._folder, found._deciding = Path("/h"), Path("/h/cargo/0"), ()
     found._reporter = SimpleNamespace(warn=None)
     found._protection = SimpleNamespace(means=Means.NONE)
-    found._project = SimpleNamespace(invocation=parse(["build"]), outputs=(Path("/x/target"),))
-    found._grounds = SimpleNamespace(policy=None, trust=None, clock=lambda: NOW)
+    found._project = SimpleNamespace(invocation=parse(["build"]), places=(Path("/x/target"),))
+    found._grounds = SimpleNamespace(policy=None, open_view=lambda: nullcontext(None))
     found._lock = SimpleNamespace(path=Path("/x/Cargo.lock"), require_unchanged=lambda: step("lock"))
     found._confine = lambda *_: nullcontext(None)
     cargo_home = SimpleNamespace(environment=lambda project: {})
@@ -459,7 +460,6 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(gate, "require", lambda *_: step("protection"))
     monkeypatch.setattr(permissions, "look", lambda *_: None)
     monkeypatch.setattr(permissions, "compare", lambda *_: None)
-    monkeypatch.setattr(gate, "open_view", lambda *_, **__: nullcontext(None))
     monkeypatch.setattr(gate, "make_outputs", lambda outputs: None)
     made = SimpleNamespace(require_none=require_none, held=nullcontext)
     monkeypatch.setattr(gate, "Marks", lambda folder, outputs: made)

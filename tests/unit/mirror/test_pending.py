@@ -310,7 +310,7 @@ def test_who_watches_follows_the_parts_to_their_end(monkeypatch: pytest.MonkeyPa
     asked: list[str] = []
     following = {"": "b.1", "b.1": "b.2", "b.2": None}
 
-    def answer(_method: str, _url: str, path: str, _body: object) -> dict[str, Any]:
+    def answer(_method: str, _url: str, path: str, *_: object) -> dict[str, Any]:
         asked.append(path.removeprefix(PENDING_PATH).removeprefix("?after="))
         return {"ok": True, "pending": [], "next": following[asked[-1]]}
 

@@ -10,10 +10,12 @@ from tests.support.crates.archives import TarballBuilder, honest_crate, manifest
 from tests.support.worlds.claims import NAME, World, body, facts, person, refusal, sign
 
 from carnet.cargo.names import CrateId, CrateName
+from carnet.claims.waiting import Waiting
 from carnet.errors import CarnetError, Unpublishable
 from carnet_mirror.intake import take_submission
-from carnet_signer.proposals import review
-from carnet_signer.proposals.proposal import Proposal
+from carnet_signer.metadata.role_files import at
+from carnet_signer.proposals import ownership, review
+from carnet_signer.proposals.proposal import Proposal, Request
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 12\n"
 
@@ -101,3 +103,26 @@ def test_a_name_that_the_registry_keeps_is_claimed_by_nobody(tmp_path: Path, nam
     taken = refusal(lambda: world.submit(sign(proposal, keys)))
     assert str(taken) == str(told)
     assert "is reserved" in str(taken)
+    (tmp_path / "waits").mkdir()
+    waits = World.make(tmp_path / "waits", waits=Waiting(7, 30))
+    listed = refusal(lambda: waits.propose(waits.claim_proposal(name=CrateName(name))))
+    assert str(listed) == str(told)
+    assert waits.store.pending.entries(waits.now) == []
+
+
+def test_a_claim_of_another_registry_does_not_bring_a_reserved_name_to_crates_io(tmp_path: Path) -> None:
+    world = World.make(tmp_path)
+    name = CrateName("std")
+    keys = [*map(person, ("alice", "bob", "rita", "sven")), *world.ceremony.holders[:2]]
+    elsewhere = replace(facts(), registry="corp")
+    world.submit(sign(world.claim_proposal(name=name, who=elsewhere), keys))
+    here = world.published(name)
+    assert here.owner is not None
+    assert here.crate is not None
+    request = Request("owners", name, at(world.now))
+    moved = ownership._next(here, here.owner, here.crate, request, facts(), None, world.now)
+    told = review.problem(moved, now=world.now)
+    taken = refusal(lambda: world.submit(sign(moved, keys[:2])))
+    assert isinstance(taken, Unpublishable)
+    assert "is reserved" in str(taken)
+    assert str(told) == str(taken)

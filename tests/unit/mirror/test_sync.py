@@ -55,6 +55,16 @@ def test_a_version_is_taken_and_published(mirror: MirrorDirectory) -> None:
     assert list(versions(mirror)) == ["demo@0.1.0"]
 
 
+def test_what_nobody_could_publish_today_is_taken_from_upstream_and_told(mirror: MirrorDirectory) -> None:
+    """The registry has published it: refusing it here would only break builds."""
+    assert mirror.add(honest_crate("other", "0.4.0")).findings == ()
+    (note,) = mirror.add(honest_crate("other", "0.4.0+b.5")).findings
+    assert "differs from 0.4.0, which is published, in its build metadata" in note.text
+    (note,) = mirror.add(honest_crate("debug")).findings
+    assert "the name debug is reserved" in note.text
+    assert mirror.add(honest_crate("other", "0.3.0")).findings == ()
+
+
 def test_again_changes_nothing(mirror: MirrorDirectory) -> None:
     crate = honest_crate()
     mirror.add(crate, index=[line(crate)])

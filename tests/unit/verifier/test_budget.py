@@ -9,7 +9,7 @@ import pytest
 from tests.support.servers.evil import once, response, serving
 
 from carnet.errors import TransportError
-from carnet_verifier.net.budget import Budget
+from carnet_verifier.net.budget import Budget, RunBounds
 from carnet_verifier.net.fetch import HttpFetcher, Limits
 
 
@@ -20,7 +20,10 @@ def slowly(connection: socket.socket, head: bytes) -> None:
 
 def test_a_run_that_takes_too_long_ends_and_says_what_was_slow() -> None:
     limits = Limits(connections=1, at_once=1)
-    with serving(slowly) as server, HttpFetcher(server.url, limits=limits, budget=Budget(seconds=0.5)) as fetcher:
+    with (
+        serving(slowly) as server,
+        HttpFetcher(server.url, limits=limits, budget=Budget(RunBounds(seconds=0.5))) as fetcher,
+    ):
         started = time.monotonic()
         answers = fetcher.get_many([("a", 100), ("slow", 100), *[(f"x/{n}", 100) for n in range(100)]])
         assert time.monotonic() - started < 4, "of more than five"
@@ -34,7 +37,7 @@ def test_a_run_that_takes_too_long_ends_and_says_what_was_slow() -> None:
 
 def test_a_run_that_fetches_too_much_ends() -> None:
     data = response(b"x" * 1000)
-    with serving(once(data)) as server, HttpFetcher(server.url, budget=Budget(size=2500)) as fetcher:
+    with serving(once(data)) as server, HttpFetcher(server.url, budget=Budget(RunBounds(size=2500))) as fetcher:
         assert [fetcher.get("a", max_bytes=1000) for _ in range(2)] == [b"x" * 1000] * 2
         with pytest.raises(TransportError, match="3000 bytes"):
             fetcher.get("a", max_bytes=1000)

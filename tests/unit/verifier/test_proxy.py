@@ -184,3 +184,25 @@ def test_the_views_failure_is_never_served_as_an_old_view(world: World) -> None:
     answer = Registry(keeper, "http://127.0.0.1:1").answer("GET", "/index/pl/ai/plain")
     assert answer.status == 502
     assert b"the mirror is away" in answer.body
+
+
+def found(world: World, query: str, policy: Policy | None = None) -> dict[str, str]:
+    answer = registry(world, policy, frozenset()).answer("GET", "/api/v1/crates", query.encode())
+    assert answer.status == 200, answer.body
+    document = json.loads(answer.body)
+    assert document["meta"]["total"] == len(document["crates"])
+    return {crate["name"]: crate["max_version"] for crate in document["crates"]}
+
+
+def test_a_search_finds_the_crate_of_that_name(world: World) -> None:
+    world.add(honest_crate("pla-in", "2.0.0"), honest_crate("plain", "2.0.0-rc.1"))
+    assert found(world, "q=plain&per_page=10") == {"plain": "1.1.0"}
+    assert found(world, "q=pla_in") == {"pla-in": "2.0.0"}
+    assert found(world, f"q={NAME}") == {str(NAME): "1.0.0"}
+    for query in ("", "q=", "q=absent", "q=two+words", "q=%00", "q=..%2Fplain", "per_page=10", "%ff"):
+        assert found(world, query) == {}
+
+
+def test_a_search_offers_nothing_that_is_denied(world: World) -> None:
+    banned = Policy(bans=(Ban(Pattern("plain@1.1.0"), "broken"),))
+    assert found(world, "q=plain", banned) == {"plain": "1.0.0"}

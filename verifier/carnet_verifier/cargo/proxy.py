@@ -7,6 +7,7 @@ A version that the user's lock pins is never hidden, because cargo's message wou
     GET /index/config.json
     GET /index/<prefix>/<name>
     GET /api/v1/crates/<name>/<version>/download
+    GET /api/v1/crates?q=<name>                   the crate of that name alone: a signed index is asked by names
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import parse_qs
 
 from carnet import strictjson
 from carnet.cargo.index_file import IndexLine
+from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, NotFound, StorageError, TransportError, VerificationError
@@ -149,7 +152,7 @@ class Registry:
         """Answer one request (ASGI 3)."""
         if scope["type"] != "http":
             return
-        answer = await asyncio.to_thread(self.answer, scope["method"], scope["path"])
+        answer = await asyncio.to_thread(self.answer, scope["method"], scope["path"], scope.get("query_string", b""))
         etag = f'"{sha256_hex(answer.body)}"'
         headers = [("content-type", answer.content_type), *answer.headers]
         if answer.status == 200:
@@ -161,7 +164,7 @@ class Registry:
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
-    def answer(self, method: str, path: str) -> HttpAnswer:
+    def answer(self, method: str, path: str, query: bytes = b"") -> HttpAnswer:
         """Decide about one request."""
         if method not in ("GET", "HEAD"):
             return HttpAnswer(405, b"this registry is read-only; publish to the upstream registry\n")
@@ -172,6 +175,8 @@ class Registry:
                 return self._answer_index(path.removeprefix("/"))
             if path.startswith("/" + paths.DOWNLOAD_PREFIX):
                 return self._answer_download(path.removeprefix("/" + paths.DOWNLOAD_PREFIX))
+            if path == "/" + paths.DOWNLOAD_PREFIX.removesuffix("/"):
+                return self._answer_search(query)
         except FormatError as error:
             return HttpAnswer(400, refusal_text(error))
         return HttpAnswer(404, b"there is nothing here\n")
@@ -187,6 +192,26 @@ class Registry:
             return HttpAnswer(404, refusal_text(error))
         except CarnetError as error:
             return refusal(error)
+
+    def _answer_search(self, query: bytes) -> HttpAnswer:
+        asked = parse_qs(query.decode("ascii", "replace")).get("q", [""])[0].strip()
+        found: dict[str, str] = {}
+        for spelling in dict.fromkeys((asked, asked.replace("_", "-"), asked.replace("-", "_"))):
+            try:
+                with self._lock:
+                    lines = IndexFile.from_bytes(self._gatekeeper.index(CrateName(spelling)), CrateName(spelling)).lines
+            except (NotFound, FormatError):
+                continue
+            except CarnetError as error:
+                return refusal(error)
+            offered = [line.id for line in lines if not line.yanked] or [line.id for line in lines]
+            if offered:
+                finished = [crate for crate in offered if "-" not in crate.version.text.partition("+")[0]]
+                newest = max(finished or offered, key=lambda crate: crate.version)
+                found[str(newest.name)] = str(newest.version)
+        crates = [{"name": name, "max_version": version, "description": None} for name, version in found.items()]
+        answer = {"crates": crates, "meta": {"total": len(crates)}}
+        return HttpAnswer(200, strictjson.encode(answer), "application/json")
 
     def _answer_download(self, path: str) -> HttpAnswer:
         name, slash, rest = path.partition("/")

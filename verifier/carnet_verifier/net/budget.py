@@ -6,22 +6,34 @@ import threading
 import time
 
 from carnet.errors import TransportError
+from carnet.value import value
 
-RUN_SECONDS = 3600.0
-RUN_BYTES = 16 * 1024**3
+
+@value
+class RunBounds:
+    """What one run may cost.
+
+    Attributes:
+        seconds: Of the whole run; an answer that has begun is waited for within its own bounds.
+        size: Bytes of all answers.
+    """
+
+    seconds: float = 3600.0
+    size: int = 16 * 1024**3
+
+
+DEFAULT_BOUNDS = RunBounds()
 
 
 class Budget:
     """Counts what one run has fetched, and ends it when that is too much. Threads may share it.
 
     Args:
-        seconds: Of the whole run, from here on; an answer that has begun is waited for within its own bounds.
-        size: Bytes of all answers.
+        bounds: What is too much, from here on.
     """
 
-    def __init__(self, seconds: float = RUN_SECONDS, size: int = RUN_BYTES) -> None:
-        self._seconds = seconds
-        self._size = size
+    def __init__(self, bounds: RunBounds = DEFAULT_BOUNDS) -> None:
+        self._bounds = bounds
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._files = self._bytes = 0
@@ -41,11 +53,12 @@ class Budget:
             TransportError: It is used up; the message says what was slow.
         """
         elapsed = time.monotonic() - self._started
-        if elapsed <= self._seconds and self._bytes <= self._size:
+        if elapsed <= self._bounds.seconds and self._bytes <= self._bounds.size:
             return
         seconds, path = self._slowest
         slow = f"; the slowest was {path} after {seconds:.0f} seconds" if path else ""
         raise TransportError(
             f"gave up on the whole run after {elapsed:.0f} seconds, {self._files} files and {self._bytes} bytes{slow}",
-            hint="the repository is too slow or sends too much; nothing was decided, try again",
+            hint="the repository is too slow or sends too much, and nothing was decided; for a run that is longer, "
+            "`[run]` of your own carnet.toml, CARNET_RUN_SECONDS and CARNET_RUN_MEGABYTES allow for more",
         )

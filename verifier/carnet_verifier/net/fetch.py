@@ -6,35 +6,26 @@ and with no more bytes than were asked for (trap 5).
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, overload
-from urllib.parse import urlsplit
 
-from carnet.errors import ConfigError, TransportError
-from carnet.value import value
+from carnet.errors import TransportError
+from carnet_verifier.net.address import PATH, parse_proxy, parse_url
 from carnet_verifier.net.budget import Budget
-from carnet_verifier.net.http1 import Answer, Connection, Limits, Origin
+from carnet_verifier.net.http1 import Answer, Connection, Limits
 from carnet_verifier.net.patience import PASSING, Patience, retry_after
+from carnet_verifier.net.route import Network, Route
 from carnet_verifier.net.spool import Spool
 
 __all__ = ["Fetcher", "HttpFetcher", "Limits"]
 
-_HOST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.:_-")
-_PATH = re.compile(r"[A-Za-z0-9._~%/+@:,;=!$&'()*-]+\Z")
 _REQUEST = 256
 """Bytes of a request beside its path, with a long host name."""
 _MOST_UNREAD = 32_768
 """Bytes of requests that a server may leave unread."""
-_HINTS = {
-    401: "the repository wants to know who you are, which carnet does not tell",
-    403: "the repository does not give this file out",
-    429: "the repository is asked too often: try again later",
-    503: "the repository is busy: try again later",
-}
 
 
 class Fetcher(Protocol):
@@ -66,13 +57,6 @@ class Fetcher(Protocol):
         ...
 
 
-@value
-class _Base:
-    origin: Origin
-    path: str
-    url: str
-
-
 class HttpFetcher:
     """Fetches over HTTP/1.1 with reused connections.
 
@@ -84,6 +68,7 @@ class HttpFetcher:
         limits: What one fetch may cost.
         proxy: URL of an HTTP proxy, or None; nothing is read from the environment.
         ca_file: PEM file of certificate authorities to trust instead of the system's.
+        network: How the server is reached, and as whom; `proxy` and `ca_file` count where there is none.
         budget: What all of it may cost; None for whoever serves without end.
         patience: How often a file is asked for, within the deadline of one.
 
@@ -98,13 +83,16 @@ class HttpFetcher:
         limits: Limits | None = None,
         proxy: str | None = None,
         ca_file: str | None = None,
+        network: Network | None = None,
         budget: Budget | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._base = _parse_url(base_url, "repository")
+        self._base = parse_url(base_url, "repository")
         self._limits = limits or Limits()
-        self._proxy = _parse_proxy(proxy) if proxy is not None else None
-        self._ca_file = ca_file
+        if network is not None:
+            self._route = network.route_to(self._base.origin)
+        else:
+            self._route = Route(None if proxy is None else parse_proxy(proxy), ca_file)
         self._budget = budget
         self._patience = patience or Patience()
         self._idle: list[Connection] = []
@@ -132,7 +120,7 @@ class HttpFetcher:
         answers: dict[int, bytes | Spool | TransportError] = {}
         waiting: deque[int] = deque()
         for number, (path, _) in enumerate(requests):
-            if _PATH.match(path) is None:
+            if PATH.match(path) is None:
                 answers[number] = TransportError(f"{path[:80]!a} is not a path of a repository")
             else:
                 waiting.append(number)
@@ -178,7 +166,7 @@ class HttpFetcher:
         connection = self._take()
         used = connection is not None
         if connection is None:
-            connection = Connection(self._base.origin, self._limits, proxy=self._proxy, ca_file=self._ca_file)
+            connection = Connection(self._base.origin, self._limits, self._route)
         done = 0
         try:
             connection.plain = crew.plain
@@ -248,16 +236,15 @@ class HttpFetcher:
             connection.close()
 
     def _refusal(self, path: str, answer: Answer) -> TransportError:
-        status = answer.status
-        if 300 <= status < 400:
-            return TransportError(
-                f"{self.url}{path}: answered {status}: redirects are not followed",
-                hint="use the repository's final URL",
-                status=status,
-            )
+        status, hint = answer.status, ""
+        if status not in (404, 410):  # as the next root's: every run asks for a file that is not there
+            from carnet_verifier.net.reasons import hint_for_status
+
+            hint = hint_for_status(status, self._base.origin, self._route)
+        redirects = ": redirects are not followed" if 300 <= status < 400 else ""
         return TransportError(
-            f"{self.url}{path}: answered {status}",
-            hint=_HINTS.get(status, ""),
+            f"{self.url}{path}: answered {status}{redirects}",
+            hint=hint,
             status=status,
             passing=status in PASSING,
             retry_after=retry_after(answer.headers.get(b"retry-after", b"")),
@@ -412,69 +399,3 @@ class _Crew:
             self._waiting.clear()
             for connection in self._asking:
                 connection.abort()
-
-
-def repository_url(url: str) -> str:
-    """A repository's base URL as people give it, checked and in one spelling: with a slash at its end.
-
-    Raises:
-        ConfigError: It is none, or the address of something else than the repository's base.
-    """
-    base = _parse_url(url.removeprefix("sparse+"), "repository").url
-    for end, what in (("/index/", "cargo's index"), ("/metadata/", "the metadata"), ("/targets/", "the files")):
-        if base.endswith(end):
-            raise ConfigError(
-                f"{base[:200]} is where {what} of a mirror would be",
-                hint=f"name the mirror itself: {base.removesuffix(end)[:200]}/",
-            )
-    if url.startswith("sparse+"):
-        raise ConfigError(f"{url[:200]} is how cargo names an index", hint=f"name the mirror itself: {base[:200]}")
-    return base
-
-
-def _parse_url(url: str, what: str) -> _Base:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ConfigError(
-            f"the {what} URL {url[:200]!a} is not one", hint="for example https://mirror.example/"
-        ) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            f"the {what} URL {url[:200]!a} does not start with https:// or http:// and a host",
-            hint="for example https://mirror.example/",
-        )
-    if parts.username is not None or parts.password is not None:
-        raise ConfigError(
-            f"the {what} URL holds a user name or password, which carnet does not send",
-            hint=f"leave out what stands before the @: {parts.scheme}://{parts.hostname[:80]}/",
-        )
-    if parts.query or parts.fragment:
-        raise ConfigError(
-            f"the {what} URL {url[:200]!a} holds a query or a fragment", hint="leave out what follows the ? or the #"
-        )
-    path = parts.path if parts.path.endswith("/") else parts.path + "/"
-    if _PATH.match(path) is None or not _HOST.issuperset(parts.hostname):
-        raise ConfigError(
-            f"the {what} URL {url[:200]!a} has characters that a URL does not have",
-            hint="look for a space or a letter that is not ASCII; write it as %XX",
-        )
-    labels = [] if ":" in parts.hostname else parts.hostname.removesuffix(".").split(".")
-    if not all(1 <= len(label) <= 63 for label in labels):
-        raise ConfigError(
-            f"the {what} URL {url[:200]!a} has a host name that cannot be one",
-            hint="look for two dots in a row, or a part of more than 63 characters",
-        )
-    origin = Origin(parts.scheme == "https", parts.hostname, port or (443 if parts.scheme == "https" else 80))
-    return _Base(origin, path, f"{parts.scheme}://{parts.netloc}{path}")
-
-
-def _parse_proxy(url: str) -> Origin:
-    origin = _parse_url(url if "://" in url else f"http://{url}", "proxy").origin
-    if origin.tls:
-        raise ConfigError(
-            f"the proxy URL {url[:200]!a} is not http://",
-            hint="name a proxy that is spoken to with http://; what goes through it is https:// all the same",
-        )
-    return origin

@@ -17,8 +17,11 @@ import httptools
 
 from carnet.errors import TransportError
 from carnet.value import field, value
+from carnet_verifier.net.route import Origin, Route
 from carnet_verifier.net.spool import Spool
 from carnet_verifier.net.wire import Clock, Wire
+
+__all__ = ["Answer", "Connection", "Limits", "Origin"]
 
 _MAX_HEAD = 32_768
 _MAX_INTERIM = 8
@@ -28,6 +31,8 @@ _LOOK = 5.0
 _ONCE = (b"content-length", b"transfer-encoding", b"content-encoding")
 _ACCEPT = "accept: */*\r\naccept-encoding: gzip\r\n"
 _ACCEPT_PLAIN = "accept: */*\r\naccept-encoding: identity\r\n"
+_PLAIN_ROUTE = Route()
+_AGAIN = "nothing was decided: try again in a minute"
 _TUNNEL = None
 """In place of the most bytes of an answer: what follows its head is no part of it."""
 
@@ -51,26 +56,6 @@ class Limits:
     grace: float = 20.0
     connections: int = 8
     at_once: int = 128
-
-
-@value
-class Origin:
-    """Whom to connect to."""
-
-    tls: bool
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        """As a `Host` header has it."""
-        return self.target.removesuffix(":443" if self.tls else ":80")
-
-    @property
-    def target(self) -> str:
-        """As a `CONNECT` has it: always with the port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 @value
@@ -98,6 +83,11 @@ class Answer:
 class Connection:
     """A connection to one server, opened at the first request.
 
+    Args:
+        origin: The server.
+        limits: What an answer may cost.
+        route: How the server is reached, and as whom.
+
     Attributes:
         opened: Whether the server was reached, and TLS agreed upon.
         answered: How many answers it gave.
@@ -107,13 +97,12 @@ class Connection:
             between two calls.
     """
 
-    def __init__(
-        self, origin: Origin, limits: Limits, *, proxy: Origin | None = None, ca_file: str | None = None
-    ) -> None:
+    def __init__(self, origin: Origin, limits: Limits, route: Route = _PLAIN_ROUTE) -> None:
         self._origin = origin
         self._limits = limits
-        self._proxy = proxy
-        self._ca_file = ca_file
+        self._route = route
+        self._proxy = None if route.proxy is None else route.proxy.origin
+        self._headers = _headers(origin, route)
         self._clock = Clock(limits.deadline, limits.grace, limits.least_rate)
         self._wire = Wire(self._clock)
         self._answers = _Answers()
@@ -158,8 +147,8 @@ class Connection:
                 self.opened = True
             prefix = f"http://{self._origin.authority}" if self._proxy is not None and not self._origin.tls else ""
             self._answers.expect((most for _, most in requests), plain=self.plain)
-            accept = _ACCEPT_PLAIN if self.plain else _ACCEPT
-            self._send("".join(_ask("GET", prefix + path, self._origin.authority, accept) for path, _ in requests))
+            headers = self._headers + (_ACCEPT_PLAIN if self.plain else _ACCEPT)
+            self._send("".join(_ask("GET", prefix + path, self._origin.authority, headers) for path, _ in requests))
             for _ in requests:
                 answer = self._next()
                 self.answered += 1
@@ -170,7 +159,7 @@ class Connection:
         except OSError as error:
             self.unanswered = self.opened and not self._answers.begun
             self.late = isinstance(error, TimeoutError)
-            raise self._late() if self.late else _broken(error, passing=self.opened) from None
+            raise self._late() if self.late else self._broken(error) from None
 
     # --- opening ---
 
@@ -184,23 +173,20 @@ class Connection:
             raise self._unreached(error, to) from None
         if not self._origin.tls:
             return
-        if self._proxy is not None:
+        if self._route.proxy is not None:
             target = self._origin.target
             self._answers.expect([_TUNNEL])
-            self._send(_ask("CONNECT", target, target))
+            self._send(_ask("CONNECT", target, target, _field("proxy-authorization", self._route.proxy.authorization)))
             status = self._next().status
             if status != 200:
-                raise TransportError(
-                    f"the proxy answered {status} ({to.target})",
-                    hint="it wants to know who you are, which carnet does not tell: ask for a way around it"
-                    if status == 407
-                    else f"ask whoever runs it to let you through to {target}, or reach the mirror without it",
-                )
+                from carnet_verifier.net.reasons import why_no_tunnel
+
+                raise why_no_tunnel(status, self._route.proxy, target)
             self._answers.take()  # raises when the proxy sent more than its answer: it would pass for the origin's
             self._answers.close()
             self._answers = _Answers()  # what follows is between us and the origin
         try:
-            self._wire.start_tls(self._origin.host, self._ca_file)
+            self._wire.start_tls(self._origin.host, self._route)
         except TimeoutError:
             raise
         except OSError as error:
@@ -215,7 +201,12 @@ class Connection:
             with suppress(OSError), closing(Wire(Clock(_LOOK, _LOOK, 1))) as look:
                 look.connect(to.host, to.port, _LOOK)
                 issuer = issuer_of(look.certificate(to.host))
-        return why_not_reached(error, to.target, ca_file=self._ca_file, issuer=issuer, proxied=to is self._proxy)
+        return why_not_reached(error, to.target, self._route, issuer=issuer, proxied=to is self._proxy)
+
+    def _broken(self, error: OSError) -> TransportError:
+        from carnet_verifier.net.reasons import why_broken
+
+        return why_broken(error, self._origin, self._route, passing=self.opened)
 
     # --- asking and answers ---
 
@@ -237,7 +228,7 @@ class Connection:
                 self._answers.end(truncated=self._wire.truncated)
             else:
                 self.unanswered = self.opened
-                raise TransportError("the server closed the connection", passing=self.opened)
+                raise TransportError("the server closed the connection", hint=_AGAIN, passing=self.opened)
         return answer
 
     def _late(self) -> TransportError:
@@ -352,7 +343,8 @@ class _Answers:
         if self._status == 200 and whole and not truncated:
             self._complete()
         else:
-            self._fail(TransportError("the server closed the connection half-way", passing=True))
+            told = "the server closed the connection half-way"
+            self._fail(TransportError(told, hint=_AGAIN, passing=True))
         self.open = False
 
     def _fail(self, error: TransportError) -> None:
@@ -440,9 +432,15 @@ def _ask(method: str, target: str, authority: str, headers: str = "") -> str:
     return f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\nuser-agent: carnet\r\n{headers}\r\n"
 
 
-def _broken(error: OSError, *, passing: bool) -> TransportError:
-    reason = (error.strerror or str(error) or type(error).__name__).lower()
-    return TransportError(reason, hint="is the address right, and is the server up?", passing=passing)
+def _headers(origin: Origin, route: Route) -> str:
+    """What every request says: who one is to the server, and where a proxy reads it, to that."""
+    proxy, identity = route.proxy, route.identity
+    told = _field("authorization", "" if identity is None else identity.authorization)
+    return told + ("" if origin.tls or proxy is None else _field("proxy-authorization", proxy.authorization))
+
+
+def _field(name: str, value: str) -> str:
+    return f"{name}: {value}\r\n" if value else ""
 
 
 def _most_encoded(most: int, encoding: bytes) -> int:

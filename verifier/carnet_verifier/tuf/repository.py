@@ -8,13 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from carnet.cargo.names import CrateName
-from carnet.errors import (
-    FormatError,
-    MetadataError,
-    MetadataMismatch,
-    NotFound,
-    TransportError,
-)
+from carnet.errors import FormatError, MetadataError, MetadataMismatch, NotFound, TransportError
 from carnet.made import made_by, maker
 from carnet.strictjson import JsonObject
 from carnet.tuf import least, paths
@@ -110,13 +104,9 @@ class TrustedRepository:
     @property
     def expires(self) -> datetime:
         """When this view ends: the earliest expiry among root, timestamp, snapshot and targets."""
-        trusted = self._trusted
-        return min(
-            trusted.root.signed.expires,
-            trusted.timestamp.signed.expires,
-            trusted.snapshot.signed.expires,
-            self.targets.expires,
-        )
+        top = self._trusted
+        online = min(top.timestamp.signed.expires, top.snapshot.signed.expires)
+        return min(top.root.signed.expires, self.targets.expires, online)
 
     @property
     def now(self) -> datetime:
@@ -314,9 +304,9 @@ class TrustedRepository:
                         f"{target.role} lists {target.path[:120]} with {target.length} bytes, "
                         f"and no target is larger than {MAX_TARGET}"
                     )
-        wanted = [target for target in targets if target.path not in self._laid_on_top]
-        requests = [(self._target_url(target), target.length) for target in wanted]
-        fetched = dict(zip((target.path for target in wanted), self._readers(requests, large=large), strict=True))
+        wanted = {target.path: target for target in targets if target.path not in self._laid_on_top}
+        requests = [(self._target_url(target), target.length) for target in wanted.values()]
+        fetched = dict(zip(wanted, self._readers(requests, large=large), strict=True))
 
         def read(target: TrustedTarget) -> bytes:
             data = self._laid_on_top.get(target.path)
@@ -485,14 +475,24 @@ class TrustedRepository:
             MetadataError: A role fails a check that does not depend on its delegator.
             FormatError: A role was parsed with another profile.
         """
-        store = MemoryStore()
-        store.cache(self._tree.files())
-        proposed = TrustedRepository(self._trusted.with_meta(meta), store, self._fetcher, memory)
+        proposed = self._seen_as(self._trusted.with_meta(meta), memory)
         proposed._laid_on_top.update(targets)
-        proposed._tree.share(self._tree)
         for name, parsed in roles.items():
             proposed._tree.accept_parsed(name, parsed, meta[name])
         return proposed
+
+    def for_renewal(self) -> TrustedRepository:
+        """This view, with owner and crate roles whose time is over: for whoever drafts or judges what follows them.
+
+        What is laid on top of it is judged as any view is, and nothing else may be admitted by it.
+        """
+        return self._seen_as(self._trusted.for_renewal(), None)
+
+    def _seen_as(self, trusted: TrustedRoles, memory: OwnerMemory | None) -> TrustedRepository:
+        store = MemoryStore()
+        store.cache(self._tree.files())
+        (other := TrustedRepository(trusted, store, self._fetcher, memory))._tree.share(self._tree)
+        return other
 
 
 def _on_the_way(walks: Iterable[str | CrateName]) -> Iterable[str]:

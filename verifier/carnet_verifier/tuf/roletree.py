@@ -19,7 +19,7 @@ from carnet.tuf.structure import check_structure
 from carnet.tuf.tree import RoleKind, place_of
 from carnet_verifier.memory.metadata_store import MetadataStore
 from carnet_verifier.net.fetch import Fetcher
-from carnet_verifier.tuf.workflow import TrustedRoles
+from carnet_verifier.tuf.workflow import OTHER_BYTES, TrustedRoles
 
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
@@ -190,6 +190,7 @@ class RoleTree:
                 try:
                     self.accept(name, answer, self._trusted.meta(name))
                 except (FormatError, MetadataError) as error:
+                    error.hint = error.hint or OTHER_BYTES
                     self._failed[name] = error
 
     def _from_store(self, name: str) -> RoleFile[Targets] | None:
@@ -218,6 +219,7 @@ class RoleTree:
         known = self._files.get(data)
         if known is not None and known[0] == meta:
             envelope = known[1]
+            self._trusted.check_unended(name, envelope.signed)  # a view that took it may be less strict
         else:
             envelope = self._trusted.read_targets(name, data, meta)
             self._files[data] = (meta, envelope)

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 
 from carnet.value import value
 from carnet_verifier.memory.trust import TrustDirectory
-from carnet_verifier.net.budget import Budget
+from carnet_verifier.net.budget import DEFAULT_BOUNDS, Budget, RunBounds
 from carnet_verifier.net.fetch import Fetcher, HttpFetcher
+from carnet_verifier.net.route import DIRECT, Network
 from carnet_verifier.tuf.refresh import read_repository, refresh
 from carnet_verifier.tuf.repository import TrustedRepository
 from carnet_verifier.tuf.told import of_mirror
@@ -39,12 +40,16 @@ class View:
 
 
 @contextmanager
-def open_view(trust: TrustDirectory, *, now: datetime) -> Iterator[View]:
+def open_view(
+    trust: TrustDirectory, *, now: datetime, bounds: RunBounds = DEFAULT_BOUNDS, network: Network = DIRECT
+) -> Iterator[View]:
     """Refresh a trusted repository, and look at it while the block runs.
 
     Args:
         trust: The client's memory, which says where the repository is.
         now: The fixed time of the refresh (TUF 5.1), aware, UTC.
+        bounds: What the whole run may cost.
+        network: How its server is reached.
 
     Returns:
         The view; its connections are closed with the block.
@@ -52,25 +57,29 @@ def open_view(trust: TrustDirectory, *, now: datetime) -> Iterator[View]:
     Raises:
         CarnetError: As `carnet_verifier.tuf.refresh.refresh`.
     """
-    with HttpFetcher(trust.url, budget=Budget()) as fetcher:
+    with HttpFetcher(trust.url, network=network, budget=Budget(bounds)) as fetcher:
         with of_mirror(trust.url):
             repository = refresh(trust, fetcher, now=now)
         yield View(repository, fetcher, trust.url)
 
 
 @contextmanager
-def open_view_from(root: bytes, url: str, *, now: datetime) -> Iterator[View]:
+def open_view_from(
+    root: bytes, url: str, *, now: datetime, bounds: RunBounds = DEFAULT_BOUNDS, network: Network = DIRECT
+) -> Iterator[View]:
     """Verify a repository from a root on, without a memory: for the holders, who have the root and trust nothing else.
 
     Args:
         root: The root file to start from.
         url: The repository's base URL.
         now: The fixed time, aware, UTC.
+        bounds: What the whole run may cost.
+        network: How its server is reached.
 
     Raises:
         CarnetError: As `carnet_verifier.tuf.refresh.read_repository`.
     """
-    with HttpFetcher(url, budget=Budget()) as fetcher:
+    with HttpFetcher(url, network=network, budget=Budget(bounds)) as fetcher:
         with of_mirror(url):
             repository = read_repository(root, fetcher, now=now)
         yield View(repository, fetcher, url)
@@ -110,13 +119,20 @@ class RenewedView:
 
 
 @contextmanager
-def open_renewed_view(trust: TrustDirectory, clock: Callable[[], datetime]) -> Iterator[RenewedView]:
+def open_renewed_view(
+    trust: TrustDirectory, clock: Callable[[], datetime], *, network: Network = DIRECT
+) -> Iterator[RenewedView]:
     """Refresh a trusted repository, and again whenever the view is asked for and old, while the block runs.
+
+    Args:
+        trust: The client's memory, which says where the repository is.
+        clock: The time, aware, UTC.
+        network: How its server is reached.
 
     Raises:
         CarnetError: As `carnet_verifier.tuf.refresh.refresh`, for the first view.
     """
-    with HttpFetcher(trust.url) as fetcher:
+    with HttpFetcher(trust.url, network=network) as fetcher:
         view = RenewedView(trust, fetcher, clock)
         view()
         yield view

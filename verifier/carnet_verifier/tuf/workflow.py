@@ -35,7 +35,7 @@ from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
-from carnet.tuf.tree import is_bin
+from carnet.tuf.tree import Signers, is_bin, place_of
 
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
@@ -67,6 +67,7 @@ class TrustedRoles:
     ) -> None:
         self.now = self.now_for_people = now
         self.profile = profile
+        self._ended_claims = False
         self._proofs = set() if proofs is None else proofs
         self.root = self._parse(root, Root)
         self._demand(self._signers(paths.ROOT), self.root, "root", "5.2")
@@ -109,7 +110,7 @@ class TrustedRoles:
         Raises:
             ExpiredMetadata: It has.
         """
-        self._check_fresh(self.root.signed, "root", "5.3.10")
+        self._check_fresh(self.root.signed, paths.ROOT, "5.3.10")
 
     def recall(self, timestamp: bytes | None, snapshot: bytes | None) -> None:
         """Take up what was trusted last, to compare newer versions with; never as fresh by itself.
@@ -163,7 +164,7 @@ class TrustedRoles:
                     f"timestamp names snapshot version {new.signed.snapshot.version};"
                     f" version {old.signed.snapshot.version} was seen before (TUF 5.4.3)"
                 )
-        self._check_fresh(new.signed, "timestamp", "5.4.4")
+        self._check_fresh(new.signed, paths.TIMESTAMP, "5.4.4")
         self._timestamp = new
         return new is not old
 
@@ -185,7 +186,7 @@ class TrustedRoles:
             return False
         if old.signed.version != self.snapshot_meta.version:
             return False
-        self._check_fresh(old.signed, "snapshot", "5.5.6")
+        self._check_fresh(old.signed, paths.SNAPSHOT, "5.5.6")
         self._snapshot = old
         return True
 
@@ -208,7 +209,7 @@ class TrustedRoles:
             )
         if self._old_snapshot is not None:
             _check_no_rollback(self._old_snapshot.signed, new.signed)
-        self._check_fresh(new.signed, "snapshot", "5.5.6")
+        self._check_fresh(new.signed, paths.SNAPSHOT, "5.5.6")
         self._snapshot = new
 
     def with_meta(self, meta: Mapping[str, MetaFile]) -> TrustedRoles:
@@ -217,7 +218,16 @@ class TrustedRoles:
         from dataclasses import replace
 
         other = copy(self)
+        other._ended_claims = False
         other._snapshot = replace(self.snapshot, signed=replace(self.snapshot.signed, meta=meta))
+        return other
+
+    def for_renewal(self) -> TrustedRoles:
+        """A copy that takes owner and crate roles whose time is over: others follow them, and nothing else is done."""
+        from copy import copy
+
+        other = copy(self)
+        other._ended_claims = True
         return other
 
     # --- targets roles ---
@@ -246,7 +256,7 @@ class TrustedRoles:
             ExpiredMetadata: Its time is over.
         """
         new = self.read_promised(role, data, meta)
-        self._check_role_fresh(role, new.signed)
+        self.check_unended(role, new.signed)
         return new
 
     def read_promised(self, role: str, data: bytes, meta: MetaFile) -> RoleFile[Targets]:
@@ -272,7 +282,7 @@ class TrustedRoles:
         what = _called(role)
         check_promise(envelope.raw, meta, what, "5.6.2")
         _check_promised_version(check_read_as(envelope, what, profile=self.profile), meta, what)
-        self._check_role_fresh(role, envelope.signed)
+        self.check_unended(role, envelope.signed)
         return envelope
 
     def check_targets(self, role: str, envelope: RoleFile[Targets], delegator: Targets | None) -> None:
@@ -310,17 +320,24 @@ class TrustedRoles:
     def _parse(self, data: bytes, role_type: type[RoleT]) -> RoleFile[RoleT]:
         return parse_role(data, role_type, profile=self.profile)
 
-    def _check_role_fresh(self, role: str, signed: Signed) -> None:
-        self._check_fresh(signed, _called(role), "5.6.5", self.now if is_bin(role) else self.now_for_people)
+    def check_unended(self, role: str, signed: Signed) -> None:
+        """Demand that a targets role's time is not over (TUF 5.6.5).
 
-    def _check_fresh(self, signed: Signed, what: str, step: str, now: datetime | None = None) -> None:
+        Raises:
+            ExpiredMetadata: It is.
+        """
+        now = self.now if is_bin(role) else self.now_for_people
+        if self._ended_claims and signed.expired(now) and place_of(role).crate is not None:
+            return
+        self._check_fresh(signed, role, "5.6.5", now)
+
+    def _check_fresh(self, signed: Signed, role: str, step: str, now: datetime | None = None) -> None:
         now = now or self.now
         if signed.expired(now):
             raise ExpiredMetadata(
-                f"{what} version {signed.version} expired at {_text(signed.expires)},"
+                f"{_called(role)} version {signed.version} expired at {_text(signed.expires)},"
                 f" and this machine's clock says {_text(now)} (TUF {step})",
-                hint="if the clock is right (`date -u`), newer files are being held back, or its operator has to run "
-                "`carnet mirror refresh DIR`",
+                hint=f"if the clock is right (`date -u`), newer files are being held back, or {_renewal(role)}",
             )
 
 
@@ -342,6 +359,14 @@ def _check_promised_version(new: RoleFile[Targets], meta: MetaFile, what: str) -
         )
 
 
+OTHER_BYTES = (
+    "something else answers in the mirror's place, such as a login page or a proxy, or its files are in the middle of "
+    "a copy: nothing of it was used; try again in a minute, then ask its operator, who finds out with "
+    "`carnet mirror fsck DIR`"
+)
+"""What to do about a file of a mirror's that is not the one that was promised."""
+
+
 def check_target(data: bytes, path: str, length: int, hashes: Mapping[str, str]) -> None:
     """Demand that a target's bytes are the ones that were signed (TUF 5.7.2, 5.7.3).
 
@@ -350,20 +375,20 @@ def check_target(data: bytes, path: str, length: int, hashes: Mapping[str, str])
     """
     what = f"target {path[:120]}"
     if len(data) != length:
-        raise MetadataMismatch(f"{what} has {len(data)} bytes, and {length} were signed (TUF 5.7.2)")
+        raise MetadataMismatch(f"{what} has {len(data)} bytes, and {length} were signed (TUF 5.7.2)", hint=OTHER_BYTES)
     if not hashes:
         raise MetadataMismatch(f"{what} was signed without a hash (TUF 5.7.3)")
-    _check_hashes(data, hashes, what, "5.7.3")
+    _check_hashes(data, hashes, what, "5.7.3", hint=OTHER_BYTES)
 
 
-def _check_hashes(data: bytes, hashes: Mapping[str, str], what: str, step: str) -> None:
+def _check_hashes(data: bytes, hashes: Mapping[str, str], what: str, step: str, hint: str = "") -> None:
     for algorithm, expected in hashes.items():
         if algorithm not in _ALGORITHMS:
             raise MetadataMismatch(f"{what} is listed with the unknown hash {algorithm[:40]!a} (TUF {step})")
         found = sha256_hex(data) if algorithm == "sha256" else _other_digest(algorithm, data)
         if found != expected:
             raise MetadataMismatch(
-                f"{what} has {algorithm} {found[:16]}..., and {expected[:16]}... was promised (TUF {step})"
+                f"{what} has {algorithm} {found[:16]}..., and {expected[:16]}... was promised (TUF {step})", hint=hint
             )
 
 
@@ -398,7 +423,20 @@ def _check_no_rollback(old: Snapshot, new: Snapshot) -> None:
 
 
 def _called(role: str) -> str:
-    return f"role {role[:80]}" if role != paths.TARGETS else role
+    return role if role in (paths.ROOT, paths.TIMESTAMP, paths.SNAPSHOT, paths.TARGETS) else f"role {role[:80]}"
+
+
+def _renewal(role: str) -> str:
+    """Who signs the next version of a role, and with which command."""
+    try:
+        place = place_of(role)
+    except MetadataMismatch:  # another tree than carnet's
+        return "whoever signs it has to sign the next version"
+    if place.signers == Signers.ONLINE:
+        return "its operator has to run `carnet mirror refresh DIR`"
+    if place.signers == Signers.HOLDERS:
+        return f"{place.signers} have to sign the next version (`carnet root rotate DIR`): ask the mirror's operator"
+    return f"{place.signers} have to sign the next version (`carnet claim handover {place.crate} -o DIR`): ask them"
 
 
 def _present(envelope: RoleFile[RoleT] | None, role: str) -> RoleFile[RoleT]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from carnet_cli.commands.build.gating import gate
-from carnet_gate.args import SUBCOMMANDS
+from carnet_cli.commands.build.gated import run_behind_gate
+from carnet_gate.commands.table import SUBCOMMANDS
 
 _HELP = f"""Run a cargo command on verified crates only.
 
@@ -21,7 +21,7 @@ are cargo's own; they stand after the command, as in:
 In CI, and wherever a project is not trusted, call `cargo-carnet build`: a project's configuration can shadow what
 `cargo carnet` means, and that name it cannot.
 
-Commands: {", ".join(sorted(SUBCOMMANDS))}.
+Commands: {", ".join(SUBCOMMANDS)}.
 """
 
 
@@ -33,4 +33,4 @@ Commands: {", ".join(sorted(SUBCOMMANDS))}.
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""
-    return gate(args)
+    return run_behind_gate(args)

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.chain import ChainReport, chain_as_json, chain_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
@@ -47,7 +48,7 @@ def command(
     settings = project.settings(asked, config_file=config_file, repository=repository)
     packages = project.packages(crate_id)
     trusted = judging_repository(settings)
-    with open_view(trusted.directory, now=now) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
     for chain in chains:
         output.show(ChainReport(chain, view.url), message_format, chain_as_text, chain_as_json)

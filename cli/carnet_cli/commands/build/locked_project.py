@@ -45,6 +45,11 @@ class LockedProject:
         found = places.project_folder(about)
         return cls(about, found, folder / LOCK if found == about else found / LOCK)
 
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """Its folders, for whoever asks whether a file comes with the project."""
+        return self.folder, self.about
+
     @classmethod
     def of_lock(cls, lock: Path) -> LockedProject:
         """The project of a lock that somebody named."""

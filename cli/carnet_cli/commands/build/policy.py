@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.policy import PolicyReport, policy_as_json, policy_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
@@ -63,9 +64,35 @@ def explain(
     if is_version:
         packages = project.packages(crate_id)
         trusted = judging_repository(settings)
-        with open_view(trusted.directory, now=now) as view:
+        with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
             chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
     for chain in chains:
         report = PolicyReport(crate_id, settings.policy, now, chain)
         output.show(report, message_format, policy_as_text, policy_as_json)
     return max(0 if chain is None else chain.exit_code for chain in chains)
+
+
+@command.command()
+@click.argument("target", required=False, metavar="[Cargo.lock]")
+@click.option(
+    "--output",
+    "target_file",
+    metavar="FILE",
+    help="Where to; else carnet.toml beside the lock. - is stdout.",
+)
+@click.option("--repository", help="URL or fingerprint, when several repositories are trusted.")
+def init(target: str | None, target_file: str | None, repository: str | None) -> None:
+    """Write a commented carnet.toml from a lock as it is today.
+
+    It asks for what the lock fulfils: the lowest level of its crates from all of them, and more of those that have
+    more. Packages from git and other registries get an exception each, which counts in a file of your own. A file that
+    is there is never overwritten. For example:
+
+    \b
+        carnet policy init
+        carnet policy init --output ~/.config/carnet/carnet.toml
+        carnet policy init --output - path/to/Cargo.lock
+    """
+    from carnet_cli.commands.build.drafting import init_policy  # reads locks and judges them
+
+    init_policy(target, target_file, repository)

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.terminal import output
 
 
@@ -43,9 +44,10 @@ def command(
     from carnet_verifier.cargo.proxy import Gatekeeper
     from carnet_verifier.tuf.view import open_renewed_view
 
-    settings = LockedProject.around(Path()).settings(asked, config_file=config_file, repository=repository)
-    trusted = judging_repository(settings)
-    with bind(port) as listener, open_renewed_view(trusted.directory, home.now) as view:
+    project = LockedProject.around(Path())
+    settings = project.settings(asked, config_file=config_file, repository=repository)
+    trusted, network = judging_repository(settings), network_for(*project.folders)
+    with bind(port) as listener, open_renewed_view(trusted.directory, home.now, network=network) as view:
         keeper = Gatekeeper(view, settings.policy, trusted.directory, home.now)
         serving, url = server(keeper, listener, hosts)
         output.note(f"serving verified crates of {trusted.directory.url} at sparse+{url}/index/")

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 
-from carnet.errors import CarnetError, ConfigError
+from carnet.errors import CarnetError
+from carnet_cli.commands.build.login import login, logout
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.settings import run_bounds
 from carnet_cli.report.trust import (
     TrustAdded,
     TrustMoved,
@@ -74,7 +77,8 @@ def add(
     from carnet_cli.config import trusting
 
     pinned = trusting.read_root(root_file, fingerprint=fingerprint, insecure_example_keys=insecure_example_keys)
-    trusted, is_new = trusting.add(pinned, url, ask=not offline, now=home.now())
+    network = None if offline else network_for()
+    trusted, is_new = trusting.add(pinned, url, network=network, now=home.now())
     report = TrustAdded(trusted.id, trusted.directory.url, pinned.fingerprint, pinned.root, is_new)
     output.show(report, message_format, added_as_text, added_as_json)
 
@@ -96,7 +100,7 @@ def move(url: str, repository: str | None, offline: bool, message_format: Messag
 
     trusted = home.choose(repository)
     trusted.require_lasting()
-    before = trusting.move(trusted, url, ask=not offline, now=home.now())
+    before = trusting.move(trusted, url, network=None if offline else network_for(), now=home.now())
     report = TrustMoved(trusted.id, before, trusted.directory.url)
     output.show(report, message_format, moved_as_text, moved_as_json)
 
@@ -125,6 +129,10 @@ def remove(repository: str, yes: bool, message_format: MessageFormat) -> int:
     return 0 if yes else 2
 
 
+command.add_command(login)
+command.add_command(logout)
+
+
 @command.command()
 @output.message_format
 def status(message_format: MessageFormat) -> int:
@@ -139,15 +147,15 @@ def status(message_format: MessageFormat) -> int:
 
     ids = home.trusted_ids()
     if not ids:
-        raise ConfigError("no repository is trusted yet", hint="run `carnet trust add URL --root root.json`")
-    now = home.now()
+        raise home.none_trusted()
+    now, network = home.now(), network_for()
     worst = 0
     for trust_id in ids:
         trusted = home.open_trusted(trust_id)
         roles: dict[str, tuple[int, datetime]] = {}
         failure: CarnetError | None = None
         try:
-            with open_view(trusted.directory, now=now) as view:
+            with open_view(trusted.directory, now=now, bounds=run_bounds(now), network=network) as view:
                 top = view.repository.trusted
                 for name, role in (
                     ("root", top.root.signed),
@@ -186,7 +194,9 @@ def export(names: tuple[str, ...], file: Path, repository: str | None) -> None:
     from carnet_verifier.tuf.view import open_view
 
     crates = [CrateName(name) for name in names]
-    with open_view(home.choose(repository).directory, now=home.now()) as view:
+    with open_view(
+        home.choose(repository).directory, now=home.now(), bounds=run_bounds(home.now()), network=network_for()
+    ) as view:
         roles = roles_to_save(view.repository, crates)
         with output.progress("fetching", len(roles)) as bar:
             data = save_view(view, _counted(roles, bar), crates)

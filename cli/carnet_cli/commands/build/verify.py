@@ -52,10 +52,25 @@ def policy_options(command: Any) -> Any:
 
 @click.command()
 @click.argument("target", required=False, metavar="[Cargo.lock | FILE.crate | NAME@VERSION]")
+@click.option(
+    "--cargo-home",
+    metavar="[DIR]",
+    is_flag=False,
+    flag_value="",
+    help="Compare what lies in a CARGO_HOME, the user's without DIR: tarballs, unpacked crates, checkouts.",
+)
+@click.option(
+    "--vendor",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Compare what lies in a vendor folder.",
+)
 @policy_options
 @output.message_format
 def command(
     target: str | None,
+    cargo_home: str | None,
+    vendor: Path | None,
     asked: Mapping[str, str],
     repository: str | None,
     config_file: Path | None,
@@ -71,7 +86,27 @@ def command(
         carnet verify --least-level maintainer path/to/Cargo.lock
         carnet verify serde-1.0.219.crate
         carnet verify serde@1.0.219
+
+    With --cargo-home or --vendor, what lies there is compared file by file with what is signed: of the crates of the
+    lock that is named, or of every crate that the mirror knows. Status 1 means that a file was changed; 3, that nobody
+    vouches for one of the copies. For example:
+
+    \b
+        carnet verify --cargo-home
+        carnet verify --vendor vendor Cargo.lock
     """
+    if cargo_home is not None or vendor is not None:
+        from carnet_cli.commands.build.verifying_copies import verify_copies  # the lock alone is what most look at
+
+        return verify_copies(
+            target,
+            cargo_home=cargo_home,
+            vendor=vendor,
+            asked=asked,
+            repository=repository,
+            config_file=config_file,
+            message_format=message_format,
+        )
     return verify(
         target,
         asked=asked,

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING
 
 from carnet.errors import CarnetError, TransportError
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from carnet.cargo.lockfile import Lockfile
+    from carnet_cli.config.home import Trusted
     from carnet_cli.config.settings import Settings
+    from carnet_cli.report.admission import LockReport
     from carnet_cli.terminal.output import MessageFormat
     from carnet_verifier.admit import Admission, Outcome
+    from carnet_verifier.tuf.view import View
 
 
 def verify(
@@ -51,7 +58,7 @@ def verify(
     if target is not None and is_crate_id:
         return _verify_crate(target, project, settings, message_format)
     if is_file:
-        return _verify_file(path, settings, message_format)
+        return _verify_file(path, project, settings, message_format)
     return _verify_lock(project, settings, message_format)
 
 
@@ -59,12 +66,9 @@ def verify(
 
 
 def _verify_lock(project: LockedProject, settings: Settings, message_format: MessageFormat) -> int:
-    from carnet.cargo.lockfile import SourceKind
-    from carnet_cli.report.admission import LockReport, lock_as_json, lock_as_text
-    from carnet_verifier.admit import Outcome, admit_all
-    from carnet_verifier.policy.foreign import foreign_verdicts
+    from carnet_cli.report.admission import lock_as_json, lock_as_text
     from carnet_verifier.tuf.view import open_view
-    from carnet_verifier.whole_lock import remarks_on, wanted_in
+    from carnet_verifier.whole_lock import remarks_on
 
     lock = project.read_lock()
     remarks = remarks_on(lock, settings.policy, str(project.lock))
@@ -73,17 +77,47 @@ def _verify_lock(project: LockedProject, settings: Settings, message_format: Mes
     output.warn_all(remarks)
     trusted = judging_repository(settings)
     now = home.now()
-    wanted = wanted_in(lock)
-    with open_view(trusted.directory, now=now) as view:
-        repository = view.repository
-        outcomes: list[Outcome] = []
-        with output.progress("checking", len(wanted)) as bar:
-            for outcome in admit_all(
-                repository, wanted, settings.policy, trusted.directory, now=now, cache=trusted.directory.index_files
-            ):
-                outcomes.append(Outcome(outcome.wanted, outcome.result))  # without the tarball: they are large
-                bar.update(1)
-    report = LockReport(
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
+        report = judge_lock(project, lock, settings, (trusted, view, now), remarks)
+    output.show(report, message_format, lock_as_text, lock_as_json)
+    return int(report.refused > 0)
+
+
+def judge_lock(
+    project: LockedProject,
+    lock: Lockfile,
+    settings: Settings,
+    by: tuple[Trusted, View, datetime],
+    remarks: tuple[str, ...] = (),
+) -> LockReport:
+    """Judge every package of a lock.
+
+    Args:
+        project: Whose lock it is.
+        lock: What it says.
+        settings: What is asked.
+        by: The repository that is trusted, its verified view, and the time.
+        remarks: What was said of the lock as a whole.
+
+    Raises:
+        CarnetError: Nothing could be decided.
+    """
+    from carnet.cargo.lockfile import SourceKind
+    from carnet_cli.report.admission import LockReport
+    from carnet_verifier.admit import Outcome, admit_all
+    from carnet_verifier.policy.foreign import foreign_verdicts
+    from carnet_verifier.whole_lock import wanted_in
+
+    trusted, view, now = by
+    repository, wanted = view.repository, wanted_in(lock)
+    outcomes: list[Outcome] = []
+    with output.progress("checking", len(wanted)) as bar:
+        for outcome in admit_all(
+            repository, wanted, settings.policy, trusted.directory, now=now, cache=trusted.directory.index_files
+        ):
+            outcomes.append(Outcome(outcome.wanted, outcome.result))  # without the tarball: they are large
+            bar.update(1)
+    return LockReport(
         tuple(outcomes),
         foreign_verdicts(lock, settings.policy, now=now),
         tuple(package.id for package in lock.of_kind(SourceKind.PATH)),
@@ -93,14 +127,12 @@ def _verify_lock(project: LockedProject, settings: Settings, message_format: Mes
         project.lock.absolute(),
         remarks,
     )
-    output.show(report, message_format, lock_as_text, lock_as_json)
-    return int(report.refused > 0)
 
 
 # --- one tarball, one crate ---
 
 
-def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) -> int:
+def _verify_file(path: Path, project: LockedProject, settings: Settings, message_format: MessageFormat) -> int:
     from carnet.cargo.crate import CrateLimits, read_crate
     from carnet.durable import read_named_file
     from carnet_verifier.admit import Wanted, admit_tarball
@@ -109,7 +141,7 @@ def _verify_file(path: Path, settings: Settings, message_format: MessageFormat) 
     data = read_named_file(path, "tarball", max_bytes=CrateLimits().compressed)
     crate = read_crate(data)
     trusted, now = judging_repository(settings), home.now()
-    with open_view(trusted.directory, now=now) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         wanted = Wanted(crate.id, crate.sha256)
         admission, _ = admit_tarball(
             view.repository, wanted, settings.policy, trusted.directory, now=now, read=(data, crate)
@@ -133,7 +165,7 @@ def _verify_crate(target: str, project: LockedProject, settings: Settings, messa
     if not packages:
         wanted = [Wanted(crate)]
     trusted = judging_repository(settings)
-    with open_view(trusted.directory, now=now) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         try:
             admissions = [
                 admit_one(view.repository, one, settings.policy, trusted.directory, now=now) for one in wanted

@@ -107,7 +107,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
         adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry)
         proposal = ownership.new_claim(
             ownership.read_published(view.repository, crate, neighbours=True),
-            Request("claim", crate, at(now), evidence, origins=origins(*owners, *releasers)),
+            Request("claim", crate, at(now), evidence, origins=origins((*owners, *releasers), binding)),
             facts,
             adopted=adopted,
             layout=binding,
@@ -150,12 +150,13 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
 
     Name all owners, old and new, when the owners change, and all release keys when those do. New owners need the
     signatures of the owners before them and of the registry's holders; new release keys and layouts need the owners'
-    only.
+    only. Name nothing to renew what ends within a year, or has ended.
 
     \b
     Example:
       carnet claim handover serde -o handover --release-key erin=erin.pub --release-threshold 1
       carnet claim handover serde -o handover --layout layout.json
+      carnet claim handover serde -o renewed
     """
     from carnet_signer.metadata.role_files import at
     from carnet_signer.proposals import ownership
@@ -169,7 +170,7 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
     )
     now = home.now()
     with proposal_folders.looking(repository) as view:
-        request = Request("owners", crate, at(now), evidence, takeover, origins(*owners, *releasers))
+        request = Request("owners", crate, at(now), evidence, takeover, origins((*owners, *releasers), changes.layout))
         published = ownership.read_published(view.repository, crate, neighbours=True)
         proposal = ownership.next_owner(published, request, changes, now=now)
     proposal_folders.made(proposal, folder, "claim", insecure_example_keys=insecure_example_keys)

@@ -84,15 +84,17 @@ def team(members: Sequence[str], threshold: int | None, flag: str, threshold_fla
     return ownership.team(found, threshold)
 
 
-def origins(*members: str) -> dict[str, str]:
-    """Where the keys of those come from whom flags name, by key id, for those who sign.
+def origins(members: Sequence[str], layout: NewLayout | None) -> dict[str, str]:
+    """Where the keys of those come from whom flags and a layout name, by key id, for those who sign.
 
     Args:
         members: `PERSON=KEY.pub`, as `team` took them.
+        layout: The layout that is to be in force, which says so of its own people.
     """
     from carnet_signer.keys.public import origin, read_public_key
 
-    return {read_public_key(path).keyid: origin(path) for _, path in _named(members, "--owner")}
+    named = {read_public_key(path).keyid: origin(path) for _, path in _named(members, "--owner")}
+    return {**(layout.origins if layout is not None else {}), **named}
 
 
 def _named(members: Sequence[str], flag: str) -> Iterator[tuple[str, Path]]:

@@ -24,8 +24,6 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option, open_key
 
 if TYPE_CHECKING:
-    from carnet.intoto.duties import Terms
-    from carnet.intoto.values import Layout
     from carnet_signer.steps.layouts import CompiledLayout
 
 _STEPS = ("tag", "review", "test", "package", "rebuild")
@@ -110,8 +108,8 @@ def lint(file: Path, message_format: output.MessageFormat) -> int:
     """
     from carnet.intoto.layout_lint import lint_layout
 
-    layout, terms = _read(file)
-    problems = lint_layout(layout, terms)
+    compiled = _read(file)
+    problems = lint_layout(compiled.layout, compiled.terms)
     output.show(LintReport(file, tuple(problems)), message_format, lint_as_text, lint_as_json)
     return 1 if problems else 0
 
@@ -126,7 +124,7 @@ def show(file: Path, message_format: output.MessageFormat) -> None:
     Example:
       carnet layout show layout.json
     """
-    output.show(LayoutReport(*_read(file)), message_format, layout_as_text, layout_as_json)
+    output.show(LayoutReport(_read(file)), message_format, layout_as_text, layout_as_json)
 
 
 @command.command()
@@ -155,37 +153,35 @@ def sign(file: Path, key: str, place: Path | None, insecure_example_keys: bool, 
     from carnet.intoto.dsse import Envelope
     from carnet.intoto.layout_lint import check_layout
     from carnet_signer.steps.layout_files import terms_path, write_signed_layout
-    from carnet_signer.steps.layouts import CompiledLayout, sign_layout
+    from carnet_signer.steps.layouts import sign_layout
 
+    compiled = _read(file)
     if file.suffix == ".json":
-        layout, terms = _read(file)
-        compiled = CompiledLayout(layout, terms)
         with users_file(file, "layout"):
             envelope = Envelope.from_bytes(proposal_folders.read(file, "layout"), str(file))
     else:
-        compiled = _compile(file)
         envelope = compiled.unsigned()
     check_layout(compiled.layout, compiled.terms)
-    for line in LayoutReport(compiled.layout, compiled.terms).words():
+    for line in LayoutReport(compiled).words():
         output.note(line)
     place = place or file.with_suffix(".json")
     signer = open_key(key, passphrase, insecure_example_keys=insecure_example_keys)
     signed = sign_layout(compiled, envelope, signer)
-    write_signed_layout(place, signed, compiled.terms)
+    write_signed_layout(place, signed, compiled)
     output.note(f"signed {place}, its terms are in {terms_path(place)}")
 
 
-def _read(file: Path) -> tuple[Layout, Terms]:
+def _read(file: Path) -> CompiledLayout:
     """A layout as people write it, or a signed one with its terms."""
     from carnet.intoto.values import Layout
     from carnet_signer.steps.layout_files import read_signed_layout
+    from carnet_signer.steps.layouts import CompiledLayout
 
     if file.suffix != ".json":
-        compiled = _compile(file)
-        return compiled.layout, compiled.terms
+        return _compile(file)
     with users_file(file, "layout"):
-        data, terms = read_signed_layout(file)
-        return Layout.from_envelope(data), terms
+        data, terms, origins = read_signed_layout(file)
+        return CompiledLayout(Layout.from_envelope(data), terms, origins)
 
 
 def _compile(file: Path) -> CompiledLayout:

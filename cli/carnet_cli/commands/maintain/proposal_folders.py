@@ -13,8 +13,10 @@ import click
 
 from carnet.durable import read_named_file
 from carnet.errors import SigningError
+from carnet_cli.commands.network import network_for
 from carnet_cli.commands.own_view import BaseSource, own_view, signed_before
 from carnet_cli.config import home
+from carnet_cli.config.settings import run_bounds
 from carnet_cli.report.signing import (
     ReviewReport,
     SigningReport,
@@ -68,7 +70,9 @@ def looking(repository: str | None) -> AbstractContextManager[View]:
     """Refresh what is trusted, and look at it."""
     from carnet_verifier.tuf.view import open_view
 
-    return open_view(home.choose(repository).directory, now=home.now())
+    return open_view(
+        home.choose(repository).directory, now=home.now(), bounds=run_bounds(home.now()), network=network_for()
+    )
 
 
 def read(path: Path, what: str) -> bytes:
@@ -281,5 +285,5 @@ def submit_folder(
     review.lint(proposal, now=home.now(), example_keys=True)
     body = proposal.submission().to_bytes()
     url = mirror or home.choose(repository).directory.url
-    answer = submit(url, body)
+    answer = submit(url, body, network=network_for())
     output.show(answer, message_format, submitted_as_text, submitted_as_json)

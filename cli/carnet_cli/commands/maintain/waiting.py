@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carnet_cli.commands.maintain import proposal_folders
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
 from carnet_cli.report.waiting import ProposedReport, proposed_as_json, proposed_as_text
 from carnet_cli.terminal import output
@@ -33,7 +34,7 @@ def propose_folder(
     body = waiting.body(proposal)
     with proposal_folders.looking(repository) as view:
         root, url = view.repository.trusted.root.signed, mirror or view.url
-    answer = propose(url, body)
+    answer = propose(url, body, network=network_for())
     signed = SignedReceipt.from_object(answer.get("receipt"))
     said, wanted = signed.verified(root), waiting.proposed(proposal)
     if wanted is None:

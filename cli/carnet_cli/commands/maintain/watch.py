@@ -9,6 +9,7 @@ import click
 
 from carnet.cargo.names import CrateName
 from carnet_cli.commands.maintain.proposal_folders import repository_option
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
 from carnet_cli.report.waiting import WatchReport, watch_as_json, watch_as_text
 from carnet_cli.terminal import output
@@ -34,7 +35,8 @@ def command(
 
     wanted = {CrateName(name).canonical for name in names}
     url = mirror or home.choose(repository).directory.url
-    entries = [one for part in pending(url) for one in _listed(part, url) if not wanted or one["crate"] in wanted]
+    parts = pending(url, network=network_for())
+    entries = [one for part in parts for one in _listed(part, url) if not wanted or one["crate"] in wanted]
     output.show(WatchReport(url, entries), message_format, watch_as_text, watch_as_json)
     return 1 if entries else 0
 

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY, fsck, status, warn_without_second_opinion
+from carnet_cli.commands.network import network_for
+from carnet_cli.commands.registry.mirror_checks import (
+    DIRECTORY,
+    fsck,
+    online_options,
+    status,
+    warn_without_second_opinion,
+)
 from carnet_cli.commands.registry.mirror_pending import pending
+from carnet_cli.commands.registry.mirror_revoke import revoke
 from carnet_cli.commands.registry.mirror_serve import serve
 from carnet_cli.config import home
 from carnet_cli.report.mirror import (
@@ -29,6 +37,7 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from carnet.cargo.lockfile import Lockfile
     from carnet_mirror.state.store import Store
+    from carnet_mirror.upstream.packages import Upstream
     from carnet_signer.metadata.publish import PublishResult
 
 
@@ -64,18 +73,7 @@ def command() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder of signed files that `carnet root status` calls complete.",
 )
-@click.option(
-    "--online-key",
-    metavar="KEY",
-    help="The online private key, which signs by itself. A path, or a URI; `carnet key --help` says which.",
-)
-@click.option("--online-socket", type=click.Path(path_type=Path), help="Or the socket of a running `carnet online`.")
-@click.option(
-    "--memory",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where the signer remembers what it signed.  [default: beside the key file]",
-)
-@click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
+@online_options
 @click.option(_SECOND_OPINION, default=True, show_default=True, help=_SECOND_OPINION_HELP)
 @passphrase_options
 @output.message_format
@@ -104,18 +102,8 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_mirror.upkeep import make_mirror
     from carnet_mirror.writing import set_second_opinion
     from carnet_signer.ceremony import folder as ceremony_folder
-    from carnet_signer.keys.uri import anchored
 
-    if (online_key is None) == (online_socket is None):
-        raise ConfigError(
-            "say which online key signs this mirror's index", hint="give --online-key KEY, or --online-socket PATH"
-        )
-    settings = OnlineSettings(
-        online_key and anchored(online_key),
-        _memory_of(online_key, memory).absolute() if online_key else None,
-        online_socket and online_socket.absolute(),
-        insecure_example_keys,
-    )
+    settings = OnlineSettings.told(online_key, memory, online_socket, example_keys=insecure_example_keys)
     files = ceremony_folder.finished(ceremony)
     warn_without_second_opinion(second_opinion)
 
@@ -125,21 +113,6 @@ def init(  # noqa: PLR0913  -- one parameter for each flag
 
     published = make_mirror(directory, files, lambda: online(directory, settings, passphrase), remember, now=home.now())
     _show_published(published, directory, f"the mirror in {directory} is ready", message_format)
-
-
-def _memory_of(key: str, memory: Path | None) -> Path:
-    """Where the signer of a key remembers what it signed: as the user says, or beside the key's file."""
-    from carnet_signer.keys.uri import key_file
-
-    if memory is not None:
-        return memory
-    file = key_file(key)
-    if file is None:
-        raise ConfigError(
-            "say where the signer remembers what it signed: nothing lies beside a key that is no file",
-            hint="give --memory DIR, and keep it as long as the key",
-        )
-    return file.with_name(f"{file.name}.memory")
 
 
 def _show_published(
@@ -201,9 +174,13 @@ def sync(
     from carnet_mirror.upstream.cargo import CargoUpstream
     from carnet_mirror.upstream.sparse import SparseUpstream
 
-    source = (
-        SparseUpstream(upstream) if upstream is not None else CargoUpstream(cargo, home.cargo_home(), dict(os.environ))
-    )
+    network = network_for()
+    if upstream is not None:
+        source: Upstream = SparseUpstream(upstream, network=network)
+    else:
+        # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
+        authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
+        source = CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities})
     lock = _read_lockfile(lockfile)
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
@@ -255,6 +232,11 @@ def _read_lockfile(path: Path) -> Lockfile:
     "clients are refused for a moment.",
 )
 @click.option(
+    "--memory-lost",
+    is_flag=True,
+    help="What the online signer remembered is lost for good: let it begin anew, above what is published.",
+)
+@click.option(
     "--clock-is-right",
     is_flag=True,
     help="The mirror signed while this machine's clock was wrong: sign again by what it says now.",
@@ -268,6 +250,7 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
     ceremony: Path | None,
     next_online_key: str | None,
     online_key_lost: bool,
+    memory_lost: bool,
     clock_is_right: bool,
     second_opinion: bool | None,
     passphrase: PassphraseSource,
@@ -299,9 +282,12 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
                 set_second_opinion(store, wanted=second_opinion)
         warn_without_second_opinion(wants_second_opinion(store))
         next_key = next_online_key and anchored(next_online_key)
-        settings = replace(OnlineSettings.of(store), next_key=next_key, lost=online_key_lost)
+        told = OnlineSettings.of(store)
+        settings = replace(told, next_key=next_key, lost=online_key_lost, new_memory=memory_lost)
         with online(directory, settings, passphrase) as signer:
-            published = sign_again(store, signer, now=home.now(), roles=files, clock_is_right=clock_is_right)
+            published = sign_again(
+                store, signer, now=home.now(), roles=files, clock_is_right=clock_is_right, memory_lost=memory_lost
+            )
         if settings.next_key is not None:
             with store.change():
                 replace(settings, key=settings.next_key).remember(store)
@@ -315,3 +301,4 @@ command.add_command(serve)
 command.add_command(status)
 command.add_command(fsck)
 command.add_command(pending)
+command.add_command(revoke)

@@ -1,16 +1,41 @@
-"""`carnet mirror status` and `fsck`: looking at a mirror, changing nothing."""
+"""`carnet mirror status` and `fsck`: looking at a mirror, and making its database anew where that is asked for."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from carnet.errors import ConfigError
 from carnet_cli.config import home
 from carnet_cli.report.mirror import StatusReport, checked_as_json, checked_as_text, status_as_json, status_as_text
 from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+
+
+def online_options(command: Any) -> Any:
+    """Decorate a command with the flags that say where a mirror's online signer is."""
+    for option in (
+        click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/."),
+        click.option(
+            "--memory",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Where the signer remembers what it signed.  [default: beside the key file]",
+        ),
+        click.option(
+            "--online-socket", type=click.Path(path_type=Path), help="Or the socket of a running `carnet online`."
+        ),
+        click.option(
+            "--online-key",
+            metavar="KEY",
+            help="The online private key, which signs by itself. A path, or a URI; `carnet key --help` says which.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -27,6 +52,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
     """
     from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import claims_that_end, expiries
+    from carnet_mirror.state.published import UnverifiedView
     from carnet_mirror.state.store import Store
     from carnet_mirror.writing import wants_second_opinion
 
@@ -41,6 +67,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
             tuple(claims_that_end(store, now=now)),
             now,
             second_opinion=wants_second_opinion(store),
+            let_in=UnverifiedView(store).all_let_in(),
         )
         wrong = clock_problem(store, now=now)
     output.show(report, message_format, status_as_text, status_as_json)
@@ -66,23 +93,69 @@ def warn_without_second_opinion(wanted: bool) -> None:
     is_flag=True,
     help="Let python-tuf and in-toto judge all of it as well, and python-tuf's client fetch every target.",
 )
+@click.option(
+    "--rebuild",
+    "rebuilding",
+    is_flag=True,
+    help="Make a database that is lost, damaged or behind anew, from the files that are signed; needs --root, and "
+    "--online-key or --online-socket.",
+)
+@click.option(
+    "--root",
+    "root_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --rebuild: the first root, 1.root.json, from where clients got it. All else is verified from it.",
+)
+@online_options
+@click.option(
+    "--seen",
+    multiple=True,
+    metavar="ROLE=VERSION",
+    help="With --rebuild, when the signer's memory is lost too: the highest version of timestamp, snapshot or root "
+    "that any client has seen. Repeatable.",
+)
+@passphrase_options
 @output.message_format
-def fsck(directory: Path, second_opinion: bool, message_format: output.MessageFormat) -> int:
-    """Check every signature, file and row of a mirror; repair nothing.
+def fsck(  # noqa: PLR0913  -- one parameter for each flag
+    *,
+    directory: Path,
+    second_opinion: bool,
+    rebuilding: bool,
+    root_file: Path | None,
+    online_key: str | None,
+    online_socket: Path | None,
+    memory: Path | None,
+    insecure_example_keys: bool,
+    seen: tuple[str, ...],
+    passphrase: PassphraseSource,
+    message_format: output.MessageFormat,
+) -> int:
+    """Check every signature, file and row of a mirror; repair nothing, unless `--rebuild` is given.
 
     It looks at the mirror as a client does, from the first root on, and then compares database, files and signed
     metadata with one another. The mirror may be serving meanwhile. Exit status 1 when anything is not as it was
     published.
 
+    With --rebuild, a database that is lost, damaged or behind is made anew from the files, every one of them verified
+    from the root on that you give; it says what only the database knew. Nothing may use the mirror meanwhile. A
+    database that is sound stays as it is.
+
     \b
     Example:
       carnet mirror fsck /srv/carnet
       carnet mirror fsck /srv/carnet --second-opinion
+      carnet mirror fsck /srv/carnet --rebuild --root 1.root.json --online-key keys/online
     """
+    from carnet_cli.commands.registry.mirror_rebuild import RebuildFlags, rebuild
     from carnet_cli.commands.registry.online_signer import signed_last
     from carnet_mirror.fsck.fsck import fsck as check
     from carnet_mirror.state.store import Store
 
+    flags = RebuildFlags(root_file, online_key, online_socket, memory, insecure_example_keys, seen)
+    if rebuilding:
+        return rebuild(directory, flags, passphrase, message_format)
+    if flags.given:
+        raise ConfigError(f"{flags.given[0]} is only for `--rebuild`", hint="add --rebuild, or leave it out")
     with Store.open(directory) as store:
         signed = signed_last(directory, store)
         report = check(store, now=home.now(), progress=output.counting, signed=signed, second_opinion=second_opinion)

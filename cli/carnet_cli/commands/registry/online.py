@@ -22,7 +22,7 @@ from carnet_cli.terminal.signing_key import key_option, open_key
 if TYPE_CHECKING:
     from carnet_signer.online.server import Oracle
 
-_WAITING = "another online signer uses {}: waiting for it to end, for at most {} seconds"
+WAITING = "another online signer uses {}: waiting for it to end, for at most {} seconds"
 
 
 def signer_command(
@@ -63,6 +63,7 @@ def signer_command(
     help="How long to wait for another signer that uses the memory.  [default: not at all]",
 )
 @click.option("--inherited-fd", type=int, hidden=True)
+@click.option("--memory-lock", type=int, hidden=True)  # taken by whoever started this
 @click.option("--while-open", type=int, hidden=True)  # a pipe whose other end is held by whoever started this
 @click.option("--insecure-example-keys", is_flag=True, help="Also accept the keys in keys-example/.")
 @passphrase_options
@@ -74,6 +75,7 @@ def command(  # noqa: PLR0913  -- one parameter for each flag
     group: str | None,
     wait: int,
     inherited_fd: int | None,
+    memory_lock: int | None,
     while_open: int | None,
     insecure_example_keys: bool,
     passphrase: PassphraseSource,
@@ -98,7 +100,7 @@ def command(  # noqa: PLR0913  -- one parameter for each flag
         threading.Thread(target=_end_with, args=(while_open,), daemon=True).start()
     inherited = socket.socket(fileno=inherited_fd) if inherited_fd is not None else None
     try:
-        oracle = _open(keys, memory, insecure_example_keys, passphrase, wait)
+        oracle = _open(keys, memory, insecure_example_keys, passphrase, wait, memory_lock)
     except CarnetError as error:
         if inherited is None:
             raise
@@ -124,14 +126,19 @@ def _end_with(descriptor: int) -> None:
 
 
 def _open(
-    keys: Sequence[str], memory: Path, insecure_example_keys: bool, passphrase: PassphraseSource, wait: int
+    keys: Sequence[str],
+    memory: Path,
+    insecure_example_keys: bool,
+    passphrase: PassphraseSource,
+    wait: int,
+    held: int | None,
 ) -> Oracle:
     from carnet_signer.online.memory import SigningMemory
     from carnet_signer.online.server import Oracle, harden
 
     harden()
     signers = [open_key(key, passphrase, insecure_example_keys=insecure_example_keys) for key in keys]
-    opened = SigningMemory(memory, wait=wait, waiting=lambda: output.note(_WAITING.format(memory, wait)))
+    opened = SigningMemory(memory, wait=wait, waiting=lambda: output.note(WAITING.format(memory, wait)), held=held)
     return Oracle(signers, opened, lambda: datetime.now(UTC))
 
 

@@ -11,17 +11,19 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.errors import CarnetError, ConfigError, SigningError
 from carnet.tuf.paths import TIMESTAMP
-from carnet_cli.commands.registry.online import signer_command
+from carnet_cli.commands.registry.online import WAITING, signer_command
+from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.state.store import Store
-from carnet_signer.keys.uri import exists, key_file
+from carnet_signer.keys.uri import anchored, exists, key_file
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
+from carnet_signer.online.memory import take_memory
 
 SOCKET = "online.sock"
 _WAIT = 3600
@@ -41,6 +43,7 @@ class OnlineSettings:
         example_keys: Whether the example keys are accepted.
         next_key: A key that takes over: both sign, so that clients with the root before and with the next one agree.
         lost: Whether the operator says that `key` is lost for good.
+        new_memory: Whether the memory may be one that begins now.
     """
 
     key: str | None = None
@@ -49,6 +52,7 @@ class OnlineSettings:
     example_keys: bool = False
     next_key: str | None = None
     lost: bool = False
+    new_memory: bool = False
 
     @classmethod
     def of(cls, store: Store) -> OnlineSettings:
@@ -70,6 +74,27 @@ class OnlineSettings:
             store.setting("example-keys") == "yes",
         )
 
+    @classmethod
+    def told(
+        cls, key: str | None, memory: Path | None, socket: Path | None, *, example_keys: bool = False
+    ) -> OnlineSettings:
+        """What a person says of it on the command line.
+
+        Raises:
+            ConfigError: Neither a key nor a socket, both, or a key without a place for its memory.
+        """
+        if (key is None) == (socket is None):
+            raise ConfigError(
+                "say which online key signs this mirror's index", hint="give --online-key KEY, or --online-socket PATH"
+            )
+        return cls(
+            key and anchored(key),
+            _memory_of(key, memory).absolute() if key else None,
+            socket and socket.absolute(),
+            example_keys,
+            new_memory=True,
+        )
+
     def remember(self, store: Store) -> None:
         """Let a mirror remember it, inside a change."""
         for name, value in (("online-key", self.key), ("online-memory", self.memory), ("online-socket", self.socket)):
@@ -82,15 +107,32 @@ class OnlineSettings:
         """The command line that starts the signer."""
         if self.key is None or self.memory is None:
             raise ConfigError("this mirror's online signer runs by itself", hint=f"it listens on {self.socket}")
+        if not self.new_memory and not self.memory.is_dir():
+            raise SigningError(
+                f"the memory of the online signer, {self.memory}, is gone",
+                hint="put that folder back; when it is lost for good, `carnet mirror refresh DIR --memory-lost` begins "
+                "another one, above what is published",
+            )
         absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
         # A key that was lost cannot hand over: the new one signs alone, and clients are refused for a moment. A file
         # that is gone is lost; a token that does not answer may be in a drawer.
         gone = key_file(self.key) is not None and not exists(self.key)
         lost = self.next_key is not None and (self.lost or gone)
         keys = [key for key in (None if lost else self.key, self.next_key) if key is not None]
-        command = signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
-        # Whoever replaces the key has to stop the signer that holds the old one: waiting would not help.
-        return command if self.next_key is not None else [*command, "--wait", str(_WAIT)]
+        return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
+
+
+def _memory_of(key: str, memory: Path | None) -> Path:
+    """Where the signer of a key remembers what it signed: as the user says, or beside the key's file."""
+    if memory is not None:
+        return memory
+    file = key_file(key)
+    if file is None:
+        raise ConfigError(
+            "say where the signer remembers what it signed: nothing lies beside a key that is no file",
+            hint="give --memory DIR, and keep it as long as the key",
+        )
+    return file.with_name(f"{file.name}.memory")
 
 
 @contextmanager
@@ -100,12 +142,10 @@ def online(directory: Path, settings: OnlineSettings, passphrase: PassphraseSour
     Raises:
         SigningError: It cannot be reached or started.
     """
-    # One that runs holds the old key only, and the memory: starting another one says that it must be stopped first.
-    client = _running(directory, settings) if settings.next_key is None else None
-    if client is None:
-        client = start_signer(settings.command(passphrase), inherit=_descriptors(passphrase))
-    with client:
-        yield client
+    with _reached(directory, settings, passphrase) as reached:
+        client = reached if isinstance(reached, OnlineClient) else reached.start(_descriptors(passphrase))
+        with client:
+            yield client
 
 
 @contextmanager
@@ -115,16 +155,21 @@ def signer_beside(directory: Path, settings: OnlineSettings, passphrase: Passphr
     Raises:
         SigningError: It did not start.
     """
-    client = _running(directory, settings)
-    if client is not None:  # somebody else's
-        client.close()
-        yield
-        return
     theirs, ours = os.pipe()  # closed by the system when this process ends, however it ends
-    command = [*settings.command(passphrase), "--socket", SOCKET, "--while-open", str(theirs)]
-    process = subprocess.Popen(
-        command, cwd=directory, stdout=subprocess.DEVNULL, pass_fds=(theirs, *_descriptors(passphrase))
-    )
+    with _reached(directory, settings, passphrase) as reached:
+        if isinstance(reached, OnlineClient):  # somebody else's
+            reached.close()
+            os.close(theirs)
+            os.close(ours)
+            yield
+            return
+        command = [*reached.command, "--socket", SOCKET, "--while-open", str(theirs)]
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(theirs, *reached.locks, *_descriptors(passphrase)),
+        )
     os.close(theirs)
     try:
         _wait(directory, settings, process)
@@ -138,6 +183,54 @@ def signer_beside(directory: Path, settings: OnlineSettings, passphrase: Passphr
             process.wait()
         os.close(ours)
         (directory / SOCKET).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _ToStart:
+    """A signer that is to be started: its command line, and the lock of the memory that it inherits."""
+
+    command: list[str]
+    locks: tuple[int, ...] = ()
+
+    def start(self, inherit: tuple[int, ...]) -> OnlineClient:
+        return start_signer(self.command, inherit=(*self.locks, *inherit))
+
+
+@contextmanager
+def _reached(
+    directory: Path, settings: OnlineSettings, passphrase: PassphraseSource
+) -> Iterator[OnlineClient | _ToStart]:
+    """The signer that runs for this mirror, or what starts one, with the memory's lock held for it meanwhile.
+
+    While another command's own signer has the memory, whichever comes first is taken: that one ends, or a signer
+    listens. Of two commands that start in one instant, the second so finds the signer of a `serve` that goes on.
+    """
+    if settings.next_key is not None:
+        # One that runs holds the old key only, and the memory: starting another one says that it must be stopped first.
+        yield _ToStart(settings.command(passphrase))
+        return
+    client = _running(directory, settings)
+    if client is not None:
+        yield client
+        return
+    command, memory = settings.command(passphrase), settings.memory or directory
+    deadline, told = time.monotonic() + _WAIT, False
+    while (lock := take_memory(memory)) is None:
+        client = _running(directory, settings)
+        if client is not None:
+            yield client
+            return
+        if time.monotonic() >= deadline:
+            raise SigningError(f"another online signer uses the memory {memory}", hint="stop it, then try again")
+        if not told:
+            output.note(WAITING.format(memory, _WAIT))
+            told = True
+        time.sleep(0.1)
+    try:
+        yield _ToStart([*command, "--memory-lock", str(lock)], (lock,))
+    finally:
+        with suppress(OSError):
+            os.close(lock)
 
 
 def signed_last(directory: Path, store: Store) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError, SigningError
+from carnet_cli.commands.network import network_for
 from carnet_cli.commands.own_view import (
     BaseSource,
     base_options,
@@ -19,6 +20,7 @@ from carnet_cli.commands.own_view import (
     signed_before,
 )
 from carnet_cli.config import home
+from carnet_cli.config.settings import run_bounds
 from carnet_cli.report.ceremony import CeremonyReport, ceremony_as_json, ceremony_as_text, say_next
 from carnet_cli.report.signing import SCREEN
 from carnet_cli.terminal import output
@@ -248,7 +250,9 @@ def update(folder: Path, url: str, insecure_example_keys: bool) -> None:
     from carnet_verifier.tuf.view import open_view_from
 
     found = ceremony_folder.read(folder)
-    with open_view_from(ceremony.newest_final_root(found), url, now=_now()) as view:
+    with open_view_from(
+        ceremony.newest_final_root(found), url, now=_now(), bounds=run_bounds(_now()), network=network_for()
+    ) as view:
         repository = view.repository
         with output.progress("fetching", len(ceremony.OFFLINE_ROLES)) as progress:
             published = {}

@@ -15,7 +15,9 @@ import pytest
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, FormatError, StorageError
-from carnet_gate.comparison.checkouts import compare_checkouts, read_checkouts
+from carnet_verifier.cargo.checkouts import compare_checkouts, read_checkouts
+from carnet_verifier.cargo.compared import compare_checkout
+from carnet_verifier.cargo.copies import in_cargo_home
 from carnet_verifier.cargo.localregistry import Poisoned, remove_tree
 
 SETTINGS = ("user.name=n", "user.email=e@example", "protocol.file.allow=always", "init.defaultBranch=main")
@@ -133,6 +135,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "some line ends": lambda tree: (tree / "dos.bat").write_bytes(b"a\r\nb\n\r"),
     "no marker": lambda tree: (tree / ".cargo-ok").unlink(),
     "marker of a submodule": lambda tree: (tree / "third/.cargo-ok").unlink(),
+    "a link for git's own": lambda tree: link(tree / ".git", tree.parents[4] / "git", "x"),
     "another marker": lambda tree: evil(tree / ".cargo-ok"),
 }
 
@@ -207,3 +210,40 @@ def test_a_checkout_that_is_not_where_cargo_keeps_it(fetched: Fetched) -> None:
     (fetched.home / "git").symlink_to("elsewhere")
     with pytest.raises(Poisoned, match="is not a folder"):
         read_checkouts(fetched.home, fetched.packages)
+
+
+def test_every_change_in_the_users_own_checkouts_is_found(fetched: Fetched) -> None:
+    (copy_found,) = in_cargo_home(fetched.home).copies
+    assert copy_found.kind == "checkout"
+    good = compare_checkout(copy_found, [fetched.commit])
+    assert good is not None
+    assert good.state == "good"
+    assert compare_checkout(copy_found, ["00" * 20]) is None, "the lock has nothing from it"
+    undecided = compare_checkout(copy_found, None)
+    assert undecided is not None
+    assert undecided.state == "undecided", "without a lock, the folder's name alone says which commit it is"
+    evil(fetched.tree / "src/lib.rs")
+    evil(fetched.tree / "third/build.rs")
+    (fetched.tree / "x.sh").unlink()
+    changed = compare_checkout(copy_found, [fetched.commit])
+    assert changed is not None
+    assert changed.state == "changed"
+    assert {one.path for one in changed.differences} == {"src/lib.rs", "third/build.rs", "x.sh"}
+    (fetched.tree / ".cargo-ok").unlink()
+    unfinished = compare_checkout(copy_found, [fetched.commit])
+    assert unfinished is not None
+    assert unfinished.state == "unfinished"
+    shutil.move(fetched.tree, fetched.home / "away")
+    fetched.tree.symlink_to(fetched.home / "away")
+    linked = compare_checkout(copy_found, [fetched.commit])
+    assert linked is not None
+    assert linked.state == "changed"
+
+
+def test_a_checkout_without_the_commit_is_undecided(fetched: Fetched) -> None:
+    other = fetched.tree.rename(fetched.tree.with_name("1234567"))
+    (copy_found,) = in_cargo_home(fetched.home).copies
+    assert copy_found.path == other
+    compared = compare_checkout(copy_found, ["1234567" + "0" * 33])
+    assert compared is not None
+    assert compared.state == "undecided"

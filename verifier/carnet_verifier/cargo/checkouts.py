@@ -96,31 +96,49 @@ class Checkout:
         Raises:
             Poisoned: A file, folder or link differs, is missing, was added, or has another name somewhere else.
         """
-        stamps = {str(self.path): stamp_of(self.path.lstat())}
+        stamps: dict[str, Stamp] = {}
+        for _, difference in self.differences(stamps):
+            raise difference
+        if self.stamps is not None:
+            require_untouched(self.stamps, stamps)
+        self.stamps = stamps
+
+    def differences(self, stamps: dict[str, Stamp]) -> Iterator[tuple[str, Poisoned]]:
+        """Find every way in which the folder holds something else: the path in it, and what is wrong there.
+
+        Args:
+            stamps: Is given what tells one state of each entry from another.
+        """
+        stamps[str(self.path)] = stamp_of(self.path.lstat())
         for repository, mark in self.repositories.items():
             if self._mark(repository) != mark:
-                raise _poisoned(f"the mark {MARKER!a} was changed in the checkout of {self.commit[:12]}: {self.path}")
+                yield (
+                    f"{repository}/{MARKER}".lstrip("/"),
+                    _poisoned(f"the mark {MARKER!a} was changed in the checkout of {self.commit[:12]}: {self.path}"),
+                )
         missing = set(self.entries)
         todo = [""]
         while todo:
             below = todo.pop()
             for name in _names(self.path / below):
                 path = f"{below}/{name}" if below else name
-                if name in _OWN and below in self.repositories:
-                    self._compare_own(path)
-                    continue
-                if path not in self.entries:
-                    raise _poisoned(f"{path!a} was added to the checkout of {self.commit[:12]}: {self.path}")
-                missing.discard(path)
-                stamps[str(self.path / path)] = stamp_of((self.path / path).lstat())
-                if self._compare_entry(path):
-                    todo.append(path)
-        missing = {path for path in missing if self.entries[path][0] != _SUBMODULE}
-        if missing:
-            raise _poisoned(f"{min(missing)!a} was removed from the checkout of {self.commit[:12]}: {self.path}")
-        if self.stamps is not None:
-            require_untouched(self.stamps, stamps)
-        self.stamps = stamps
+                try:
+                    if name in _OWN and below in self.repositories:
+                        self._compare_own(path)
+                        continue
+                    if path not in self.entries:
+                        raise _poisoned(f"{path!a} was added to the checkout of {self.commit[:12]}: {self.path}")
+                    missing.discard(path)
+                    stamps[str(self.path / path)] = stamp_of((self.path / path).lstat())
+                    todo += self._compare_entry(path)
+                except Poisoned as difference:
+                    yield path, difference
+        for path in sorted(missing):
+            if self.entries[path][0] != _SUBMODULE:
+                yield (
+                    path,
+                    _poisoned(f"{path!a} was removed from the checkout of {self.commit[:12]}: {self.path}"),
+                )
 
     def _mark(self, repository: str) -> bytes:
         try:

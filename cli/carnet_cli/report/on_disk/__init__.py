@@ -1,0 +1,1 @@
+"""What lies on a machine: copies of crates, and vendor folders."""

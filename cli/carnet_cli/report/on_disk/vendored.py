@@ -1,0 +1,115 @@
+"""What `carnet vendor` wrote, and the lines that make builds use it: cargo's, Bazel's (rules_rust), Nix's (nixpkgs)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from carnet import strictjson
+from carnet.value import value
+from carnet_cli.terminal import output
+from carnet_verifier.cargo.vendoring import Written
+
+_SHOWN = 20
+"""Differences that are shown of what somebody had changed."""
+
+
+@value
+class VendorReport:
+    """What was written.
+
+    Attributes:
+        folder: Where.
+        kind: `directory` or `local-registry`.
+        tool: For which program lines are printed.
+        written: What became of the folder.
+        crates: How many crates it holds.
+        url: The repository that vouches for them.
+    """
+
+    folder: Path
+    kind: str
+    tool: str
+    written: Written
+    crates: int
+    url: str
+
+
+def vendor_as_text(report: VendorReport) -> None:
+    """For people: the lines for a configuration on stdout, and what was done on stderr."""
+    written, where = report.written, f"{report.crates} crates in {report.folder}"
+    for difference in written.mended[:_SHOWN]:
+        output.warn(f"somebody had changed it: {difference.said}")
+    if len(written.mended) > _SHOWN:
+        output.warn(f"and {len(written.mended) - _SHOWN} more files; all were written anew")
+    if written.is_unchanged:
+        output.note(f"{where} are as they should be: nothing was written")
+    else:
+        parts = [(len(written.new), "new"), (written.kept, "as before"), (len(written.removed), "removed")]
+        counted = ", ".join(f"{number} {words}" for number, words in parts if number)
+        output.note(f"{where}, vouched for by {report.url}: {counted or 'written anew'}")
+    output.note(TOOLS[report.tool][0])
+    output.echo(TOOLS[report.tool][1](report), end="")
+
+
+def vendor_as_json(report: VendorReport) -> Iterator[Any]:
+    """For machines: one object (docs/cli-json.md)."""
+    yield {
+        "reason": "vendored",
+        "folder": str(report.folder),
+        "kind": report.kind,
+        "crates": report.crates,
+        "new": list(report.written.new),
+        "mended": sorted({difference.said for difference in report.written.mended}),
+        "removed": list(report.written.removed),
+        "kept": report.written.kept,
+        "config": TOOLS[report.tool][1](report),
+        "repository": report.url,
+    }
+
+
+def _cargo(report: VendorReport) -> str:
+    """The same lines as cargo's own; JSON's strings are strings of TOML."""
+    return (
+        '[source.crates-io]\nreplace-with = "vendored-sources"\n\n'
+        f"[source.vendored-sources]\n{report.kind} = {_quoted(report)}\n"
+    )
+
+
+def _bazel(report: VendorReport) -> str:
+    commented = "".join(f"#     {line}".rstrip() + "\n" for line in _cargo(report).splitlines())
+    return (
+        "# .cargo/config.toml, by which crate_universe resolves without a network:\n"
+        f"{commented}"
+        "# Each crate is downloaded with the sha256 of Cargo.lock, which is what was admitted.\n"
+        'crate = use_extension("@rules_rust//crate_universe:extensions.bzl", "crate")\n'
+        "crate.from_cargo(\n"
+        '    name = "crates",\n'
+        '    cargo_config = "//:.cargo/config.toml",\n'
+        '    cargo_lockfile = "//:Cargo.lock",\n'
+        '    manifests = ["//:Cargo.toml"],\n'
+        ")\n"
+        'use_repo(crate, "crates")\n'
+    )
+
+
+def _nix(report: VendorReport) -> str:
+    if report.kind == "directory":
+        return f"# in rustPlatform.buildRustPackage; the folder is part of src\ncargoVendorDir = {_quoted(report)};\n"
+    return (
+        "# in rustPlatform.buildRustPackage; importCargoLock compares downloads with the lock, which was admitted\n"
+        "cargoLock.lockFile = ./Cargo.lock;\n"
+    )
+
+
+def _quoted(report: VendorReport) -> str:
+    return strictjson.encode(str(report.folder)).decode()
+
+
+TOOLS: dict[str, tuple[str, Callable[[VendorReport], str]]] = {
+    "cargo": ("To use it, add this to .cargo/config.toml (`--for bazel` and `--for nix` print other lines):\n", _cargo),
+    "bazel": ("To use it with rules_rust, add this to MODULE.bazel:\n", _bazel),
+    "nix": ("To use it with nixpkgs, add this to the package:\n", _nix),
+}
+"""For each program: what to do with the lines, and the lines."""

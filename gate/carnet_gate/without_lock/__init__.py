@@ -1,0 +1,1 @@
+"""Commands that work with more than the lock of a project, or with none."""
