@@ -74,7 +74,7 @@ def command(args: tuple[str, ...]) -> int:
     def judged(workspace: Path, about: Path) -> tuple[Trusted, Grounds]:
         settings = config.load(workspace, now=home.now(), about=about)
         output.warn_all(settings.remarks)
-        trusted = judging_repository(settings)
+        trusted = judging_repository(settings, workspace)
         network = network_for(workspace, about)
         return trusted, Grounds(settings.policy, trusted.directory, home.now, settings.run, network)
 

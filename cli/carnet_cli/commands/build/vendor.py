@@ -81,7 +81,7 @@ def command(
     project = LockedProject.around(Path()) if lockfile is None else LockedProject.of_lock(lockfile)
     settings = project.settings(asked, config_file=config_file, repository=repository)
     lock = project.read_lock()
-    trusted, now = judging_repository(settings), home.now()
+    trusted, now = judging_repository(settings, project.folder), home.now()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     with open_view(trusted.directory, now=now) as view, registry.locked():
         admissions = _admit(lock, settings, trusted, registry, (view, now))
