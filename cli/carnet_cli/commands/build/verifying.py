@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carnet.errors import CarnetError, ConfigError, TransportError
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
+from carnet_cli.commands.build.repository import judging_repository, write_memory
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -88,8 +88,6 @@ def _verify_lock(
     with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         report = judge_lock(project, lock, settings, (trusted, view, now), remarks)
         if update_memory and not report.refused:
-            from carnet_cli.commands.build.carrying import write_memory
-
             output.note(write_memory(project.folder, lock, trusted, view.repository))
     output.show(report, message_format, lock_as_text, lock_as_json)
     return int(report.refused > 0)
