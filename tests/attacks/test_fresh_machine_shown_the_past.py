@@ -77,8 +77,8 @@ def test_a_fresh_machine_is_not_shown_the_past(machine: Machine, newer: list[str
 def test_online_keys_that_number_an_old_state_anew(machine: Machine) -> None:
     """Stolen online keys sign higher numbers over the owners' old files: the roles' own versions are carried."""
     seen = machine.update()
-    for name in ("owner", "releases"):
-        newer = replace(seen.crates["serde"], **{name: 7})
+    serde = seen.crates["serde"]
+    for name, newer in (("owner", replace(serde, owner=7)), ("releases", replace(serde, releases=7))):
         with pytest.raises(RollbackDetected, match=r"role 'owner|role 'crate"):
             machine.look(replace(seen, crates={"serde": newer}), machine.sim, name)
 

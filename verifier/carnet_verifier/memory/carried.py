@@ -8,8 +8,8 @@ seen did not appoint. What a project remembers never gets into the client's own 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
 
 from carnet import times
 from carnet.cargo.names import CrateName
@@ -18,19 +18,58 @@ from carnet.errors import ExpiredMetadata, FormatError, MetadataMismatch, Rollba
 from carnet.level import Level
 from carnet.tuf import paths
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import RoleFile, RoleKeys, Snapshot, Targets, Timestamp
+from carnet.tuf.roles import RoleFile, RoleKeys, Root, Snapshot, Targets, Timestamp
 from carnet_verifier.memory.carnet_lock import FILE_NAME, CarnetLock, SeenCrate, SeenOnline, SeenRoot
 
 if TYPE_CHECKING:
-    from carnet.claims.holders import SeenOwners
-    from carnet_verifier.claims.owners import Claim
-    from carnet_verifier.tuf.workflow import TrustedRoles
+    from carnet.claims.holders import ClaimFacts, SeenOwners
 
 CLOCK_SLACK = timedelta(days=1)
 ASK = (
     f"if {FILE_NAME} is right, you are shown an old state: ask the mirror's operator. If it is not, ask whoever "
     f"changed it last (`git log {FILE_NAME}`)"
 )
+
+
+class TopRoles(Protocol):
+    """What is looked at of a verified view; `carnet_verifier.tuf.workflow.TrustedRoles` is one."""
+
+    now: datetime
+    root: RoleFile[Root]
+    roots: dict[str, int]
+
+    @property
+    def timestamp(self) -> RoleFile[Timestamp]:
+        """The timestamp."""
+        ...
+
+    @property
+    def snapshot(self) -> RoleFile[Snapshot]:
+        """The snapshot."""
+        ...
+
+    def version(self, role: str) -> int | None:
+        """The version that the snapshot lists of a role; None when it lists none."""
+        ...
+
+
+class VerifiedClaim(Protocol):
+    """What is looked at of a claim; `carnet_verifier.claims.owners.Claim` is one."""
+
+    @property
+    def owner(self) -> Targets:
+        """What its owner role says."""
+        ...
+
+    @property
+    def crate(self) -> Targets:
+        """What its crate role says."""
+        ...
+
+    @property
+    def facts(self) -> ClaimFacts:
+        """Who owns it."""
+        ...
 
 
 class Carried:
@@ -48,7 +87,7 @@ class Carried:
         self._elsewhere = elsewhere
         self._applies: bool | None = None
 
-    def hold(self, trusted: TrustedRoles, pinned: bytes) -> None:
+    def hold(self, trusted: TopRoles, pinned: bytes) -> None:
         """Demand that a verified view is not older than what was seen.
 
         Args:
@@ -90,7 +129,7 @@ class Carried:
                 hint="set this machine's clock; with a wrong one, old metadata would pass for fresh",
             )
 
-    def _check_roles(self, trusted: TrustedRoles) -> None:
+    def _check_roles(self, trusted: TopRoles) -> None:
         for canonical, known in self.lock.crates.items():
             name = CrateName(canonical)
             for role, seen in ((paths.owner_role(name), known.owner), (paths.crate_role(name), known.releases)):
@@ -134,7 +173,7 @@ class Carried:
         Raises:
             MetadataMismatch: The file of that version is not to be had, or is not by those owners.
         """
-        from carnet.claims.holders import ClaimFacts, SeenOwners
+        from carnet.claims.holders import ClaimFacts, SeenOwners  # with the first claimed crate: start-up time counts
 
         known = self.crate(name)
         if known is None:
@@ -160,9 +199,9 @@ class Carried:
 
 def updated(
     before: CarnetLock | None,
-    trusted: TrustedRoles,
+    trusted: TopRoles,
     repository: str,
-    claims: Mapping[CrateName, Claim],
+    claims: Mapping[CrateName, VerifiedClaim],
     levels: Mapping[CrateName, int],
 ) -> CarnetLock:
     """What to carry from here on, once a lock was verified and let in.
