@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench hostile mutants fuzz interop dist clean
+.PHONY: demo test check lint types imports bench hostile mutants fuzz interop commands dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -50,6 +50,10 @@ hostile: .venv/ready
 # What python-tuf, go-tuf and tuf-js make of the format; go and node, and the modules that go.sum and package-lock.json pin.
 interop: .venv/ready
 	$(BIN)/python -m pytest tests/interop/stock_clients.py
+
+# cargo's commands behind the gate, with real programs; cargo-nextest and cargo-llvm-cov where they are installed.
+commands: .venv/ready
+	$(BIN)/python -m pytest tests/integration/cargo_commands.py tests/integration/cargo_install.py
 
 # The same commit gives the same bytes: times in the archives are the commit's.
 dist: .venv/ready

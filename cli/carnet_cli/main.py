@@ -37,6 +37,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "policy": ("carnet_cli.commands.build.policy", "Say what is asked of crates, and who decided it."),
     "doctor": ("carnet_cli.commands.build.doctor", "Say what protects builds on this machine, and what does not."),
+    "shim": ("carnet_cli.commands.editors.shim", "Write a cargo home for editors, whose cargo goes through the gate."),
     "proxy": ("carnet_cli.commands.build.proxy", "A cargo registry on loopback that serves only what was verified."),
 }
 

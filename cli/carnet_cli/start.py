@@ -70,6 +70,16 @@ def cargo_main() -> None:
     _end(run(command, args[1:] if args[:1] == ["carnet"] else args, "cargo carnet"))
 
 
+def shim_main() -> None:
+    """Entry point of a shim's cargo, whose script names its folder, the user's cargo and CARGO_HOME, then `--`."""
+    _open_streams()
+    from carnet_cli.commands.editors.calls import call
+    from carnet_cli.terminal.exits import status_of
+
+    folder, cargo, home, _, *args = sys.argv[1:]
+    _end(status_of(lambda: call(folder, cargo, home, args)))
+
+
 def _open_streams() -> None:
     """Let streams that the caller closed lead nowhere; else the next file or connection would get their numbers."""
     while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:

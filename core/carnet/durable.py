@@ -27,6 +27,8 @@ _HINTS = {
     errno.ENOTDIR: "a part of the path is a file",
     errno.ELOOP: "its links lead in a circle",
     errno.ENAMETOOLONG: "look for it where that path is written down",
+    errno.EFBIG: "a limit on the size of files stands in the way (`ulimit -f`); nothing was changed",
+    errno.EMFILE: "this process may not open as many files as it needs: raise the limit (`ulimit -n`)",
     errno.EROFS: "the file system is mounted read-only (`findmnt -T {path}`)",
 }
 
@@ -256,7 +258,8 @@ def _hint(path: Path, number: int) -> str:
     if number == errno.ENOTDIR:
         files = [place for place in path.parents if not place.is_dir() and os.path.lexists(place)]
         return f"{files[-1]} is a file: name another folder, or move it away" if files else _HINTS[number]
-    return _HINTS.get(number, "").format(path=path)
+    there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+    return _HINTS.get(number, "").format(path=there)
 
 
 def _temporary(folder: Path) -> Path:

@@ -109,7 +109,7 @@ def value(
 
 
 class _Fields:
-    """Stands where a dataclass has its fields, and makes them when they are asked for."""
+    """Stands where a dataclass has its fields, and makes them when they are asked for first."""
 
     def __get__(self, _: object, cls: type[Any]) -> dict[str, Field[Any]]:
         from dataclasses import dataclass
@@ -124,6 +124,7 @@ class _Fields:
         body["__annotations__"] = {name: annotations[name] for name in getattr(cls, _PARTS)}
         made: Any = dataclass(init=False, repr=False, eq=False)(type(cls.__name__, (), body))
         found: dict[str, Field[Any]] = made.__dataclass_fields__
+        type.__setattr__(cls, "__dataclass_fields__", found)
         return found
 
 

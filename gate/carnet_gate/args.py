@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from carnet.errors import ConfigError, PolicyRefused
+from carnet.value import value
 from carnet_gate.commands import table
 from carnet_gate.commands.table import Command, CommandKind
 
@@ -45,7 +45,7 @@ _ENDS_AT_A_WORD = frozenset(("run", "miri run", "llvm-cov run"))
 _OF_CARGO_ITSELF = {"--version": "version", "-V": "version", "--list": "help", "--explain": "help"}
 
 
-@dataclass(frozen=True)
+@value
 class Invocation:
     """A cargo command line.
 
@@ -88,6 +88,11 @@ class Invocation:
         """Whether code of the crates may run: build scripts, macros, tests."""
         return self.command.compiles
 
+    @property
+    def needs_no_gate(self) -> bool:
+        """Whether it takes no crate and compiles none, so that a shim lets it pass."""
+        return self.kind is CommandKind.HARMLESS or any(self.has(flag) for flag in self.command.idle_with)
+
     def has(self, flag: str) -> bool:
         """Whether a flag is given to cargo itself."""
         return any(name == flag for _, name, _ in _options(self.subcommand, self.args))
@@ -107,11 +112,15 @@ class Invocation:
 
     def with_word(self, word: str) -> Invocation:
         """The same with one of its words alone."""
+        from dataclasses import replace  # which brings `inspect`, for hardly any command
+
         others = {position for position, name, said in _parts(self.subcommand, self.args) if not name and said != word}
         return replace(self, args=tuple(one for position, one in enumerate(self.args) if position not in others))
 
     def at_commit(self, commit: str) -> Invocation:
         """The same with a commit in the place of what names one."""
+        from dataclasses import replace
+
         taken: set[int] = set()
         for position, name, said in _options(self.subcommand, self.args):
             if name in ("--branch", "--tag", "--rev") and said is not None:
@@ -166,6 +175,13 @@ def parse(args: Sequence[str], alias: Alias = no_alias) -> Invocation:
     if command.kind is CommandKind.REFUSE:
         raise PolicyRefused(f"`cargo {command.name}` is refused: {command.why}", hint=command.hint)
     return found
+
+
+def names_command(args: Sequence[str]) -> bool:
+    """Whether there is a command at all: without one cargo only tells something about itself."""
+    rest = deque(args[1:] if args and args[0].startswith("+") else args)
+    _leading(rest)
+    return bool(rest)
 
 
 def understand(args: Sequence[str], alias: Alias = no_alias) -> Invocation:
@@ -311,8 +327,8 @@ def without_configs(args: Sequence[str], left: int) -> list[str]:
 
 def _last(values: Iterator[str | None]) -> str | None:
     last = None
-    for value in values:
-        last = value
+    for one in values:
+        last = one
     return last
 
 

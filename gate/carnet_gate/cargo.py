@@ -11,26 +11,10 @@ from pathlib import Path
 
 from carnet.errors import ConfigError, StorageError
 from carnet_gate.args import Invocation
+from carnet_gate.commands.variables import SHIMMED, compiling_nothing
 from carnet_gate.confinement.protection import Confinement
 
 _UNCONFINED = Confinement()
-
-
-def compiling_nothing(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a cargo command that compiles nothing.
-
-    Such a command, too, asks a compiler for its version and target. With these variables that is the user's own, and no
-    wrapper and no compiler that a configuration file names is started.
-
-    Args:
-        environment: The variables that it would have otherwise.
-    """
-    return {
-        **environment,
-        "RUSTC": environment.get("RUSTC") or "rustc",
-        "RUSTC_WRAPPER": "",
-        "RUSTC_WORKSPACE_WRAPPER": "",
-    }
 
 
 @dataclass(frozen=True)
@@ -149,6 +133,9 @@ def find_cargo(toolchain: str | None, folder: Path, environment: Mapping[str, st
     Raises:
         ConfigError: There is none, or the variable CARGO names none.
     """
+    shimmed = environment.get(SHIMMED)
+    if shimmed:  # it is what the user calls, and so takes a toolchain
+        return Cargo((shimmed, f"+{toolchain}") if toolchain is not None else (shimmed,), folder, environment)
     # cargo tells its external subcommands which cargo they were called by; another toolchain goes through rustup again.
     called_by = environment.get("CARGO")
     if toolchain is None and called_by:
@@ -159,6 +146,6 @@ def find_cargo(toolchain: str | None, folder: Path, environment: Mapping[str, st
     if cargo is None:
         raise ConfigError(
             "cargo is not installed, or not in PATH",
-            hint="install it (https://rustup.rs), or say where it is: `export CARGO=/path/to/cargo`",
+            hint='install it (https://rustup.rs), or let PATH lead to it: `export PATH="$HOME/.cargo/bin:$PATH"`',
         )
     return Cargo((cargo, f"+{toolchain}") if toolchain is not None else (cargo,), folder, environment)

@@ -37,6 +37,20 @@ def check_project(folder: Path, own_home: Path) -> None:
             document = read_config(file)
             if document is not None:
                 _check(document, str(file), file.parent, users=is_same(file.parent, own_home))
+    check_toolchains(folder)
+
+
+def check_toolchains(folder: Path) -> None:
+    """Look at every toolchain file that rustup would read in `folder`.
+
+    Args:
+        folder: Where cargo will run.
+
+    Raises:
+        PolicyRefused: One of them names a cargo of the project's own.
+        ConfigError: One of them cannot be read as rustup reads it.
+    """
+    for directory in (folder, *folder.parents):
         for name in ("rust-toolchain.toml", "rust-toolchain"):
             _check_toolchain(directory / name)
 

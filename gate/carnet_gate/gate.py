@@ -200,7 +200,8 @@ class Gate:
         if self._resolve(view) != 0:
             raise ConfigError(
                 "cargo could not resolve the dependencies; its messages are above",
-                hint="what the mirror lacks its operator brings with `carnet mirror sync DIR --lockfile FILE`",
+                hint="mend what cargo says; of a crate or version that it did not find, ask the mirror's operator for "
+                "`carnet mirror sync DIR --lockfile FILE`",
             )
         return self._lock.read()
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from carnet.durable import private_folder, read_file, write_file
 from carnet.errors import ConfigError
+from carnet_gate.commands.variables import SHIMMED
 from carnet_gate.config import MAX_BYTES, includes, is_same, read_config
 from carnet_gate.project import Project
 from carnet_gate.reporter import Reporter
@@ -58,7 +59,9 @@ class CargoHome:
 
     def environment(self, project: Project) -> dict[str, str]:
         """The user's variables, with this CARGO_HOME."""
-        environment = {name: value for name, value in project.cargo.environment.items() if name != "CARGO"}
+        environment = {
+            name: value for name, value in project.cargo.environment.items() if name not in ("CARGO", SHIMMED)
+        }
         environment["CARGO_HOME"] = str(self.path)
         lower, upper = environment.get("no_proxy", ""), environment.get("NO_PROXY", "")
         environment["no_proxy"] = _with_loopback(lower or upper)

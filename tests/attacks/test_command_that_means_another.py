@@ -15,8 +15,12 @@ from tests.support.machines.gatebox import EVIL, GateBox, gate_box
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import line_from_crate
+from carnet.errors import CarnetError, ConfigError, PolicyRefused
 from carnet.tuf import paths
+from carnet_gate.args import parse
+from carnet_gate.commands.aliases import Aliases
 from carnet_gate.confinement.protection import WRITABLE, Means, find_protection
+from carnet_gate.project import Project, open_folder
 
 pytestmark = pytest.mark.cargo
 
@@ -67,7 +71,16 @@ def hidden(box: GateBox) -> list[str]:
     ]
 
 
-# --- aliases ---
+# --- aliases: what is looked at before any cargo is started, so none is here ---
+
+
+def looked_at(box: GateBox, *args: str, **environment: str) -> Project:
+    """What the gate makes of a command line in the project."""
+    home = box.machine.cargo_home
+    home.mkdir(parents=True, exist_ok=True)
+    variables = {**box.machine.env(), **environment}
+    invocation = parse(args, Aliases(box.project, home, variables))
+    return open_folder(invocation, box.project, home, variables, box.project)
 
 
 def test_an_alias_that_hides_another_source(box: GateBox) -> None:
@@ -77,37 +90,60 @@ def test_an_alias_that_hides_another_source(box: GateBox) -> None:
     assert "sets `source`: it replaces where crates come from" in box.refused("release")
 
 
-@pytest.mark.parametrize("command", ["check", "package", "vendor", "nextest run", "fix", "llvm-cov", "update"])
+@pytest.mark.parametrize(
+    "command", ["check", "package", "vendor", "nextest run", "fix", "llvm-cov", "update", "info x"]
+)
 def test_and_that_hides_it_behind_another_alias_or_in_a_file(box: GateBox, command: str) -> None:
-    (box.project / "more.toml").write_text(
-        f'[source.crates-io]\nreplace-with = "x"\n[source.x]\nlocal-registry = "{evil_registry(box)}"\n'
-    )
     configure(box.project, f'[alias]\none = "--config more.toml two"\ntwo = "{command}"\n')
-    assert "sets `source`" in box.refused("one")
+    (box.project / "more.toml").write_text("[build]\njobs = 1\n")
+    assert looked_at(box, "one").invocation.configs == ("more.toml",)  # the control
+    (box.project / "more.toml").write_text('[source.crates-io]\nreplace-with = "x"\n')
+    with pytest.raises(PolicyRefused, match="sets `source`"):
+        looked_at(box, "one")
 
 
 def test_an_alias_in_the_users_home_or_a_variable_is_looked_at_in_the_same_way(box: GateBox) -> None:
     flags = " ".join(flag.replace('"', "'") for flag in hidden(box))
-    assert "sets `source`" in box.refused("two", env={"CARGO_ALIAS_TWO": f"run {flags}"})
+    with pytest.raises(PolicyRefused, match="sets `source`"):
+        looked_at(box, "two", CARGO_ALIAS_TWO=f"run {flags}")
+    box.machine.cargo_home.mkdir(parents=True, exist_ok=True)
     (box.machine.cargo_home / "config.toml").write_text(f'[alias]\nthree = "run {flags}"\n')
-    assert "sets `source`" in box.refused("three")
+    with pytest.raises(PolicyRefused, match="sets `source`"):
+        looked_at(box, "three")
 
 
-def test_an_alias_of_what_is_refused_of_a_toolchain_or_of_itself(box: GateBox) -> None:
-    configure(box.project, '[alias]\nup = "publish"\ntip = "+nightly build"\na = "b1"\nb1 = "a"\nlike = "xtask"\n')
-    assert "`cargo publish` is refused" in box.refused("up")
-    assert "never tried behind the gate" in box.refused("like")
-    assert "names a toolchain" in box.refused("tip", status=2)
-    assert "leads to itself: 'a' -> 'b1' -> 'a'" in box.refused("a", status=2)
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("up", PolicyRefused, "`cargo publish` is refused"),
+        ("like", PolicyRefused, "never tried behind the gate"),
+        ("other", PolicyRefused, "is refused with --index"),
+        ("std", ConfigError, "`-Z build-std` is not supported"),
+        ("away", ConfigError, "`-C` is not supported"),
+        ("lock", ConfigError, "`--lockfile-path` is not supported"),
+        ("tip", ConfigError, "names a toolchain"),
+        ("a", ConfigError, "leads to itself: 'a' -> 'b1' -> 'a'"),
+    ],
+)
+def test_an_alias_of_what_is_refused_of_a_toolchain_or_of_itself(
+    box: GateBox, name: str, error: type[CarnetError], said: str
+) -> None:
+    configure(
+        box.project,
+        '[alias]\nup = "publish"\ntip = "+nightly build"\na = "b1"\nb1 = "a"\nlike = "xtask"\naway = "check -C /"\n'
+        'other = "install --index https://example.com x"\nstd = "-Zbuild-std check"\nlock = "--lockfile-path x tree"\n',
+    )
+    with pytest.raises(error, match=said):
+        looked_at(box, name)
 
 
 def test_an_alias_in_the_place_of_an_external_subcommand_is_what_is_judged(box: GateBox) -> None:
     """cargo would follow it: so it is followed, and never taken for the program."""
     configure(box.project, f"[alias]\nnextest = {['run', *hidden(box)]}\n")
-    assert "sets `source`" in box.refused("nextest", "run")
+    with pytest.raises(PolicyRefused, match="sets `source`"):
+        looked_at(box, "nextest", "run")
     configure(box.project, '[alias]\nnextest = "tree --depth"\n')
-    done = box.cargo("nextest", "0")
-    assert done.stdout.splitlines() == [f"app v0.0.0 ({box.project})"], done.stderr
+    assert looked_at(box, "nextest", "0").invocation.command.words == ("tree",)
 
 
 # --- another lock, another folder ---
@@ -121,9 +157,9 @@ def test_a_manifest_elsewhere_brings_its_own_lock_and_that_is_judged(box: GateBo
     manifest = ("--manifest-path", str(other / "Cargo.toml"))
     box.works("vendor", *manifest, str(other / "vendor"))  # the control
     (other / "carnet.toml").write_text('[[ban]]\ncrates = "banned"\nreason = "it is"\n')
-    for command in ("package", "vendor", "fix", "tree"):
-        assert "banned@1.0.0 is banned by the policy" in box.refused(command, *manifest)
-    assert "is refused with --sync" in box.refused("vendor", "--sync", str(other / "Cargo.toml"))
+    assert "banned@1.0.0 is banned by the policy" in box.refused("package", *manifest)
+    with pytest.raises(PolicyRefused, match="is refused with --sync"):  # it would bring more locks
+        looked_at(box, "vendor", "--sync", str(other / "Cargo.toml"))
 
 
 def test_a_link_does_not_make_vendoring_empty_carnets_home(box: GateBox) -> None:
@@ -137,12 +173,11 @@ def test_a_link_does_not_make_vendoring_empty_carnets_home(box: GateBox) -> None
     (box.project / "vendor").unlink()
     (box.project / "vendor").symlink_to(box.machine.registry)
     assert "are not apart" in box.refused("vendor", status=2, env={WRITABLE: "1"})
-    assert "are not apart" in box.refused("vendor", str(box.machine.path), status=2)
     assert box.machine.registry.joinpath("index").is_dir()
 
 
-def test_what_packing_and_mending_run_changes_no_admitted_source(box: GateBox) -> None:
-    """Their build scripts run like those of a build."""
+def test_what_packing_runs_changes_no_admitted_source(box: GateBox) -> None:
+    """Its build script runs like that of a build."""
     box.works("fetch")
     (leaf,) = box.machine.sources("leaf-1.0.0")
     (box.project / "build.rs").write_text(
@@ -155,7 +190,6 @@ def test_what_packing_and_mending_run_changes_no_admitted_source(box: GateBox) -
     )
     before = (leaf / "src/lib.rs").read_bytes()
     if find_protection(box.machine.carnet_home, {}).means is not Means.NONE:
-        box.works("fix", "--allow-no-vcs")
         box.works("package", "--allow-dirty")
         assert (leaf / "src/lib.rs").read_bytes() == before
     (box.project / "build.rs").write_text((box.project / "build.rs").read_text() + "\n")
@@ -164,5 +198,4 @@ def test_what_packing_and_mending_run_changes_no_admitted_source(box: GateBox) -
     assert (leaf / "src/lib.rs").read_bytes() != before
     assert done.returncode == 1
     assert "was changed while cargo ran" in done.stderr
-    assert "is not used" in box.refused("package", "--allow-dirty")
     assert box.machine.carnet("trust", "clean").returncode == 0

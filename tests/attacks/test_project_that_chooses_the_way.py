@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cli.test_verify import LEAF, locked
+from tests.support.crates.locks import LEAF, locked
 from tests.support.machines.cargo import Machine
 from tests.support.registries.signed import SignedRegistry
 from tests.support.servers.forward_proxy import ForwardProxy, forward_proxy

@@ -37,9 +37,10 @@ def project(box: GateBox) -> Iterator[Path]:
 
 
 def _within(home: Path) -> set[str]:
-    return {
-        str(path.relative_to(home)) for path in home.rglob("*") if "lock" not in path.name and "target" not in path.name
-    }
+    """What is there, without locks and the records of which folders the gate made in which target folder."""
+    own = ("lock", "target", "intermediates")
+    paths = [path.relative_to(home) for path in home.rglob("*")]
+    return {str(path) for path in paths if not any(word in path.name for word in own) and own[-1] not in path.parts}
 
 
 @pytest.mark.parametrize("command", ["fetch", "tree", "update"])

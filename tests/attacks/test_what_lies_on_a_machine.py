@@ -179,20 +179,9 @@ def looked_at(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> dic
         look = ("verify", "--cargo-home", folder / "home", "--vendor", folder / "vendor", "--message-format", "json")
         ran = carnet(*look)
     assert ran.status == 1, ran
-    found = [json.loads(line) for line in ran.out.splitlines()]
-    assert found.pop() | {"repository": "", "snapshot": 0, "strays": []} == {
-        "reason": "copies",
-        "good": len(IN_A_TREE) + 6,
-        "changed": 2 * len(IN_A_TREE),
-        "undecided": 0,
-        "unfinished": 0,
-        "not_in_lock": None,
-        "strays": [],
-        "repository": "",
-        "snapshot": 0,
-    }
+    *found, summary = [json.loads(line) for line in ran.out.splitlines()]
     cases = {f"case{number}": case for number, case in enumerate(IN_A_TREE)}
-    return {(one["kind"], cases.get(one["name"], one["name"])): one for one in found}
+    return {(one["kind"], cases.get(one["name"], one["name"])): one for one in found} | {("", ""): summary}
 
 
 @pytest.mark.parametrize("case", IN_A_TREE)
@@ -205,6 +194,21 @@ def test_each_change_in_a_crates_folder_is_found(
     assert changed["state"] == "changed"
     assert [one for one in changed["differences"] if one["change"] == change_of and said in one["message"]], changed
     assert looked_at[kind, "leaf"]["state"] == looked_at[kind, "branch"]["state"] == "good"
+
+
+def test_nothing_else_is_called_changed(looked_at: dict[tuple[str, str], dict[str, Any]]) -> None:
+    summary = looked_at["", ""] | {"repository": "", "snapshot": 0, "strays": []}
+    assert summary == {
+        "reason": "copies",
+        "good": len(IN_A_TREE) + 6,  # the tarball of each, and the control
+        "changed": 2 * len(IN_A_TREE),
+        "undecided": 0,
+        "unfinished": 0,
+        "not_in_lock": None,
+        "strays": [],
+        "repository": "",
+        "snapshot": 0,
+    }
 
 
 IN_THE_LIST: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -255,6 +259,20 @@ def test_a_second_copy_under_another_folder_name_is_compared(here: Path) -> None
     ran = verify_vendor(here, here / "Cargo.lock")
     assert ran.status == 1
     assert "zzz-not-leaf" in ran.err
+
+
+def test_a_crate_that_says_it_is_from_git_is_not_good_for_that(here: Path) -> None:
+    """Of such a package cargo asks for no checksum; what the lock takes from crates-io is compared all the same."""
+    file = here / "vendor/leaf" / CHECKSUMS
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"package": None}))
+    change(here / "vendor/leaf/src/lib.rs")
+    ran = verify_vendor(here)
+    assert ran.status == 3, ran
+    assert "says of itself that it is from git" in ran.err
+    ran = verify_vendor(here, here / "Cargo.lock")
+    assert ran.status == 1, ran
+    assert "'src/lib.rs' is not what the tarball has" in ran.err
+    assert "names no tarball" in ran.err
 
 
 def test_a_crate_of_the_lock_that_is_not_vendored_is_told(here: Path) -> None:

@@ -58,3 +58,8 @@ def test_its_absence_and_another_repositorys_can_be_denied(machine: Machine) -> 
     other = machine.carnet("verify")
     assert other.returncode == 1
     assert "is about another repository" in other.stderr
+
+    written = machine.carnet("verify", "--update-memory")
+    assert written.returncode == 0, "what satisfies the rule can be written under it"
+    assert "is about another repository" in written.stderr
+    assert machine.carnet("verify").returncode == 0

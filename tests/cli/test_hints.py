@@ -16,7 +16,7 @@ from carnet_gate.commands.table import SUBCOMMANDS
 PROJECT = Path(__file__).parents[2]
 ROOMS = ("core", "evidence", "signer", "verifier", "gate", "mirror", "cli", "layouts")
 DOCS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
-OF_OTHERS = {"--locked", "--manifest-path", "--lockfile-path"}
+OF_OTHERS = {"--locked", "--manifest-path", "--lockfile-path", "--target-dir"}
 """Flags of cargo that errors speak of."""
 HOLE = "\N{WHITE SQUARE}"
 """Stands where an f-string has a value."""
@@ -109,7 +109,7 @@ def wrong_in(command: str) -> str | None:
             return f"there is no {missing[0]} in {shown}"
         shown, found, words = f"{shown} {words[0]}", [below[name] for name in names], words[1:]
     known = {"--help", "--version", *(flag for command in found for flag in flags_of(command))}
-    flags = [flag for word in words for flag in re.findall(r"^[\[(]?(--?[a-z][a-z-]*)", word)]
+    flags = [flag for word in words for flag in re.findall(r"^[\[(]?(--?[a-z][a-z0-9-]*)", word)]
     return next((f"{shown} has no {flag}" for flag in flags if flag not in known), None)
 
 
@@ -138,7 +138,9 @@ def test_every_command_that_is_shown_is_there() -> None:
 
 def test_every_flag_that_a_hint_names_is_there() -> None:
     known = all_flags(main.cli) | OF_OTHERS | {"--help"}
-    found = {(place, flag) for place, text in hints() for flag in re.findall(r"(?<![\w-])(--[a-z][a-z-]*[a-z])", text)}
+    found = {
+        (place, flag) for place, text in hints() for flag in re.findall(r"(?<![\w-])(--[a-z][a-z0-9-]*[a-z0-9])", text)
+    }
     assert len(found) > 30
     assert [one for one in sorted(found) if one[1] not in known] == []
     assert {flag for _, flag in found} >= OF_OTHERS

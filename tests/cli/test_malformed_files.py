@@ -64,6 +64,11 @@ READS: dict[str, tuple[str, ...]] = {
         for step in ("review", "package", "rebuild")
     },
     "record review --links": ("record", "review", "--key", "o", "--passphrase-file", "pass", "--links", "DIR"),
+    "trust login --token-file": ("trust", "login", "https://m.example/", "--token-file", "BAD"),
+    "trust login --client-certificate": ("trust", "login", "https://m.example/", "--client-certificate", "BAD"),
+    "trust login --client-key": (
+        *("trust", "login", "https://m.example/", "--client-certificate", "BAD", "--client-key", "BAD.pub"),
+    ),
     "mirror init": (
         "mirror",
         "init",
@@ -80,6 +85,7 @@ READS: dict[str, tuple[str, ...]] = {
     "trust add": ("trust", "add", "http://127.0.0.1:9/", "--root", "BAD", "--offline"),
     "verify": ("verify", "BAD"),
     "verify DIR": ("verify", "DIR"),
+    "vendor --config": ("vendor", "out", "--config", "BAD"),
     "verify --config": ("verify", "--config", "BAD"),
     "explain --config": ("explain", "leaf@1.0.0", "--config", "BAD"),
     "policy explain --config": ("policy", "explain", "leaf@1.0.0", "--config", "BAD"),
@@ -91,6 +97,7 @@ OTHERWISE = {
     "layout sign place": "it is written",
     "trust export file": "it is written",
     "mirror serve access_log": "it is written",
+    "mirror fsck root_file": "there has to be a mirror: test_rebuild.py",
     "record package cargo": "a program",
     "record rebuild cargo": "a program",
     "record tag cargo": "a program",
@@ -186,7 +193,14 @@ def file_options(command: click.Command, path: str = "") -> Iterator[str]:
             yield f"{path} {option.name}"
 
 
-FLAGS = {"config_file": "--config", "tag_file": "--tag", "root_file": "--root"}
+FLAGS = {
+    "client_certificate": "--client-certificate",
+    "client_key": "--client-key",
+    "token_file": "--token-file",
+    "config_file": "--config",
+    "tag_file": "--tag",
+    "root_file": "--root",
+}
 
 
 def test_every_option_that_names_a_file_is_tried() -> None:

@@ -78,7 +78,7 @@ def test_everybody_sees_what_was_dropped_and_why(world: World, monkeypatch: pyte
     pages = PendingPages(world.store)
     monkeypatch.setattr(PendingPages, "_listed", lambda _, after: world.store.pending.entries(world.now, after=after))
 
-    def ask(_method: str, _url: str, path: str, _body: object) -> object:
+    def ask(_method: str, _url: str, path: str, *_more: object) -> object:
         page, _, query = path.partition("?")
         found = pages.page(page, query)
         assert found is not None

@@ -172,6 +172,9 @@ def test_a_folder_that_carnet_did_not_write_is_left_alone(project: Path) -> None
     folder.symlink_to("away")
     refused(2, "is no folder", "vendor")
     refused(2, "is no folder", "vendor", "Cargo.toml")
+    refused(2, "was not written by carnet", "vendor", ".")
+    refused(2, "cannot be replaced", "vendor", "/")
+    refused(2, "cannot stand in a configuration", "vendor", "a\x1bb")
     assert tree(project / "away") == before
 
 

@@ -18,6 +18,8 @@ from carnet import strictjson
 from carnet.cargo.names import CrateId
 from carnet.claims.receipt import SignedReceipt
 from carnet.errors import CarnetError, NotFound
+from carnet.git.deltas import Deltas
+from carnet.git.limits import GitLimits
 from carnet.git.objects import GitObjects
 from carnet.intoto.dsse import Envelope
 from carnet.intoto.values import Layout
@@ -187,6 +189,8 @@ def _second_layout(data: bytes) -> None:
 
 _EMPTY = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
 """git's id of a file without content."""
+_EMPTY_SIZE = b"0 " + b"0" * 40 + b"\n"
+"""What git says of it: no bytes, and no difference to anything."""
 
 
 def _git_answer(data: bytes) -> None:
@@ -195,7 +199,13 @@ def _git_answer(data: bytes) -> None:
     found._process = SimpleNamespace(  # type: ignore[assignment]
         stdin=io.BytesIO(), stdout=io.BytesIO(data), wait=lambda timeout: 0
     )
+    found._deltas = Deltas(io.BytesIO(), io.BytesIO(_EMPTY_SIZE), GitLimits.of(4096))
     found.get(_EMPTY, b"blob")
+
+
+def _git_deltas(data: bytes) -> None:
+    """What `git cat-file --batch-check` answers there, of two objects and whatever they stand upon."""
+    Deltas(io.BytesIO(), io.BytesIO(data), GitLimits.of(4096)).check([_EMPTY, "1" * 40])
 
 
 def _cargo_metadata(data: bytes) -> None:
@@ -230,6 +240,10 @@ ASKED: dict[str, Target] = {
         role_seeds("root", "timestamp", "owner.", "crate.", "1.index"), _second_opinion, documents
     ),
     "second-layout": Target(lambda: [honest_release().layout.to_payload()], _second_layout, documents),
+    "git-deltas": Target(
+        lambda: [_EMPTY_SIZE + b"12 " + b"2" * 40 + b"\n7 " + b"0" * 40 + b"\n", _EMPTY_SIZE + b"x missing\n"],
+        _git_deltas,
+    ),
     "git-answer": Target(lambda: [_EMPTY.encode() + b" blob 0\n\n"], _git_answer),
     "cargo-metadata": Target(lambda: [METADATA], _cargo_metadata, documents),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson  # there from the beginning, so that no reader depends on what was read before it
 from tests.fuzz.asked import ASKED
+from tests.fuzz.folders import FOLDERS
 from tests.fuzz.kept import KEPT, scratch
 from tests.fuzz.mutate import bodies, documents, envelopes, tarballs
 from tests.fuzz.seeds import (
@@ -72,6 +73,7 @@ from carnet_signer.online.rules import check_payload
 from carnet_signer.proposals.proposal import Request
 from carnet_signer.steps import gitsource
 from carnet_signer.steps.layouts import compile_layout
+from carnet_verifier.cargo.vendored import Checksums
 from carnet_verifier.memory import pack
 from carnet_verifier.net.address import parse_url
 from carnet_verifier.net.http1 import _Answers
@@ -402,6 +404,11 @@ TARGETS: dict[str, Target] = (
             ],
             read_lockfile,
         ),
+        "vendored": Target(
+            lambda: [b'{"files":{"src/lib.rs":"' + HEX.encode() + b'"},"package":"' + HEX.encode() + b'"}'],
+            Checksums.from_bytes,
+            documents,
+        ),
         "index-line": Target(lambda: [_line()], _index_line, documents),
         "index-file": Target(lambda: [LINES], _index_file),
         "listing": Target(lambda: [_line(), _line() + b"\n" + _line("0.1.1")], _listing),
@@ -443,4 +450,5 @@ TARGETS: dict[str, Target] = (
     }
     | KEPT
     | ASKED
+    | FOLDERS
 )

@@ -51,7 +51,7 @@ class Killer:
         return counted
 
     @contextmanager
-    def armed(self, store: Store) -> Iterator[None]:
+    def armed(self, _: Store | None) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("write", "fsync", "rename"):
                 patch.setattr(os, name, self.around(getattr(os, name)))

@@ -248,7 +248,7 @@ def test_who_has_no_home_is_told_to_name_one(folder: Path) -> None:
     del machine.environment["CARNET_HOME"]
     trust = [*_CARNET, "trust", "add", "http://127.0.0.1:9/", "--root", "ceremony/1.root.json", "--offline"]
     home_that_cannot_be_made(machine)
-    machine.refuses(3, "passphrase/home", trust)
+    machine.refuses(2, "passphrase, which is no folder", trust)
     user_whom_nobody_knows(machine)
     machine.refuses(2, "neither CARNET_HOME nor HOME is set", trust)
     machine.refuses(2, "neither CARNET_HOME nor HOME is set", [*_CARNET, "verify"])

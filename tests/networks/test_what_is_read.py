@@ -13,7 +13,7 @@ from carnet.errors import ConfigError
 from carnet_cli.config.network import reading
 from carnet_cli.config.network.reading import VARIABLES, read_network
 from carnet_gate.home import CargoHome
-from carnet_verifier.net.route import Network, Origin
+from carnet_verifier.net.route import Network, Origin, Route
 
 PROJECT = Path(__file__).parents[2]
 HTTPS, HTTP = Origin(True, "mirror.example", 443), Origin(False, "mirror.example", 80)
@@ -106,6 +106,15 @@ def test_proxies_in_their_order(title: str, origin: Origin, desk: Desk) -> None:
         desk._patch.delenv("CARGO_HTTP_PROXY", raising=False)
         desk.set(what, "")
         assert desk.read().route_to(origin).proxy is None
+
+
+@pytest.mark.parametrize("what", ["http_proxy", "ALL_PROXY", "http.proxy", "CARGO_HTTP_PROXY"])
+def test_a_server_on_this_machine_is_not_captured_by_what_is_meant_for_everybody(what: str, desk: Desk) -> None:
+    desk.set(what, "http://proxy.example:3128")
+    for_cargo = what in TABLES["The proxy for `http://`"][:2]
+    for host in ("127.0.0.1", "localhost", "::1"):
+        assert (desk.read().route_to(Origin(False, host, 8790)).proxy is not None) == for_cargo
+    assert desk.read().route_to(HTTP).proxy is not None
 
 
 def test_a_visitors_header_is_no_proxy(desk: Desk) -> None:
@@ -276,3 +285,14 @@ def test_no_proxy_at_all_stays_that() -> None:
     )
     environment = CargoHome(Path("/home"), "carnet-x", {}, offline=True).environment(project)
     assert (environment["no_proxy"], environment["NO_PROXY"]) == ("*", "*")  # `*,x` is a name, and no star
+
+
+def test_where_nothing_is_set_nothing_is_opened(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`carnet verify` in front of every build pays for a few questions whether a file is there."""
+
+    def opened(path: object, *_: object, **__: object) -> None:
+        pytest.fail(f"opened {path}")
+
+    monkeypatch.setattr("os.open", opened)
+    monkeypatch.setattr("builtins.open", opened)
+    assert desk.read().route_to(HTTPS) == Route()

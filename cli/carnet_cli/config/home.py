@@ -94,7 +94,11 @@ def make() -> Path:
         StorageError: It cannot be made.
     """
     require_own()
-    return private_folder(home())
+    try:
+        return private_folder(home())
+    except StorageError as error:
+        error.hint = f"{error.hint}; or {_ELSEWHERE}" if error.hint else _ELSEWHERE
+        raise
 
 
 def cargo_home() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 from carnet.errors import CarnetError
@@ -46,8 +45,7 @@ def _connected(proxy: Proxy) -> tuple[float, str]:
         wire.connect(proxy.origin.host, proxy.origin.port, _WITHIN)
     except OSError as error:
         reason = "no answer in time" if isinstance(error, TimeoutError) else error.strerror or "failed"
-        unknown = "unknown name: " if isinstance(error, socket.gaierror) else ""
-        return time.monotonic() - started, f"{unknown}{reason.lower()}"
+        return time.monotonic() - started, reason.lower()
     finally:
         wire.close()
     return time.monotonic() - started, ""

@@ -48,6 +48,7 @@ class Command(NamedTuple):
         without: Flags that it is refused with, and why, as main clauses whose subject is the flag.
         only_with: Flags of which one has to be given.
         passes_with: Flags with which it takes and compiles no crate, and so needs no gate.
+        idle_with: Flags of which the same is true, and with which the gate takes it nevertheless, as it always did.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Command(NamedTuple):
     without: Mapping[str, str] = MappingProxyType({})
     only_with: tuple[str, ...] = ()
     passes_with: tuple[str, ...] = ()
+    idle_with: tuple[str, ...] = ()
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -123,7 +125,8 @@ ROWS: tuple[Command, ...] = (
         compiles=True,
         without=_ANOTHER_REGISTRY,
     ),
-    *_of(CommandKind.USE, _LISTS, "fetch", "metadata", "tree"),
+    *_of(CommandKind.USE, _LISTS, "fetch", "tree"),
+    Command("metadata", CommandKind.USE, _LISTS, idle_with=("--no-deps",)),
     Command(
         "vendor",
         CommandKind.USE,

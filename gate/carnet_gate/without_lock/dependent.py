@@ -33,7 +33,7 @@ def write(folder: Path, invocation: Invocation, crate: CrateFile | None = None) 
     try:
         name = CrateName(text)
     except FormatError as error:
-        raise ConfigError(str(error), hint=error.hint or "name a crate, or a folder with `--path DIR`") from None
+        raise ConfigError(str(error), hint=error.hint or "name a crate, or the folder of a program") from None
     if crate is None:
         asked = (one for text in invocation.values("-F", "--features") for one in text.replace(",", " ").split())
         features = [feature.removeprefix(f"{name}/") for feature in asked]
@@ -68,7 +68,7 @@ def lock(brought: bytes, what: str, crate: CrateFile) -> bytes:
         {**package, "source": CRATES_IO, "checksum": crate.sha256}
         if (package.get("name"), package.get("version")) == own and "source" not in package
         else package
-        for package in document["package"]
+        for package in document.get("package", ())
     ]
     packages.append({"name": _NAME, "version": "0.0.0", "dependencies": [own[0]]})
     return to_toml({**document, "package": packages}).encode()

@@ -66,12 +66,12 @@ def programs(invocation: Invocation) -> list[Invocation]:
     if invocation.value("--path") is None and not invocation.words:
         raise ConfigError(
             "`cargo carnet install` has to be told what",
-            hint="name a crate, also of a git repository, or a folder with `--path DIR`",
+            hint="name a crate, also of a git repository, or the folder of a program",
         )
     if invocation.value("--git") is not None and invocation.locked:
         raise ConfigError(
             "the lock of a git repository cannot be read before it is fetched",
-            hint="leave `--locked` out, or clone it, and run `cargo carnet install --path DIR` there",
+            hint="leave `--locked` out, or clone it, and install it from that folder",
         )
     return [invocation.with_word(word) for word in invocation.words] or [invocation]
 
@@ -107,7 +107,7 @@ def open_program(
     else:
         around = scratch
         name = dependent.write(scratch, invocation)
-    root = _root(invocation, around if named is not None else own_home, folder, own_home, environment)
+    root = root_of(invocation, around if named is not None else own_home, folder, own_home, environment)
     strict = ("--locked", "--offline") if name is None or invocation.locked else ("--offline",)
     command = invocation.command._replace(kind=CommandKind.USE, strict=strict)
     args = invocation.args if invocation.has("--root") else ("--root", str(root), *invocation.args)
@@ -224,6 +224,34 @@ def taken_back(program: Program, confine: Confine) -> Iterator[None]:
         raise
 
 
+def root_of(invocation: Invocation, around: Path, folder: Path, own_home: Path, environment: Mapping[str, str]) -> Path:
+    """Where cargo would install: by flag, `--config`, variable, the nearest file, or into the user's CARGO_HOME.
+
+    Args:
+        invocation: The command.
+        around: The folder from which cargo reads configuration: that of `--path`, else CARGO_HOME.
+        folder: Where the command runs.
+        own_home: The user's CARGO_HOME.
+        environment: The user's variables.
+
+    Raises:
+        ConfigError: A configuration file cannot be read.
+    """
+    said = invocation.value("--root")
+    for argument in () if said else reversed(invocation.configs):
+        document, _, _ = config.read_argument(argument, folder)
+        said = said or _install_root(document)
+    said = said or environment.get("CARGO_INSTALL_ROOT")
+    if said:
+        return folder / said
+    for place in (*(above / ".cargo" for above in (around, *around.parents)), own_home):
+        file, document = config.file_in(place)
+        for one, _, _ in config.documents_in(document, str(file), place):
+            if (named := _install_root(one)) is not None:
+                return place.parent / named  # as cargo reads paths of configuration files
+    return own_home
+
+
 # --- the parts ---
 
 
@@ -249,23 +277,6 @@ def _unresolved(name: CrateName) -> ConfigError:
         f"cargo could not resolve {name}; its messages are above",
         hint="what the mirror lacks its operator brings with `carnet mirror sync DIR --lockfile FILE`",
     )
-
-
-def _root(invocation: Invocation, around: Path, folder: Path, own_home: Path, environment: Mapping[str, str]) -> Path:
-    """Where cargo would install: by flag, variable, configuration, or into the user's CARGO_HOME."""
-    said = invocation.value("--root")
-    for argument in () if said else reversed(invocation.configs):
-        document, _, _ = config.read_argument(argument, folder)
-        said = said or _install_root(document)
-    said = said or environment.get("CARGO_INSTALL_ROOT")
-    if said:
-        return folder / said
-    for place in (*(above / ".cargo" for above in (around, *around.parents)), own_home):
-        file, document = config.file_in(place)
-        for one, _, _ in config.documents_in(document, str(file), place):
-            if (named := _install_root(one)) is not None:
-                return place.parent / named  # as cargo reads paths of configuration files
-    return own_home
 
 
 def _install_root(document: Mapping[str, object]) -> str | None:

@@ -183,7 +183,7 @@ def new_claim(
     if published.given_up:
         raise ConfigError(
             f"{name} was claimed and given up: such a name is never free again",
-            hint="publish under another name, or ask the registry's holders for a takeover",
+            hint="publish under another name",
         )
     releases = adopted or Releases(name, {})
     listed, files = _with_layout(name, 1, {}, layout)

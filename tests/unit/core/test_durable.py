@@ -139,13 +139,16 @@ def test_reading_is_bounded_and_does_not_hang(tmp_path: Path) -> None:
     ("number", "typed"),
     [
         (errno.ENOSPC, "`df -h {place}`"),
+        (errno.EFBIG, "`ulimit -f`"),
+        (errno.EMFILE, "`ulimit -n`"),
         (errno.EACCES, "`ls -ld {place}`"),
         (errno.EROFS, "`findmnt -T {place}`"),
     ],
 )
 def test_what_a_disk_refuses_says_where_to_look(tmp_path: Path, number: int, typed: str) -> None:
     place = tmp_path / "{odd}"
-    with pytest.raises(StorageError) as caught, durable.as_storage_error(place):
+    place.mkdir()
+    with pytest.raises(StorageError) as caught, durable.as_storage_error(place / "not/there"):
         raise OSError(number, os.strerror(number))
     assert typed.format(place=place) in caught.value.hint
 

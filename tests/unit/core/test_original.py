@@ -53,6 +53,20 @@ def test_what_decides_the_build_has_its_form(more: dict[str, Any], why: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("pool", "own", "why"),
+    [
+        (1, {"workspace": True}, "the workspace's dependency 'log' is neither a requirement nor a table"),
+        ("1", {"workspace": True, "features": "std"}, "features of the dependency 'log' are not a list"),
+        ({"version": "1", "features": 1}, {"workspace": True, "features": []}, "the dependency 'log' are not a list"),
+    ],
+    ids=str,
+)
+def test_what_is_inherited_has_its_form(pool: object, own: dict[str, Any], why: str) -> None:
+    with pytest.raises(FormatError, match=why):
+        resolve({"package": PACKAGE, "dependencies": {"log": own}}, {"workspace": {"dependencies": {"log": pool}}})
+
+
+@pytest.mark.parametrize(
     "own",
     [
         {"package": PACKAGE | {"edition": {"workspace": True}}},

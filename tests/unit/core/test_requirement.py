@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from carnet.cargo.admitted import admitted
-from carnet.cargo.requirement import Comparator, comparators, platform, requirement
+from carnet.cargo.requirement import MAX_REQUIREMENT, Comparator, comparators, old_comparators, platform, requirement
 from carnet.errors import CarnetError, FormatError
 
 
@@ -204,3 +204,10 @@ def test_any_platform_gives_our_errors_only(text: str) -> None:
     except CarnetError:
         return
     assert platform(written) == written
+
+
+def test_blanks_that_old_forms_allow_make_no_requirement_endless() -> None:
+    padded = "1" + " " * (MAX_REQUIREMENT - 1)
+    assert old_comparators(padded) == comparators("1")
+    with pytest.raises(FormatError, match="characters"):
+        old_comparators(padded + " ")

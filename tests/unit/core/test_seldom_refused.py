@@ -21,6 +21,7 @@ from carnet import strictjson
 from carnet.cargo.crate import _Spellings
 from carnet.cargo.names import CrateId, CrateName
 from carnet.claims.adoption import check_adopted
+from carnet.claims.decided import decided
 from carnet.claims.holders import _taken_over
 from carnet.claims.receipt import PAYLOAD_TYPE, ClaimReceipt, Proposed, SignedReceipt, check_waited
 from carnet.claims.releases import Digest, SignedRelease
@@ -309,5 +310,11 @@ def test_git_that_ended_cannot_be_asked(tmp_path: Path) -> None:
         found._process = SimpleNamespace(  # type: ignore[assignment]
             stdin=streams[0], stdout=streams[1], wait=lambda timeout: 1
         )
+        found._deltas = SimpleNamespace(check=lambda oids: None)  # type: ignore[assignment]
         with pytest.raises(StorageError, match=why):
             found.get("0" * 40, b"blob")
+
+
+def test_nothing_is_decided_of_a_crate_whose_owner_role_nobody_drafts() -> None:
+    with pytest.raises(FormatError, match=r"a claim or a takeover of serde drafts owner\.serde"):
+        decided(CrateName("serde"), {})

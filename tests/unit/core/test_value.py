@@ -148,3 +148,21 @@ def test_fields_are_those_of_the_dataclass_with_all_that_was_said_of_them() -> N
 
     assert shown(Point) == shown(Stock)
     assert [one.name for one in fields(Space)] == ["x", "y", "tags", "note", "z"]
+
+
+def test_fields_are_made_once_for_each_class() -> None:
+    """`replace` asks for them at every call."""
+
+    @value
+    class Changed:
+        x: int
+
+    @value
+    class More(Changed):
+        y: int
+
+    assert [one.name for one in fields(More)] == ["x", "y"]
+    assert [one.name for one in fields(Changed)] == ["x"]
+    first = vars(Changed)["__dataclass_fields__"]
+    assert replace(Changed(1), x=2) == Changed(2)
+    assert vars(Changed)["__dataclass_fields__"] is first

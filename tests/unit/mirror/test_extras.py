@@ -14,6 +14,7 @@ import pytest
 PROJECT = Path(__file__).parents[3]
 ROOMS = ("core", "evidence", "signer", "verifier", "gate", "mirror", "cli", "layouts")
 EXTRAS = {
+    "keyring": {"cli/carnet_cli/config/network/logins.py"},
     "granian": {"mirror/carnet_mirror/web/serve.py"},
     "pkcs11": {"signer/carnet_signer/keys/pkcs11_token.py", "signer/carnet_signer/keys/pkcs11.py"},
     "securesystemslib": {"signer/carnet_signer/keys/pkcs11.py"},
@@ -65,9 +66,13 @@ def test_whatever_else_is_imported_comes_with_a_plain_install() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     plain = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in project["dependencies"]}
     groups = project["optional-dependencies"]
-    extra = {re.split(r"[^\w-]", line)[0].removeprefix("python-") for line in (*groups["mirror"], *groups["hsm"])}
+    extra = {
+        re.split(r"[^\w-]", line)[0].removeprefix("python-")
+        for name in ("mirror", "hsm", "keyring")
+        for line in groups[name]
+    }
     assert extra == set(EXTRAS)
-    assert set(groups) == {"mirror", "hsm", "dev"}
+    assert set(groups) == {"mirror", "hsm", "keyring", "dev"}
     odd = {}
     for room in ROOMS:
         for module in (PROJECT / room).rglob("*.py"):

@@ -101,9 +101,13 @@ def test_evidence_that_is_checked_again_when_owners_change(world: World) -> None
 def test_what_stands_already_is_read_once_by_the_verifier_and_once_by_the_signer(world: World) -> None:
     world.claim(layout=LAYOUT)
     before = published_files(world)
+    served = world.store.served(paths.METADATA_PREFIX + paths.metadata_name(paths.TIMESTAMP, None))
+    assert served is not None
     proposal = sign(world.release_proposal(tarball=ONE.tarball, bundle=ONE.bundle()), map(person, ("rita", "sven")))
     counts, _ = submit(world, proposal)
     assert {path: counts[sha256] for path, sha256 in before.items() if counts[sha256] > 2} == {}
+    # The timestamp once more: by it mirror and signer see that neither of the two is an older copy.
+    assert counts.pop(sha256_hex(served)) == 3
     assert max(counts.values()) == 2
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.integration.test_mirror_crash import Killer, in_child
 from tests.support.crates.archives import honest_crate
 from tests.support.registries.mirror_process import quiet
 from tests.support.worlds.ceremony import DirectOnlineSigner, make_key
@@ -28,6 +31,7 @@ from carnet_mirror.state.store import Store
 from carnet_mirror.upkeep import sign_again
 
 DATABASE = "mirror.db"
+POINTS = int(os.environ.get("CARNET_TEST_CRASH_POINTS", "3"))
 
 
 @pytest.fixture(scope="module")
@@ -430,3 +434,33 @@ def test_a_memory_that_is_lost_signs_nothing_until_somebody_says_so(world: World
         sign_again(store, world.online, now=world.now, memory_lost=True)
         world.release("1.1.0")
         world.client()
+
+
+# --- killed ---
+
+
+def test_killed_at_any_point_it_leaves_the_old_state_or_the_new_one(world: World) -> None:
+    """Points are chosen anew in each run; `CARNET_TEST_CRASH_POINTS=1000` takes all."""
+    path = directory(world) / DATABASE
+    damage("DELETE FROM versions")(path)
+    spoiled = path.read_bytes()
+    shutil.copytree(directory(world), world.folder / "kept")
+    counting = Killer(0)
+    with counting.armed(None):
+        assert run(world).made
+    points = random.sample(range(1, counting.seen + 1), min(POINTS, counting.seen))
+    for point in {*points, counting.seen - 2}:
+        shutil.rmtree(directory(world))
+        shutil.copytree(world.folder / "kept", directory(world))
+
+        def killed(point: int = point) -> None:
+            with Killer(point).armed(None):
+                run(world)
+
+        status, _ = in_child(killed)
+        assert os.WIFSIGNALED(status), f"point {point} of {counting.seen}"
+        if path.read_bytes() != spoiled:
+            assert not run(world).made, f"point {point} of {counting.seen}"
+            continue
+        assert run(world).made, f"point {point} of {counting.seen}"
+        assert not list(directory(world).glob(f"{DATABASE}.new*"))

@@ -135,6 +135,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "some line ends": lambda tree: (tree / "dos.bat").write_bytes(b"a\r\nb\n\r"),
     "no marker": lambda tree: (tree / ".cargo-ok").unlink(),
     "marker of a submodule": lambda tree: (tree / "third/.cargo-ok").unlink(),
+    "a link for git's own": lambda tree: link(tree / ".git", tree.parents[4] / "git", "x"),
     "another marker": lambda tree: evil(tree / ".cargo-ok"),
 }
 

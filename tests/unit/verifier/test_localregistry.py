@@ -160,6 +160,10 @@ def link_folder(tree: Path) -> None:
     (tree / "src").symlink_to(tree.parents[3] / "src-elsewhere")
 
 
+def hard_link(tree: Path) -> None:
+    os.link(tree / "src/lib.rs", tree.parents[3] / "other-name.rs")
+
+
 def fifo(tree: Path) -> None:
     (tree / "src/lib.rs").unlink()
     os.mkfifo(tree / "src/lib.rs")
@@ -176,6 +180,7 @@ def fifo(tree: Path) -> None:
         (link_to_same_content, "is a link or device"),
         (link_folder, "is a link or device"),
         (fifo, "is a link or device"),
+        (hard_link, "can be written to by another name, a hard link"),
     ],
 )
 def test_a_poisoned_tree_is_found(tmp_path: Path, poison: object, said: str) -> None:
@@ -185,6 +190,17 @@ def test_a_poisoned_tree_is_found(tmp_path: Path, poison: object, said: str) -> 
     poison(tree)  # type: ignore[operator]
     with pytest.raises(Poisoned, match=said):
         localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
+
+
+def test_permissions_that_were_opened_are_found_where_they_had_been_taken_away(tmp_path: Path) -> None:
+    crate = read_crate(DEMO)
+    tree, kept = unpacked(tmp_path, crate), Kept.of(crate)
+    localregistry.protect(tmp_path, [crate.id])
+    assert localregistry.compare_tree(tree, kept, protected=True)
+    (tree / "src/lib.rs").chmod(0o644)
+    assert localregistry.compare_tree(tree, kept), "before cargo ran they may be as cargo leaves them"
+    with pytest.raises(Poisoned, match=r"permissions of 'src/lib\.rs' were changed"):
+        localregistry.compare_tree(tree, kept, protected=True)
 
 
 def test_every_folder_of_unpacked_crates_is_compared(tmp_path: Path) -> None:

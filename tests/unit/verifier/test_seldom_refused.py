@@ -56,7 +56,7 @@ def test_a_crate_whose_tarball_is_not_to_be_had_ends_the_run(monkeypatch: pytest
     for name, value in (("waits_for_bytes", True), ("attributed", SimpleNamespace(crate=crate))):
         monkeypatch.setattr(Judged, name, value, raising=False)
     monkeypatch.setattr(admit, "_tried", lambda call: judged)
-    monkeypatch.setattr(admit, "_fetch_each", lambda repository, waiting, kept: {crate: LOST})
+    monkeypatch.setattr(admit, "fetch_each", lambda repository, waiting, kept: {crate: LOST})
     monkeypatch.setattr(admit, "_look_up", lambda repository, wanted: ({}, {}))
     monkeypatch.setattr(admit, "_download_indexes", lambda repository, targets, cache: {})
     repository: Any = object()

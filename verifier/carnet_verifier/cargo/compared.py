@@ -95,9 +95,11 @@ def compare_copies(copies: Iterable[Copy], asked: Asked) -> Iterator[ComparedCop
         if copy.crate is None:
             yield ComparedCopy(copy, "changed", (Difference(MANIFEST, "changed", copy.problem),))
         elif copy.kind == "vendored" and copy.crate not in asked.checksums and vendored.says_git(copy.path):
-            yield ComparedCopy(
-                copy, "undecided", error=NotFound(f"{copy.crate} in {copy.path} says that it is from git")
+            problem = NotFound(
+                f"{copy.crate} in {copy.path} says of itself that it is from git: nobody vouches for it",
+                hint="look at it, or let carnet write the folder: `carnet vendor DIR`",
             )
+            yield ComparedCopy(copy, "undecided", error=problem)
         else:
             by_crate.setdefault(copy.crate, []).append(copy)
     crates = iter(sorted(by_crate))

@@ -7,7 +7,7 @@
     <CARGO_HOME>/git/checkouts/<repository>/<commit>/                a checkout of a package from git
     <vendor folder>/<any name>/Cargo.toml                            a vendored crate, whatever its folder is called
 
-cargo calls the folder of a registry by its host and a number of its own: `index.crates.io-1949cf8c6b5b557f`.
+cargo calls the folder of a registry by its host and a number of its own: `index.HOST-1949cf8c6b5b557f`.
 """
 
 from __future__ import annotations
@@ -137,7 +137,11 @@ def is_crates_io(place: str, mirror: str) -> bool:
         mirror: The URL of the trusted mirror.
     """
     host = place.rpartition("-")[0]
-    return place == _CRATES_IO_BY_GIT or host in ("", "index.crates.io", urlsplit(mirror).hostname)
+    return (
+        place == _CRATES_IO_BY_GIT
+        or host.removeprefix("index.") in ("", "crates.io")
+        or host == urlsplit(mirror).hostname
+    )
 
 
 def crate_of_stem(stem: str) -> CrateId | None:

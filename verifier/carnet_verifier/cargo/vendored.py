@@ -47,9 +47,17 @@ class Checksums:
             CarnetError: It cannot be read.
         """
         try:
-            data = read_file(folder / CHECKSUMS, "the list of checksums", max_bytes=_MAX)
+            return cls.from_bytes(read_file(folder / CHECKSUMS, "the list of checksums", max_bytes=_MAX))
         except FileNotFoundError:
             raise FormatError(f"{CHECKSUMS!a} is missing") from None
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Checksums:
+        """Read one.
+
+        Raises:
+            FormatError: It is not of that form.
+        """
         said = strictjson.parse_object(data, CHECKSUMS, max_bytes=_MAX)
         package, files = said.get("package"), said.get("files")
         if not isinstance(package, str | None) or not isinstance(files, dict):

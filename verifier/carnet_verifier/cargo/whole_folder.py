@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from carnet.durable import as_storage_error, make_folder, sync_folder
-from carnet.errors import StorageError
+from carnet.errors import ConfigError, StorageError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -70,7 +70,10 @@ def recover(target: Path) -> None:
 
 
 def _beside(target: Path, which: str) -> Path:
-    return target.with_name(f".{target.name}.carnet-{which}")
+    place = Path(os.path.abspath(target))  # noqa: PTH100  -- `.` has no name, and a link in it is not followed
+    if not place.name:
+        raise ConfigError(f"{target} cannot be replaced", hint="name a folder in it")
+    return place.with_name(f".{place.name}.carnet-{which}")
 
 
 def _hold(new: Path, target: Path) -> int:

@@ -32,6 +32,7 @@ _ONCE = (b"content-length", b"transfer-encoding", b"content-encoding")
 _ACCEPT = "accept: */*\r\naccept-encoding: gzip\r\n"
 _ACCEPT_PLAIN = "accept: */*\r\naccept-encoding: identity\r\n"
 _PLAIN_ROUTE = Route()
+_AGAIN = "nothing was decided: try again in a minute"
 _TUNNEL = None
 """In place of the most bytes of an answer: what follows its head is no part of it."""
 
@@ -227,7 +228,7 @@ class Connection:
                 self._answers.end(truncated=self._wire.truncated)
             else:
                 self.unanswered = self.opened
-                raise TransportError("the server closed the connection", passing=self.opened)
+                raise TransportError("the server closed the connection", hint=_AGAIN, passing=self.opened)
         return answer
 
     def _late(self) -> TransportError:
@@ -342,7 +343,8 @@ class _Answers:
         if self._status == 200 and whole and not truncated:
             self._complete()
         else:
-            self._fail(TransportError("the server closed the connection half-way", passing=True))
+            told = "the server closed the connection half-way"
+            self._fail(TransportError(told, hint=_AGAIN, passing=True))
         self.open = False
 
     def _fail(self, error: TransportError) -> None:

@@ -46,11 +46,13 @@ class Proxy:
         origin: Where it is.
         source: Who names it, for people: a variable, or a file and a key.
         authorization: The header that says to it who one is; empty when it does not ask.
+        for_loopback: Whether `http://` to this machine itself goes through it as well.
     """
 
     origin: Origin
     source: str = ""
     authorization: str = field(default="", repr=False)
+    for_loopback: bool = True
 
 
 @value
@@ -127,8 +129,10 @@ class Network:
         """
         identity = None if anonymous or not may_be_told(origin) else self.identify(origin)
         proxy = self.proxy if origin.tls else self.plain_proxy
-        if proxy is not None and (is_direct(origin, self.direct) or (identity is not None and not origin.tls)):
+        if proxy is not None and is_direct(origin, self.direct):
             proxy = None
+        if proxy is not None and not origin.tls and origin.host in LOOPBACK:
+            proxy = proxy if proxy.for_loopback and identity is None else None
         return Route(proxy, self.ca_file, self.ca_source, identity)
 
 

@@ -20,7 +20,7 @@ from carnet.errors import TransportError
 if TYPE_CHECKING:
     import ssl
 
-    from carnet_verifier.net.route import Route
+    from carnet_verifier.net.route import Identity, Route
 
 T = TypeVar("T")
 
@@ -144,10 +144,10 @@ class Wire:
         return tls.engine.getpeercert(binary_form=True) or b""
 
     def send(self, data: bytes) -> None:
-        """Send all of it.
+        """Send all of it; whether it arrived is known by what is received next.
 
         Raises:
-            OSError: The connection is broken, or the time is over (TimeoutError).
+            OSError: The time is over (TimeoutError), or TLS does not go on.
         """
         if (tls := self._tls) is None:
             self._write(data)
@@ -198,7 +198,9 @@ class Wire:
     def _write(self, data: bytes) -> None:
         connected = self._connected()
         connected.settimeout(self._clock.left())
-        connected.sendall(data)
+        # A server that refuses says why, and ends the connection: then writing fails, and the reason waits to be read.
+        with contextlib.suppress(ConnectionError):
+            connected.sendall(data)
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
@@ -323,15 +325,36 @@ def _load(context: ssl.SSLContext, route: Route) -> None:
             from carnet_verifier.net.reasons import unusable_authorities
 
             raise unusable_authorities(error, route) from None
-    identity = route.identity
-    if identity is not None and identity.certificate is not None:
-        try:
-            # With no passphrase rather than a prompt: an encrypted key is an error, and nobody waits for an answer.
-            context.load_cert_chain(identity.certificate, identity.private_key, password=b"")
-        except (OSError, ValueError) as error:
-            from carnet_verifier.net.reasons import unusable_certificate
+    if route.identity is not None:
+        _show(context, route.identity)
 
-            raise unusable_certificate(error, identity) from None
+
+def _show(context: ssl.SSLContext, identity: Identity) -> None:
+    """Let a context show somebody's client certificate, if there is one.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    if identity.certificate is None:
+        return
+    try:
+        # With no passphrase rather than a prompt: an encrypted key is an error, and nobody waits for an answer.
+        context.load_cert_chain(identity.certificate, identity.private_key, password=b"")
+    except (OSError, ValueError) as error:
+        from carnet_verifier.net.reasons import unusable_certificate
+
+        raise unusable_certificate(error, identity) from None
+
+
+def require_usable(identity: Identity) -> None:
+    """Demand that a client certificate, if there is one, can be shown to a server.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    import ssl  # as everywhere here: 5 ms that only TLS needs
+
+    _show(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), identity)
 
 
 def _readable(connected: socket.socket) -> bool:

@@ -19,7 +19,7 @@ from carnet.tuf.structure import check_structure
 from carnet.tuf.tree import RoleKind, place_of
 from carnet_verifier.memory.metadata_store import MetadataStore
 from carnet_verifier.net.fetch import Fetcher
-from carnet_verifier.tuf.workflow import TrustedRoles
+from carnet_verifier.tuf.workflow import OTHER_BYTES, TrustedRoles
 
 _Key = TypeVar("_Key")
 _Found = TypeVar("_Found")
@@ -190,6 +190,7 @@ class RoleTree:
                 try:
                     self.accept(name, answer, self._trusted.meta(name))
                 except (FormatError, MetadataError) as error:
+                    error.hint = error.hint or OTHER_BYTES
                     self._failed[name] = error
 
     def _from_store(self, name: str) -> RoleFile[Targets] | None:

@@ -362,6 +362,14 @@ def _check_promised_version(new: RoleFile[Targets], meta: MetaFile, what: str) -
         )
 
 
+OTHER_BYTES = (
+    "something else answers in the mirror's place, such as a login page or a proxy, or its files are in the middle of "
+    "a copy: nothing of it was used; try again in a minute, then ask its operator, who finds out with "
+    "`carnet mirror fsck DIR`"
+)
+"""What to do about a file of a mirror's that is not the one that was promised."""
+
+
 def check_target(data: bytes, path: str, length: int, hashes: Mapping[str, str]) -> None:
     """Demand that a target's bytes are the ones that were signed (TUF 5.7.2, 5.7.3).
 
@@ -370,20 +378,20 @@ def check_target(data: bytes, path: str, length: int, hashes: Mapping[str, str])
     """
     what = f"target {path[:120]}"
     if len(data) != length:
-        raise MetadataMismatch(f"{what} has {len(data)} bytes, and {length} were signed (TUF 5.7.2)")
+        raise MetadataMismatch(f"{what} has {len(data)} bytes, and {length} were signed (TUF 5.7.2)", hint=OTHER_BYTES)
     if not hashes:
         raise MetadataMismatch(f"{what} was signed without a hash (TUF 5.7.3)")
-    _check_hashes(data, hashes, what, "5.7.3")
+    _check_hashes(data, hashes, what, "5.7.3", hint=OTHER_BYTES)
 
 
-def _check_hashes(data: bytes, hashes: Mapping[str, str], what: str, step: str) -> None:
+def _check_hashes(data: bytes, hashes: Mapping[str, str], what: str, step: str, hint: str = "") -> None:
     for algorithm, expected in hashes.items():
         if algorithm not in _ALGORITHMS:
             raise MetadataMismatch(f"{what} is listed with the unknown hash {algorithm[:40]!a} (TUF {step})")
         found = sha256_hex(data) if algorithm == "sha256" else _other_digest(algorithm, data)
         if found != expected:
             raise MetadataMismatch(
-                f"{what} has {algorithm} {found[:16]}..., and {expected[:16]}... was promised (TUF {step})"
+                f"{what} has {algorithm} {found[:16]}..., and {expected[:16]}... was promised (TUF {step})", hint=hint
             )
 
 

@@ -10,11 +10,12 @@ from carnet.cargo.lockfile import SourceKind
 from carnet.durable import create_file, make_folder
 from carnet.errors import ConfigError
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verifying import judge_lock
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.config.policy_draft import Today, draft_policy
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.terminal import output
 from carnet_verifier.policy.foreign import FOREIGN
 from carnet_verifier.policy.rules import git, other_registry
@@ -47,7 +48,7 @@ def init_policy(target: str | None, target_file: str | None, repository: str | N
     settings = project.settings(repository=repository)
     lock = project.read_lock()
     trusted, now = judging_repository(settings, project.folder), home.now()
-    with open_view(trusted.directory, now=now) as view:
+    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         report = judge_lock(project, lock, settings, (trusted, view, now))
         today = Today(
             project.lock.name,

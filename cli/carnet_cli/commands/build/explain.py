@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.chain import ChainReport, chain_as_json, chain_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat

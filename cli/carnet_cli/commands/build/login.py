@@ -86,6 +86,7 @@ def login(  # noqa: PLR0913  -- one parameter for each flag
         carnet trust login https://mirror.example/ --client-certificate me.pem
     """
     from carnet_cli.config.network import logins
+    from carnet_verifier.net.wire import require_usable
 
     origin = logins.origin_of(url)
     if token_file is not None and token_fd is not None:
@@ -103,6 +104,7 @@ def login(  # noqa: PLR0913  -- one parameter for each flag
         None if client_key is None else str(client_key.absolute()),
     )
     identity = logins.identity_of(kept, origin)
+    require_usable(identity)
     if not offline:
         _require_taken(url, identity)
     output.show(LoggedIn(origin.url, logins.keep(origin, kept), kept.keyring), message_format, _as_text, _as_json)
@@ -133,7 +135,8 @@ def _asked(source: PassphraseSource, where: str, user: str | None) -> str:
     try:
         return given.decode()
     except UnicodeDecodeError:
-        raise ConfigError(f"the token for {where} is not UTF-8", hint="look at the file that it is in") from None
+        place = f" in {source.file}" if source.file is not None else ""
+        raise ConfigError(f"the token for {where}{place} is not UTF-8", hint="look at what it is read from") from None
 
 
 def _require_taken(url: str, identity: Any) -> None:

@@ -10,9 +10,10 @@ import click
 
 from carnet.errors import CarnetError, ConfigError, LockRefused
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verify import policy_options
+from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.admission import warn_of
 from carnet_cli.report.on_disk.vendored import TOOLS, VendorReport, vendor_as_json, vendor_as_text
 from carnet_cli.terminal import output
@@ -78,12 +79,17 @@ def command(
     local_registry, versioned = form["local_registry"], form["versioned_dirs"]
     if local_registry and versioned:
         raise ConfigError("--versioned-dirs is about folders", hint="leave it out with --local-registry")
+    if not str(folder).isprintable():  # it goes into a configuration, which is UTF-8
+        raise ConfigError(f"{str(folder)!a} cannot stand in a configuration", hint="name a folder that can be written")
     project = LockedProject.around(Path()) if lockfile is None else LockedProject.of_lock(lockfile)
     settings = project.settings(asked, config_file=config_file, repository=repository)
     lock = project.read_lock()
     trusted, now = judging_repository(settings, project.folder), home.now()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
-    with open_view(trusted.directory, now=now) as view, registry.locked():
+    with (
+        open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view,
+        registry.locked(),
+    ):
         admissions = _admit(lock, settings, trusted, registry, (view, now))
         with output.counting("fetching", len(admissions)) as count:
             vendoring.keep_tarballs(registry, view.repository, admissions, count)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from carnet.errors import CarnetError, ConfigError, TransportError
 from carnet_cli.commands.build.locked_project import LockedProject
-from carnet_cli.commands.build.repository import judging_repository, write_memory
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository, write_memory
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:

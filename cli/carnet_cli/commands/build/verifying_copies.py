@@ -12,10 +12,10 @@ from carnet.cargo.lockfile import Lockfile, SourceKind
 from carnet.cargo.names import CrateId
 from carnet.errors import ConfigError
 from carnet_cli.commands.build.locked_project import LOCK, LockedProject
-from carnet_cli.commands.build.repository import judging_repository
 from carnet_cli.commands.build.verifying import judge_lock
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
+from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.admission import lock_as_json, lock_as_text
 from carnet_cli.report.on_disk.copies import CopiesReport, copies_as_json, copies_as_text
 from carnet_cli.terminal import output

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 from carnet.errors import ConfigError
 from carnet.value import value
 from carnet_cli.config import home, places
-from carnet_verifier.net.route import Identity, Network, Origin
+from carnet_verifier.net.route import Identity, Network, Origin, Proxy
 
 if TYPE_CHECKING:
     from carnet_cli.config.network.cargo_http import CargoHttp
-    from carnet_verifier.net.route import Proxy
 
 _PROXY, _AUTHORITIES = "CARGO_HTTP_PROXY", "CARGO_HTTP_CAINFO"
 _FOR_HTTPS = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -79,6 +78,8 @@ def _proxy(cargos: CargoHttp | None, variables: Sequence[str]) -> Proxy | None:
     source, url = _PROXY, os.environ.get(_PROXY)
     if url is None and cargos is not None:
         source, url = f"{cargos.file}: http.proxy", cargos.proxy
+    # What is meant for everybody is often set by who never thought of a server on this machine.
+    for_loopback = url is not None
     if url is None:
         # Web servers hand a visitor's `Proxy` header to CGI programs under this name.
         names = [name for name in variables if name != "HTTP_PROXY" or "REQUEST_METHOD" not in os.environ]
@@ -87,7 +88,8 @@ def _proxy(cargos: CargoHttp | None, variables: Sequence[str]) -> Proxy | None:
         return None
     from carnet_verifier.net.address import parse_proxy
 
-    return parse_proxy(url, source)
+    proxy = parse_proxy(url, source)
+    return Proxy(proxy.origin, source, proxy.authorization, for_loopback)
 
 
 def _first(names: Sequence[str]) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""`cargo carnet install` with real cargo: what is resolved anew, what the program's own lock pins, where it goes."""
+"""`cargo carnet install` with real cargo: what is resolved anew, what the program's own lock pins, where it goes.
+
+`make commands` runs it; what an attacker tries is in `tests/attacks/test_program_that_is_installed.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.machines.cargo import Machine
 from tests.support.machines.gatebox import NEWER_LEAF, GateBox, gate_box
 from tests.support.machines.program import SOURCE, tool
 
@@ -94,3 +98,37 @@ def test_a_program_of_a_git_repository_is_judged_as_git_packages_are(box: GateBo
 )
 def test_what_cannot_be_installed(box: GateBox, args: list[str], said: str) -> None:
     assert said in box.refused("install", *args, status=2)
+
+
+def test_what_another_project_was_once_let_have_is_not_seen(box: GateBox) -> None:
+    """The kept tarball of a crate decides nothing: cargo sees those that were admitted for this program."""
+    box.works("update")
+    box.works("fetch")
+    assert (box.machine.registry / "leaf-1.1.0.crate").exists()
+    box.machine.configure('[[ban]]\ncrates = "leaf@1.1.0"\nreason = "stolen"\n')
+    try:
+        box.works("install", "tool@1.0.0", "--debug", "--force")
+    finally:
+        box.machine.configure("")
+    assert says(box) == "tool 42\n"
+
+
+def test_flags_that_a_program_cannot_be_installed_with(box: GateBox) -> None:
+    for flag in ("--index=https://example.com", "--registry=corp", "--no-track"):
+        assert f"is refused with {flag.partition('=')[0]}" in box.refused("install", "tool", flag)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", ["shellharden", "tac"])
+def test_a_real_program_anew_and_by_its_own_lock(box: GateBox, tmp_path: Path, name: str) -> None:
+    """Small ones of the public registry: the first needs no crate, the second brings a lock of 2019."""
+    plain = Machine(tmp_path / "plain")
+    wanted = plain.project("wanted", {name: '"*"'}, extra="[workspace]\n")
+    assert plain.run("cargo", "fetch", cwd=wanted).returncode == 0
+    (unpacked,) = plain.cargo_home.glob(f"registry/src/*/{name}-[0-9]*")
+    manifest = ("--manifest-path", str(unpacked / "Cargo.toml"))
+    assert plain.run("cargo", "fetch", "--locked", *manifest).returncode == 0
+    box.registry.add(*(file.read_bytes() for file in plain.cargo_home.glob("registry/cache/*/*.crate")))
+    box.works("install", name, "--debug")
+    box.works("install", name, "--debug", "--locked", "--force")
+    assert (box.machine.cargo_home / "bin" / name).exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carnet.errors import ConfigError, PolicyRefused
+from carnet.errors import PolicyRefused
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 
@@ -20,6 +20,7 @@ MEMORY = "carnet.lock"
 """What a project carries beside its lock: `carnet_verifier.memory.carnet_lock`."""
 
 _WRITE = "run `carnet verify --update-memory` where the lock is known to be good, and commit carnet.lock"
+_ELSEWHERE = "name its repository with --repository, or begin it anew with `carnet verify --update-memory`"
 
 
 def judging_repository(settings: Settings, folder: Path | None = None, *, joining: bool = False) -> Trusted:
@@ -30,7 +31,8 @@ def judging_repository(settings: Settings, folder: Path | None = None, *, joinin
     Args:
         settings: What is asked.
         folder: Where the lock is, and the `carnet.lock` beside it; None when no project is looked at.
-        joining: Whether both sides of a merge in it may be joined, because it is written anew.
+        joining: Whether it is to be written anew: both sides of a merge in it are then joined, and neither its absence
+            nor another repository's file stands in the way.
 
     Raises:
         PolicyRefused: Nothing is remembered, and the policy forbids that.
@@ -62,7 +64,6 @@ def write_memory(folder: Path, lock: Lockfile, trusted: Trusted, repository: Tru
         What was done, in words.
 
     Raises:
-        ConfigError: There is one that is about another repository.
         StorageError: The disk failed, or is full.
     """
     from carnet import durable
@@ -70,16 +71,11 @@ def write_memory(folder: Path, lock: Lockfile, trusted: Trusted, repository: Tru
     from carnet_verifier.whole_lock import wanted_in
 
     place, carried = folder / MEMORY, trusted.directory.carried
-    if carried is not None and not carried.applies:
-        raise ConfigError(
-            f"{place} is about another repository than {trusted.directory.url}, and is not replaced",
-            hint="name its repository with --repository, or remove the file to begin anew",
-        )
     names = list({item.id.name.canonical: item.id.name for item in wanted_in(lock)}.values())
     claims = {
         name: claim for name, claim in repository.claims(names).items() if claim is not None and not claim.takeover
     }
-    before = None if carried is None else carried.lock
+    before = carried.lock if carried is not None and carried.applies else None
     made = updated(
         before,
         repository.trusted,
@@ -111,9 +107,12 @@ def _carry(trusted: Trusted, settings: Settings, file: Path, *, joining: bool) -
         lock = CarnetLock.from_merge(data) if joining else CarnetLock.from_bytes(data)
 
     def elsewhere() -> None:
-        other = f"another repository ({lock.repository[:16]}...) than {trusted.directory.url}"
-        message = f"{file} is about {other}: it is left out"
-        if not _broken(settings, no_memory.RULE, message, "remove it, or name its repository with --repository"):
+        message = f"{file} is about another repository ({lock.repository[:16]}...) than {trusted.directory.url}"
+        if joining:  # what satisfies the rule has to be possible; git still has what the file said
+            output.warn(f"{message}: it is begun anew")
+            return
+        message = f"{message}: it is left out"
+        if not _broken(settings, no_memory.RULE, message, _ELSEWHERE):
             output.warn(message)
 
     trusted.directory.carried = Carried(lock, elsewhere)

@@ -1,4 +1,8 @@
-"""A crate whose owners did nothing for three years: its roles have ended, and the next ones start from them."""
+"""A crate whose owners did nothing for three years, and one that was given up: who may follow, and who may not.
+
+Owner and crate roles live three years. Once one has ended, builds refuse the crate; those who signed it can still renew
+it, with the same thresholds, and nobody else finds a way in. A name that was given up is nobody's for ever.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,9 @@ import pytest
 from tests.support.registries.mirror_process import quiet
 from tests.support.worlds.changes import signed_of
 from tests.support.worlds.claims import NAME, World, people, person, refusal, sign
+from tests.support.worlds.claims import facts as team
 
-from carnet.errors import ConfigError, ExpiredMetadata, ThresholdNotMet
+from carnet.errors import ConfigError, ExpiredMetadata, MetadataMismatch, ThresholdNotMet
 from carnet.tuf import paths
 from carnet.tuf.least import Least
 from carnet.tuf.structure import shard_field
@@ -26,7 +31,7 @@ from carnet_signer.metadata import role_files
 from carnet_signer.metadata.publish import Change, publish, refresh_due
 from carnet_signer.own_view import OwnView
 from carnet_signer.proposals import ownership, review, state_before
-from carnet_signer.proposals.proposal import Proposal
+from carnet_signer.proposals.proposal import Proposal, draft
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rule import Action
@@ -152,11 +157,27 @@ def test_a_replaced_owner_takes_over_what_has_ended(world: World) -> None:
     assert world.admit(policy=Policy(rules={takeover.RULE: Action.WARN}))
 
 
-def test_a_given_up_name_needs_nobody_who_has_ended(world: World) -> None:
+def test_a_name_is_given_up_without_those_who_let_it_end_and_nobody_brings_it_back(world: World) -> None:
     published = world.published()
     proposal = reviewed(world, ownership.give_up(published, world.claim_request("give-up"), now=world.now))
     world.submit(sign(proposal, world.ceremony.holders[:2]))
     assert world.fresh().released(NAME)
+    # With everybody's signatures, the holders' too, and versions above the old ones: no signer and no mirror takes it.
+    view = world.published()
+    forgetful = draft(SHARD, {**view.shard.body, **shard_field([NAME.shard], {})})
+    ended = replace(view, shard=forgetful, given_up=False)
+    again = ownership.new_claim(ended, world.claim_request("claim"), team(), adopted=None, layout=None, now=world.now)
+    drafts = {
+        role: draft(role, {**file.body, "version": (world.fresh().version(role) or 0) + 1})
+        for role, file in again.drafts.items()
+    }
+    least = {NAME.canonical: Least(drafts[OWNER].signed.version, drafts[CRATE].signed.version)}
+    drafts[SHARD] = draft(SHARD, {**drafts[SHARD].body, **shard_field([NAME.shard], least)})
+    again = replace(again, drafts=drafts, base=view.by_role(NAME))
+    keys = [*map(person, ("alice", "bob", "rita", "sven")), *world.ceremony.holders[:2]]
+    again = sign(again, keys)
+    assert isinstance(refusal(lambda: review.lint(again, now=world.now)), MetadataMismatch)
+    assert isinstance(refusal(lambda: world.submit(again)), MetadataMismatch)
 
 
 def test_in_the_last_year_nothing_else_needs_to_change(tmp_path: Path) -> None:
