@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.cargo.lockfile import MAX_LOCK, Lockfile, read_lockfile
 from carnet.durable import read_file, users_file
 from carnet.errors import ConfigError
+from carnet.value import value
 from carnet_gate import config
 from carnet_gate.args import Invocation
 from carnet_gate.cargo import Cargo, find_cargo
@@ -17,7 +17,7 @@ from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.outputs import without_links
 
 
-@dataclass(frozen=True)
+@value
 class Project:
     """A project whose configuration leads cargo around nothing.
 
@@ -181,14 +181,8 @@ class LockOnDisk:
             ConfigError: There is none, or it does not parse.
         """
         with users_file(self.path, "Cargo.lock"):
-            try:
-                data = read_file(self.path, "the lock", max_bytes=MAX_LOCK)
-            except FileNotFoundError:
-                raise ConfigError(
-                    f"{self.path} does not exist", hint="`cargo carnet generate-lockfile` makes it"
-                ) from None
-            self._data = data
-            return read_lockfile(data, str(self.path))
+            self._data = self._read()
+            return read_lockfile(self._data, str(self.path))
 
     def read_if_any(self) -> Lockfile | None:
         """The lock as it is now, or None.
@@ -204,7 +198,13 @@ class LockOnDisk:
         Raises:
             ConfigError: It was changed since.
         """
-        admitted = self._data
-        self.read()
-        if self._data != admitted:
+        with users_file(self.path, "Cargo.lock"):
+            now = self._read()
+        if now != self._data:
             raise ConfigError(f"{self.path} was changed while it was being checked", hint="run the command again")
+
+    def _read(self) -> bytes:
+        try:
+            return read_file(self.path, "the lock", max_bytes=MAX_LOCK)
+        except FileNotFoundError:
+            raise ConfigError(f"{self.path} does not exist", hint="`cargo carnet generate-lockfile` makes it") from None

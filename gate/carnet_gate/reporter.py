@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from carnet.errors import CarnetError
-from carnet_verifier.admit import Admission
+from carnet.level import Level
 from carnet_verifier.policy.verdict import Verdict
 
 
@@ -23,8 +23,8 @@ class Reporter(Protocol):
     def refused(self, error: CarnetError) -> None:
         """One of several crates that were not admitted; the error that ends the run says how many there were."""
 
-    def admitted(self, admissions: Sequence[Admission], url: str) -> None:
-        """Every package of the lock was let in; `url` is where the repository is."""
+    def admitted(self, levels: Sequence[Level], url: str) -> None:
+        """Every package of the lock was let in, at these levels; `url` is where the repository is."""
 
     def cargo_said(self, text: str) -> None:
         """What cargo wrote to its stderr when it could not work with the lock."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from carnet.cargo.lockfile import Lockfile
-from carnet.scratch import temporary_folder
 from carnet_gate.admission import Grounds
 from carnet_gate.confinement.descendants import none_left
 from carnet_gate.confinement.protection import Confine, Confinement
@@ -37,6 +36,7 @@ def resolving(
         CarnetError: It cannot be served.
     """
     # Here and not above: they bring a web server, which a build with a complete lock does not need.
+    from carnet.scratch import temporary_folder
     from carnet_gate.loopback import serve
     from carnet_verifier.cargo.proxy import Gatekeeper
 

@@ -12,7 +12,7 @@ from carnet_cli.report.admission import warn_of
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
-    from carnet_verifier.admit import Admission
+    from carnet.level import Level
     from carnet_verifier.policy.verdict import Verdict
 
 
@@ -36,13 +36,11 @@ class TerminalReporter:
         """See there."""
         output.report(error)
 
-    def admitted(self, admissions: Sequence[Admission], url: str) -> None:
+    def admitted(self, levels: Sequence[Level], url: str) -> None:
         """How many crates at which level, aligned with cargo's own messages."""
-        levels: dict[str, int] = {}
-        for admission in admissions:
-            levels[str(admission.level)] = levels.get(str(admission.level), 0) + 1
-        counted = ", ".join(f"{count} {level}" for level, count in levels.items()) or "none needed"
-        total = len(admissions)
+        counts = {level: levels.count(level) for level in sorted(set(levels))}
+        counted = ", ".join(f"{count} {level}" for level, count in counts.items()) or "none needed"
+        total = len(levels)
         output.note(f"    Admitted {total} crate{'' if total == 1 else 's'} ({counted}) from {url}")
 
     def cargo_said(self, text: str) -> None:

@@ -256,7 +256,7 @@ def test_a_package_from_elsewhere_is_let_in_by_the_policy_alone(monkeypatch: pyt
 
 
 def test_cargo_that_unpacks_elsewhere_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unfinished(home: Path, kept: object) -> None:
+    def unfinished(home: Path, kept: object, *, synced: bool) -> None:
         raise Unfinished("demo@0.1.0: cargo's copy is not there")
 
     monkeypatch.setattr(localregistry, "compare_sources", unfinished)
@@ -384,6 +384,7 @@ def test_a_kernel_that_refuses_confines_nothing(refuses: str, monkeypatch: pytes
 
     monkeypatch.setattr(landlock, "_libc", lambda: Libc(refuses))
     monkeypatch.setattr(landlock, "_grant", grant)
+    monkeypatch.setattr(landlock, "_granting", landlock._Granting())
     before = len(list(Path("/proc/self/fd").iterdir()))
     if refuses in ("create", "rule"):
         with pytest.raises(StorageError):
@@ -435,7 +436,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         step("marks before" if len(looked) == 1 else "marks after")
 
     found: Any = Gate.__new__(Gate)
-    found._home, found._deciding = Path("/h"), ()
+    found._home, found._folder, found._deciding = Path("/h"), Path("/h/cargo/0"), ()
     found._reporter = SimpleNamespace(warn=None)
     found._protection = SimpleNamespace(means=Means.NONE)
     found._project = SimpleNamespace(invocation=parse(["build"]), places=(Path("/x/target"),))
@@ -448,6 +449,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         ("_lock_or_resolve", None),
         ("_admit", None),
         ("_registry", SimpleNamespace(locked=nullcontext)),
+        ("_remembered", SimpleNamespace(settled={})),
         ("_apart", SimpleNamespace(outputs=(Path("/x/target"),), make=lambda warn: None)),
         ("_prepare", SimpleNamespace(home=cargo_home, before=before, assumed=False)),
         ("_tell", None),
