@@ -83,7 +83,7 @@ def test_from_nothing_to_a_build(newcomer: Newcomer, registry: SignedRegistry) -
     moved.publication = registry.publication
     with moved.serving():
         registry.served.update(dict.fromkeys([*registry.publication.files, "metadata/2.root.json"], b"<html>"))
-        assert newcomer.types("cargo carnet build") == 1
+        assert newcomer.types("cargo carnet build") == 3
         assert newcomer.types(newcomer.hint(1, URL=moved.url)) == 0
         assert newcomer.types("cargo carnet build") == 0, newcomer.said
 
