@@ -237,7 +237,7 @@ class HttpFetcher:
             connection.close()
 
     def _told(self, path: str, answer: Answer) -> bytes | Spool | TransportError:
-        """What an answer comes to. No file of a repository is empty or a web page: such an answer says nothing of it."""
+        """What an answer comes to. No file of a repository is empty or a web page: such an answer says nothing."""
         if answer.status != 200:
             return self._refusal(path, answer)
         body = answer.body if answer.spooled is None else answer.spooled

@@ -160,10 +160,11 @@ class Gated:
         """What judges a project; or, where `around` is given, what judges in that folder, whose project it is not."""
         named = project.invocation.manifest_path
         about = self.folder if named is None or around is not None else (self.folder / named).parent
-        settings = config.load(around or project.workspace, now=home.now(), about=about)
+        workspace = around or project.workspace
+        settings = config.load(workspace, now=home.now(), about=about)
         output.warn_all(settings.remarks)
-        trusted = judging_repository(settings)
-        network = network_for(around or project.workspace, about)
+        trusted = judging_repository(settings, workspace)
+        network = network_for(workspace, about)
         return trusted, Grounds(settings.policy, trusted.directory, home.now, settings.run, network)
 
     def _gate(self, project: Project, trusted: Trusted, grounds: Grounds, place: Path) -> Gate:
