@@ -67,9 +67,9 @@ def cargo_main() -> None:
     if args and not args[0].startswith("-") and "_CARGO_CARNET_COMPLETE" not in os.environ:
         # A command of cargo's, as in every build: there is nothing of ours to parse.
         from carnet_cli.commands.build.gated import run_behind_gate
-        from carnet_cli.terminal.exits import status_of
+        from carnet_cli.terminal.exits import status_of, until_ended
 
-        _leave(status_of(lambda: run_behind_gate(args)))
+        _leave(status_of(lambda: until_ended(lambda: run_behind_gate(args))))
     from carnet_cli.commands.build.cargo import command
     from carnet_cli.main import run
 
@@ -80,10 +80,10 @@ def shim_main() -> None:
     """Entry point of a shim's cargo, whose script names its folder, the user's cargo and CARGO_HOME, then `--`."""
     _open_streams()
     from carnet_cli.commands.editors.calls import call
-    from carnet_cli.terminal.exits import status_of
+    from carnet_cli.terminal.exits import status_of, until_ended
 
     folder, cargo, home, _, *args = sys.argv[1:]
-    _end(status_of(lambda: call(folder, cargo, home, args)))
+    _end(status_of(lambda: until_ended(lambda: call(folder, cargo, home, args))))
 
 
 def _open_streams() -> None:
