@@ -87,7 +87,14 @@ def shim_main() -> None:
 
 
 def _open_streams() -> None:
-    """Let streams that the caller closed lead nowhere; else the next file or connection would get their numbers."""
+    """Let streams that the caller closed lead nowhere; else the next file or connection would get their numbers.
+
+    Called before anything else: so this is also where a system is refused on which no file of carnet's could be locked.
+    """
+    if os.name != "posix":
+        sys.exit(
+            "error: carnet runs on Linux and macOS\nhint: on Windows, run it in WSL 2, with the project's files there"
+        )
     while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(nowhere, True)
     os.close(nowhere)
