@@ -58,11 +58,13 @@ class Prepared:
     """Everything that cargo compiles from, complete and compared.
 
     Attributes:
+        project: The project, whose lock is what was admitted.
         home: The private CARGO_HOME.
         before: What was found.
         assumed: Whether the lock is held to be complete because cargo said so before, and was not asked.
     """
 
+    project: Project
     home: CargoHome
     before: StateBefore
     assumed: bool
@@ -98,7 +100,7 @@ class Gate:
         self._folder = folder
         self._reporter = reporter
         self._deciding = deciding
-        self._lock = LockOnDisk(project.workspace)
+        self._lock = LockOnDisk(project.workspace, project.lock)
         self._complete = Complete(folder, project)
         self._protection = protection
         self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
@@ -146,23 +148,23 @@ class Gate:
         self._tell(admitted)
         self._lock.require_unchanged()
         status = self._compile(prepared, marks, apart) if invocation.compiles else self._look(prepared, apart)
-        if status == _CARGO_FAILED and prepared.assumed and refuses(self._project, prepared.home, self._confine):
+        if status == _CARGO_FAILED and prepared.assumed and refuses(prepared.project, prepared.home, self._confine):
             return self._use(asking=True)
         return status
 
     def _look(self, prepared: Prepared, apart: Intermediates) -> int:
         """Run a command that compiles nothing."""
         makes_in = self._project.workspace if self._project.copies_into is not None else None
-        with self._confine((), prepared.home.environment(self._project), makes_in=makes_in) as within:
-            return self._run(prepared.home, apart, within)  # 5
+        with self._confine((), prepared.home.environment(prepared.project), makes_in=makes_in) as within:
+            return self._run(prepared, apart, within)  # 5
 
     def _compile(self, prepared: Prepared, marks: Marks, apart: Intermediates) -> int:
         """Run a command that compiles, and compare what it compiled from."""
         home = prepared.home
         make_outputs(apart.outputs)
         closed = permissions.look(self._home, self._deciding)
-        with self._confine(apart.outputs, home.environment(self._project)) as within, marks.held():
-            status = self._run(home, apart, within)  # 5
+        with self._confine(apart.outputs, home.environment(prepared.project)) as within, marks.held():
+            status = self._run(prepared, apart, within)  # 5
             prepared.before.compare_again(held=self._protection.means is not Means.NONE)  # 6
             permissions.compare(closed, permissions.look(self._home, self._deciding))
         marks.require_none()  # of a gate that ran beside this one
@@ -221,6 +223,7 @@ class Gate:
         self, registry: LocalRegistry, view: View, lock: Lockfile, admitted: Admitted, asking: bool
     ) -> Prepared | CompletedProcess[str]:
         """4. Everything that cargo compiles from, complete and compared; or what cargo said against the lock."""
+        project = self._project.reading(self._lock.data, self._folder / "locks")
         crates = [admission.crate for admission in admitted.admissions]
         path = lasting_path(self._folder, self._project)
         found = look(registry, path, crates)
@@ -234,14 +237,14 @@ class Gate:
             unpacked = unpacked_already(home, kept)
         assumed = unpacked is not None
         if unpacked is None:
-            unpacked = unpack(self._project, home, kept, self._confine, foreign=bool(admitted.foreign))
+            unpacked = unpack(project, home, kept, self._confine, foreign=bool(admitted.foreign))
         left = announce(registry, found, look(registry, path, crates))
         if isinstance(unpacked, CompletedProcess):
             return unpacked
         if not assumed:
             self._complete.remember(state)
         before = StateBefore(registry, path, kept, unpacked, read_checkouts(path, lock.packages), left)
-        return Prepared(home, before, assumed)
+        return Prepared(project, home, before, assumed)
 
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")
@@ -260,18 +263,19 @@ class Gate:
                 self._reporter.warn(f"this cargo is older than 1.91: what the gate builds lies in {apart.path}")
         return apart
 
-    def _run(self, home: CargoHome, apart: Intermediates, within: Confinement) -> int:
+    def _run(self, prepared: Prepared, apart: Intermediates, within: Confinement) -> int:
         """5. cargo itself, on the lock that was admitted."""
-        invocation = self._project.invocation
+        invocation, home = self._project.invocation, prepared.home
         configs = [part for argument in invocation.configs for part in ("--config", argument)]
         return self._project.cargo.run(
             *invocation.command.words,
             *home.flags,
             *configs,
             *apart.flags,  # the last word counts
+            *prepared.project.lock_flags,
             *without_configs(invocation.strict, len(configs) // 2),
             environment={
-                **home.environment(self._project),
+                **home.environment(prepared.project),
                 **invocation.command.environment,
                 **apart.environment,
             },

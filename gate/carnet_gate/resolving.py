@@ -71,5 +71,7 @@ def bring_up_to_date(
     quiet = ["--quiet"] if project.invocation.quiet else []
     with resolving(project, view, pinned, grounds, confine, reporter) as (home, within):
         return project.cargo.run(
-            *(*command, *quiet, *home.flags, *project.arguments), environment=home.environment(project), within=within
+            *(*command, *quiet, *home.flags, *project.arguments, *project.lock_flags),
+            environment=home.environment(project),
+            within=within,
         )
