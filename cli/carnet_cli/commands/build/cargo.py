@@ -10,6 +10,7 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.config import home, places
+from carnet_cli.config.shims.leaving import leave_any
 from carnet_gate import args as cargo_args
 from carnet_gate.commands.aliases import Aliases
 from carnet_gate.commands.table import SUBCOMMANDS
@@ -55,6 +56,7 @@ def run_behind_gate(args: Sequence[str]) -> int:
     Raises:
         CarnetError: Why it was not run, or why what it made is not to be trusted.
     """
+    leave_any(os.environ)
     try:
         folder, environment = Path.cwd(), dict(os.environ)
     except FileNotFoundError:
