@@ -13,6 +13,7 @@ from tests.support.machines.shim import ShimBox
 
 from carnet.errors import ConfigError
 from carnet_cli.commands.editors import standard_library
+from carnet_gate.args import understand
 
 pytestmark = pytest.mark.cargo
 
@@ -78,12 +79,16 @@ def test_its_own_packages_are_described_and_no_crate_of_its_lock(shim: ShimBox) 
     assert found["core"]["deps"] == []
 
 
-def test_what_compiles_it_goes_through_the_gate(shim: ShimBox) -> None:
+@pytest.mark.parametrize("args", [("check",), ("tree",), ("metadata",)])
+def test_whatever_else_is_asked_of_it_goes_through_the_gate(shim: ShimBox, args: tuple[str, ...]) -> None:
+    """What compiles or lists it, and where no manifest is named, which an editor always does."""
     library = shim.box.machine.path / "toolchain/lib/rustlib/src/rust/library"
-    done = shim.call("check", "--manifest-path", str(library / "Cargo.toml"), cwd=library)
-    assert done.returncode != 0
-    assert "Compiling" not in done.stderr
-    (library / "Cargo.lock").unlink(missing_ok=True)
+    cargo = str(shim.box.machine.path / "toolchain/bin/cargo")
+    named = () if args == ("metadata",) else ("--manifest-path", str(library / "Cargo.toml"))
+    found = understand([*args, *named])
+    assert standard_library.own_manifest(found, cargo, library, shim.box.machine.env()) is None
+    found = understand(asks(library))  # the positive control
+    assert standard_library.own_manifest(found, cargo, library, shim.box.machine.env()) == library / "Cargo.toml"
 
 
 @pytest.mark.parametrize("said", ["", "[]", "{}", '{"packages": [{}]}', "[" * 100_000, "no"])
