@@ -63,11 +63,17 @@ def main() -> None:
 def cargo_main() -> None:
     """Entry point of `cargo carnet`: cargo calls `cargo-carnet carnet ARGS...`."""
     _open_streams()
+    args = sys.argv[2:] if sys.argv[1:2] == ["carnet"] else sys.argv[1:]
+    if args and not args[0].startswith("-") and "_CARGO_CARNET_COMPLETE" not in os.environ:
+        # A command of cargo's, as in every build: there is nothing of ours to parse.
+        from carnet_cli.commands.build.gated import run_behind_gate
+        from carnet_cli.terminal.exits import status_of
+
+        _leave(status_of(lambda: run_behind_gate(args)))
     from carnet_cli.commands.build.cargo import command
     from carnet_cli.main import run
 
-    args = sys.argv[1:]
-    _end(run(command, args[1:] if args[:1] == ["carnet"] else args, "cargo carnet"))
+    _end(run(command, args, "cargo carnet"))
 
 
 def shim_main() -> None:

@@ -7,7 +7,10 @@ document that cargo's own parser would have taken as well: TOML 1.1, one byte-or
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import tomli
@@ -24,14 +27,14 @@ _MARK = b"\xef\xbb\xbf"
 
 # What parsing takes is in the syntax, so it is weighed before parsing: a unit is about a microsecond of a slow core.
 # Lock files of real projects weigh 0.2 a byte, manifests less; small files need not be weighed.
-_WEIGHTS = ((b"=", 4), (b",", 3), (b"[", 3), (b"\n[", 7), (b"{", 5), (b"\\", 3), (b".", 1), (b"#", 1), (b":", 2))
+_WEIGHTS = ((b"=", 4), (b",", 3), (b"[", 3), (b"\n[", 7), (b"{", 7), (b"\\", 3), (b".", 1), (b"#", 2), (b":", 2))
 _FREE = 40_000
 # Each part of a dotted key is looked up again for each of those behind it.
 _DOTTED_LINE = re.compile(rb"\.[^.\n]*\.[^.\n]*\.[^\n]*")
 # A number takes as long again as a string does, and one of a million digits a hundred megabytes.
 _LARGE = 20_000
 _NUMBER = re.compile(rb"[=,\[]\s*[-+]?[0-9]")
-_NUMBER_UNITS = 5
+_NUMBER_UNITS = 7
 _LONG_NUMBER = re.compile(rb"[=,\[\s][-+]?[0-9][0-9A-Za-z_.+:-]{200}")
 _DEEP_HEADER = re.compile(rb"\n[ \t]*\[(?:[^.\n]*\.){16}")
 
@@ -57,7 +60,8 @@ def parse(data: bytes, what: str, *, max_bytes: int, hint: str = "") -> Table:
     data = data.removeprefix(_MARK)
     _check_weight(data, what, hint)
     try:
-        document = tomli.loads(data.decode())
+        with _nothing_collected(data):
+            document = tomli.loads(data.decode())
     except UnicodeDecodeError as error:
         raise FormatError(f"{what} is not UTF-8 (byte {error.start})", hint=hint) from None
     except RecursionError:
@@ -71,6 +75,19 @@ def parse(data: bytes, what: str, *, max_bytes: int, hint: str = "") -> Table:
         raise FormatError(f"{what} is not TOML: it holds an integer past 64 bits", hint=hint) from None
     _check_values(document, what, hint)
     return document
+
+
+@contextlib.contextmanager
+def _nothing_collected(data: bytes) -> Iterator[None]:
+    """Keep the collector off while a large document is parsed: it would walk all of it again and again for nothing."""
+    if len(data) <= _LARGE or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _check_weight(data: bytes, what: str, hint: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 
 from carnet.cargo.lockfile import Lockfile
 from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, PolicyRefused, TransportError
+from carnet.level import Level
+from carnet.value import field, value
+from carnet_gate.comparison.settled import Settled
 from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission, admit_all
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
@@ -24,7 +26,7 @@ from carnet_verifier.tuf.view import View, open_view
 from carnet_verifier.whole_lock import remarks_on, wanted_in
 
 
-@dataclass(frozen=True)
+@value
 class Grounds:
     """What the gate decides by.
 
@@ -51,12 +53,12 @@ class Grounds:
         return open_view(self.trust, now=self.clock(), bounds=self.bounds, network=self.network)
 
 
-@dataclass(frozen=True)
+@value
 class Admitted:
     """A lock of which every package was let in; only `admit_lock` makes one.
 
     Attributes:
-        admissions: The crates of crates-io.
+        admissions: The crates of crates-io that were judged in this run.
         foreign: What the policy allows from elsewhere: git, other registries.
         inspected: What those unpack to whose tarball had to be read to decide; they are kept already.
     """
@@ -64,10 +66,21 @@ class Admitted:
     admissions: tuple[Admission, ...]
     foreign: tuple[Verdict, ...]
     inspected: Mapping[CrateId, Kept]
+    settled: Mapping[CrateId, Settled] = field(default_factory=dict)
+
+    @property
+    def levels(self) -> list[Level]:
+        """What stands behind each crate of crates-io."""
+        return [*(one.level for one in self.admissions), *(one.level for one in self.settled.values())]
 
 
 def admit_lock(
-    lock: Lockfile, repository: TrustedRepository, grounds: Grounds, registry: LocalRegistry, reporter: Reporter
+    lock: Lockfile,
+    repository: TrustedRepository,
+    grounds: Grounds,
+    registry: LocalRegistry,
+    reporter: Reporter,
+    settled: Mapping[CrateId, Settled] | None = None,
 ) -> Admitted:
     """Let every package of a lock in, or none.
 
@@ -78,12 +91,15 @@ def admit_lock(
         registry: Where admitted tarballs are kept: one that is there is not fetched to be inspected, and one that was
             fetched to be inspected is kept, so that it is read once.
         reporter: Is told what the policy remarks, and each refusal where there are several.
+        settled: The crates that need not be judged again.
 
     Raises:
         CarnetError: One or more were refused, or nothing could be decided.
     """
     _ = remarks_on(lock, grounds.policy, "Cargo.lock")  # which raises where the policy denies; the sum tells the rest
-    wanted = wanted_in(lock)
+    every = wanted_in(lock)
+    settled = settled or {}
+    wanted = [item for item in every if item.id not in settled]
     now, trust = grounds.clock(), grounds.trust
     admissions: list[Admission] = []
     errors: list[CarnetError] = []
@@ -109,8 +125,8 @@ def admit_lock(
             errors.append(error)
     for verdict in [*(admission.verdict for admission in admissions), *foreign]:
         reporter.remarks(verdict)
-    _refuse(errors, len(wanted) + len(foreign), reporter)
-    return Admitted(tuple(admissions), foreign, inspected)
+    _refuse(errors, len(every) + len(foreign), reporter)
+    return Admitted(tuple(admissions), foreign, inspected, settled)
 
 
 def _refuse(errors: Sequence[CarnetError], total: int, reporter: Reporter) -> None:

@@ -129,6 +129,8 @@ class Invocation:
 
     def without_values(self, *flags: str) -> Invocation:
         """The same without some flags that take a value."""
+        if not self.values(*flags):
+            return self
         from dataclasses import replace
 
         taken: set[int] = set()

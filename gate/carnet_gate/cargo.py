@@ -6,10 +6,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.errors import ConfigError, StorageError
+from carnet.value import value
 from carnet_gate.args import Invocation
 from carnet_gate.commands.variables import SHIMMED, compiling_nothing
 from carnet_gate.confinement.protection import Confinement
@@ -17,7 +17,7 @@ from carnet_gate.confinement.protection import Confinement
 _UNCONFINED = Confinement()
 
 
-@dataclass(frozen=True)
+@value
 class Cargo:
     """The user's own cargo, and what it is run in.
 

@@ -8,11 +8,13 @@
     3. admit                        every package of the lock, or stop with the reason             -> Admitted
     4. keep and compare             admitted tarballs at one path; every tarball and every unpacked file is compared
                                     (cargo is not started for it where all is unpacked, and nothing of the workspace
-                                    changed since it found the lock complete)
+                                    changed since it found the lock complete). Crates of which nothing changed since an
+                                    earlier run, neither what lets them in nor a file, are neither judged nor read again
     5. run                          the user's own cargo, from there, with --locked and offline; what only cargo looks
                                     at lies in a folder of the gate's own, apart from what others built
     6. compare again                nothing was changed while cargo ran, nor opened to others; if it was, no later run
-                                    uses what was built
+                                    uses what was built. Where Landlock kept all that ran from writing to the home, only
+                                    permissions are looked at
 
 Where the system can do it, neither cargo nor anything that it starts can write to carnet's home, in any of these steps;
 in step 4 it can write to where it unpacks. A compiler or wrapper that configuration names is started in step 5 alone.
@@ -22,33 +24,40 @@ A crate that was refused is refused each time: what lies in a cache decides noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import TYPE_CHECKING
 
 from carnet.cargo.lockfile import Lockfile
+from carnet.cargo.names import CrateId
 from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet.value import value
 from carnet_gate.admission import Admitted, Grounds, admit_lock
-from carnet_gate.args import without_configs
+from carnet_gate.args import Invocation, without_configs
+from carnet_gate.choosing.resolving import Resolved, bring_up_to_date, resolving, tell, unresolved
 from carnet_gate.commands.table import CommandKind
 from carnet_gate.comparison import permissions
 from carnet_gate.comparison.intermediates import Intermediates
 from carnet_gate.comparison.marks import Marks
-from carnet_gate.comparison.state import StateBefore
+from carnet_gate.comparison.settled import Settled, SettledCrates, forget
 from carnet_gate.comparison.surroundings import announce, look
 from carnet_gate.confinement.protection import Confine, Confinement, Means, Protection, confinement, require
 from carnet_gate.home import CargoHome, lasting_home, lasting_path
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
-from carnet_gate.resolving import bring_up_to_date, resolving
 from carnet_gate.sources import Complete, keep, refuses, unpack, unpacked_already
-from carnet_verifier.cargo.checkouts import read_checkouts
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
+from carnet_verifier.judgements import keys_of
 from carnet_verifier.tuf.view import View
+from carnet_verifier.whole_lock import wanted_in
+
+if TYPE_CHECKING:
+    from carnet_gate.comparison.state import StateBefore
+    from carnet_verifier.cargo.checkouts import Checkout
 
 _CARGO_FAILED = 101
 
@@ -60,13 +69,13 @@ class Prepared:
     Attributes:
         project: The project, whose lock is what was admitted.
         home: The private CARGO_HOME.
-        before: What was found.
+        before: What was found; None where nothing that runs can change it.
         assumed: Whether the lock is held to be complete because cargo said so before, and was not asked.
     """
 
     project: Project
     home: CargoHome
-    before: StateBefore
+    before: StateBefore | None
     assumed: bool
 
 
@@ -121,7 +130,8 @@ class Gate:
         """Run a command that works with the locked crates.
 
         Args:
-            asking: Whether cargo is asked for the lock's sake, whatever it said before.
+            asking: Whether cargo is asked for the lock's sake, and everything judged and compared, whatever is
+                remembered.
         """
         invocation = self._project.invocation
         apart = self._apart()
@@ -131,20 +141,27 @@ class Gate:
             marks.require_none()
         with self._grounds.open_view() as view:
             lock = self._lock_or_resolve(view)  # 2
-            admitted = self._admit(view, lock)  # 3
             registry = self._registry()
             with registry.locked():
-                prepared = self._prepare(registry, view, lock, admitted, asking)  # 4
-                if isinstance(prepared, CompletedProcess) and not invocation.locked and self._resolve(view) == 0:
+                memory = self._remembered(registry, view, lock)
+            admitted = self._admit(view, lock, {} if asking else memory.settled)  # 3
+            with registry.locked():
+                prepared = self._prepare(registry, view, lock, admitted, memory, asking)  # 4
+                resolved = Resolved(1)
+                if isinstance(prepared, CompletedProcess) and not invocation.locked:
+                    resolved = self._resolve(view)
+                if resolved.status == 0:
                     lock = self._lock.read()
-                    admitted = self._admit(view, lock)
-                    prepared = self._prepare(registry, view, lock, admitted, asking)
+                    admitted = self._admit(view, lock, {})
+                    prepared = self._prepare(registry, view, lock, admitted, memory, asking)
                 if isinstance(prepared, CompletedProcess):
-                    self._reporter.cargo_said(prepared.stderr)
+                    self._reporter.cargo_said(prepared.stderr, resolved.lacking)
                     return prepared.returncode
-                if invocation.compiles:
+                if prepared is not None and invocation.compiles:
                     apart.make(self._reporter.warn)
                     marks = Marks(self._home / "marks", apart.outputs)
+        if prepared is None:
+            return self._use(asking=True)
         self._tell(admitted)
         self._lock.require_unchanged()
         status = self._compile(prepared, marks, apart) if invocation.compiles else self._look(prepared, apart)
@@ -162,10 +179,13 @@ class Gate:
         """Run a command that compiles, and compare what it compiled from."""
         home = prepared.home
         make_outputs(apart.outputs)
+        if self._protection.means is Means.NONE:
+            forget(self._folder)
         closed = permissions.look(self._home, self._deciding)
         with self._confine(apart.outputs, home.environment(prepared.project)) as within, marks.held():
             status = self._run(prepared, apart, within)  # 5
-            prepared.before.compare_again(held=self._protection.means is not Means.NONE)  # 6
+            if prepared.before is not None:
+                prepared.before.compare_again(held=self._protection.means is not Means.NONE)  # 6
             permissions.compare(closed, permissions.look(self._home, self._deciding))
         marks.require_none()  # of a gate that ran beside this one
         return status
@@ -175,7 +195,8 @@ class Gate:
         project = self._project
         with self._grounds.open_view() as view:
             pinned = self._lock.read_if_any()
-            with resolving(project, view, pinned, self._grounds, self._confine, self._reporter) as (home, within):
+            choosing = resolving(project, view, pinned, self._grounds, self._confine, self._reporter)
+            with choosing as (home, within, choices):
                 status = project.cargo.run(
                     project.invocation.subcommand,
                     *home.flags,
@@ -183,8 +204,11 @@ class Gate:
                     environment=home.environment(project),
                     within=within,
                 )
+                resolved = tell(project, choices, status, _kept(project.invocation, pinned), self._reporter)
+                if resolved.lacking:
+                    self._reporter.cargo_said("", resolved.lacking)
             if status == 0 and self._lock.path.exists():
-                self._tell(self._admit(view, self._lock.read()))
+                self._tell(self._admit(view, self._lock.read(), {}))
         return status
 
     # --- the parts ---
@@ -199,30 +223,46 @@ class Gate:
                 f"{self._lock.path} does not exist, and --locked was given",
                 hint="restore it from version control, or have `cargo carnet generate-lockfile` make it",
             )
-        if self._resolve(view) != 0:
-            raise ConfigError(
-                "cargo could not resolve the dependencies; its messages are above",
-                hint="mend what cargo says; of a crate or version that it did not find, ask the mirror's operator for "
-                "`carnet mirror sync DIR --lockfile FILE`",
-            )
+        resolved = self._resolve(view)
+        if resolved.status != 0:
+            raise unresolved("the dependencies", resolved)
         return self._lock.read()
 
-    def _resolve(self, view: View) -> int:
-        """2. Bring the lock up to date, unless the user forbids the network; returns cargo's exit status."""
+    def _resolve(self, view: View) -> Resolved:
+        """2. Bring the lock up to date, unless the user forbids the network."""
         if self._project.invocation.offline:
-            return 1
+            return Resolved(1)
         return bring_up_to_date(
             self._project, view, self._lock.read_if_any(), self._grounds, self._confine, self._reporter
         )
 
-    def _admit(self, view: View, lock: Lockfile) -> Admitted:
+    def _remembered(self, registry: LocalRegistry, view: View, lock: Lockfile) -> SettledCrates:
+        """3. The crates of which nothing changed since an earlier run; none where builds could have written there."""
+        grounds = self._grounds
+        keys: Mapping[CrateId, str] = {}
+        if self._protection.means is Means.LANDLOCK:
+            keys = keys_of(view.repository, wanted_in(lock), grounds.policy, grounds.trust)
+        home = lasting_path(self._folder, self._project)
+        now = grounds.clock().timestamp()
+        return SettledCrates(self._folder, self._project.workspace, registry, home, keys, now=now)
+
+    def _admit(self, view: View, lock: Lockfile, settled: Mapping[CrateId, Settled]) -> Admitted:
         """3. Every package of the lock."""
-        return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter)
+        return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter, settled)
 
     def _prepare(
-        self, registry: LocalRegistry, view: View, lock: Lockfile, admitted: Admitted, asking: bool
-    ) -> Prepared | CompletedProcess[str]:
-        """4. Everything that cargo compiles from, complete and compared; or what cargo said against the lock."""
+        self,
+        registry: LocalRegistry,
+        view: View,
+        lock: Lockfile,
+        admitted: Admitted,
+        memory: SettledCrates,
+        asking: bool,
+    ) -> Prepared | CompletedProcess[str] | None:
+        """4. Everything that cargo compiles from, complete and compared; or what cargo said against the lock.
+
+        None where cargo has something left to do, and crates were taken for what they were in an earlier run.
+        """
         project = self._project.reading(self._lock.data, self._folder / "locks")
         crates = [admission.crate for admission in admitted.admissions]
         path = lasting_path(self._folder, self._project)
@@ -231,20 +271,32 @@ class Gate:
         home = lasting_home(self._folder, registry.path, self._project, self._reporter)
         state = self._complete.state(self._lock.data)
         # Unconfined, a cargo that unpacks elsewhere than the last one would do that while it compiles.
-        held = self._protection.means is not Means.NONE
+        held, by_landlock = self._protection.means is not Means.NONE, self._protection.means is Means.LANDLOCK
         unpacked: Unpacked | CompletedProcess[str] | None = None
-        if held and not asking and not admitted.foreign and self._complete.has(state):
-            unpacked = unpacked_already(home, kept)
-        assumed = unpacked is not None
+        assumed = held and not asking and not admitted.foreign and self._complete.has(state)
+        if assumed or (admitted.settled and not refuses(project, home, self._confine)):
+            unpacked = unpacked_already(home, kept, admitted.settled)
         if unpacked is None:
-            unpacked = unpack(project, home, kept, self._confine, foreign=bool(admitted.foreign))
+            if admitted.settled:
+                return None
+            assumed, foreign = False, bool(admitted.foreign)
+            unpacked = unpack(project, home, kept, self._confine, foreign=foreign, synced=by_landlock)
         left = announce(registry, found, look(registry, path, crates))
         if isinstance(unpacked, CompletedProcess):
             return unpacked
         if not assumed:
             self._complete.remember(state)
-        before = StateBefore(registry, path, kept, unpacked, read_checkouts(path, lock.packages), left)
-        return Prepared(project, home, before, assumed)
+        memory.remember(admitted.admissions, unpacked)
+        checkouts: tuple[Checkout, ...] = ()
+        if admitted.foreign:  # it reads git's objects: start-up time counts, and hardly any lock has a git package
+            from carnet_verifier.cargo.checkouts import read_checkouts
+
+            checkouts = read_checkouts(path, lock.packages)
+        if by_landlock:
+            return Prepared(project, home, None, assumed)
+        from carnet_gate.comparison.state import StateBefore  # as above
+
+        return Prepared(project, home, StateBefore(registry, path, kept, unpacked, checkouts, left), assumed)
 
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")
@@ -285,4 +337,15 @@ class Gate:
 
     def _tell(self, admitted: Admitted) -> None:
         if not self._project.invocation.quiet:
-            self._reporter.admitted(admitted.admissions, self._grounds.trust.url)
+            self._reporter.admitted(admitted.levels, self._grounds.trust.url)
+
+
+def _kept(invocation: Invocation, pinned: Lockfile | None) -> frozenset[CrateId]:
+    """What a command that chooses versions leaves as it is: `update` without a name leaves nothing."""
+    locked = frozenset(package.id for package in pinned.registry_packages) if pinned is not None else frozenset()
+    if invocation.subcommand != "update" or invocation.has("--workspace") or invocation.has("-w"):
+        return locked
+    named = {
+        text.rpartition("#")[2].partition("@")[0] for text in (*invocation.words, *invocation.values("-p", "--package"))
+    }
+    return frozenset(crate for crate in locked if named and str(crate.name) not in named)

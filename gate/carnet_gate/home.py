@@ -6,15 +6,15 @@ time that versions are chosen.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
 from typing import Any
 
 from carnet.durable import private_folder, read_file, write_file
 from carnet.errors import ConfigError
+from carnet.value import value
 from carnet_gate.commands.variables import SHIMMED
 from carnet_gate.config import MAX_BYTES, includes, is_same, read_config
 from carnet_gate.project import Project
@@ -34,7 +34,7 @@ _PATH_KEYS = (
 )
 
 
-@dataclass(frozen=True)
+@value
 class CargoHome:
     """A CARGO_HOME of the gate's own.
 
@@ -145,7 +145,7 @@ def passing_home(path: Path, url: str, project: Project, reporter: Reporter) -> 
         ConfigError: The user's configuration cannot be read.
         StorageError: The disk failed.
     """
-    home = CargoHome(path, f"carnet-{secrets.token_hex(8)}", {"registry": f"sparse+{url}/index/"}, offline=False)
+    home = CargoHome(path, f"carnet-{os.urandom(8).hex()}", {"registry": f"sparse+{url}/index/"}, offline=False)
     home.write(project, reporter)
     return home
 
@@ -167,7 +167,7 @@ def _source_name(home: Path) -> str:
     try:
         text = read_file(path, "the source's name", max_bytes=100).decode("ascii", "replace")
     except FileNotFoundError:
-        text = f"carnet-{secrets.token_hex(16)}"
+        text = f"carnet-{os.urandom(16).hex()}"
         write_file(path, text.encode(), mode=0o600)
     if not text.startswith("carnet-") or not text.replace("-", "").isalnum():
         raise ConfigError(f"{path} is damaged", hint="remove it")
@@ -239,9 +239,9 @@ def _write_table(table: Mapping[str, Any], name: tuple[str, ...], lines: list[st
     if name:
         lines.append(f"[{'.'.join(quoted(part) for part in name)}]")
     lines += [f"{quoted(key)} = {_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            _write_table(value, (*name, key), lines)
+    for key, below in table.items():
+        if isinstance(below, dict):
+            _write_table(below, (*name, key), lines)
 
 
 def _value(value: Any) -> str:

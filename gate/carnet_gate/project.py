@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from carnet.cargo.lockfile import MAX_LOCK, Lockfile, read_lockfile
+from carnet.cargo.lockfile import CRATES_IO, MAX_LOCK, Lockfile, read_lockfile
 from carnet.digests import sha256_hex
 from carnet.durable import private_folder, read_file, users_file, write_file
 from carnet.errors import ConfigError
+from carnet.value import value
 from carnet_gate import config
 from carnet_gate.args import Invocation
 from carnet_gate.cargo import Cargo, find_cargo
@@ -19,7 +19,7 @@ from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.outputs import without_links
 
 
-@dataclass(frozen=True)
+@value
 class Project:
     """A project whose configuration leads cargo around nothing.
 
@@ -73,6 +73,8 @@ class Project:
             is_there = False
         if not is_there:
             write_file(copy, lock, mode=0o400)
+        from dataclasses import replace  # which brings `inspect`, and editors alone name a lock
+
         return replace(self, named=self.named.at(copy))
 
     @property
@@ -86,6 +88,14 @@ class Project:
     def places(self) -> tuple[Path, ...]:
         """Every folder into which the command writes, absolute and without links."""
         return self.outputs if self.copies_into is None else (*self.outputs, self.copies_into)
+
+    @property
+    def dependencies(self) -> Iterator[tuple[str, str]]:
+        """Names and requirements of what the workspace's manifests ask the public registry for, as cargo says them."""
+        for package in json.loads(self.described or "{}").get("packages", ()):
+            for one in package.get("dependencies", ()):
+                if one.get("source") == CRATES_IO:
+                    yield str(one.get("name")), str(one.get("req"))
 
     @property
     def arguments(self) -> list[str]:
@@ -226,14 +236,8 @@ class LockOnDisk:
             ConfigError: There is none, or it does not parse.
         """
         with users_file(self.path, "Cargo.lock"):
-            try:
-                data = read_file(self.path, "the lock", max_bytes=MAX_LOCK)
-            except FileNotFoundError:
-                raise ConfigError(
-                    f"{self.path} does not exist", hint="`cargo carnet generate-lockfile` makes it"
-                ) from None
-            self._data = data
-            return read_lockfile(data, str(self.path))
+            self._data = self._read()
+            return read_lockfile(self._data, str(self.path))
 
     def read_if_any(self) -> Lockfile | None:
         """The lock as it is now, or None.
@@ -249,7 +253,13 @@ class LockOnDisk:
         Raises:
             ConfigError: It was changed since.
         """
-        admitted = self._data
-        self.read()
-        if self._data != admitted:
+        with users_file(self.path, "Cargo.lock"):
+            now = self._read()
+        if now != self._data:
             raise ConfigError(f"{self.path} was changed while it was being checked", hint="run the command again")
+
+    def _read(self) -> bytes:
+        try:
+            return read_file(self.path, "the lock", max_bytes=MAX_LOCK)
+        except FileNotFoundError:
+            raise ConfigError(f"{self.path} does not exist", hint="`cargo carnet generate-lockfile` makes it") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from carnet.digests import sha256_hex
 from carnet.durable import private_folder, read_file, write_file
 from carnet.errors import CarnetError, MetadataMismatch
 from carnet_gate.admission import Admitted
+from carnet_gate.comparison.settled import Settled
 from carnet_gate.confinement.descendants import none_left
 from carnet_gate.confinement.protection import Confine
 from carnet_gate.home import CargoHome
@@ -21,7 +23,7 @@ from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission
 from carnet_verifier.cargo import localregistry
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Unfinished, Unpacked
-from carnet_verifier.tarballs import fetch_crates
+from carnet_verifier.cargo.stamps import TICK
 from carnet_verifier.tuf.view import View
 
 _AT_ONCE = 16  # tarballs that are fetched, and wait on the disk
@@ -50,6 +52,8 @@ def keep(registry: LocalRegistry, view: View, admitted: Admitted, reporter: Repo
     """
     kept: dict[CrateId, Kept] = {}
     missing: list[Admission] = []
+    if admitted.admissions:  # it reads archives: start-up time counts, and where nothing changed there are none
+        from carnet_verifier.tarballs import fetch_crates
     for admission in admitted.admissions:
         found = admitted.inspected.get(admission.crate)
         if found is None or registry.read(admission.crate, admission.sha256) is None:
@@ -114,21 +118,28 @@ class Complete:
                 write_file(private_folder(self._file.parent) / self._file.name, state, mode=0o600)
 
 
-def unpacked_already(home: CargoHome, kept: Mapping[CrateId, Kept]) -> Unpacked | None:
+def unpacked_already(
+    home: CargoHome, kept: Mapping[CrateId, Kept], settled: Mapping[CrateId, Settled]
+) -> Unpacked | None:
     """Compare what is unpacked, where all of it is, complete and protected; None where cargo has something left to do.
 
     Args:
         home: Where cargo unpacks.
-        kept: What the tarballs of the lock unpack to.
+        kept: What tarballs of the lock unpack to.
+        settled: The other crates of the lock, which need not be compared.
 
     Raises:
         Poisoned: What is unpacked is not what was admitted.
     """
     try:
-        unpacked = localregistry.compare_sources(home.path, kept)
+        unpacked = localregistry.compare_sources(home.path, kept, synced=True)
     except Unfinished:
         return None
-    return None if localregistry.protect(home.path, kept) else unpacked
+    if localregistry.protect(home.path, kept):
+        return None
+    # cargo compiles from one folder, which has all of them.
+    sets = [set(one.roots) for one in settled.values()] + ([set(unpacked.roots)] if kept else [])
+    return unpacked if not sets or set.intersection(*sets) else None
 
 
 def refuses(project: Project, home: CargoHome, confine: Confine) -> bool:
@@ -146,7 +157,13 @@ def refuses(project: Project, home: CargoHome, confine: Confine) -> bool:
 
 
 def unpack(
-    project: Project, home: CargoHome, kept: Mapping[CrateId, Kept], confine: Confine, *, foreign: bool
+    project: Project,
+    home: CargoHome,
+    kept: Mapping[CrateId, Kept],
+    confine: Confine,
+    *,
+    foreign: bool,
+    synced: bool = False,
 ) -> Unpacked | subprocess.CompletedProcess[str]:
     """Let cargo unpack what is missing, compare everything, and find out whether the lock is complete.
 
@@ -156,6 +173,7 @@ def unpack(
         kept: What the tarballs of the lock unpack to.
         confine: Keeps cargo, and what it starts, from writing to more of carnet's own folder than where it unpacks.
         foreign: Whether the lock has packages that cargo has to fetch from elsewhere.
+        synced: Whether stamps of what is unpacked are to tell every later write.
 
     Returns:
         What is unpacked, or what cargo said when it could not work with the lock as it is.
@@ -180,9 +198,10 @@ def unpack(
     if done.returncode != 0:
         return done
     try:
-        unpacked = localregistry.compare_sources(home.path, kept)
+        unpacked = localregistry.compare_sources(home.path, kept, synced=synced)
         if localregistry.protect(home.path, kept):
-            unpacked = localregistry.compare_sources(home.path, kept)
+            time.sleep(TICK / 1e9 if synced else 0)  # so that stamps are old when files are read
+            unpacked = localregistry.compare_sources(home.path, kept, synced=synced)
     except Unfinished:
         raise MetadataMismatch(
             "cargo did not unpack the crates where the gate looks for them",

@@ -64,14 +64,24 @@ def registry_at(registry: SignedRegistry) -> SignedRegistry:
 
 
 @pytest.mark.parametrize(
-    "body", [b"<html>please log in</html>", b"", b"\xff\xfe\x00"], ids=["login", "empty", "binary"]
+    ("body", "expected", "reason", "shown"),
+    [
+        (b"<html>please log in</html>", 3, "metadata/2.root.json: answered with a web page", "2.root.json"),
+        (b"\xef\xbb\xbf\r\n <!DOCTYPE html>", 3, "metadata/2.root.json: answered with a web page", "2.root.json"),
+        (b"", 3, "metadata/2.root.json: answered with an empty file", "2.root.json"),
+        (b"\xff\xfe\x00", 1, ": root is not ", "timestamp.json"),
+    ],
+    ids=["login", "login with a mark", "empty", "binary"],
 )
-def test_what_is_no_mirror_is_shown_how_to_look_at(machine: Machine, registry: SignedRegistry, body: bytes) -> None:
+def test_what_is_no_mirror_is_shown_how_to_look_at(
+    machine: Machine, registry: SignedRegistry, body: bytes, expected: int, reason: str, shown: str
+) -> None:
     registry.served.update(instead(registry, body))
     status, error, hint = told(machine)
-    assert status == 1
-    assert error.startswith(f"{registry.url}/: root is not ")
-    assert f"`curl {registry.url}/metadata/timestamp.json`" in hint
+    assert status == expected
+    assert error.startswith(f"{registry.url}/{reason}")
+    assert f"{registry.url}/metadata/{shown}`" in hint
+    assert "`carnet trust move URL`" in hint
 
 
 def test_a_web_server_without_a_mirror(machine: Machine, registry: SignedRegistry) -> None:

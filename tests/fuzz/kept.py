@@ -44,6 +44,7 @@ from carnet_signer.proposals.proposal import _roles, read_role
 from carnet_signer.steps.layout_files import read_signed_layout
 from carnet_signer.steps.record import SignedLink
 from carnet_verifier.claims.owners import follow
+from carnet_verifier.memory.carnet_lock import CarnetLock
 from carnet_verifier.memory.lookup_memory import _HEAD, LookupMemory
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.policy.floor import tighten
@@ -300,6 +301,30 @@ def _trust_seeds() -> list[bytes]:
     ]
 
 
+def _carnet_lock(data: bytes) -> None:
+    """What a project carries, whole or as a merge left it; what was read is read again from what is written."""
+    each(lambda: CarnetLock.from_merge(data), lambda: _written_again(CarnetLock.from_bytes(data)))
+
+
+def _written_again(lock: CarnetLock) -> None:
+    assert CarnetLock.from_bytes(lock.to_bytes()) == lock == lock.joined(lock)
+
+
+def _carnet_lock_seeds() -> list[bytes]:
+    seen: JsonObject = {"version": 7, "signers": ["1" * 64]}
+    crate: JsonObject = {"crate": "serde", "level": "maintainer", "owner": 2, "releases": 9, "threshold": 1}
+    lines: list[JsonObject] = [
+        {"carnet-lock": {"version": 1, "repository": "0" * 64}},
+        {"root": {"version": 2, "sha256": "2" * 64}},
+        {"timestamp": seen},
+        {"snapshot": seen},
+        {"refreshed": "2026-01-01T00:00:00Z"},
+        {**crate, "owners": {"3" * 64: "alice"}},
+    ]
+    file = b"".join(strictjson.encode(line) + b"\n" for line in lines)
+    return [file, b"<<<<<<< HEAD\n" + file + b"=======\n" + file + b">>>>>>> topic\n"]
+
+
 def _answers_kept(data: bytes) -> None:
     """Answers of an earlier run: anything in the file is no reason to end this one."""
     place = scratch() / "answers.json"
@@ -366,6 +391,7 @@ KEPT: dict[str, Target] = {
     "signed-before": Target(_signed_before_seeds, _signed_before, documents),
     "signer-memory": Target(_signer_memory_seeds, _signer_memory),
     "trust": Target(_trust_seeds, _trust, documents),
+    "carnet-lock": Target(_carnet_lock_seeds, _carnet_lock),
     "answers-kept": Target(_answers_seeds, _answers_kept, documents),
 }
 """Readers of files by what they read."""

@@ -36,6 +36,7 @@ from tests.support.worlds.release import LOCK, MANIFEST, PUBLISHED
 
 from carnet import strictjson, stricttoml, times
 from carnet.cargo import admitted, requirement
+from carnet.cargo.asked import AskedFor
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_file import IndexFile, IndexLine
 from carnet.cargo.lockfile import read_lockfile
@@ -62,6 +63,7 @@ from carnet_cli.config import policy_file
 from carnet_gate import args, config
 from carnet_gate.home import to_toml
 from carnet_layouts import template
+from carnet_mirror.sync.closure import _read, everything, needed
 from carnet_mirror.upstream.cargo import parse_index_cache
 from carnet_mirror.upstream.packages import Listing
 from carnet_mirror.upstream.sparse import SparseUpstream, fill_template
@@ -326,6 +328,14 @@ def _listing(data: bytes) -> None:
         found.missing(version)
 
 
+def _what_is_needed(data: bytes) -> None:
+    """What an upstream's index says that a version depends on."""
+    for line in _read([data], CrateName("demo")):
+        for active in (frozenset[str](), everything(line)):
+            for dependency, _ in needed(line, active):
+                AskedFor.of(dependency.crate, dependency.req)
+
+
 def _index_cache(data: bytes) -> None:
     for line in parse_index_cache(data):
         IndexLine.from_bytes(line)
@@ -411,6 +421,7 @@ TARGETS: dict[str, Target] = (
         ),
         "index-line": Target(lambda: [_line()], _index_line, documents),
         "index-file": Target(lambda: [LINES], _index_file),
+        "index-needs": Target(lambda: [_line()], _what_is_needed, documents),
         "listing": Target(lambda: [_line(), _line() + b"\n" + _line("0.1.1")], _listing),
         "index-cache": Target(lambda: [b"\x03\x02\0\0\0x\0" + b"1.0.0\0" + _line() + b"\0"], _index_cache),
         "root": Target(role_seeds("root"), _role(Root), documents),

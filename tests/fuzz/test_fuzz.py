@@ -53,6 +53,7 @@ BEHIND_OTHERS = {
     "signer/carnet_signer/ceremony/ceremony.py:_make": "a role file that the strict parser has read: ceremony-file",
     "signer/carnet_signer/ceremony/folder.py:_read_claims": "ClaimFiles.of over a folder's files: claim-file",
     "signer/carnet_signer/metadata/published_state.py:read_published_state": "role files: root, timestamp, snapshot",
+    "verifier/carnet_verifier/cargo/stamps.py:tells": "what the system says of a folder's file system",
     "verifier/carnet_verifier/api.py:_read_lock": "read_lockfile, of a file or of bytes: lock",
     "verifier/carnet_verifier/memory/trust.py:read_pinned": "parse_role, of the file that a user named: root",
     "verifier/carnet_verifier/line.py:parse_index": "IndexFile.from_bytes: index-file",

@@ -40,6 +40,7 @@ HURRIED = (
     "fetch.Limits, fetch.Patience = partial(fetch.Limits, grace=1.0), partial(fetch.Patience, pause=0.02); "
     "from carnet_cli.start import {0}; {0}()"
 )
+WEB_PAGE = "answered with a web page"
 LOGIN = b"<html><form action=/login></form></html>"
 Fault = Callable[[BaseHTTPRequestHandler], None]
 
@@ -90,12 +91,15 @@ CASES = {
     "too many requests": Broken(TARBALL, answer(429), 3, (f"/{TARBALL}: answered 429",)),
     "cut": Broken(TARBALL, answer(200, LEAF[:100], length=len(LEAF)), 3, (f"/{TARBALL}: ", "half-way")),
     "a byte a second": Broken(TIMESTAMP, trickle, 3, ("/metadata/timestamp.json: ", "the server is too slow")),
-    "a login page": Broken(TIMESTAMP, answer(200, LOGIN), 1, ("timestamp is not ", "such as a login page or a proxy")),
-    "a login page for a crate": Broken(TARBALL, answer(200, LOGIN), 1, ("the tarball of leaf@1.0.0 has sha256 ",)),
-    "a login page for delegated metadata": Broken(
-        SHARD, answer(200, LOGIN), 1, ("role claims-", "login page or a proxy")
+    "a login page": Broken(TIMESTAMP, answer(200, LOGIN), 3, ("/metadata/timestamp.json: ", WEB_PAGE)),
+    "a login page for a crate": Broken(TARBALL, answer(200, LOGIN), 3, (f"/{TARBALL}: ", WEB_PAGE)),
+    "a login page for delegated metadata": Broken(SHARD, answer(200, LOGIN), 3, ("claims-", WEB_PAGE)),
+    "another crate": Broken(TARBALL, answer(200, BRANCH), 1, ("the tarball of leaf@1.0.0 has sha256 ",)),
+    "another file for delegated metadata": Broken(
+        SHARD, answer(200, b"{}"), 1, ("role claims-", "login page or a proxy")
     ),
-    "an empty index file": Broken(INDEX, answer(200), 1, ("index/le/af/leaf has 0 bytes",)),
+    "an empty index file": Broken(INDEX, answer(200), 3, (".leaf: ", "answered with an empty file")),
+    "a short index file": Broken(INDEX, answer(200, b"{}"), 1, ("index/le/af/leaf has 2 bytes",)),
 }
 
 

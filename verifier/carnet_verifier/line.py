@@ -297,6 +297,7 @@ def judge(
         None if attributed.claim is None else attributed.claim.taken_over(now),
         attributed.let_in,
         wanted.locked and wanted.checksum is None,
+        "" if attributed.claim is None else attributed.claim.seen_in,
     )
     return _judged(attributed, evidence, evaluate(facts, policy, now=now, judging=judging))
 

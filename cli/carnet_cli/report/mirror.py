@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from carnet_mirror.fsck.rebuild import Rebuilt
     from carnet_mirror.schedule import Expiry
     from carnet_mirror.state.pending import PendingEntry
+    from carnet_mirror.sync.closure import Missing
     from carnet_mirror.sync.outcome import SyncReport
     from carnet_signer.metadata.publish import PublishResult
 
@@ -83,16 +84,29 @@ class SyncedReport:
         sync: What was taken, left and refused.
         crates: How many crates the mirror has now.
         versions: And how many versions.
+        missing: What was asked for by name and requirement, or is depended on, and is not to be had.
     """
 
     sync: SyncReport
     crates: int
     versions: int
+    missing: Sequence[Missing] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether something was not taken, or is not to be had."""
+        return bool(self.sync.refused) or any(one.decided and one.by is None for one in self.missing)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether another sync may hear more."""
+        return self.sync.undecided or any(not one.decided for one in self.missing)
 
 
 def synced_as_text(report: SyncedReport) -> None:
     """For people: two lines; findings and refusals on stderr."""
     sync = report.sync
+    _tell_missing(report.missing)
     _tell_findings(sync)
     words = [f"{len(sync.added)} added", f"{len(sync.updated)} updated", f"{sync.unchanged} unchanged"]
     words += [f"{len(sync.refused)} refused"] if sync.refused else []
@@ -108,6 +122,7 @@ def synced_as_text(report: SyncedReport) -> None:
 def synced_as_json(report: SyncedReport) -> Iterator[Any]:
     """For machines; findings and refusals stand on stderr as well."""
     sync = report.sync
+    _tell_missing(report.missing)
     _tell_findings(sync)
     yield {
         "added": [str(crate) for crate in sync.added],
@@ -117,8 +132,27 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
         "kept": [{"crate": str(one.crate), "reason": one.reason, "heard": one.heard} for one in sync.kept],
         "waiting": [{"crate": str(one.crate), "reason": one.reason} for one in sync.waiting],
         "findings": [{"crate": str(one.crate), "text": one.text} for one in sync.findings],
+        "missing": [
+            {
+                "asked": str(one.asked),
+                "by": None if one.by is None else str(one.by),
+                "reason": one.reason,
+                "decided": one.decided,
+            }
+            for one in report.missing
+        ],
         "published": None if sync.published is None else _published(sync.published),
     }
+
+
+def _tell_missing(missing: Iterable[Missing]) -> None:
+    for one in missing:
+        if one.by is not None:
+            output.warn(f"{one.by} depends on {one.asked}, which is not to be had: {one.reason}")
+        elif one.decided:
+            output.report(VerificationError(f"{one.asked} is not to be had: {one.reason}"))
+        else:
+            output.report(TransportError(f"{one.asked}: nothing was decided: {one.reason}", hint="sync again later"))
 
 
 def _tell_findings(sync: SyncReport) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from carnet.cargo.names import Version
 from carnet.cargo.requirement import Comparator, old_comparators
 from carnet.value import value
 
@@ -40,6 +41,17 @@ class AdmittedVersions:
 
     releases: tuple[_Numbers, _Numbers] | None
     prereleases: tuple[tuple[_Numbers, _Identifiers, _Identifiers | None], ...] = ()
+
+    def admits(self, version: Version) -> bool:
+        """Whether a version is one of them."""
+        core, _, pre = version.text.partition("+")[0].partition("-")
+        major, minor, patch = map(int, core.split("."))
+        numbers, at = (major, minor, patch), _identifiers(pre)
+        if at is None:
+            return self.releases is not None and self.releases[0] <= numbers < self.releases[1]
+        return any(
+            named == numbers and least <= at and (most is None or at < most) for named, least, most in self.prereleases
+        )
 
 
 def admitted(text: str) -> AdmittedVersions:

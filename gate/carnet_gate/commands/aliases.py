@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from carnet.errors import ConfigError
+from carnet.value import value
 from carnet_gate.config import documents_in, file_in, is_same, read_argument
 
 
-@dataclass(frozen=True)
+@value
 class Aliases:
     """The aliases that cargo would know in a folder.
 

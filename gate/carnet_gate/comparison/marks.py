@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ class Mark:
                 self.file.unlink(missing_ok=True)
         elif folders != self.folders:
             write_file(self.file, _text(folders, self.reason or _NOT_COMPARED), mode=0o600)
-        return replace(self, folders=folders)
+        return Mark(self.file, folders, self.reason, self.runs)
 
 
 class Marks:

@@ -46,9 +46,9 @@ def look(home: Path, deciding: Sequence[Path]) -> Permissions:
         StorageError: It cannot be looked into.
     """
     with as_storage_error(home):
-        entries = {path: _bits(status) for path, status in _walk(home)}
+        entries = dict(_walk(home))
         for folder in deciding:
-            entries.update((path, _bits(status)) for path, status in _walk(folder, deep=False))
+            entries.update(_walk(folder, deep=False))
         for above in {above for folder in (home, *deciding) for above in (*folder.parents, *folder.resolve().parents)}:
             if above.exists():
                 entries[str(above)] = _bits(above.stat())
@@ -66,7 +66,8 @@ def compare(before: Permissions, after: Permissions) -> None:
     Raises:
         Poisoned: Something was, or the home was, for a while.
     """
-    for path in sorted({*before.entries} & {*after.entries}):
+    changed = [path for path, found in after.entries.items() if before.entries.get(path, found) != found]
+    for path in sorted(changed):
         (then, owner), (now, owner_now) = before.entries[path], after.entries[path]
         if now & ~then & _OTHERS or owner_now != owner:
             raise Poisoned(
@@ -93,32 +94,36 @@ def open_to_others(home: Path) -> Iterator[str]:
         StorageError: It cannot be looked into.
     """
     with as_storage_error(home):
-        for path, status in _walk(home):
-            if not is_cargos(Path(path).relative_to(home)) and (
-                status.st_mode & _OTHERS or status.st_uid not in (os.geteuid(), 0)
-            ):
+        for path, (mode, owner) in _walk(home):
+            if not is_cargos(Path(path).relative_to(home)) and (mode & _OTHERS or owner not in (os.geteuid(), 0)):
                 yield path
 
 
-def _walk(folder: Path, *, deep: bool = True) -> Iterator[tuple[str, os.stat_result]]:
-    """A folder and what is in it; of a CARGO_HOME not what cargo unpacks."""
+def _walk(folder: Path, *, deep: bool = True) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Permissions and owner of a folder and of what is in it; of a CARGO_HOME not what cargo unpacks."""
     if not folder.is_dir():
         return
-    yield str(folder), folder.stat()
+    yield str(folder), _bits(folder.stat())
     todo = [(str(folder), 0)]
     while todo:
         current, depth = todo.pop()
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    continue
-                try:
-                    yield entry.path, entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue  # another run's mark, or a file that was just replaced
-                in_cargos_home = depth == 3 and entry.name in ("registry", "git")
-                if deep and entry.is_dir(follow_symlinks=False) and not in_cargos_home:
-                    todo.append((entry.path, depth + 1))
+        descriptor = os.open(current, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with os.scandir(descriptor) as entries:  # by the open folder: no long way to each file
+                for entry in entries:
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # another run's mark, or a file that was just replaced
+                    if stat.S_ISLNK(status.st_mode):
+                        continue
+                    path = f"{current}/{entry.name}"
+                    yield path, _bits(status)
+                    in_cargos_home = depth == 3 and entry.name in ("registry", "git")
+                    if deep and stat.S_ISDIR(status.st_mode) and not in_cargos_home:
+                        todo.append((path, depth + 1))
+        finally:
+            os.close(descriptor)
 
 
 def _bits(status: os.stat_result) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from carnet.cargo.names import CrateId
@@ -45,7 +44,7 @@ class StateBefore:
             Poisoned: Something was changed meanwhile.
             StorageError: It cannot be compared.
         """
-        unpacked = replace(self.unpacked, stamps={}) if held else self.unpacked
+        unpacked = Unpacked(self.unpacked.roots, {}, self.unpacked.began) if held else self.unpacked
         try:
             with self.registry.locked():
                 compare_sources(self.home, self.kept, before=unpacked)

@@ -74,16 +74,7 @@ def read_only(folders: Sequence[Path], writable: Sequence[Path] = ()) -> tuple[i
         StorageError: The kernel refused.
     """
     libc = _libc()
-    attributes = ctypes.create_string_buffer(struct.pack("=Q", _HANDLED), 8)
-    rules = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(8), 0)
-    if rules < 0:
-        raise _refused("create rules")
-    try:
-        for path in (*_beside(folders), *map(str, writable)):
-            _grant(libc, rules, path)
-    except BaseException:
-        os.close(rules)
-        raise
+    rules = os.dup(_granting.rules([*_beside(folders), *((str(path), 0) for path in writable)]))
     is_root = os.geteuid() == 0
     filters = terminal.program()
     steps = ctypes.create_string_buffer(filters, len(filters))
@@ -101,8 +92,43 @@ def read_only(folders: Sequence[Path], writable: Sequence[Path] = ()) -> tuple[i
     return rules, enter
 
 
-def _beside(folders: Sequence[Path]) -> Iterator[str]:
-    """Everything that lies in one of the ancestors of the folders, and is neither a link nor on the way to them."""
+class _Granting:
+    """The rules that were prepared last: a run starts several commands with the same ones."""
+
+    def __init__(self) -> None:
+        self._granted: list[tuple[str, int]] = []
+        self._rules: int | None = None
+
+    def rules(self, granted: list[tuple[str, int]]) -> int:
+        """The descriptor of rules that grant these paths; the inodes tell others that have their names by now."""
+        if self._rules is not None and granted == self._granted:
+            return self._rules
+        attributes = ctypes.create_string_buffer(struct.pack("=Q", _HANDLED), 8)
+        libc = _libc()
+        rules: int = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(8), 0)
+        if rules < 0:
+            raise _refused("create rules")
+        try:
+            for path, _ in granted:
+                _grant(libc, rules, path)
+        except BaseException:
+            os.close(rules)
+            raise
+        if self._rules is not None:
+            os.close(self._rules)
+        self._granted, self._rules = granted, rules
+        return rules
+
+
+_granting = _Granting()
+
+
+def _beside(folders: Sequence[Path]) -> Iterator[tuple[str, int]]:
+    """Everything that lies in one of the ancestors of the folders, and is neither a link nor on the way to them.
+
+    Returns:
+        Paths, and their inodes.
+    """
     outermost = [folder for folder in folders if not any(other in folder.parents for other in folders)]
     above_them = {str(above): None for folder in outermost for above in reversed(folder.parents)}
     spared = {*map(str, outermost), *above_them, *_RAW_MEMORY}
@@ -113,7 +139,11 @@ def _beside(folders: Sequence[Path]) -> Iterator[str]:
     for above in looked_into:
         try:
             with os.scandir(above) as entries:
-                yield from (entry.path for entry in entries if entry.path not in spared and not entry.is_symlink())
+                yield from (
+                    (entry.path, entry.inode())
+                    for entry in entries
+                    if entry.path not in spared and not entry.is_symlink()
+                )
         except OSError:
             continue  # what cannot be listed is not granted
 

@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Protocol
 
 from carnet.errors import ConfigError, PolicyRefused
-from carnet.scratch import temporary_folder
 from carnet.value import field, value
 from carnet_gate.confinement import bubblewrap, landlock, terminal
 from carnet_gate.confinement.paths import real_paths
@@ -162,6 +160,8 @@ def confinement(
             )
     opened = [folder.resolve() for folder in writable]
     if protection.means is Means.BUBBLEWRAP:
+        from tempfile import TemporaryFile  # seldom needed, and it brings much: start-up time counts
+
         held = [home, *(found for folder in deciding if (found := _made(folder)) is not None)]
         with TemporaryFile() as filters:
             filters.write(terminal.program())
@@ -180,6 +180,8 @@ def confinement(
             output.mkdir(parents=True, exist_ok=True)
         temporary = Path(environment.get("TMPDIR") or "/tmp").resolve()  # noqa: S108  -- where programs look for it
         if any(temporary in path.parents for path in held):  # in which nothing new can be made
+            from carnet.scratch import temporary_folder  # as above
+
             more["TMPDIR"] = str(stack.enter_context(temporary_folder()))
         _make_cache(environment, held)
         rules, enter = landlock.read_only(held, opened)

@@ -23,17 +23,19 @@ from pathlib import Path
 
 from carnet.cargo.index_line import IndexLine
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
-from carnet.cargo.names import CrateId
+from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import ConfigError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix
-from carnet_mirror.upstream.packages import Listing, UpstreamCrate
+from carnet_mirror.upstream.packages import Listing, UpstreamCrate, UpstreamIndex
 
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0
 _DEADLINE_ONE = 180.0
 _STATUS = re.compile(r", got ([0-9]{3})\b")
 _HAS_NONE = frozenset(("403", "404", "410", "451"))
+_NOT_FOUND = "could not be found in registry index"
 _FEATURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+.-]*\Z")
+_SAYS_MORE = "`cargo fetch` in your project may say more"
 _LOOK_EVERY = 0.3
 _NOTHING_AFTER = 3
 _GIVE_UP_AFTER = 20
@@ -72,6 +74,26 @@ class CargoUpstream:
         found = _tarballs(home)
         return [self._fetched(package, home, found, reasons.get(package, "")) for package in packages]
 
+    def index(self, names: Sequence[CrateName], scratch: Path) -> dict[CrateName, UpstreamIndex]:
+        """See `IndexedUpstream.index`: cargo looks up what it would add, and nothing that this depends on."""
+        home, folder = scratch / "cargo-home", scratch / "asks"
+        if not home.exists():
+            self._scratch_home(scratch)
+            write_project(folder, ())
+        left, reasons = list(names), dict[CrateName, str]()
+        while left:  # it ends at the first that it does not find
+            wanted = [f"{name}@*" for name in left]
+            arguments = ["add", "--dry-run", "--quiet", "--manifest-path", str(folder / "Cargo.toml"), "--", *wanted]
+            error = self._run(arguments, home, _DEADLINE)
+            rest = [name for name in left if not _kept_index(home, "*", name)[0]]
+            if not error or not rest:
+                break
+            reasons[rest[0]] = error
+            left = rest[1:]
+            if len(reasons) >= _NOTHING_AFTER and not any(home.glob("registry/index/*/.cache/*")):
+                raise TransportError(f"cargo could not read any index: {error}", hint=_SAYS_MORE)
+        return {name: _indexed(home, name, reasons.get(name)) for name in names}
+
     def _fetch_each(
         self,
         everything: Sequence[LockedPackage],
@@ -101,9 +123,7 @@ class CargoUpstream:
             error = reasons[package] or error
             progress(1)
             if in_a_row == _NOTHING_AFTER and not _tarballs(home):
-                raise TransportError(
-                    f"cargo could not fetch anything: {error}", hint="`cargo fetch` in your project may say more"
-                )
+                raise TransportError(f"cargo could not fetch anything: {error}", hint=_SAYS_MORE)
         return reasons
 
     def _fetched(self, package: LockedPackage, home: Path, found: Mapping[str, Path], reason: str) -> UpstreamCrate:
@@ -276,9 +296,17 @@ def parse_index_cache(data: bytes) -> tuple[bytes, ...]:
     return tuple(line for line in rest[1::2] if line.startswith(b"{"))
 
 
+def _indexed(home: Path, name: CrateName, reason: str | None) -> UpstreamIndex:
+    lines, silence = _kept_index(home, "*", name)
+    return UpstreamIndex(lines, reason or silence, absent=reason is not None and _NOT_FOUND in reason)
+
+
 def _cached_index(home: Path, registry: str, package: LockedPackage) -> tuple[tuple[bytes, ...], str]:
+    return _kept_index(home, registry, package.id.name)
+
+
+def _kept_index(home: Path, registry: str, name: CrateName) -> tuple[tuple[bytes, ...], str]:
     """What cargo keeps of a crate's index in one of its registries, `*` for any; and in words, why nothing."""
-    name = package.id.name
     silence = "cargo keeps no index of it"
     for folder in sorted((home / "registry" / "index").glob(registry)):
         path = folder / ".cache" / index_prefix(name) / name.text.lower()

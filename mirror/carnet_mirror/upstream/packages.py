@@ -66,6 +66,38 @@ class Upstream(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamIndex:
+    """One crate's index file, as an upstream answered.
+
+    Attributes:
+        chunks: Its lines, unparsed; empty when they could not be had.
+        silence: Why there are none, in words.
+        absent: Whether the upstream said that there is no such crate. Otherwise it said nothing.
+    """
+
+    chunks: tuple[bytes, ...]
+    silence: str = ""
+    absent: bool = False
+
+
+class IndexedUpstream(Upstream, Protocol):
+    """An upstream whose index can be asked by names, before anything is fetched."""
+
+    def index(self, names: Sequence[CrateName], scratch: Path) -> dict[CrateName, UpstreamIndex]:
+        """The index files of these crates, and of no others.
+
+        Args:
+            names: The crates.
+            scratch: A private directory, the same at each call.
+
+        Raises:
+            TransportError: Nothing could be had at all.
+            ConfigError: The upstream cannot be used as it is configured.
+        """
+        ...
+
+
 class Listing:
     """What an upstream's index says of some versions of a crate. What it does not say is no statement.
 

@@ -14,7 +14,7 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import ConfigError, FormatError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix, url_path
 from carnet_mirror.upstream.download import LIMITS, Downloads, is_http, split
-from carnet_mirror.upstream.packages import UpstreamCrate, beginning
+from carnet_mirror.upstream.packages import UpstreamCrate, UpstreamIndex, beginning
 from carnet_verifier.net.http1 import Limits
 from carnet_verifier.net.patience import Patience
 from carnet_verifier.net.route import DIRECT, Network
@@ -76,15 +76,34 @@ class SparseUpstream:
             with ThreadPoolExecutor(_CONNECTIONS) as workers:
                 return list(workers.map(one, enumerate(packages)))
 
+    def index(self, names: Sequence[CrateName], scratch: Path) -> dict[CrateName, UpstreamIndex]:
+        """See `IndexedUpstream.index`."""
+        base = self.url.removeprefix("sparse+")
+        with Downloads(self.limits, self.patience, network=self.network, known=base) as downloads:
+
+            def one(name: CrateName) -> UpstreamIndex:
+                try:
+                    lines = _index_lines(downloads, base, name)
+                except TransportError as error:
+                    return UpstreamIndex((), str(error), error.absent)
+                return UpstreamIndex(lines, "the upstream's index file of the crate is empty")
+
+            with ThreadPoolExecutor(_CONNECTIONS) as workers:
+                return dict(zip(names, workers.map(one, names), strict=True))
+
+
+def _index_lines(downloads: Downloads, base: str, name: CrateName) -> tuple[bytes, ...]:
+    data = downloads.get(urljoin(base, f"{index_prefix(name)}/{name.text.lower()}"), _MAX_INDEX)
+    return tuple(line for line in data.split(b"\n") if line.strip())
+
 
 def _fetch_one(downloads: Downloads, base: str, template: str, package: LockedPackage, path: Path) -> UpstreamCrate:
     name = package.id.name
     silence = "the upstream's index file of the crate is empty"
     try:
-        data = downloads.get(urljoin(base, f"{index_prefix(name)}/{name.text.lower()}"), _MAX_INDEX)
+        index = _index_lines(downloads, base, name)
     except TransportError as error:
         return UpstreamCrate(package, None, str(error), has_none=error.absent, silence=str(error))
-    index = tuple(line for line in data.split(b"\n") if line.strip())
     try:
         tarball = downloads.get(fill_template(template, package.id, package.checksum or ""), _MAX_TARBALL)
     except TransportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -214,3 +215,16 @@ def test_numbers_weigh_more_than_strings_do() -> None:
     assert len(stricttoml.parse(strings, "it", max_bytes=10**6)["a"]) == 80_000
     with pytest.raises(FormatError, match="nothing but syntax"):
         stricttoml.parse(numbers, "it", max_bytes=10**6)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("collecting", [True, False])
+def test_the_collector_is_as_it_was_after_a_large_document(collecting: bool, whole: bool) -> None:
+    document = b'a = "' + b"x" * 30_000 + (b'"\n' if whole else b"\n")
+    (gc.enable if collecting else gc.disable)()
+    try:
+        with contextlib.nullcontext() if whole else pytest.raises(FormatError):
+            stricttoml.parse(document, "it", max_bytes=40_000)
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()

@@ -19,6 +19,7 @@ from carnet.errors import ConfigError, FormatError, MetadataMismatch, PolicyRefu
 from carnet_gate import admission, config, gate, home, loopback, outputs, project, sources
 from carnet_gate.args import parse
 from carnet_gate.cargo import Cargo, find_cargo
+from carnet_gate.choosing.resolving import Resolved
 from carnet_gate.comparison import marks, permissions, state, surroundings
 from carnet_gate.confinement import landlock, protection
 from carnet_gate.confinement.protection import Confinement, Means, Protection
@@ -256,7 +257,7 @@ def test_a_package_from_elsewhere_is_let_in_by_the_policy_alone(monkeypatch: pyt
 
 
 def test_cargo_that_unpacks_elsewhere_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unfinished(home: Path, kept: object) -> None:
+    def unfinished(home: Path, kept: object, *, synced: bool) -> None:
         raise Unfinished("demo@0.1.0: cargo's copy is not there")
 
     monkeypatch.setattr(localregistry, "compare_sources", unfinished)
@@ -384,6 +385,7 @@ def test_a_kernel_that_refuses_confines_nothing(refuses: str, monkeypatch: pytes
 
     monkeypatch.setattr(landlock, "_libc", lambda: Libc(refuses))
     monkeypatch.setattr(landlock, "_grant", grant)
+    monkeypatch.setattr(landlock, "_granting", landlock._Granting())
     before = len(list(Path("/proc/self/fd").iterdir()))
     if refuses in ("create", "rule"):
         with pytest.raises(StorageError):
@@ -435,7 +437,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         step("marks before" if len(looked) == 1 else "marks after")
 
     found: Any = Gate.__new__(Gate)
-    found._home, found._deciding = Path("/h"), ()
+    found._home, found._folder, found._deciding = Path("/h"), Path("/h/cargo/0"), ()
     found._reporter = SimpleNamespace(warn=None)
     found._protection = SimpleNamespace(means=Means.NONE)
     found._project = SimpleNamespace(invocation=parse(["build"]), places=(Path("/x/target"),))
@@ -448,6 +450,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         ("_lock_or_resolve", None),
         ("_admit", None),
         ("_registry", SimpleNamespace(locked=nullcontext)),
+        ("_remembered", SimpleNamespace(settled={})),
         ("_apart", SimpleNamespace(outputs=(Path("/x/target"),), make=lambda warn: None)),
         ("_prepare", SimpleNamespace(project=None, home=cargo_home, before=before, assumed=False)),
         ("_tell", None),
@@ -473,8 +476,8 @@ def test_a_lock_is_there_or_made() -> None:
     with pytest.raises(ConfigError, match=r"Cargo\.lock does not exist, and --locked was given"):
         found._lock_or_resolve(None)
     found._project = SimpleNamespace(invocation=parse(["build"]))
-    found._resolve = lambda view: 0
+    found._resolve = lambda view: Resolved(0)
     assert found._lock_or_resolve(None) == "made"
-    found._resolve = lambda view: 101
+    found._resolve = lambda view: Resolved(101)
     with pytest.raises(ConfigError, match="cargo could not resolve the dependencies"):
         found._lock_or_resolve(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -243,6 +244,50 @@ def test_an_idle_connection_may_bring_tickets_and_nothing_else(
         assert not wire.quiet
         wire.close()
         assert not wire.quiet
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_why_a_server_refused_is_read_though_it_was_gone_before_we_wrote(
+    tls: bool, localhost: tuple[ssl.SSLContext, str]
+) -> None:
+    """Its last words wait to be read, the refusal of our certificate too; writing fails by then."""
+    context, authority = localhost
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority)
+    gone = threading.Event()
+
+    def refuse(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        if tls:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            engine = context.wrap_bio(incoming, outgoing, server_side=True)
+            with contextlib.suppress(ssl.SSLError):
+                while True:
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        engine.do_handshake()
+                    connection.sendall(outgoing.read())
+                    incoming.write(connection.recv(65_536))
+            connection.sendall(outgoing.read())
+        else:
+            connection.sendall(b"busy")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing is a reset
+        connection.close()
+        gone.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=refuse, args=(listener,), daemon=True).start()
+        wire = Wire(Clock(5, 5, 1))
+        wire.connect("127.0.0.1", listener.getsockname()[1], 1)
+        if tls:
+            wire.start_tls("localhost", Route(ca_file=authority))
+        assert gone.wait(5)
+        wire.send(b"GET / HTTP/1.1\r\n\r\n")
+        if tls:
+            with pytest.raises(ssl.SSLError, match=r"(?i)alert certificate required"):
+                wire.receive()
+        else:
+            assert wire.receive() == b"busy"
+        wire.close()
 
 
 @pytest.mark.parametrize("ragged", [False, True])

@@ -10,22 +10,27 @@ What is found to differ is refused and not repaired in silence: somebody wrote t
 from __future__ import annotations
 
 import os
-import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from carnet.cargo.crate import CrateFile, CrateLimits, read_crate
-from carnet.cargo.index_line import MAX_FILE, IndexFile, compare_line
+from carnet.cargo.index_file import MAX_FILE, IndexFile
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex, sha256_raw
 from carnet.durable import make_folder, read_file, write_file, write_files
 from carnet.errors import CarnetError, MetadataMismatch, StorageError
 from carnet.lock import locked
 from carnet.tuf import paths
+from carnet.value import value
+from carnet_verifier.cargo.stamps import write_back
 from carnet_verifier.outcomes import Admission
+
+if TYPE_CHECKING:
+    # What reads tarballs is imported where one is read: start-up time counts, and mostly none is.
+    from carnet.cargo.crate import CrateFile
 
 MARKER = ".cargo-ok"
 """What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""
@@ -45,7 +50,7 @@ def _poisoned(message: str) -> Poisoned:
     return Poisoned(message, hint="somebody wrote to it: find out who; `carnet trust clean` then fetches it again")
 
 
-@dataclass(frozen=True)
+@value
 class Kept:
     """What cargo may unpack of one admitted crate.
 
@@ -74,7 +79,7 @@ class Kept:
 Stamp = tuple[int, int]
 
 
-@dataclass(frozen=True)
+@value
 class Unpacked:
     """The unpacked trees of a lock, each exactly its tarball's files.
 
@@ -82,10 +87,12 @@ class Unpacked:
         roots: The folders that have all of them. Empty only when there is nothing to unpack.
         stamps: Each file and folder in the trees to its inode and the time of its last change, in nanoseconds: whatever
             is done to it, and undone, moves that time, and nobody can set it.
+        began: When the first file was read, in nanoseconds since 1970.
     """
 
     roots: tuple[Path, ...]
     stamps: Mapping[str, Stamp]
+    began: int = 0
 
 
 class LocalRegistry:
@@ -148,6 +155,8 @@ class LocalRegistry:
             return None
         if not plain:
             raise _poisoned(f"the tarball of {crate} kept for cargo is not a plain file: {path}")
+        from carnet.cargo.crate import CrateLimits
+
         data = read_file(path, "the tarball", max_bytes=CrateLimits().compressed)
         digest = sha256_hex(data)
         if digest != sha256:
@@ -167,6 +176,9 @@ class LocalRegistry:
         data = self.read(admission.crate, admission.sha256)
         if data is None:
             return None
+        from carnet.cargo.crate import read_crate
+        from carnet.cargo.index_line import compare_line
+
         crate = read_crate(data, admission.crate)
         compare_line(
             admission.line, crate, let_in=admission.attributed.let_in
@@ -226,7 +238,7 @@ class LocalRegistry:
         trees = [
             tree
             for home in homes
-            for root in _source_roots(home, strict=False)
+            for root in source_roots(home, strict=False)
             for tree in root.iterdir()
             if stems is None or tree.name in stems
         ]
@@ -246,13 +258,15 @@ def remove_unfinished(home: Path, crates: Iterable[CrateId]) -> None:
         crates: Which.
     """
     stems = [crate.stem for crate in crates]
-    for root in _source_roots(home, strict=True):
+    for root in source_roots(home, strict=True):
         for stem in stems:
             if not _is_finished(root / stem) and os.path.lexists(root / stem):
                 remove_tree(root / stem)
 
 
-def compare_sources(home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacked | None = None) -> Unpacked:
+def compare_sources(
+    home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacked | None = None, synced: bool = False
+) -> Unpacked:
     """Compare every unpacked tree of these crates with its tarball, and demand that cargo finds all of them.
 
     Args:
@@ -260,6 +274,7 @@ def compare_sources(home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacke
         kept: What their tarballs unpack to.
         before: What was found before cargo ran; then permissions, too, have to be what `protect` left, and nothing may
             have been changed and changed back: it was compiled from meanwhile.
+        synced: Whether stamps are to tell every later write (`carnet_verifier.cargo.stamps`).
 
     Returns:
         Where they are; cargo compiles from one of these folders.
@@ -268,15 +283,16 @@ def compare_sources(home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacke
         Poisoned: A tree is not exactly its tarball's files.
         Unfinished: No folder has all of them.
     """
+    began = time.time_ns()
     complete: list[Path] = []
     stamps: dict[str, Stamp] = {}
     missing: list[CrateId] = list(kept)
-    for root in _source_roots(home, strict=True):
+    for root in source_roots(home, strict=True):
         missing = []
         for crate, expected in kept.items():
             tree = root / crate.stem
             if _is_finished(tree):
-                stamps |= compare_tree(tree, expected, protected=before is not None)
+                stamps |= compare_tree(tree, expected, protected=before is not None, synced=synced)
             else:
                 missing.append(crate)
         if not missing:
@@ -287,7 +303,7 @@ def compare_sources(home: Path, kept: Mapping[CrateId, Kept], *, before: Unpacke
         raise Unfinished(f"{missing[0]}: cargo's copy of the crate is not there, or not complete")
     if before is not None:
         require_untouched(before.stamps, stamps)
-    return Unpacked(tuple(complete), stamps)
+    return Unpacked(tuple(complete), stamps, began)
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -306,13 +322,14 @@ def require_untouched(before: Mapping[str, Stamp], after: Mapping[str, Stamp]) -
             raise _poisoned(f"{path} was changed, or changed and changed back")
 
 
-def compare_tree(tree: Path, kept: Kept, *, protected: bool = False) -> dict[str, Stamp]:
+def compare_tree(tree: Path, kept: Kept, *, protected: bool = False, synced: bool = False) -> dict[str, Stamp]:
     """Demand that an unpacked tree is exactly the files of its tarball.
 
     Args:
         tree: The folder.
         kept: What the tarball unpacks to.
         protected: Whether permissions, too, have to be what `protect` left.
+        synced: As for `compare_sources`.
 
     Returns:
         What tells one state of each file and folder from another.
@@ -332,7 +349,7 @@ def compare_tree(tree: Path, kept: Kept, *, protected: bool = False) -> dict[str
         else:
             length, digest, executable = expected
             seen += 1
-        data, status = _read(path, length)
+        data, status = _read(path, length, synced=synced)
         if len(data) != length or sha256_raw(data) != digest:
             raise _poisoned(f"{kept.id}: {relative!a} was changed after the crate was admitted: {tree}")
         if status.st_nlink != 1:
@@ -356,7 +373,7 @@ def protect(home: Path, crates: Iterable[CrateId]) -> int:
     """
     protected = 0
     stems = {crate.stem for crate in crates}
-    for root in _source_roots(home, strict=True):
+    for root in source_roots(home, strict=True):
         for tree in root.iterdir():
             if tree.name in stems and tree.lstat().st_mode & 0o200:
                 for folder, _, files in os.walk(tree, topdown=False):
@@ -368,7 +385,7 @@ def protect(home: Path, crates: Iterable[CrateId]) -> int:
     return protected
 
 
-def _source_roots(home: Path, *, strict: bool) -> list[Path]:
+def source_roots(home: Path, *, strict: bool) -> list[Path]:
     """The folders of unpacked crates: one for each source, and for each way cargo hashes its name."""
     for folder in (home / "registry", home / "registry" / "src"):
         if folder.is_symlink() and strict:
@@ -413,13 +430,15 @@ def _walk(tree: Path, stamps: dict[str, Stamp], loose: list[str]) -> Iterator[tu
                 raise _poisoned(f"{relative!a} is a link or device in the unpacked crate {tree}")
 
 
-def _read(path: str, length: int) -> tuple[bytes, os.stat_result]:
+def _read(path: str, length: int, *, synced: bool = False) -> tuple[bytes, os.stat_result]:
     """The content, without following a link that took the file's place since it was listed; one byte more is enough."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _poisoned(f"{path} cannot be read: {error.strerror}") from None
     try:
+        if synced:
+            write_back(descriptor)
         status = os.fstat(descriptor)
         data = os.read(descriptor, length + 1)
         while len(data) < min(status.st_size, length + 1) and (more := os.read(descriptor, length + 1 - len(data))):
@@ -434,6 +453,8 @@ def remove_tree(tree: Path) -> None:
     if tree.is_symlink() or not tree.is_dir():
         tree.unlink()
         return
+    import shutil  # as what reads tarballs
+
     for folder, _, _ in os.walk(tree):
         Path(folder).chmod(0o700)
     shutil.rmtree(tree)

@@ -8,18 +8,24 @@ TUF does for roots (5.3.4). A change outside that chain is a takeover by the reg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from carnet.cargo.names import CrateName
 from carnet.claims.holders import ClaimFacts, SeenOwners
 from carnet.claims.takeover import told
 from carnet.errors import FormatError, MetadataMismatch
+from carnet.tuf import paths
 from carnet.tuf.read import parse_role
 from carnet.tuf.roles import DelegatedRole, RoleFile, RoleKeys, Targets
 from carnet.tuf.structure import check_structure
 from carnet.value import value
+
+if TYPE_CHECKING:
+    from carnet_verifier.memory.carried import Carried
 
 MAX_HANDOVERS = 100
 """Versions of an owner role that a client walks through at most to follow a handover."""
@@ -39,7 +45,16 @@ class Handover(Enum):
 
 
 class OwnerMemory(Protocol):
-    """Remembers whose signatures ruled a crate."""
+    """Remembers whose signatures ruled a crate.
+
+    Attributes:
+        carried: What a project carries of it besides, or None.
+    """
+
+    @property
+    def carried(self) -> Carried | None:
+        """See the class."""
+        ...
 
     def owners(self, names: Iterable[CrateName]) -> dict[CrateName, SeenOwners]:
         """The owners as seen last, of those names that were seen."""
@@ -62,6 +77,7 @@ class Claim:
         crate_delegation: The release keys and threshold, as the owners list them.
         facts: Which person holds which key, and the registry.
         handover: How these owners follow the ones seen before.
+        seen_in: The file of the project's that remembers others than these, when that alone makes it a takeover.
     """
 
     name: CrateName
@@ -71,6 +87,7 @@ class Claim:
     crate_delegation: DelegatedRole
     facts: ClaimFacts
     handover: Handover
+    seen_in: str = ""
 
     @property
     def takeover(self) -> bool:
@@ -102,6 +119,42 @@ def read_facts(role: str, owner: Targets, delegation: DelegatedRole) -> ClaimFac
     if listed != {key.keyid for key in delegation.signers.keys} or not facts.owners.signers.same_as(delegation.signers):
         raise MetadataMismatch(f"role {role} names other owners than the claims shard does")
     return facts
+
+
+def followed(
+    claims: Mapping[CrateName, Claim],
+    memory: OwnerMemory,
+    file: Callable[[str], RoleFile[Targets]],
+    earlier: Callable[[str, int], bytes | None],
+) -> dict[CrateName, Claim]:
+    """Say of claims how their owners follow those that were seen before, and remember them unless it is a takeover.
+
+    What a project carries is a second memory: owners have to follow those of either.
+
+    Args:
+        claims: As they are published.
+        memory: The client's own, and what it carries.
+        file: The verified file of a role.
+        earlier: The file of an earlier version of a role; None when it is not to be had.
+
+    Raises:
+        MetadataMismatch: A project carries owners that no version of the role names.
+        TransportError: An earlier version could not be fetched: nothing was decided.
+    """
+    found: dict[CrateName, Claim] = {}
+    seen = memory.owners(claims)
+    for name, claim in claims.items():
+        role, signers = paths.owner_role(name), claim.owner_delegation.signers
+        owner, before = file(role), partial(earlier, role)
+        handover, seen_in = follow(role, seen.get(name), owner, signers, before), ""
+        if memory.carried is not None and handover is not Handover.TAKEOVER:
+            carried = memory.carried.owners(name, owner, signers, before)
+            second = follow(role, carried, owner, signers, before)
+            if second is Handover.TAKEOVER or handover is Handover.FIRST_SEEN:
+                handover, seen_in = second, memory.carried.FILE if second is Handover.TAKEOVER else ""
+        found[name] = replace(claim, handover=handover, seen_in=seen_in)
+    memory.remember_owners({name: claim.seen for name, claim in found.items() if not claim.takeover})
+    return found
 
 
 def follow(

@@ -37,6 +37,7 @@ from carnet_verifier.memory.pack import FileCache, PackedDirectory, remove_lefto
 
 if TYPE_CHECKING:
     from carnet.claims.holders import SeenOwners
+    from carnet_verifier.memory.carried import Carried
 
 _MAX_SEEN = 64_000_000
 
@@ -50,6 +51,7 @@ class TrustDirectory:
         metadata: The files that were trusted last.
         index_files: Index files of earlier runs, by their digest.
         answers_file: Where `carnet_verifier.memory.lookup_memory` keeps what look-ups found.
+        carried: What the project that is looked at carries; it counts beside what is remembered, and is not remembered.
     """
 
     def __init__(self, path: Path, url: str) -> None:
@@ -58,6 +60,7 @@ class TrustDirectory:
         self.metadata = PackedDirectory(path / "metadata")
         self.index_files = FileCache(path / "index.pack")
         self.answers_file = str(path / "answers.pack")
+        self.carried: Carried | None = None
         self._seen_file = path / "seen.json"
         self._remembered: tuple[object, JsonObject] = (None, {})
         self._depth = 0
@@ -134,6 +137,18 @@ class TrustDirectory:
             raise _damaged(self.path / "metadata" / "root.json", "it is missing")
         return data
 
+    @property
+    def pinned(self) -> bytes:
+        """The root that the user chose to trust.
+
+        Raises:
+            StorageError: It is gone, or the disk failed.
+        """
+        try:
+            return durable.read_file(self.path / "pinned-root.json", "the pinned root", max_bytes=Root.MAX_BYTES)
+        except FileNotFoundError:
+            raise _damaged(self.path / "pinned-root.json", "it is missing") from None
+
     @contextlib.contextmanager
     def locked(self, timeout: float = 60.0) -> Iterator[None]:
         """Keep other processes out (trap 6); the thread that holds it may enter again.
@@ -186,10 +201,18 @@ class TrustDirectory:
                 self._write({**self._seen(), "refreshed": times.written(now)})
 
     def highest_levels(self, names: Iterable[CrateName]) -> dict[CrateName, int]:
-        """The highest level at which a version of a crate was ever admitted; those never seen are left out."""
+        """The highest level at which a version of a crate was ever admitted; those never seen are left out.
+
+        What a project carries counts as well.
+        """
         seen = self._seen()
         found = {name: self._crate(seen, name).get("level") for name in names}
-        return {name: level for name, level in found.items() if isinstance(level, int)}
+        highest = {name: level for name, level in found.items() if isinstance(level, int)}
+        for name in found if self.carried is not None else ():
+            carried = None if self.carried is None else self.carried.level(name)
+            if carried is not None:
+                highest[name] = max(int(carried), highest.get(name, 0))
+        return highest
 
     def remember_levels(self, levels: Mapping[CrateName, int]) -> None:
         """Remember levels durably; one that is lower than remembered changes nothing.

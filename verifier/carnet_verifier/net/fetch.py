@@ -26,6 +26,9 @@ _REQUEST = 256
 """Bytes of a request beside its path, with a long host name."""
 _MOST_UNREAD = 32_768
 """Bytes of requests that a server may leave unread."""
+_BEGIN = 64
+"""Bytes by which a web page is known."""
+_MARK = b"\xef\xbb\xbf"
 
 
 class Fetcher(Protocol):
@@ -179,9 +182,7 @@ class HttpFetcher:
                 if self._budget is not None:
                     self._budget.count(requests[asked[done]][0], time.monotonic() - started, answer.size)
                     self._budget.check()
-                refused = answer.status != 200
-                body = answer.body if answer.spooled is None else answer.spooled
-                answers[asked[done]] = self._refusal(requests[asked[done]][0], answer) if refused else body
+                answers[asked[done]] = self._told(requests[asked[done]][0], answer)
                 done += 1
             if done < len(asked):
                 crew.ask_less(connection.answered)
@@ -234,6 +235,21 @@ class HttpFetcher:
             if connection.usable:
                 return connection
             connection.close()
+
+    def _told(self, path: str, answer: Answer) -> bytes | Spool | TransportError:
+        """What an answer comes to. No file of a repository is empty or a web page: such an answer says nothing."""
+        if answer.status != 200:
+            return self._refusal(path, answer)
+        body = answer.body if answer.spooled is None else answer.spooled
+        begin = bytes(memoryview(body)[:_BEGIN]) if isinstance(body, bytes) else body.begin(_BEGIN)
+        if begin and not begin.removeprefix(_MARK).lstrip().startswith(b"<"):
+            return body
+        from carnet_verifier.net.reasons import HINT_FOR_NO_FILE
+
+        kind = "a web page" if begin else "an empty file"
+        return TransportError(
+            f"{self.url}{path}: answered with {kind}", hint=HINT_FOR_NO_FILE.format(f"{self.url}{path}")
+        )
 
     def _refusal(self, path: str, answer: Answer) -> TransportError:
         status, hint = answer.status, ""

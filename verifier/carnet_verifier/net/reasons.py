@@ -20,6 +20,11 @@ _PROXY_ASKS = 407
 _OURS = ("CERTIFICATE", "UNKNOWN_CA", "DECRYPT_ERROR", "ACCESS_DENIED")
 """What a server's alert says where it is about the certificate that a client showed, or did not show."""
 _LOGIN = "carnet trust login"
+HINT_FOR_NO_FILE = (
+    "something else than the mirror answers there, such as a login page or a proxy: `curl -i {}` shows what; nothing "
+    "was decided; if the mirror moved, `carnet trust move URL` goes on at its new address"
+)
+"""What to do about a web page, or nothing at all, in place of a file; to be filled with its address."""
 
 
 def why_not_reached(error: OSError, place: str, route: Route, *, issuer: str, proxied: bool) -> TransportError:

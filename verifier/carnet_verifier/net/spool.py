@@ -31,6 +31,10 @@ class Spool:
         """Whether it was too large for memory."""
         return self._file is not None
 
+    def begin(self, size: int) -> bytes:
+        """Its first bytes, so many at most."""
+        return bytes(self._data[:size]) if self._file is None else os.pread(self._file, size, 0)
+
     def write(self, data: bytes) -> None:
         """Take one piece.
 

@@ -144,10 +144,10 @@ class Wire:
         return tls.engine.getpeercert(binary_form=True) or b""
 
     def send(self, data: bytes) -> None:
-        """Send all of it.
+        """Send all of it; whether it arrived is known by what is received next.
 
         Raises:
-            OSError: The connection is broken, or the time is over (TimeoutError).
+            OSError: The time is over (TimeoutError), or TLS does not go on.
         """
         if (tls := self._tls) is None:
             self._write(data)
@@ -198,7 +198,9 @@ class Wire:
     def _write(self, data: bytes) -> None:
         connected = self._connected()
         connected.settimeout(self._clock.left())
-        connected.sendall(data)
+        # A server that refuses says why, and ends the connection: then writing fails, and the reason waits to be read.
+        with contextlib.suppress(ConnectionError):
+            connected.sendall(data)
 
     def _connected(self) -> socket.socket:
         if self._socket is None:

@@ -68,6 +68,7 @@ class Facts:
         taken_over: When the registry replaced owners of it, as its owner role says; None when it does not say so.
         let_in: What the mirror's operator says of it, when its index line is not its manifest's.
         unpinned: Whether the lock that names it has no checksum for it.
+        owners_seen_in: The project's file that alone remembers other owners of it, or nothing.
     """
 
     crate: CrateId
@@ -83,6 +84,7 @@ class Facts:
     taken_over: datetime | None = None
     let_in: LetIn | None = None
     unpinned: bool = False
+    owners_seen_in: str = ""
 
     def has(self, kind: Kind[Any]) -> bool:
         """Whether a kind of evidence was gathered."""

@@ -70,6 +70,8 @@ def _same(signers: RoleKeys, after: Delegations) -> bool:
 class _CurrentOwners:
     """The owners of the current view, as a memory for the proposed one."""
 
+    carried = None
+
     def __init__(self, current: TrustedRepository) -> None:
         self._current = current
 

@@ -53,7 +53,8 @@ def refresh(trust: TrustDirectory, fetcher: Fetcher, *, now: datetime) -> Truste
         now: The fixed time of this refresh (TUF 5.1), aware, UTC.
 
     Raises:
-        MetadataError: A check failed; nothing newer than what was verified so far is remembered.
+        MetadataError: A check failed, or what a project carries is newer; nothing newer than what was verified so far
+            is remembered.
         FormatError: A file does not parse.
         TransportError: A file could not be fetched.
         StorageError: The disk failed, or another process held the lock.
@@ -62,6 +63,8 @@ def refresh(trust: TrustDirectory, fetcher: Fetcher, *, now: datetime) -> Truste
         check_clock(trust.last_refresh(), now)
         root = trust.root
         trusted = update(root, trust.metadata, fetcher, now=now)
+        if trust.carried is not None:
+            trust.carried.hold(trusted, trust.pinned)
         answers = LookupMemory(trust.answers_file, trusted.root.raw, trusted.snapshot.signed.meta, now)
         repository = TrustedRepository(trusted, trust.metadata, fetcher, trust, answers)
         _ = repository.targets  # 6.

@@ -24,7 +24,6 @@ from carnet_verifier.tuf.workflow import TrustedRoles, check_target
 
 if TYPE_CHECKING:
     # What only claimed crates need is imported when there is one: start-up time counts.
-    from carnet.claims.holders import SeenOwners
     from carnet_verifier.claims.owners import Claim, OwnerMemory
 
 __all__ = ["TrustedRepository", "TrustedTarget"]
@@ -378,12 +377,11 @@ class TrustedRepository:
     def _followed(self, found: Mapping[CrateName, Claim | None]) -> dict[CrateName, Claim]:
         """The claims among them, with how their owners follow those that were seen before."""
         claimed = {name: claim for name, claim in found.items() if claim is not None}
-        if claimed and self._memory is not None:
-            seen = self._memory.owners(claimed)
-            for name, claim in claimed.items():
-                claimed[name] = self._follow(claim, seen.get(name))
-            self._memory.remember_owners({name: claim.seen for name, claim in claimed.items() if not claim.takeover})
-        return claimed
+        if not claimed or self._memory is None:
+            return claimed
+        from carnet_verifier.claims.owners import followed
+
+        return followed(claimed, self._memory, self._tree.file, self._earlier)
 
     def released(self, name: CrateName) -> bool:
         """Whether a crate was claimed once and is nobody's now: its shard keeps the name for ever, as a tombstone.
@@ -444,23 +442,14 @@ class TrustedRepository:
             raise MetadataMismatch(f"claims does not delegate to {shard_role}: who owns {name} cannot be told")
         return self._tree.role(shard_role, paths.CLAIMS, chain)
 
-    def _follow(self, claim: Claim, before: SeenOwners | None) -> Claim:
-        from dataclasses import replace
-
-        from carnet_verifier.claims.owners import follow
-
-        role = paths.owner_role(claim.name)
-
-        def earlier(version: int) -> bytes | None:
-            try:
-                return self._fetcher.get(self._tree.url(role, version), max_bytes=Targets.MAX_BYTES)
-            except TransportError as error:
-                if error.absent:
-                    return None
-                raise
-
-        handover = follow(role, before, self._tree.file(role), claim.owner_delegation.signers, earlier)
-        return replace(claim, handover=handover)
+    def _earlier(self, role: str, version: int) -> bytes | None:
+        """The file of an earlier version of a role, unverified; None when there is none."""
+        try:
+            return self._fetcher.get(self._tree.url(role, version), max_bytes=Targets.MAX_BYTES)
+        except TransportError as error:
+            if error.absent:
+                return None
+            raise
 
     def laid_on_top(
         self,

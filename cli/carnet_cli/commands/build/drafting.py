@@ -47,7 +47,7 @@ def init_policy(target: str | None, target_file: str | None, repository: str | N
         raise _there_already(file)
     settings = project.settings(repository=repository)
     lock = project.read_lock()
-    trusted, now = judging_repository(settings), home.now()
+    trusted, now = judging_repository(settings, project.folder), home.now()
     with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         report = judge_lock(project, lock, settings, (trusted, view, now))
         today = Today(

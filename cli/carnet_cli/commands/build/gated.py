@@ -1,32 +1,67 @@
-"""A cargo command as it was typed here: which repository and which policy judge it, and what is then done with it."""
+"""A cargo command as it was typed here: which repository and which policy judge it, and what is then done with it.
+
+What each build needs is imported here, and nothing of the parser of `carnet`'s own arguments; what only other commands
+need is imported where they are done: start-up time counts.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from carnet.scratch import temporary_folder
+from carnet.errors import ConfigError
+from carnet.value import value
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.config.home import Trusted
 from carnet_cli.config.repository import judging_repository
+from carnet_cli.config.shims.leaving import leave_any
 from carnet_cli.report.gate import TerminalReporter
 from carnet_cli.terminal import output
+from carnet_gate import args as cargo_args
 from carnet_gate.admission import Grounds
 from carnet_gate.args import Invocation
 from carnet_gate.cargo import find_cargo
+from carnet_gate.commands.aliases import Aliases
 from carnet_gate.commands.table import CommandKind
-from carnet_gate.confinement.protection import Confine, Protection, confinement
+from carnet_gate.confinement.protection import Confine, Protection, confinement, find_protection
 from carnet_gate.gate import Gate
 from carnet_gate.project import Project, open_folder, open_project
-from carnet_gate.without_lock import installing
-from carnet_gate.without_lock.asking import ask, packing, rehearse
 
 
-@dataclass(frozen=True)
+def run_behind_gate(args: Sequence[str]) -> int:
+    """Run a cargo command behind the gate.
+
+    Args:
+        args: What stands after `cargo carnet`.
+
+    Returns:
+        cargo's exit status.
+
+    Raises:
+        CarnetError: Why it was not run, or why what it made is not to be trusted.
+    """
+    leave_any(os.environ)
+    try:
+        folder, environment = Path.cwd(), dict(os.environ)
+    except FileNotFoundError:
+        raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
+    own_home = home.cargo_home()
+    return Gated(
+        cargo_args.parse(args, Aliases(folder, own_home, environment)),
+        folder,
+        environment,
+        own_home=own_home,
+        protection=find_protection(home.home(), environment),
+        deciding=places.deciding(),
+        reporter=TerminalReporter(),
+    ).run()
+
+
+@value
 class Gated:
     """A command, and the machine that it was typed on.
 
@@ -78,22 +113,31 @@ class Gated:
         return self._gate(project, trusted, grounds, trusted.cargo).run()
 
     def _rehearse(self) -> int:
+        from carnet_gate.without_lock.asking import packing, rehearse
+
         project = self._project()
         trusted, grounds = self._judged(project)
         gate = self._gate(packing(project), trusted, grounds, trusted.cargo)
         return rehearse(gate, project, grounds, self._confine, self.reporter)
 
     def _ask(self) -> int:
+        from carnet_gate.without_lock.asking import ask
+
         around = places.project_folder(self.folder)
         project = open_folder(self.invocation, self.folder, self.own_home, self.environment, around)
         _, grounds = self._judged(project)
         return ask(project, grounds, self._confine, self.reporter)
 
     def _install(self) -> int:
+        from carnet_gate.without_lock import installing
+
         statuses = (self._install_one(one) for one in installing.programs(self.invocation))
         return next((status for status in statuses if status != 0), 0)
 
     def _install_one(self, invocation: Invocation) -> int:
+        from carnet.scratch import temporary_folder
+        from carnet_gate.without_lock import installing
+
         with temporary_folder() as scratch:
             program = installing.open_program(
                 invocation, self.folder, self.own_home, self.environment, self._confine, scratch=scratch
@@ -118,10 +162,11 @@ class Gated:
         """What judges a project; or, where `around` is given, what judges in that folder, whose project it is not."""
         named = project.invocation.manifest_path
         about = self.folder if named is None or around is not None else (self.folder / named).parent
-        settings = config.load(around or project.workspace, now=home.now(), about=about)
+        workspace = around or project.workspace
+        settings = config.load(workspace, now=home.now(), about=about)
         output.warn_all(settings.remarks)
-        trusted = judging_repository(settings)
-        network = network_for(around or project.workspace, about)
+        trusted = judging_repository(settings, workspace)
+        network = network_for(workspace, about)
         return trusted, Grounds(settings.policy, trusted.directory, home.now, settings.run, network)
 
     def _gate(self, project: Project, trusted: Trusted, grounds: Grounds, place: Path) -> Gate:

@@ -63,7 +63,7 @@ def explain(
     chains: tuple[Chain | None, ...] = (None,)
     if is_version:
         packages = project.packages(crate_id)
-        trusted = judging_repository(settings)
+        trusted = judging_repository(settings, project.folder)
         with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
             chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
     for chain in chains:

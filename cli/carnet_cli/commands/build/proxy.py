@@ -46,7 +46,7 @@ def command(
 
     project = LockedProject.around(Path())
     settings = project.settings(asked, config_file=config_file, repository=repository)
-    trusted, network = judging_repository(settings), network_for(*project.folders)
+    trusted, network = judging_repository(settings, project.folder), network_for(*project.folders)
     with bind(port) as listener, open_renewed_view(trusted.directory, home.now, network=network) as view:
         keeper = Gatekeeper(view, settings.policy, trusted.directory, home.now)
         serving, url = server(keeper, listener, hosts)

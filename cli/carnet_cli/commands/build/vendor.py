@@ -84,7 +84,7 @@ def command(
     project = LockedProject.around(Path()) if lockfile is None else LockedProject.of_lock(lockfile)
     settings = project.settings(asked, config_file=config_file, repository=repository)
     lock = project.read_lock()
-    trusted, now = judging_repository(settings), home.now()
+    trusted, now = judging_repository(settings, project.folder), home.now()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     with (
         open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view,

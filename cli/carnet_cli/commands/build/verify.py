@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from carnet.errors import ConfigError
 from carnet_cli.commands.build.verifying import verify
 from carnet_cli.report.rules import rules_in_words
 from carnet_cli.terminal import output
@@ -65,6 +66,11 @@ def policy_options(command: Any) -> Any:
     type=click.Path(path_type=Path),
     help="Compare what lies in a vendor folder.",
 )
+@click.option(
+    "--update-memory",
+    is_flag=True,
+    help="Write carnet.lock beside the lock, once all of it is allowed: for machines that have seen nothing yet.",
+)
 @policy_options
 @output.message_format
 def command(
@@ -75,6 +81,7 @@ def command(
     repository: str | None,
     config_file: Path | None,
     message_format: MessageFormat,
+    **flags: bool,
 ) -> int:
     """Check a lock file, a tarball or one crate.
 
@@ -87,6 +94,9 @@ def command(
         carnet verify serde-1.0.219.crate
         carnet verify serde@1.0.219
 
+    With --update-memory, what was seen of a lock of which all is allowed is written into carnet.lock beside it. Commit
+    it: whoever verifies there, on a fresh machine as well, then notices when an older state is shown.
+
     With --cargo-home or --vendor, what lies there is compared file by file with what is signed: of the crates of the
     lock that is named, or of every crate that the mirror knows. Status 1 means that a file was changed; 3, that nobody
     vouches for one of the copies. For example:
@@ -96,6 +106,10 @@ def command(
         carnet verify --vendor vendor Cargo.lock
     """
     if cargo_home is not None or vendor is not None:
+        if flags["update_memory"]:
+            raise ConfigError(
+                "--update-memory is about a lock alone", hint="run `carnet verify --update-memory` without the others"
+            )
         from carnet_cli.commands.build.verifying_copies import verify_copies  # the lock alone is what most look at
 
         return verify_copies(
@@ -113,4 +127,5 @@ def command(
         repository=repository,
         config_file=config_file,
         message_format=message_format,
+        update_memory=flags["update_memory"],
     )

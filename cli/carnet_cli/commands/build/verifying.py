@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carnet.errors import CarnetError, TransportError
+from carnet.errors import CarnetError, ConfigError, TransportError
 from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
-from carnet_cli.config.repository import judging_repository
+from carnet_cli.config.repository import judging_repository, write_memory
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def verify(
     repository: str | None = None,
     config_file: Path | None = None,
     message_format: MessageFormat = "human",
+    update_memory: bool = False,
 ) -> int:
     """Check what is named, and say what came of it.
 
@@ -42,6 +43,7 @@ def verify(
         repository: The flag of that name.
         config_file: The file to read instead of the `carnet.toml` beside the lock.
         message_format: How results are written.
+        update_memory: Whether `carnet.lock` is brought up to date once all of a lock is allowed.
 
     Returns:
         The exit status: 0 when all of it is allowed, 1 when something is refused.
@@ -55,17 +57,23 @@ def verify(
     is_lock = not (is_crate_id or is_file or path.is_dir())
     project = LockedProject.of_lock(path) if is_lock else LockedProject.around(path if path.is_dir() else Path())
     settings = project.settings(asked, config_file=config_file, repository=repository)
+    if update_memory and not is_lock and not (path.is_dir() and not is_crate_id):
+        raise ConfigError(
+            f"--update-memory is about a lock, and {target} is none", hint="name a Cargo.lock, or its folder"
+        )
     if target is not None and is_crate_id:
         return _verify_crate(target, project, settings, message_format)
     if is_file:
         return _verify_file(path, project, settings, message_format)
-    return _verify_lock(project, settings, message_format)
+    return _verify_lock(project, settings, message_format, update_memory=update_memory)
 
 
 # --- a lock ---
 
 
-def _verify_lock(project: LockedProject, settings: Settings, message_format: MessageFormat) -> int:
+def _verify_lock(
+    project: LockedProject, settings: Settings, message_format: MessageFormat, *, update_memory: bool
+) -> int:
     from carnet_cli.report.admission import lock_as_json, lock_as_text
     from carnet_verifier.tuf.view import open_view
     from carnet_verifier.whole_lock import remarks_on
@@ -75,10 +83,12 @@ def _verify_lock(project: LockedProject, settings: Settings, message_format: Mes
     if project.folder != project.about:
         output.note(f"{project.about} is checked by the lock of its workspace, {project.lock}")
     output.warn_all(remarks)
-    trusted = judging_repository(settings)
+    trusted = judging_repository(settings, project.folder, joining=update_memory)
     now = home.now()
     with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         report = judge_lock(project, lock, settings, (trusted, view, now), remarks)
+        if update_memory and not report.refused:
+            output.note(write_memory(project.folder, lock, trusted, view.repository))
     output.show(report, message_format, lock_as_text, lock_as_json)
     return int(report.refused > 0)
 
@@ -140,7 +150,7 @@ def _verify_file(path: Path, project: LockedProject, settings: Settings, message
 
     data = read_named_file(path, "tarball", max_bytes=CrateLimits().compressed)
     crate = read_crate(data)
-    trusted, now = judging_repository(settings), home.now()
+    trusted, now = judging_repository(settings, project.folder), home.now()
     with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         wanted = Wanted(crate.id, crate.sha256)
         admission, _ = admit_tarball(
@@ -164,7 +174,7 @@ def _verify_crate(target: str, project: LockedProject, settings: Settings, messa
     wanted = [wanted_as(package) for package in packages if package.kind not in FOREIGN and package.source is not None]
     if not packages:
         wanted = [Wanted(crate)]
-    trusted = judging_repository(settings)
+    trusted = judging_repository(settings, project.folder)
     with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         try:
             admissions = [

@@ -67,7 +67,7 @@ def verify_copies(
     remarks = () if lock is None else remarks_on(lock, settings.policy, str(project.lock))
     output.warn_all(remarks)
     copies, strays, vendored = _on_disk(cargo_home, vendor)
-    trusted, now, refused = judging_repository(settings), home.now(), 0
+    trusted, now, refused = judging_repository(settings, project.folder), home.now(), 0
     with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         if lock is not None:
             report = judge_lock(project, lock, settings, (trusted, view, now), remarks)

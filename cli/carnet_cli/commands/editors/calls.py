@@ -118,6 +118,6 @@ def _pass(cargo: str, args: Sequence[str], here: Path) -> NoReturn:
 
 
 def _gate(args: Sequence[str]) -> int:
-    from carnet_cli.commands.build.cargo import run_behind_gate
+    from carnet_cli.commands.build.gated import run_behind_gate
 
     return run_behind_gate(tuple(args))

@@ -35,9 +35,9 @@ from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.cargo.lockfile import Lockfile
+    from carnet.cargo.lockfile import LockedPackage, Lockfile
     from carnet_mirror.state.store import Store
-    from carnet_mirror.upstream.packages import Upstream
+    from carnet_mirror.upstream.packages import IndexedUpstream
     from carnet_signer.metadata.publish import PublishResult
 
 
@@ -127,11 +127,11 @@ def _show_published(
 
 @command.command()
 @DIRECTORY
+@click.argument("wanted", nargs=-1, metavar="[NAME[@REQUIREMENT]]...")
 @click.option(
     "--lockfile",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("Cargo.lock"),
-    show_default=True,
+    show_default="Cargo.lock, where no name is given",
     help="Copy every crate that it locks from crates-io.",
 )
 @click.option("--upstream", help="Read this sparse index directly (`sparse+https://...`), without cargo.")
@@ -145,16 +145,21 @@ def _show_published(
 )
 @passphrase_options
 @output.message_format
-def sync(
+def sync(  # noqa: PLR0913  -- one parameter for each flag
+    *,
     directory: Path,
-    lockfile: Path,
+    wanted: tuple[str, ...],
+    lockfile: Path | None,
     upstream: str | None,
     cargo: str,
     let_in_file: Path | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> int:
-    """Copy the crates of a lock file into a mirror, and publish them.
+    """Copy the crates of a lock file, or some crates and all that they depend on, into a mirror, and publish them.
+
+    Of each NAME, the newest version comes that REQUIREMENT admits (`1.2` means `^1.2`, as in a manifest), with what it
+    depends on: all of its features, every platform. What is claimed here is not looked for upstream.
 
     Your own cargo fetches them, with your registries, proxies and credentials, into a scratch directory. Each tarball
     is compared with the lock, read strictly, and its index line compared with the manifest inside. What is refused
@@ -166,35 +171,50 @@ def sync(
     \b
     Example:
       carnet mirror sync /srv/carnet --lockfile app/Cargo.lock
+      carnet mirror sync /srv/carnet serde@1 'tokio@>=1.40, <2'
     """
+    from carnet.cargo.asked import AskedFor
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_cli.config.let_in_file import read_let_in_file
     from carnet_mirror.state.store import Store
+    from carnet_mirror.sync.closure import Missing, close
     from carnet_mirror.sync.sync import sync as run
     from carnet_mirror.upstream.cargo import CargoUpstream
     from carnet_mirror.upstream.sparse import SparseUpstream
 
     network = network_for()
     if upstream is not None:
-        source: Upstream = SparseUpstream(upstream, network=network)
+        source: IndexedUpstream = SparseUpstream(upstream, network=network)
     else:
         # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
         authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
         source = CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities})
-    lock = _read_lockfile(lockfile)
+    asked = [AskedFor.parse(text) for text in wanted]
+    packages = _locked(lockfile or Path("Cargo.lock")) if lockfile is not None or not asked else ()
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
+    missing: tuple[Missing, ...] = ()
+    with Store.open(directory, write=True) as store:
+        with online(directory, OnlineSettings.of(store), passphrase) as signer:
+            if asked:
+                closed = close(store, source, asked)
+                locked = {package.id for package in packages}
+                packages += tuple(package for package in closed.packages if package.id not in locked)
+                missing = closed.missing
+            report = run(store, signer, source, packages, now=now, progress=output.counting, let_in=let_in)
+        crates, versions = store.crates.count()
+    synced = SyncedReport(report, crates, versions, missing)
+    output.show(synced, message_format, synced_as_text, synced_as_json)
+    return 1 if synced.refused else 3 if synced.undecided else 0
+
+
+def _locked(path: Path) -> tuple[LockedPackage, ...]:
+    """The packages of a lock that this mirror stands for; what others are there is told."""
+    lock = _read_lockfile(path)
     for package in lock.packages:
         if package.kind.value in ("registry", "git"):
             output.warn(f"{package.id} comes from {package.source}, which this mirror does not stand for")
-    with Store.open(directory, write=True) as store:
-        with online(directory, OnlineSettings.of(store), passphrase) as signer:
-            report = run(
-                store, signer, source, lock.registry_packages, now=now, progress=output.counting, let_in=let_in
-            )
-        crates, versions = store.crates.count()
-    output.show(SyncedReport(report, crates, versions), message_format, synced_as_text, synced_as_json)
-    return 1 if report.refused else 3 if report.undecided else 0
+    return lock.registry_packages
 
 
 def _read_lockfile(path: Path) -> Lockfile:

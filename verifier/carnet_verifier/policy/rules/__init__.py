@@ -71,7 +71,17 @@ def _rule(module: ModuleType) -> Rule:
 
 _OURS = frozenset(
     (
-        *("banned", "downgrade", "empty-lock", "git", "index-differs", "level", "mass-yank", "no-checksum"),
+        *(
+            "banned",
+            "downgrade",
+            "empty-lock",
+            "git",
+            "index-differs",
+            "level",
+            "mass-yank",
+            "no-checksum",
+            "no-memory",
+        ),
         *("other-registry", "read-only-home", "released", "takeover", "unremembered", "yanked", "young"),
     )
 )

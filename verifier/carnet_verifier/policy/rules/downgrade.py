@@ -14,7 +14,8 @@ def _judge(facts: Facts, _: Policy, __: datetime) -> Iterator[Breach]:
     if facts.highest_seen is not None and (facts.level is None or facts.level < facts.highest_seen):
         yield Breach(
             f"{facts.crate} is at level {facts.level}, {facts.crate.name} was seen at {facts.highest_seen} before",
-            "ask its maintainers why; an exception for `downgrade` in your own carnet.toml lets it in for a while",
+            "ask its maintainers why, or whoever changed carnet.lock last, where the project has one (`git log "
+            "carnet.lock`); an exception for `downgrade` in your own carnet.toml lets it in for a while",
         )
 
 

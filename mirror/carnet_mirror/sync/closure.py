@@ -1,0 +1,226 @@
+"""What a project needs that asks for a few versions by name and requirement: those, and all that they depend on.
+
+For each requirement the newest version that it admits is taken, as cargo does: of what is asked for with every feature,
+of what that depends on with the features that are asked of it; for every platform, without what only tests need. Where
+two requirements on one crate admit different newest versions, both are taken, so cargo finds the one that suits both.
+
+**A claimed crate is never looked for upstream**: its versions are those that its maintainers released here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from carnet.cargo.admitted import AdmittedVersions, admitted
+from carnet.cargo.asked import AskedFor
+from carnet.cargo.index_line import IndexLine
+from carnet.cargo.lockfile import CRATES_IO, LockedPackage
+from carnet.cargo.manifest import Dependency
+from carnet.cargo.names import CrateId, CrateName
+from carnet.errors import FormatError, VerificationError
+from carnet.scratch import temporary_folder
+from carnet_mirror.state.published import UnverifiedView
+from carnet_mirror.state.store import Store
+from carnet_mirror.upstream.packages import IndexedUpstream, UpstreamIndex
+
+MOST = 10_000
+"""Versions that one closure may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Something of which no version can be taken.
+
+    Attributes:
+        asked: Name and requirement.
+        by: What depends on it; None when it was asked for itself.
+        reason: Why not, in words.
+        decided: Whether that is what the upstream says. Otherwise it said nothing.
+    """
+
+    asked: AskedFor
+    by: CrateId | None
+    reason: str
+    decided: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What is needed.
+
+    Attributes:
+        packages: The versions to take from the upstream.
+        missing: What there is not.
+    """
+
+    packages: tuple[LockedPackage, ...]
+    missing: tuple[Missing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Edge:
+    asked: AskedFor
+    by: CrateId | None
+    features: frozenset[str]
+
+
+def close(store: Store, upstream: IndexedUpstream, asked: Sequence[AskedFor], *, most: int = MOST) -> Closed:
+    """Find out which versions are needed.
+
+    Args:
+        store: The mirror: which crates are claimed, and their versions.
+        upstream: Whose index says what depends on what.
+        asked: What is asked for.
+        most: How many versions may be needed.
+
+    Raises:
+        VerificationError: It is more.
+        TransportError: The upstream said nothing at all.
+        StorageError: The disk failed.
+    """
+    with temporary_folder() as scratch:
+        search = _Search(store, upstream, scratch, most)
+        edges = [_Edge(one, None, frozenset()) for one in asked]
+        while edges:
+            edges = search.follow(edges)
+        return search.found()
+
+
+@dataclass
+class _Search:
+    store: Store
+    upstream: IndexedUpstream
+    scratch: Path
+    most: int
+    lines: dict[CrateName, list[IndexLine]] = field(default_factory=dict)
+    silent: dict[CrateName, UpstreamIndex] = field(default_factory=dict)
+    claimed: set[CrateName] = field(default_factory=set)
+    chosen: dict[CrateId, IndexLine] = field(default_factory=dict)
+    active: dict[CrateId, frozenset[str]] = field(default_factory=dict)
+    missing: dict[AskedFor, Missing] = field(default_factory=dict)
+
+    def follow(self, edges: Sequence[_Edge]) -> list[_Edge]:
+        """Take what these ask for; returns what that depends on and was not asked for before."""
+        self._look_up(list(dict.fromkeys(edge.asked.name for edge in edges)))
+        grown: dict[CrateId, frozenset[str]] = {}
+        for edge in edges:
+            line = self._newest(edge)
+            if line is None:
+                continue
+            self.chosen[line.id] = line
+            wanted = edge.features if edge.by is not None else everything(line)
+            before = grown.get(line.id, self.active.get(line.id))
+            if before is None or not wanted <= before:
+                grown[line.id] = wanted | (before or frozenset())
+        if len(self.chosen) > self.most:
+            raise VerificationError(
+                f"this needs more than {self.most} versions", hint="ask for less at once, or sync by a lock"
+            )
+        self.active |= grown
+        return [
+            _Edge(AskedFor.of(dependency.crate, dependency.req), crate, features)
+            for crate, active in grown.items()
+            for dependency, features in needed(self.chosen[crate], active)
+        ]
+
+    def found(self) -> Closed:
+        """All of it."""
+        packages = [
+            LockedPackage(line.id, CRATES_IO, line.cksum)
+            for line in self.chosen.values()
+            if line.id.name not in self.claimed
+        ]
+        return Closed(tuple(sorted(packages, key=lambda package: package.id)), tuple(self.missing.values()))
+
+    def _look_up(self, names: Sequence[CrateName]) -> None:
+        new = [name for name in names if name not in self.lines]
+        claims = UnverifiedView(self.store).claimed(new)
+        self.claimed |= {name for name in new if name.canonical in claims}
+        for name in self.claimed.intersection(new):
+            self.lines[name] = [version.line for version in self.store.crates.versions(name)]
+        unclaimed = [name for name in new if name not in self.claimed]
+        for name, index in (self.upstream.index(unclaimed, self.scratch) if unclaimed else {}).items():
+            self.lines[name] = list(_read(index.chunks, name))
+            if not self.lines[name]:
+                self.silent[name] = index
+
+    def _newest(self, edge: _Edge) -> IndexLine | None:
+        wanted: AdmittedVersions = admitted(edge.asked.requirement)
+        fitting = [line for line in self.lines[edge.asked.name] if wanted.admits(line.id.version)]
+        taken = [line for line in fitting if not line.yanked]
+        if taken:
+            return max(taken, key=lambda line: line.id.version)
+        self.missing.setdefault(edge.asked, self._why_not(edge, yanked=bool(fitting)))
+        return None
+
+    def _why_not(self, edge: _Edge, *, yanked: bool) -> Missing:
+        name, silent = edge.asked.name, self.silent.get(edge.asked.name)
+        if silent is not None:
+            return Missing(edge.asked, edge.by, silent.silence, decided=silent.absent)
+        if yanked:
+            reason = "all versions that this admits were yanked: a lock that pins one has it synced all the same"
+        elif name in self.claimed:
+            reason = "the crate is claimed, and its maintainers released no such version here"
+        else:
+            reason = "the upstream lists no such version"
+        return Missing(edge.asked, edge.by, reason, decided=True)
+
+
+def _read(chunks: Sequence[bytes], name: CrateName) -> Iterator[IndexLine]:
+    """The lines of a crate that can be read; what cannot is no statement."""
+    for chunk in chunks:
+        try:
+            line = IndexLine.from_bytes(chunk)
+            for dependency in line.deps:
+                AskedFor.of(dependency.crate, dependency.req)
+        except FormatError:
+            continue
+        if line.id.name == name:
+            yield line
+
+
+# --- features ---
+
+
+def everything(line: IndexLine) -> frozenset[str]:
+    """Every feature of a version, those among them that are optional dependencies."""
+    return frozenset({*line.features, *(f"dep:{one.name}" for one in line.deps if one.optional)})
+
+
+def needed(line: IndexLine, features: frozenset[str]) -> Iterator[tuple[Dependency, frozenset[str]]]:
+    """What a version depends on with some features, and which features it asks of each: cargo's book, "Features"."""
+    on, asks = _activated(line, features)
+    for dependency in line.deps:
+        if dependency.kind == "dev" or dependency.registry is not None:
+            continue
+        if not dependency.optional or dependency.name in on:
+            default = ("default",) if dependency.default_features else ()
+            yield dependency, frozenset({*dependency.features, *asks.get(dependency.name, ()), *default})
+
+
+def _activated(line: IndexLine, features: frozenset[str]) -> tuple[set[str], Mapping[str, set[str]]]:
+    """The optional dependencies that features turn on, and the features that they ask of dependencies."""
+    on: set[str] = set()
+    asks: dict[str, set[str]] = {}
+    seen: set[str] = set()
+    left = list(features)
+    while left:
+        said = left.pop()
+        if said in seen:
+            continue
+        seen.add(said)
+        name, slash, feature = said.partition("/")
+        if slash:
+            asks.setdefault(name.removesuffix("?"), set()).add(feature)
+            if not name.endswith("?"):
+                left.append(name)
+                on.add(name)
+        elif said.startswith("dep:"):
+            on.add(said.removeprefix("dep:"))
+        elif said in line.features:
+            left += line.features[said]
+        else:
+            on.add(said)  # an optional dependency is a feature of its name
+    return on, asks
