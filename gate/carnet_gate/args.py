@@ -225,6 +225,8 @@ def _invocation(toolchain: str | None, command: Command, own: tuple[str, ...]) -
     options = [(name, value) for _, name, value in _options(command.name, own)]
     names = {name for name, _ in options}
     command = command.given(names)
+    if "-C" in names:  # also where nothing is compiled: in that folder an alias may mean something else
+        raise ConfigError("`-C` is not supported behind the gate", hint="change into the folder instead")
     if command.kind not in (CommandKind.HARMLESS, CommandKind.REFUSE):
         _require_understood(command, options)
     frozen = "--frozen" in names
@@ -245,8 +247,6 @@ def _invocation(toolchain: str | None, command: Command, own: tuple[str, ...]) -
 def _require_understood(command: Command, options: Sequence[tuple[str, str | None]]) -> None:
     """Refuse what would lead cargo elsewhere."""
     names = {name for name, _ in options}
-    if "-C" in names:
-        raise ConfigError("`-C` is not supported behind the gate", hint="change into the folder instead")
     if "--lockfile-path" in names and not command.takes_lock:
         raise ConfigError(
             f"`--lockfile-path` is not supported with `cargo {command.name}`: the lock that is checked is Cargo.lock",

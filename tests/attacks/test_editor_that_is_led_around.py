@@ -172,6 +172,24 @@ def test_whatever_the_editor_names_as_cargo_is_not_started(shim: ShimBox, projec
     assert shim.box.machine.run("cargo", "--version", env={"PATH": path}).stdout == "EVIL\n"  # the positive control
 
 
+def test_an_alias_hides_in_the_place_of_no_call_that_passes(shim: ShimBox, project: Path) -> None:
+    """cargo follows one before an external subcommand such as `fmt`; `-C` would lead it to another folder's."""
+    (project / ".cargo").mkdir(exist_ok=True)
+    (project / ".cargo/config.toml").write_text('[alias]\nfmt = "run"\n')
+    lock = (project / "Cargo.lock").read_text()
+    (project / "Cargo.lock").write_text(lock.replace(SHA256["leaf"], SHA256["evil"]))
+    done = shim.call("fmt")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "leaf@1.0.0 has checksum" in done.stderr  # it is judged as the command that it means
+    elsewhere = ("-Zunstable-options", "-C", str(project), "fmt")
+    done = shim.call(*elsewhere, cwd=shim.box.machine.path, env=NIGHTLY)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "`-C` is not supported" in done.stderr
+    (project / ".cargo/config.toml").write_text('[alias]\nfmt = "pkgid"\n')
+    plain = shim.box.machine.run("cargo", *elsewhere, env=NIGHTLY)
+    assert plain.stdout.startswith("path+file://"), plain.stderr  # the positive control
+
+
 # --- the lock that is named ---
 
 

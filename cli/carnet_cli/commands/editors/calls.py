@@ -1,9 +1,9 @@
 """One call of a shim's cargo: through the gate where it compiles or chooses crates, to the user's own cargo else.
 
 What passes is replaced by cargo, in this very process: signals and exit status are cargo's own, and neither the
-verifier nor a repository is touched. It starts no program of the project's choice: which toolchain file holds was
-looked at, and compilers and wrappers are the user's own (`compiling_nothing`). What is asked of the standard library is
-answered from the toolchain (`standard_library`).
+verifier nor a repository is touched. It starts no cargo, compiler or wrapper of the project's choice: which toolchain
+file holds was looked at, and compilers and wrappers are the user's own (`compiling_nothing`). What is asked of the
+standard library is answered from the toolchain (`standard_library`).
 """
 
 from __future__ import annotations
