@@ -8,23 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.crates.archives import honest_crate
 from tests.support.crates.locks import locked
 from tests.support.machines.command import Ran, carnet
-from tests.support.registries.mirror_process import MirrorDirectory, serving
-from tests.support.worlds.ceremony import make_ceremony
-from tests.support.worlds.claims import World
+from tests.support.registries.claimed import CLAIMED, claimed_mirror
 
-from carnet_mirror.state.store import Store
-from carnet_mirror.writing import publish, writing
-from carnet_signer.metadata.new_roles import Change
-
-TARBALL = honest_crate("demo-lib", "1.0.0")
 SECRET = "a line of a file that only this user may read"
 
 
@@ -41,7 +32,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "project"
         self.folder.mkdir()
-        (self.folder / "Cargo.lock").write_text(locked(TARBALL))
+        (self.folder / "Cargo.lock").write_text(locked(CLAIMED))
         self.file, self.main = self.folder / "carnet.lock", folder / "main.lock"
         assert self.verify("--update-memory").status == 0
         self.honest = self.file.read_bytes()
@@ -59,21 +50,10 @@ class Project:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    folder, now = tmp_path_factory.mktemp("memory"), datetime.now(UTC).replace(microsecond=0)
-    ceremony = make_ceremony(bit_length=1, now=now)
-    online = ceremony.signer()
-    with Store.create(folder / "mirror") as store:
-        with writing(store, online, now=now):
-            publish(store, online, Change(roles=ceremony.files), now=now)
-        world = World(folder, ceremony, online, store, now)
-        world.claim()
-        world.release(tarball=TARBALL)
+    folder = tmp_path_factory.mktemp("memory")
     (folder / "home").mkdir()
-    (folder / "root.json").write_bytes(ceremony.root)
-    with (
-        serving(MirrorDirectory(folder / "mirror", ceremony, online, now)) as mirror,
-        pytest.MonkeyPatch.context() as to,
-    ):
+    with claimed_mirror(folder) as mirror, pytest.MonkeyPatch.context() as to:
+        (folder / "root.json").write_bytes(mirror.root)
         to.setenv("HOME", str(folder / "home"))
         to.setenv("CARNET_HOME", str(folder / "carnet"))
         to.delenv("XDG_CONFIG_HOME", raising=False)
