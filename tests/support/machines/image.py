@@ -44,8 +44,15 @@ class Image:
             if found is None:
                 pytest.skip(f"{name} is not installed: it belongs into the image")
             shutil.copy(Path(found).resolve(), tools / name)
+        # A machine's own Python and Rust lie beside its git.
+        python = Path(sys.executable).resolve()
+        for program in (python, *(toolchain() / "bin" / name for name in ("cargo", "rustc", "rustdoc"))):
+            if program.parent == Path("/usr/bin"):
+                shutil.copy(program.resolve(), tools / program.name)
+        if python.parent == Path("/usr/bin"):
+            (tools / "python3").symlink_to(python.name)
         kept = [path for path in ("/lib", "/lib32", "/lib64", "/bin", "/sbin") if Path(path).is_symlink()]
-        mine = {sys.prefix, sys.base_prefix, str(PROJECT), str(toolchain())}
+        mine = {sys.prefix, sys.base_prefix, str(PROJECT), str(toolchain())} - {"/usr"}
         self._prefix = [
             *(bwrap, "--die-with-parent", "--unshare-pid", "--unshare-ipc", "--as-pid-1", "--tmpfs", "/"),
             *("--ro-bind", "/usr", "/usr", "--ro-bind", str(tools), "/usr/bin"),
