@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench hostile mutants fuzz interop commands dist clean
+.PHONY: demo test check lint types imports bench bench-gate hostile mutants fuzz interop commands dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -33,6 +33,10 @@ check: lint types imports test
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/bench_verify.py
+
+# A build in which nothing changed, behind the gate and without it. PROJECTS="DIR..." for others than examples/app.
+bench-gate: .venv/ready
+	$(BIN)/python benchmarks/bench_gate.py --write docs/measured.md $(PROJECTS)
 
 # Every check of what a build trusts, taken out in turn: is there a test that fails? MODULE=carnet.tuf for a part of them.
 mutants: .venv/ready

@@ -90,6 +90,24 @@ def parse(data: bytes, what: str, *, max_bytes: int) -> Json:
     return value
 
 
+def parse_known(data: bytes, what: str) -> Json:
+    """Parse the very bytes that `parse` took before, as a proof says that is remembered with them.
+
+    Args:
+        data: Those bytes.
+        what: As for `parse`.
+
+    Raises:
+        FormatError: They are no JSON, so they are others.
+    """
+    orjson = sys.modules.get("orjson")
+    try:
+        value: Json = _PLAIN.decode(data.decode()) if orjson is None else orjson.loads(data)
+    except (ValueError, RecursionError):
+        raise FormatError(f"{what} is not JSON") from None
+    return value
+
+
 def _orjson(size: int) -> ModuleType | None:
     """orjson, when it is there already or so many bytes are worth its import."""
     if size < _LARGE and "orjson" not in sys.modules:
@@ -151,6 +169,7 @@ def _no_float(literal: str) -> NoReturn:
 
 
 _DECODER = JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_no_float, parse_constant=_no_float)
+_PLAIN = JSONDecoder()
 _SMALL_INTEGERS = JSONDecoder(object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float)
 
 

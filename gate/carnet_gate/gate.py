@@ -36,7 +36,8 @@ from carnet.durable import private_folder
 from carnet.errors import ConfigError
 from carnet.value import value
 from carnet_gate.admission import Admitted, Grounds, admit_lock
-from carnet_gate.args import without_configs
+from carnet_gate.args import Invocation, without_configs
+from carnet_gate.choosing.resolving import Resolved, bring_up_to_date, resolving, tell, unresolved
 from carnet_gate.commands.table import CommandKind
 from carnet_gate.comparison import permissions
 from carnet_gate.comparison.intermediates import Intermediates
@@ -48,7 +49,6 @@ from carnet_gate.home import CargoHome, lasting_home, lasting_path
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
-from carnet_gate.resolving import bring_up_to_date, resolving
 from carnet_gate.sources import Complete, keep, refuses, unpack, unpacked_already
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
 from carnet_verifier.judgements import keys_of
@@ -145,12 +145,15 @@ class Gate:
             admitted = self._admit(view, lock, {} if asking else memory.settled)  # 3
             with registry.locked():
                 prepared = self._prepare(registry, view, lock, admitted, memory, asking)  # 4
-                if isinstance(prepared, CompletedProcess) and not invocation.locked and self._resolve(view) == 0:
+                resolved = Resolved(1)
+                if isinstance(prepared, CompletedProcess) and not invocation.locked:
+                    resolved = self._resolve(view)
+                if resolved.status == 0:
                     lock = self._lock.read()
                     admitted = self._admit(view, lock, {})
                     prepared = self._prepare(registry, view, lock, admitted, memory, asking)
                 if isinstance(prepared, CompletedProcess):
-                    self._reporter.cargo_said(prepared.stderr)
+                    self._reporter.cargo_said(prepared.stderr, resolved.lacking)
                     return prepared.returncode
                 if prepared is not None and invocation.compiles:
                     apart.make(self._reporter.warn)
@@ -190,7 +193,8 @@ class Gate:
         project = self._project
         with self._grounds.open_view() as view:
             pinned = self._lock.read_if_any()
-            with resolving(project, view, pinned, self._grounds, self._confine, self._reporter) as (home, within):
+            choosing = resolving(project, view, pinned, self._grounds, self._confine, self._reporter)
+            with choosing as (home, within, choices):
                 status = project.cargo.run(
                     project.invocation.subcommand,
                     *home.flags,
@@ -198,6 +202,9 @@ class Gate:
                     environment=home.environment(project),
                     within=within,
                 )
+                resolved = tell(project, choices, status, _kept(project.invocation, pinned), self._reporter)
+                if resolved.lacking:
+                    self._reporter.cargo_said("", resolved.lacking)
             if status == 0 and self._lock.path.exists():
                 self._tell(self._admit(view, self._lock.read(), {}))
         return status
@@ -214,18 +221,15 @@ class Gate:
                 f"{self._lock.path} does not exist, and --locked was given",
                 hint="restore it from version control, or have `cargo carnet generate-lockfile` make it",
             )
-        if self._resolve(view) != 0:
-            raise ConfigError(
-                "cargo could not resolve the dependencies; its messages are above",
-                hint="mend what cargo says; of a crate or version that it did not find, ask the mirror's operator for "
-                "`carnet mirror sync DIR --lockfile FILE`",
-            )
+        resolved = self._resolve(view)
+        if resolved.status != 0:
+            raise unresolved("the dependencies", resolved)
         return self._lock.read()
 
-    def _resolve(self, view: View) -> int:
-        """2. Bring the lock up to date, unless the user forbids the network; returns cargo's exit status."""
+    def _resolve(self, view: View) -> Resolved:
+        """2. Bring the lock up to date, unless the user forbids the network."""
         if self._project.invocation.offline:
-            return 1
+            return Resolved(1)
         return bring_up_to_date(
             self._project, view, self._lock.read_if_any(), self._grounds, self._confine, self._reporter
         )
@@ -330,3 +334,14 @@ class Gate:
     def _tell(self, admitted: Admitted) -> None:
         if not self._project.invocation.quiet:
             self._reporter.admitted(admitted.levels, self._grounds.trust.url)
+
+
+def _kept(invocation: Invocation, pinned: Lockfile | None) -> frozenset[CrateId]:
+    """What a command that chooses versions leaves as it is: `update` without a name leaves nothing."""
+    locked = frozenset(package.id for package in pinned.registry_packages) if pinned is not None else frozenset()
+    if invocation.subcommand != "update" or invocation.has("--workspace") or invocation.has("-w"):
+        return locked
+    named = {
+        text.rpartition("#")[2].partition("@")[0] for text in (*invocation.words, *invocation.values("-p", "--package"))
+    }
+    return frozenset(crate for crate in locked if named and str(crate.name) not in named)

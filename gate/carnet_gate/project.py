@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from carnet.cargo.lockfile import MAX_LOCK, Lockfile, read_lockfile
+from carnet.cargo.lockfile import CRATES_IO, MAX_LOCK, Lockfile, read_lockfile
 from carnet.durable import read_file, users_file
 from carnet.errors import ConfigError
 from carnet.value import value
@@ -51,6 +51,14 @@ class Project:
     def places(self) -> tuple[Path, ...]:
         """Every folder into which the command writes, absolute and without links."""
         return self.outputs if self.copies_into is None else (*self.outputs, self.copies_into)
+
+    @property
+    def dependencies(self) -> Iterator[tuple[str, str]]:
+        """Names and requirements of what the workspace's manifests ask the public registry for, as cargo says them."""
+        for package in json.loads(self.described or "{}").get("packages", ()):
+            for one in package.get("dependencies", ()):
+                if one.get("source") == CRATES_IO:
+                    yield str(one.get("name")), str(one.get("req"))
 
     @property
     def arguments(self) -> list[str]:

@@ -6,9 +6,40 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from carnet.cargo.asked import AskedFor
+from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError
 from carnet.level import Level
+from carnet.value import value
 from carnet_verifier.policy.verdict import Verdict
+
+
+@value
+class Lacking:
+    """What the mirror has not.
+
+    Attributes:
+        asked: Name and requirement.
+        by: The version that depends on it; None when the project does.
+    """
+
+    asked: AskedFor
+    by: CrateId | None = None
+
+
+@value
+class Skipped:
+    """A version that cargo would have chosen, and that the policy denies.
+
+    Attributes:
+        crate: The newest such version.
+        others: How many older ones are denied as well.
+        reason: What the policy says of the newest.
+    """
+
+    crate: CrateId
+    others: int
+    reason: str
 
 
 class Reporter(Protocol):
@@ -26,8 +57,14 @@ class Reporter(Protocol):
     def admitted(self, levels: Sequence[Level], url: str) -> None:
         """Every package of the lock was let in, at these levels; `url` is where the repository is."""
 
-    def cargo_said(self, text: str) -> None:
-        """What cargo wrote to its stderr when it could not work with the lock."""
+    def skipped(self, versions: Sequence[Skipped]) -> None:
+        """Versions that cargo would have chosen, had the policy not denied them; one for each crate."""
+
+    def missing(self, lacking: Sequence[Lacking]) -> None:
+        """What the mirror has not, and cargo did not find."""
+
+    def cargo_said(self, text: str, lacking: Sequence[Lacking] = ()) -> None:
+        """What cargo wrote to its stderr when it could not work with the lock, and what the mirror lacks for it."""
 
     def counting(self, label: str, length: int) -> AbstractContextManager[Callable[[int], None]]:
         """A long piece of work of `length` units begins; the function says that so many more are done."""

@@ -75,7 +75,7 @@ def test_from_nothing_to_a_build(newcomer: Newcomer, registry: SignedRegistry) -
     generate = newcomer.hint()
     assert newcomer.types(generate) != 0
     assert newcomer.types("cargo carnet build") == 2
-    assert newcomer.hint() == "carnet mirror sync DIR --lockfile FILE"
+    assert newcomer.hint() == "carnet mirror sync DIR 'branch@^0.2'"
     registry.add(BRANCH)  # which is what its operator does then
     assert newcomer.types(generate) == 0
     assert newcomer.types("cargo carnet build --locked") == 0
@@ -95,7 +95,7 @@ def test_a_lock_that_the_mirror_has_half_of(newcomer: Newcomer, registry: Signed
     manifest = newcomer.project / "Cargo.toml"
     manifest.write_text(manifest.read_text() + 'branch = "0.2"\n')
     assert newcomer.types("cargo carnet build") == 101
-    assert newcomer.hint() == "carnet mirror sync DIR --lockfile FILE"
+    assert newcomer.hint() == "carnet mirror sync DIR 'branch@^0.2'"
     registry.add(BRANCH)
     assert newcomer.types("cargo carnet build") == 0
 

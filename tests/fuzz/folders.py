@@ -14,8 +14,9 @@ from tests.support.crates.locks import LEAF, locked
 from carnet import strictjson
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.lockfile import read_lockfile
+from carnet.digests import sha256_hex
 from carnet.durable import private_folder
-from carnet_gate.comparison import intermediates
+from carnet_gate.comparison import intermediates, settled
 from carnet_gate.without_lock import dependent
 from carnet_mirror.fsck import signed_files
 from carnet_verifier.cargo import copies, vendoring
@@ -32,6 +33,13 @@ def _intermediates(data: bytes) -> None:
 def _record() -> Path:
     records = private_folder(scratch() / "intermediates")
     return intermediates.Intermediates(records, [scratch() / "target"], separates=True)._file
+
+
+def _settled(data: bytes) -> None:
+    """What carnet remembers of crates about which nothing changed, with the digest that it wrote in front of it."""
+    file = scratch() / "settled"
+    file.write_bytes(settled._HEAD + sha256_hex(data).encode() + b"\n" + data)
+    settled._read(file)
 
 
 def _program_lock(data: bytes) -> None:
@@ -84,6 +92,7 @@ FOLDERS: dict[str, Target] = {
     "intermediates": Target(
         lambda: [strictjson.encode({"name": f"carnet-{'0' * 16}", "identity": [1, 2, 3]})], _intermediates, documents
     ),
+    "settled": Target(lambda: [strictjson.encode({"demo-0.1.0": ["0" * 64, "1" * 64, 3]})], _settled, documents),
     "program-lock": Target(lambda: [_LOCK.encode()], _program_lock),
     "vendored-manifest": Target(lambda: [b'[package]\nname = "demo"\nversion = "0.1.0"\n'], _vendored_manifest),
     "vendor-mark": Target(lambda: [strictjson.encode({"parts": {"demo": "0" * 64}})], _vendor_mark, documents),

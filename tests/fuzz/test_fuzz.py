@@ -45,6 +45,8 @@ def test_what_was_found_stays_mended(place: Path) -> None:
 
 
 BEHIND_OTHERS = {
+    "core/carnet/strictjson.py:parse_known": "bytes that the same reader took before, known by their digest",
+    "gate/carnet_gate/project.py:Project.dependencies": "what _places has read as JSON before: cargo-metadata",
     "gate/carnet_gate/project.py:open_project": "what _places has read as JSON before: cargo-metadata",
     "cli/carnet_cli/commands/own_view.py:_read_saved": "read_saved_view_from: saved-view",
     "cli/carnet_cli/config/workspace.py:_read": "stricttoml.parse, of a project's manifests: toml",
@@ -53,6 +55,7 @@ BEHIND_OTHERS = {
     "signer/carnet_signer/ceremony/ceremony.py:_make": "a role file that the strict parser has read: ceremony-file",
     "signer/carnet_signer/ceremony/folder.py:_read_claims": "ClaimFiles.of over a folder's files: claim-file",
     "signer/carnet_signer/metadata/published_state.py:read_published_state": "role files: root, timestamp, snapshot",
+    "verifier/carnet_verifier/cargo/stamps.py:tells": "what the system says of a folder's file system",
     "verifier/carnet_verifier/api.py:_read_lock": "read_lockfile, of a file or of bytes: lock",
     "verifier/carnet_verifier/memory/trust.py:read_pinned": "parse_role, of the file that a user named: root",
     "verifier/carnet_verifier/line.py:parse_index": "IndexFile.from_bytes: index-file",

@@ -319,8 +319,12 @@ def test_a_banned_version_is_not_even_chosen(box: GateBox) -> None:
     box.registry.add(NEWER_LEAF)
     (box.project / "carnet.toml").write_text('[[ban]]\ncrates = "leaf@1.1.*"\nreason = "broken"\n')
     (box.project / "Cargo.lock").unlink()
-    box.works("fetch")
+    skipped = "     Skipped leaf@1.1.0, which is banned by the policy: broken [banned], says "
+    assert skipped in box.works("fetch")
     assert 'name = "leaf"\nversion = "1.0.0"' in (box.project / "Cargo.lock").read_text()
+    assert "Skipped" not in box.works("fetch")
+    assert skipped in box.works("update")
+    assert "Skipped" not in box.works("update", "--quiet")
 
 
 def test_a_locked_version_that_was_yanked_still_builds(box: GateBox) -> None:

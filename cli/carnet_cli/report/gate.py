@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING
 from carnet.errors import CarnetError
 from carnet_cli.report.admission import warn_of
 from carnet_cli.terminal import output
+from carnet_gate.choosing.resolving import sentence
 
 if TYPE_CHECKING:
     from carnet.level import Level
+    from carnet_gate.reporter import Lacking, Skipped
     from carnet_verifier.policy.verdict import Verdict
 
 
 _LACKING = ("no matching package", "failed to select a version")
 """What cargo says when the mirror does not have a crate or a version that is asked for."""
 _SYNC = "the mirror may lack it: ask its operator for `carnet mirror sync DIR --lockfile FILE`, with a lock that has it"
+
+
+_MOST = 20
+"""Lines about crates of which a version is skipped."""
 
 
 class TerminalReporter:
@@ -43,10 +49,30 @@ class TerminalReporter:
         total = len(levels)
         output.note(f"    Admitted {total} crate{'' if total == 1 else 's'} ({counted}) from {url}")
 
-    def cargo_said(self, text: str) -> None:
-        """As cargo wrote it, colours and all."""
+    def skipped(self, versions: Sequence[Skipped]) -> None:
+        """A line for each crate, aligned with cargo's own messages."""
+        for one in versions[:_MOST]:
+            older = f" (and {one.others} older)" if one.others else ""
+            about = f"{one.crate} "
+            reason = f", which {one.reason.removeprefix(about)}" if one.reason.startswith(about) else f": {one.reason}"
+            output.note(f"     Skipped {one.crate}{older}{reason}")
+        if len(versions) > _MOST:
+            output.note(
+                f"     Skipped versions of {len(versions) - _MOST} more crates, which the policy denies as well"
+            )
+
+    def missing(self, lacking: Sequence[Lacking]) -> None:
+        """A line for each, aligned likewise."""
+        for one in lacking:
+            by = f", which {one.by} needs" if one.by is not None else ""
+            output.note(f"     Missing {one.asked}{by}: the mirror has none")
+
+    def cargo_said(self, text: str, lacking: Sequence[Lacking] = ()) -> None:
+        """As cargo wrote it, colours and all; and whom to ask for what."""
         sys.stderr.write(text)
-        if any(reason in text for reason in _LACKING):
+        if lacking:
+            output.hint(f"ask the mirror's operator for `{sentence(lacking)}`")
+        elif any(reason in text for reason in _LACKING):
             output.hint(_SYNC)
 
     def counting(self, label: str, length: int) -> AbstractContextManager[Callable[[int], None]]:

@@ -64,7 +64,7 @@ class GitLimits:
             blob=blob,
             tree=min(_MAX_TREE, MIB // 8 + weight // 10),
             objects=min(256 * MIB, 4 * MIB + 16 * weight),
-            entries=min(MAX_ENTRIES, 2_000 + weight // 200),
+            entries=min(MAX_ENTRIES, 3_000 + weight // 250),
             processor=1 + weight // (5 * MIB),
             seconds=60.0 + weight / MIB,
             unpacked=64 * MIB + 64 * weight,

@@ -65,6 +65,7 @@ def parse_role(
     profile: Profile = Profile.PRODUCT,
     max_bytes: int | None = None,
     what: str = "",
+    known: bool = False,
 ) -> RoleFile[RoleT]:
     """Read a metadata file; nothing about it is trusted yet.
 
@@ -74,27 +75,30 @@ def parse_role(
         profile: Which keys and names are accepted.
         max_bytes: Refused above this size, before parsing; what a client reads of the type (`MAX_BYTES`) when None.
         what: What to call it in messages; the type's name when empty.
+        known: Whether these very bytes were read before, as a proof says that is remembered with them.
 
     Raises:
         FormatError: Anything that is not well-formed metadata of that type.
     """
     what = what or role_type.TYPE
-    envelope = read_envelope(data, what, max_bytes=role_type.MAX_BYTES if max_bytes is None else max_bytes)
+    most = role_type.MAX_BYTES if max_bytes is None else max_bytes
+    envelope = read_envelope(data, what, max_bytes=most, known=known)
     return open_envelope(envelope, role_type, profile=profile, what=what)
 
 
-def read_envelope(data: bytes, what: str, *, max_bytes: int) -> SignedFile:
+def read_envelope(data: bytes, what: str, *, max_bytes: int, known: bool = False) -> SignedFile:
     """Read no more of a metadata file than says who signed it: cheap, whatever stands in it.
 
     Args:
         data: The file as received.
         what: What to call it in messages.
         max_bytes: Refused above this size, before parsing.
+        known: As for `parse_role`.
 
     Raises:
         FormatError: No strict JSON, or no `signed` and `signatures`.
     """
-    parsed = strictjson.parse(data, what, max_bytes=max_bytes)
+    parsed = strictjson.parse_known(data, what) if known else strictjson.parse(data, what, max_bytes=max_bytes)
     try:
         document = _object(parsed, "the file")
         return SignedFile(data, _object(document.get("signed"), "signed"), _signatures(document.get("signatures")))
@@ -200,12 +204,13 @@ def _read_snapshot(common: _Common, signed: JsonObject, profile: Profile) -> Sna
     meta: dict[str, MetaFile] = {}
     # Most entries of a large snapshot are bins with a version only, or empty shards that are one file: equal ones share
     # one value.
-    known: dict[str, MetaFile] = {}
+    known: dict[int | str, MetaFile] = {}
     for name, entry in listed.items():
         role = name[:-5]
         if name[-5:] != ".json" or not role:
             raise FormatError(f"meta lists {name[:80]!a}, which is not a metadata file")
-        alike = repr(entry)
+        only = entry.get("version") if type(entry) is dict and len(entry) == 1 else None
+        alike = only if type(only) is int else repr(entry)
         found = known.get(alike)
         if found is None:
             found = known[alike] = _meta_file(entry, name)

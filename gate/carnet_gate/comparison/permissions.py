@@ -111,15 +111,16 @@ def _walk(folder: Path, *, deep: bool = True) -> Iterator[tuple[str, tuple[int, 
         try:
             with os.scandir(descriptor) as entries:  # by the open folder: no long way to each file
                 for entry in entries:
-                    if entry.is_symlink():
-                        continue
-                    path = f"{current}/{entry.name}"
                     try:
-                        yield path, _bits(entry.stat(follow_symlinks=False))
+                        status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
                         continue  # another run's mark, or a file that was just replaced
+                    if stat.S_ISLNK(status.st_mode):
+                        continue
+                    path = f"{current}/{entry.name}"
+                    yield path, _bits(status)
                     in_cargos_home = depth == 3 and entry.name in ("registry", "git")
-                    if deep and entry.is_dir(follow_symlinks=False) and not in_cargos_home:
+                    if deep and stat.S_ISDIR(status.st_mode) and not in_cargos_home:
                         todo.append((path, depth + 1))
         finally:
             os.close(descriptor)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from carnet_gate.admission import Grounds
+from carnet_gate.choosing.resolving import resolving
 from carnet_gate.commands.table import COMMANDS
 from carnet_gate.confinement.protection import Confine
 from carnet_gate.gate import Gate
 from carnet_gate.home import quoted
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
-from carnet_gate.resolving import resolving
 
 
 def ask(project: Project, grounds: Grounds, confine: Confine, reporter: Reporter, *, also: Sequence[str] = ()) -> int:
@@ -41,7 +41,7 @@ def ask(project: Project, grounds: Grounds, confine: Confine, reporter: Reporter
     pinned = LockOnDisk(project.workspace).read_if_any()
     with (
         grounds.open_view() as view,
-        resolving(project, view, pinned, grounds, confine, reporter) as (home, within),
+        resolving(project, view, pinned, grounds, confine, reporter) as (home, within, _),
     ):
         registry = f"registries.{home.name}.index={quoted(home.source['registry'])}"
         return project.cargo.run(

@@ -28,12 +28,12 @@ from carnet.value import value
 from carnet_gate import config
 from carnet_gate.admission import Grounds, admit_lock
 from carnet_gate.args import Invocation
+from carnet_gate.choosing.resolving import bring_up_to_date, unresolved
 from carnet_gate.commands.table import CommandKind
 from carnet_gate.confinement.protection import Confine
 from carnet_gate.outputs import without_links
 from carnet_gate.project import LockOnDisk, Project, open_project
 from carnet_gate.reporter import Reporter
-from carnet_gate.resolving import bring_up_to_date
 from carnet_gate.without_lock import dependent
 from carnet_verifier.admit import admit_tarball
 from carnet_verifier.cargo.localregistry import LocalRegistry, Poisoned, remove_tree
@@ -174,8 +174,9 @@ def choose(program: Program, grounds: Grounds, folder: Path, confine: Confine, r
     if name is None or not (invocation.locked or everything or is_git):
         return program
     with grounds.open_view() as view:
-        if bring_up_to_date(project, view, None, grounds, confine, reporter) != 0:
-            raise _unresolved(name)
+        resolved = bring_up_to_date(project, view, None, grounds, confine, reporter)
+        if resolved.status != 0:
+            raise unresolved(str(name), resolved)
         chosen = _chosen(project, name, is_git)
         if is_git:
             commit = (chosen.source or "").rpartition("#")[2]
@@ -194,8 +195,9 @@ def choose(program: Program, grounds: Grounds, folder: Path, confine: Confine, r
             registry.write_index(admitted.admissions)  # cargo looks at what only the program's tests need, too
             write_file(project.workspace / "Cargo.lock", dependent.lock(brought, what, crate))
         lock = LockOnDisk(project.workspace).read()
-        if bring_up_to_date(project, view, lock, grounds, confine, reporter) != 0:
-            raise _unresolved(name)
+        resolved = bring_up_to_date(project, view, lock, grounds, confine, reporter)
+        if resolved.status != 0:
+            raise unresolved(str(name), resolved)
     return program
 
 
@@ -270,13 +272,6 @@ def _chosen(project: Project, name: CrateName, is_git: bool) -> LockedPackage:
     kind = SourceKind.GIT if is_git else SourceKind.CRATES_IO
     found = [package for package in LockOnDisk(project.workspace).read().of_kind(kind) if package.id.name == name]
     return max(found, key=lambda package: package.id.version)
-
-
-def _unresolved(name: CrateName) -> ConfigError:
-    return ConfigError(
-        f"cargo could not resolve {name}; its messages are above",
-        hint="what the mirror lacks its operator brings with `carnet mirror sync DIR --lockfile FILE`",
-    )
 
 
 def _install_root(document: Mapping[str, object]) -> str | None:

@@ -27,8 +27,9 @@ PUBTIME = "2026-01-01T00:00:00Z"
 
 
 @functools.cache
-def _first_publish(name: str) -> tuple[Ceremony, dict[str, bytes], DirectOnlineSigner]:
-    ceremony = make_ceremony(bit_length=2, now=datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1), name=name)
+def _first_publish(name: str, bit_length: int) -> tuple[Ceremony, dict[str, bytes], DirectOnlineSigner]:
+    before = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    ceremony = make_ceremony(bit_length=bit_length, now=before, name=name)
     publication, signer = MemoryPublication(), ceremony.signer()
     publish(publication, signer, ceremony.change, now=ceremony.now)
     return ceremony, publication.files, signer
@@ -37,6 +38,10 @@ def _first_publish(name: str) -> tuple[Ceremony, dict[str, bytes], DirectOnlineS
 class SignedRegistry:
     """A repository with the real keys, roles and files of the trust model.
 
+    Args:
+        name: What its roots are called.
+        bit_length: Its index has 2 to the power of this many bins.
+
     Attributes:
         url: Its base URL, while it is served.
         served: What is answered instead of a file: bytes, or a function of the true bytes; None answers 404.
@@ -44,8 +49,8 @@ class SignedRegistry:
         requests: The paths that were asked for, in order.
     """
 
-    def __init__(self, name: str = "") -> None:
-        self.ceremony, files, signer = _first_publish(name)
+    def __init__(self, name: str = "", bit_length: int = 2) -> None:
+        self.ceremony, files, signer = _first_publish(name, bit_length)
         self.publication = MemoryPublication(dict(files))
         self.online = DirectOnlineSigner(signer.key)
         self.online.versions, self.online.named = dict(signer.versions), signer.named

@@ -227,3 +227,21 @@ def test_any_bytes_give_a_value_or_a_format_error(data: bytes) -> None:
     except FormatError:
         return
     assert json.loads(data) == value
+
+
+@given(
+    st.binary(max_size=200)
+    | st.sampled_from([LARGE % b'{"c":"1.5"}', b'{"a":"\\ud83d\\ude00"}', b"18446744073709551615"])
+)
+def test_what_was_parsed_before_is_parsed_alike(data: bytes) -> None:
+    try:
+        value = strictjson.parse(data, "thing", max_bytes=10**6)
+    except FormatError:
+        return
+    assert strictjson.parse_known(data, "thing") == value
+    assert strictjson._PLAIN.decode(data.decode()) == value
+
+
+def test_what_was_parsed_before_and_is_damaged_is_an_error() -> None:
+    with pytest.raises(FormatError, match="thing is not JSON"):
+        strictjson.parse_known(b'{"a":', "thing")

@@ -19,6 +19,7 @@ from carnet.errors import ConfigError, FormatError, MetadataMismatch, PolicyRefu
 from carnet_gate import admission, config, gate, home, loopback, outputs, project, sources
 from carnet_gate.args import parse
 from carnet_gate.cargo import Cargo, find_cargo
+from carnet_gate.choosing.resolving import Resolved
 from carnet_gate.comparison import marks, permissions, state, surroundings
 from carnet_gate.confinement import landlock, protection
 from carnet_gate.confinement.protection import Confinement, Means, Protection
@@ -475,8 +476,8 @@ def test_a_lock_is_there_or_made() -> None:
     with pytest.raises(ConfigError, match=r"Cargo\.lock does not exist, and --locked was given"):
         found._lock_or_resolve(None)
     found._project = SimpleNamespace(invocation=parse(["build"]))
-    found._resolve = lambda view: 0
+    found._resolve = lambda view: Resolved(0)
     assert found._lock_or_resolve(None) == "made"
-    found._resolve = lambda view: 101
+    found._resolve = lambda view: Resolved(101)
     with pytest.raises(ConfigError, match="cargo could not resolve the dependencies"):
         found._lock_or_resolve(None)

@@ -15,9 +15,10 @@ from tests.support.worlds.admissions import admission_of
 
 import carnet
 from carnet.cargo.crate import read_crate
-from carnet.cargo.names import CrateId
+from carnet.cargo.names import CrateId, CrateName
 from carnet.level import Level
 from carnet_verifier.judgements import is_settled, keys_of
+from carnet_verifier.memory.carried import Carried, TopRoles
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.outcomes import Wanted
@@ -58,10 +59,25 @@ def test_a_publish_of_another_crate_asks_nothing_new(world: World) -> None:
     assert world.key() == first
 
 
+class _Carried(Carried):
+    """A project's `carnet.lock` that has seen any crate at a level that nobody else saw."""
+
+    def __init__(self) -> None:
+        pass
+
+    def hold(self, trusted: TopRoles, pinned: bytes) -> None:
+        pass
+
+    def level(self, name: CrateName) -> Level | None:
+        return Level.PROVENANCE
+
+
 def test_whatever_decides_asks_anew(world: World) -> None:
     keys = [world.key(), world.key(wanted=Wanted(CRATE.id, None, locked=True)), world.key(wanted=Wanted(CRATE.id))]
     keys += [world.key(policy) for policy in POLICIES]
     world.trust.remember_levels({CRATE.id.name: int(Level.MAINTAINER)})
+    keys.append(world.key())
+    world.trust.carried = _Carried()
     keys.append(world.key())
     world.registry.add(honest_crate("leaf", "1.1.0"))
     keys.append(world.key())

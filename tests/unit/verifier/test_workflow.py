@@ -180,6 +180,17 @@ def test_a_timestamp_of_the_same_version_changes_nothing() -> None:
     )
 
 
+def test_what_was_read_before_need_not_be_read_strictly_and_nothing_else() -> None:
+    """A proof is made of a file that was read; the same file with a key twice has none, whoever signed it."""
+    proofs: set[bytes] = set()
+    TrustedRoles(root(), now=NOW, proofs=proofs).recall(None, snapshot(5))
+    twice = snapshot(5).replace(b'"version":5', b'"version":4,"version":5')
+    refused(lambda: trusted().recall(None, twice), FormatError, "the key 'version' twice")
+    again = TrustedRoles(root(), now=NOW, proofs=proofs)
+    again.recall(None, snapshot(5))
+    refused(lambda: again.recall(None, twice), FormatError, "the key 'version' twice")
+
+
 def test_what_the_newest_root_did_not_name_is_forgotten() -> None:
     """TUF 5.3.11: how a repository recovers from stolen online keys that signed an absurdly high version."""
     stolen = timestamp(1_000_000, 1_000_000, by="online")

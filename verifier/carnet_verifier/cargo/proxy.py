@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from carnet import strictjson
@@ -33,6 +33,7 @@ from carnet_verifier.outcomes import Attributed, LevelMemory, Wanted
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_TEXT = 512
@@ -53,6 +54,16 @@ class HttpAnswer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Witness(Protocol):
+    """Is told what cargo is shown of the index; what it does with that decides nothing."""
+
+    def offered(self, name: CrateName, lines: Sequence[IndexLine], hidden: Mapping[CrateId, Verdict]) -> None:
+        """These versions were shown, and those were hidden for what the policy says of them."""
+
+    def lacks(self, name: CrateName) -> None:
+        """The registry signed that there is no such crate."""
+
+
 @dataclass(frozen=True)
 class Gatekeeper:
     """What the registry decides with.
@@ -64,6 +75,7 @@ class Gatekeeper:
         clock: The time, aware, UTC.
         pinned: Versions that the user's lock has, when it is known: they are never hidden from cargo. None when it is
             not known: then nothing is hidden for the policy's sake, and a refused download says why.
+        witness: Is told what is shown and hidden.
     """
 
     view: Callable[[], TrustedRepository]
@@ -71,6 +83,7 @@ class Gatekeeper:
     memory: LevelMemory | None
     clock: Callable[[], datetime]
     pinned: frozenset[CrateId] | None = None
+    witness: Witness | None = None
 
     def index(self, name: CrateName) -> bytes:
         """The index file that cargo is given for a crate.
@@ -80,11 +93,19 @@ class Gatekeeper:
             CarnetError: It was not admitted, or nothing could be decided.
         """
         repository, now = self.view(), self.clock()
-        indexed = open_index(repository, name, find_target(repository, name))
+        try:
+            target = find_target(repository, name)
+        except NotFound:
+            if self.witness is not None:
+                self.witness.lacks(name)
+            raise
+        indexed = open_index(repository, name, target)
         claim, released = repository.claim(name), repository.released(name)
-        lines = cargo_lines(
-            attribute_all(indexed, claim, released=released, now=now), self.policy, self.pinned, now=now
-        )
+        versions = attribute_all(indexed, claim, released=released, now=now)
+        hidden: dict[CrateId, Verdict] = {}
+        lines = list(cargo_lines(versions, self.policy, self.pinned, now=now, hidden=hidden))
+        if self.witness is not None:
+            self.witness.offered(name, lines, hidden)
         return b"".join(line.to_bytes() + b"\n" for line in lines)
 
     def tarball(self, crate: CrateId) -> bytes:
@@ -103,6 +124,7 @@ def cargo_lines(
     pinned: frozenset[CrateId] | None = None,
     *,
     now: datetime,
+    hidden: dict[CrateId, Verdict] | None = None,
 ) -> Iterator[IndexLine]:
     """The lines that cargo may see, yanked as those say whose word it is.
 
@@ -115,6 +137,7 @@ def cargo_lines(
         policy: What a crate must fulfil.
         pinned: Versions that are shown whatever is said of them, because the lock has them; None when it is not known.
         now: The time of the check.
+        hidden: Is filled with the versions that are left out for what the policy says of them.
 
     Raises:
         MetadataMismatch: The registry hides a version that the maintainers signed.
@@ -131,8 +154,11 @@ def cargo_lines(
             yield attributed.line
         else:
             evidence = inspect(attributed, kinds, now=now)
-            if not judge(attributed, evidence, policy, {}, now=now, judging=judging).verdict.denials:
+            verdict = judge(attributed, evidence, policy, {}, now=now, judging=judging).verdict
+            if not verdict.denials:
                 yield attributed.line
+            elif hidden is not None:
+                hidden[line.id] = verdict
 
 
 class Registry:

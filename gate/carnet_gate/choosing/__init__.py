@@ -1,0 +1,1 @@
+"""Choosing versions: what cargo is shown, and what it could not choose."""

@@ -1,0 +1,147 @@
+"""Choosing versions: cargo asks a verifying registry on loopback, so that only what may be admitted is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from carnet.cargo.lockfile import Lockfile
+from carnet.cargo.names import CrateId
+from carnet.errors import ConfigError
+from carnet.value import value
+from carnet_gate.admission import Grounds
+from carnet_gate.confinement.descendants import none_left
+from carnet_gate.confinement.protection import Confine, Confinement
+from carnet_gate.home import CargoHome, passing_home
+from carnet_gate.project import LockOnDisk, Project
+from carnet_gate.reporter import Lacking, Reporter
+from carnet_verifier.tuf.view import View
+
+if TYPE_CHECKING:
+    from carnet_gate.choosing.choices import Choices
+
+
+@value
+class Resolved:
+    """What became of choosing versions.
+
+    Attributes:
+        status: cargo's exit status.
+        lacking: What the mirror lacks, where cargo did not find all; it was told.
+    """
+
+    status: int
+    lacking: tuple[Lacking, ...] = ()
+
+
+@contextmanager
+def resolving(
+    project: Project, view: View, pinned: Lockfile | None, grounds: Grounds, confine: Confine, reporter: Reporter
+) -> Iterator[tuple[CargoHome, Confinement, Choices]]:
+    """Serve a verifying registry while the block runs.
+
+    Args:
+        project: Whose versions are chosen.
+        view: What the registry serves of.
+        pinned: The lock as it is, whose versions are never hidden from cargo; None when there is none.
+        grounds: What the registry decides by.
+        confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
+        reporter: Is told what of the user's configuration does not hold.
+
+    Returns:
+        A throw-away CARGO_HOME that uses the registry, how cargo is started in it, and what it could not choose.
+
+    Raises:
+        CarnetError: It cannot be served.
+    """
+    # Here and not above: they bring a web server, which a build with a complete lock does not need.
+    from carnet.scratch import temporary_folder
+    from carnet_gate.choosing.choices import Choices
+    from carnet_gate.loopback import serve
+    from carnet_verifier.cargo.proxy import Gatekeeper
+
+    keep, choices = _locked(pinned), Choices()
+    keeper = Gatekeeper(
+        lambda: view.repository, grounds.policy, grounds.trust, grounds.clock, pinned=keep, witness=choices
+    )
+    with serve(keeper) as url, temporary_folder() as folder:
+        home = passing_home(folder, url, project, reporter)
+        with confine((), home.environment(project), makes_in=project.workspace) as within, none_left():
+            yield home, within, choices
+
+
+def bring_up_to_date(
+    project: Project, view: View, pinned: Lockfile | None, grounds: Grounds, confine: Confine, reporter: Reporter
+) -> Resolved:
+    """Bring the lock up to date as `cargo build` would: what is locked stays.
+
+    Args:
+        project: Whose lock.
+        view: What may be chosen from.
+        pinned: The lock as it is; None when there is none.
+        grounds: What is decided by.
+        confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
+        reporter: Is told what of the user's configuration does not hold.
+
+    Returns:
+        cargo's exit status, whose messages are on the terminal, and what the mirror lacks.
+
+    Raises:
+        CarnetError: The registry cannot be served.
+    """
+    command = ["generate-lockfile"] if pinned is None else ["update", "--workspace"]
+    quiet = ["--quiet"] if project.invocation.quiet else []
+    with resolving(project, view, pinned, grounds, confine, reporter) as (home, within, choices):
+        status = project.cargo.run(
+            *(*command, *quiet, *home.flags, *project.arguments), environment=home.environment(project), within=within
+        )
+        return tell(project, choices, status, _locked(pinned), reporter)
+
+
+def tell(project: Project, choices: Choices, status: int, before: frozenset[CrateId], reporter: Reporter) -> Resolved:
+    """Tell what cargo could not choose: versions that the policy denies, and what the mirror lacks.
+
+    Args:
+        project: Whose versions were chosen.
+        choices: What cargo was shown.
+        status: cargo's exit status.
+        before: What was locked before, and is not told of again.
+        reporter: Is told.
+    """
+    from carnet_gate.choosing.choices import asked_by
+
+    lock = LockOnDisk(project.workspace).read_if_any() if status == 0 else None
+    skipped = choices.skipped(_locked(lock) - before)
+    if status == 0:
+        chosen = {crate.name for crate in _locked(lock) - before}
+        skipped = [one for one in skipped if one.crate.name in chosen]
+    if skipped and not project.invocation.quiet:
+        reporter.skipped(skipped)
+    lacking = tuple(choices.lacking(asked_by(project))) if status != 0 else ()
+    if lacking:
+        reporter.missing(lacking)
+    return Resolved(status, lacking)
+
+
+def unresolved(what: str, resolved: Resolved) -> ConfigError:
+    """Why nothing was resolved, for whoever reads it below cargo's own messages.
+
+    Args:
+        what: Whose versions were to be chosen.
+        resolved: From `bring_up_to_date`.
+    """
+    ask = "mend what cargo says; of a crate or version that it did not find, ask the mirror's operator for "
+    hint = ask + "`carnet mirror sync DIR --lockfile FILE`"
+    if resolved.lacking:
+        hint = f"ask the mirror's operator for `{sentence(resolved.lacking)}`"
+    return ConfigError(f"cargo could not resolve {what}; its messages are above", hint=hint)
+
+
+def sentence(lacking: Sequence[Lacking]) -> str:
+    """What the operator of a mirror types to bring what it lacks."""
+    return " ".join(("carnet mirror sync DIR", *(one.asked.typed for one in lacking)))
+
+
+def _locked(lock: Lockfile | None) -> frozenset[CrateId]:
+    return frozenset(package.id for package in lock.registry_packages) if lock is not None else frozenset()

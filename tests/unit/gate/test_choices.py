@@ -1,0 +1,152 @@
+"""What cargo could not choose: which versions were kept from it, and what the mirror lacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.support.crates.archives import honest_crate
+
+from carnet.cargo.asked import AskedFor
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import IndexLine, line_from_crate
+from carnet.cargo.lockfile import CRATES_IO
+from carnet.cargo.names import CrateId, CrateName
+from carnet_gate.args import parse
+from carnet_gate.cargo import Cargo
+from carnet_gate.choosing.choices import Choices, asked_by
+from carnet_gate.choosing.resolving import Resolved, sentence, unresolved
+from carnet_gate.gate import _kept
+from carnet_gate.project import Project
+from carnet_gate.reporter import Lacking, Skipped
+from carnet_verifier.policy.verdict import Verdict
+
+
+def line(name: str, version: str, needs: str = "") -> IndexLine:
+    return line_from_crate(read_crate(honest_crate(name, version, extra=needs)), pubtime=None)
+
+
+def told(offered: Sequence[IndexLine] = (), hidden: Sequence[str] = (), unknown: Sequence[str] = ()) -> Choices:
+    """Choices as cargo was given them; hidden versions are `name@version`."""
+    choices = Choices()
+    away = [CrateId.parse(text) for text in hidden]
+    for name in {*(one.id.name for one in offered), *(one.name for one in away)}:
+        verdicts = {one: verdict(one) for one in away if one.name == name}
+        choices.offered(name, [one for one in offered if one.id.name == name], verdicts)
+    for text in unknown:
+        choices.lacks(CrateName(text))
+    return choices
+
+
+def verdict(crate: CrateId) -> Verdict:
+    return cast(Verdict, SimpleNamespace(denials=(f"{crate} is young",)))
+
+
+def asked(*texts: str) -> list[AskedFor]:
+    return [AskedFor.parse(text) for text in texts]
+
+
+def chosen(*texts: str) -> list[CrateId]:
+    return [CrateId.parse(text) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "taken", "expected"),
+    [
+        (["leaf@1.1.0"], ["leaf@1.0.0"], [("leaf@1.1.0", 0)]),
+        (["leaf@1.1.0", "leaf@1.2.0", "leaf@1.10.0"], ["leaf@1.0.0"], [("leaf@1.10.0", 2)]),
+        (["leaf@0.9.0", "leaf@2.0.0"], ["leaf@1.0.0"], []),
+        (["leaf@0.2.1", "leaf@0.3.0"], ["leaf@0.2.0"], [("leaf@0.2.1", 0)]),
+        (["leaf@1.1.0-rc.1"], ["leaf@1.0.0"], []),
+        (["leaf@1.1.0", "leaf@2.1.0"], ["leaf@1.0.0", "leaf@2.0.0"], [("leaf@2.1.0", 1)]),
+        (["leaf@1.1.0", "twig@3.0.0"], [], [("leaf@1.1.0", 0), ("twig@3.0.0", 0)]),
+    ],
+)
+def test_a_version_is_skipped_that_cargo_could_have_taken(
+    hidden: list[str], taken: list[str], expected: list[tuple[str, int]]
+) -> None:
+    found = told(hidden=hidden).skipped(chosen(*taken))
+    assert found == [Skipped(CrateId.parse(name), others, f"{name} is young") for name, others in expected]
+
+
+NEEDS_LEAF = '[dependencies]\nleaf = "2"\n[dev-dependencies]\ntwig = "1"\n'
+CASES: Mapping[str, tuple[Choices, list[AskedFor], list[str]]] = {
+    "nothing": (told([line("leaf", "1.0.0")]), asked("leaf@1"), []),
+    "no such crate": (told(unknown=["leaf"]), asked("leaf@1"), ["leaf@^1"]),
+    "no such version": (told([line("leaf", "1.0.0")]), asked("leaf@2"), ["leaf@^2"]),
+    "one that only the policy hides": (told([line("leaf", "1.0.0")], ["leaf@2.0.0"]), asked("leaf@2"), []),
+    "one that cargo did not ask for": (told(), asked("leaf@1"), []),
+    "what something needs": (
+        told([line("branch", "0.2.0", NEEDS_LEAF)], unknown=["leaf"]),
+        asked("branch"),
+        ["leaf@^2"],
+    ),
+    "a version that something needs": (
+        told([line("branch", "0.2.0", NEEDS_LEAF), line("leaf", "1.0.0")]),
+        asked("branch"),
+        ["leaf@^2"],
+    ),
+    "what only a feature leads to": (told([line("branch", "0.2.0")], unknown=["leaf"]), asked("branch"), ["leaf@*"]),
+    "another spelling that cargo tries": (
+        told(unknown=["my-leaf", "my_leaf"]),
+        asked("my-leaf@1"),
+        ["my-leaf@^1"],
+    ),
+    "a circle": (told([line("leaf", "1.0.0", '[dependencies]\nleaf = "1"\n')]), asked("leaf"), []),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_the_mirror_lacks_is_named(case: str) -> None:
+    choices, wanted, expected = CASES[case]
+    assert [str(one.asked) for one in choices.lacking(wanted)] == expected
+
+
+def test_who_needs_it_is_told() -> None:
+    choices = told([line("branch", "0.2.0", NEEDS_LEAF)], unknown=["leaf"])
+    assert choices.lacking(asked("branch")) == [Lacking(asked("leaf@2")[0], CrateId.of("branch", "0.2.0"))]
+
+
+def test_the_sentence_for_the_operator_is_typed_as_it_stands() -> None:
+    lacking = (Lacking(asked("leaf@2")[0]), Lacking(asked("twig")[0]))
+    assert sentence(lacking) == "carnet mirror sync DIR 'leaf@^2' twig"
+    assert f"`{sentence(lacking)}`" in unresolved("it", Resolved(101, lacking)).hint
+    assert "`carnet mirror sync DIR --lockfile FILE`" in unresolved("it", Resolved(101)).hint
+
+
+def project(*command: str, dependencies: Sequence[Mapping[str, Any]] = ()) -> Project:
+    described = json.dumps({"packages": [{"dependencies": list(dependencies)}]})
+    cargo = cast(Cargo, None)
+    return Project(parse(command), cargo, Path("/c"), Path("/w"), (), described=described)
+
+
+def test_a_project_asks_for_what_its_manifests_and_cargo_add_name() -> None:
+    known: dict[str, Any] = {"name": "leaf", "req": "^1", "source": CRATES_IO}
+    others: list[dict[str, Any]] = [
+        {"name": "near", "req": "*", "source": None},
+        known | {"source": "git+https://x.example/y"},
+    ]
+    assert asked_by(project("build", dependencies=[known, *others])) == asked("leaf@1")
+    assert asked_by(project("add", "twig@2", "b", "no one", dependencies=[known])) == asked("twig@2", "b", "leaf@1")
+    assert asked_by(project("add", "twig", "--git", "https://x.example/y")) == []
+    assert asked_by(project("build", "twig")) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        (["build"], ["branch", "leaf"]),
+        (["update"], []),
+        (["update", "leaf"], ["branch"]),
+        (["update", "-p", "leaf@1.0.0"], ["branch"]),
+        (["update", "--workspace"], ["branch", "leaf"]),
+        (["add", "leaf"], ["branch", "leaf"]),
+    ],
+)
+def test_what_a_command_leaves_locked_is_not_told_of(command: list[str], kept: list[str]) -> None:
+    lock = SimpleNamespace(registry_packages=[SimpleNamespace(id=one) for one in chosen("leaf@1.0.0", "branch@0.2.0")])
+    assert sorted(str(one.name) for one in _kept(parse(command), cast(Any, lock))) == kept
