@@ -16,6 +16,8 @@ from tests.support.crates.locks import locked
 from tests.support.machines.command import Ran, carnet
 from tests.support.registries.claimed import CLAIMED, claimed_mirror
 
+pytestmark = pytest.mark.xdist_group("project-memory")  # one worker makes the mirror once
+
 SECRET = "a line of a file that only this user may read"
 
 

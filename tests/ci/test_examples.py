@@ -23,6 +23,8 @@ from carnet import VERSION
 from carnet.digests import sha256_hex
 from carnet_cli import main
 
+pytestmark = pytest.mark.xdist_group("ci-examples")  # one worker makes the mirror once
+
 EXAMPLES = PROJECT / "examples/ci"
 YAML = sorted(EXAMPLES.rglob("*.yml"))
 ACTION: Any = yaml.safe_load((EXAMPLES / "github/action.yml").read_text())
@@ -194,22 +196,19 @@ def test_the_steps_of_the_action(project: Project) -> None:
     assert project.action(no_less_than="nowhere").returncode != 0, "a branch that is not there is none that is passed"
     assert "not the one that you gave" in project.action(fingerprint="0" * 64).stderr
     less(project)
-    assert project.action().returncode == 0, "alone, the file is as good as another"
     refused = project.action(no_less_than="main")
     assert refused.returncode == 1
     assert "carnet.lock says less in its line 'snapshot'" in refused.stderr
     (project.folder / "carnet.lock").unlink()
-    for branch in ("main", ""):
-        refused = project.action(no_less_than=branch)
-        assert refused.returncode == 1
-        assert "there is no carnet.lock" in refused.stderr or "[no-memory]" in refused.stderr
+    refused = project.action()
+    assert refused.returncode == 1
+    assert "[no-memory]" in refused.stderr
 
 
 def test_the_jobs_of_gitlab(project: Project) -> None:
-    for job in (".carnet", "carnet-lock"):
-        done = project.gitlab(job)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "1 allowed, 0 refused" in done.stdout
+    done = project.gitlab("carnet-lock")  # which begins as every job does
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("1 allowed, 0 refused") == 2
     less(project)
     refused = project.gitlab("carnet-lock")
     assert refused.returncode == 1

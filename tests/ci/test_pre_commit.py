@@ -16,6 +16,8 @@ from tests.support.machines.image import PROJECT
 from tests.support.registries.claimed import CLAIMED, claimed_mirror
 from tests.support.worlds.release import git
 
+pytestmark = pytest.mark.xdist_group("pre-commit")  # one worker makes the mirror once
+
 HOOK = PROJECT / "examples/ci/pre-commit"
 NOBODYS = honest_crate("nobodys", "1.0.0")
 

@@ -18,7 +18,7 @@ from tests.support.machines.processes import running
 
 from carnet.digests import sha256_hex
 
-pytestmark = pytest.mark.cargo
+pytestmark = [pytest.mark.cargo, pytest.mark.xdist_group("ci-recipe")]  # one worker makes the image once
 
 
 def recipe() -> list[str]:
