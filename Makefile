@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench bench-gate hostile mutants fuzz interop commands dist clean
+.PHONY: demo test check lint types imports bench bench-gate hostile mutants fuzz interop commands editors dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -58,6 +58,10 @@ interop: .venv/ready
 # cargo's commands behind the gate, with real programs; cargo-nextest and cargo-llvm-cov where they are installed.
 commands: .venv/ready
 	$(BIN)/python -m pytest tests/integration/cargo_commands.py tests/integration/cargo_install.py
+
+# The real rust-analyzer behind a shim; CARNET_RUST_ANALYZER is the folder of a toolchain that has it, and rust-src.
+editors: .venv/ready
+	$(BIN)/python -m pytest tests/editors/rust_analyzer.py
 
 # The same commit gives the same bytes: times in the archives are the commit's.
 dist: .venv/ready

@@ -119,14 +119,25 @@ class Invocation:
 
     def at_commit(self, commit: str) -> Invocation:
         """The same with a commit in the place of what names one."""
+        return self.without_values("--branch", "--tag", "--rev").with_args("--rev", commit)
+
+    def with_args(self, *args: str) -> Invocation:
+        """The same with more arguments before its own."""
+        from dataclasses import replace
+
+        return replace(self, args=(*args, *self.args))
+
+    def without_values(self, *flags: str) -> Invocation:
+        """The same without some flags that take a value."""
+        if not self.values(*flags):
+            return self
         from dataclasses import replace
 
         taken: set[int] = set()
         for position, name, said in _options(self.subcommand, self.args):
-            if name in ("--branch", "--tag", "--rev") and said is not None:
+            if name in flags and said is not None:
                 taken |= {position} if "=" in self.args[position] else {position, position + 1}
-        left = [one for position, one in enumerate(self.args) if position not in taken]
-        return replace(self, args=("--rev", commit, *left))
+        return replace(self, args=tuple(one for position, one in enumerate(self.args) if position not in taken))
 
     @property
     def strict(self) -> tuple[str, ...]:
@@ -214,6 +225,8 @@ def _invocation(toolchain: str | None, command: Command, own: tuple[str, ...]) -
     options = [(name, value) for _, name, value in _options(command.name, own)]
     names = {name for name, _ in options}
     command = command.given(names)
+    if "-C" in names:  # also where nothing is compiled: in that folder an alias may mean something else
+        raise ConfigError("`-C` is not supported behind the gate", hint="change into the folder instead")
     if command.kind not in (CommandKind.HARMLESS, CommandKind.REFUSE):
         _require_understood(command, options)
     frozen = "--frozen" in names
@@ -234,11 +247,9 @@ def _invocation(toolchain: str | None, command: Command, own: tuple[str, ...]) -
 def _require_understood(command: Command, options: Sequence[tuple[str, str | None]]) -> None:
     """Refuse what would lead cargo elsewhere."""
     names = {name for name, _ in options}
-    if "-C" in names:
-        raise ConfigError("`-C` is not supported behind the gate", hint="change into the folder instead")
-    if "--lockfile-path" in names:
+    if "--lockfile-path" in names and not command.takes_lock:
         raise ConfigError(
-            "`--lockfile-path` is not supported behind the gate: the lock that is checked is Cargo.lock",
+            f"`--lockfile-path` is not supported with `cargo {command.name}`: the lock that is checked is Cargo.lock",
             hint="leave it out",
         )
     if any(name == "-Z" and (value or "").startswith("build-std") for name, value in options):

@@ -67,11 +67,13 @@ class Prepared:
     """Everything that cargo compiles from, complete and compared.
 
     Attributes:
+        project: The project, whose lock is what was admitted.
         home: The private CARGO_HOME.
         before: What was found; None where nothing that runs can change it.
         assumed: Whether the lock is held to be complete because cargo said so before, and was not asked.
     """
 
+    project: Project
     home: CargoHome
     before: StateBefore | None
     assumed: bool
@@ -107,7 +109,7 @@ class Gate:
         self._folder = folder
         self._reporter = reporter
         self._deciding = deciding
-        self._lock = LockOnDisk(project.workspace)
+        self._lock = LockOnDisk(project.workspace, project.lock)
         self._complete = Complete(folder, project)
         self._protection = protection
         self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
@@ -163,15 +165,15 @@ class Gate:
         self._tell(admitted)
         self._lock.require_unchanged()
         status = self._compile(prepared, marks, apart) if invocation.compiles else self._look(prepared, apart)
-        if status == _CARGO_FAILED and prepared.assumed and refuses(self._project, prepared.home, self._confine):
+        if status == _CARGO_FAILED and prepared.assumed and refuses(prepared.project, prepared.home, self._confine):
             return self._use(asking=True)
         return status
 
     def _look(self, prepared: Prepared, apart: Intermediates) -> int:
         """Run a command that compiles nothing."""
         makes_in = self._project.workspace if self._project.copies_into is not None else None
-        with self._confine((), prepared.home.environment(self._project), makes_in=makes_in) as within:
-            return self._run(prepared.home, apart, within)  # 5
+        with self._confine((), prepared.home.environment(prepared.project), makes_in=makes_in) as within:
+            return self._run(prepared, apart, within)  # 5
 
     def _compile(self, prepared: Prepared, marks: Marks, apart: Intermediates) -> int:
         """Run a command that compiles, and compare what it compiled from."""
@@ -180,8 +182,8 @@ class Gate:
         if self._protection.means is Means.NONE:
             forget(self._folder)
         closed = permissions.look(self._home, self._deciding)
-        with self._confine(apart.outputs, home.environment(self._project)) as within, marks.held():
-            status = self._run(home, apart, within)  # 5
+        with self._confine(apart.outputs, home.environment(prepared.project)) as within, marks.held():
+            status = self._run(prepared, apart, within)  # 5
             if prepared.before is not None:
                 prepared.before.compare_again(held=self._protection.means is not Means.NONE)  # 6
             permissions.compare(closed, permissions.look(self._home, self._deciding))
@@ -261,6 +263,7 @@ class Gate:
 
         None where cargo has something left to do, and crates were taken for what they were in an earlier run.
         """
+        project = self._project.reading(self._lock.data, self._folder / "locks")
         crates = [admission.crate for admission in admitted.admissions]
         path = lasting_path(self._folder, self._project)
         found = look(registry, path, crates)
@@ -271,13 +274,13 @@ class Gate:
         held, by_landlock = self._protection.means is not Means.NONE, self._protection.means is Means.LANDLOCK
         unpacked: Unpacked | CompletedProcess[str] | None = None
         assumed = held and not asking and not admitted.foreign and self._complete.has(state)
-        if assumed or (admitted.settled and not refuses(self._project, home, self._confine)):
+        if assumed or (admitted.settled and not refuses(project, home, self._confine)):
             unpacked = unpacked_already(home, kept, admitted.settled)
         if unpacked is None:
             if admitted.settled:
                 return None
             assumed, foreign = False, bool(admitted.foreign)
-            unpacked = unpack(self._project, home, kept, self._confine, foreign=foreign, synced=by_landlock)
+            unpacked = unpack(project, home, kept, self._confine, foreign=foreign, synced=by_landlock)
         left = announce(registry, found, look(registry, path, crates))
         if isinstance(unpacked, CompletedProcess):
             return unpacked
@@ -290,10 +293,10 @@ class Gate:
 
             checkouts = read_checkouts(path, lock.packages)
         if by_landlock:
-            return Prepared(home, None, assumed)
+            return Prepared(project, home, None, assumed)
         from carnet_gate.comparison.state import StateBefore  # as above
 
-        return Prepared(home, StateBefore(registry, path, kept, unpacked, checkouts, left), assumed)
+        return Prepared(project, home, StateBefore(registry, path, kept, unpacked, checkouts, left), assumed)
 
     def _registry(self) -> LocalRegistry:
         return LocalRegistry(private_folder(self._folder) / "registry")
@@ -312,18 +315,19 @@ class Gate:
                 self._reporter.warn(f"this cargo is older than 1.91: what the gate builds lies in {apart.path}")
         return apart
 
-    def _run(self, home: CargoHome, apart: Intermediates, within: Confinement) -> int:
+    def _run(self, prepared: Prepared, apart: Intermediates, within: Confinement) -> int:
         """5. cargo itself, on the lock that was admitted."""
-        invocation = self._project.invocation
+        invocation, home = self._project.invocation, prepared.home
         configs = [part for argument in invocation.configs for part in ("--config", argument)]
         return self._project.cargo.run(
             *invocation.command.words,
             *home.flags,
             *configs,
             *apart.flags,  # the last word counts
+            *prepared.project.lock_flags,
             *without_configs(invocation.strict, len(configs) // 2),
             environment={
-                **home.environment(self._project),
+                **home.environment(prepared.project),
                 **invocation.command.environment,
                 **apart.environment,
             },

@@ -63,6 +63,7 @@ class CargoHome:
             name: value for name, value in project.cargo.environment.items() if name not in ("CARGO", SHIMMED)
         }
         environment["CARGO_HOME"] = str(self.path)
+        environment |= project.named.variables if project.named is not None else {}
         lower, upper = environment.get("no_proxy", ""), environment.get("NO_PROXY", "")
         environment["no_proxy"] = _with_loopback(lower or upper)
         environment["NO_PROXY"] = _with_loopback(upper or lower)

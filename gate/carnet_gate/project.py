@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from carnet.cargo.lockfile import CRATES_IO, MAX_LOCK, Lockfile, read_lockfile
-from carnet.durable import read_file, users_file
+from carnet.digests import sha256_hex
+from carnet.durable import private_folder, read_file, users_file, write_file
 from carnet.errors import ConfigError
 from carnet.value import value
 from carnet_gate import config
 from carnet_gate.args import Invocation
 from carnet_gate.cargo import Cargo, find_cargo
+from carnet_gate.commands.named_lock import FLAG, NamedLock, find_named, without_name
 from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.outputs import without_links
 
@@ -30,6 +32,7 @@ class Project:
             there yet. The first is for what is finished, the last for what only cargo looks at (`build.build-dir`).
         separates: Whether this cargo knows the difference, as 1.91 does.
         described: What cargo says of the workspace's manifests, as it says it.
+        named: The lock that the command names in the place of the workspace's.
     """
 
     invocation: Invocation
@@ -39,6 +42,40 @@ class Project:
     outputs: tuple[Path, ...]
     separates: bool = True
     described: str = ""
+    named: NamedLock | None = None
+
+    @property
+    def lock(self) -> Path:
+        """Where the lock is that counts."""
+        return self.workspace / "Cargo.lock" if self.named is None else self.named.path
+
+    @property
+    def lock_flags(self) -> list[str]:
+        """What cargo is told of the lock, where it is not the workspace's."""
+        return [] if self.named is None else self.named.flags
+
+    def reading(self, lock: bytes, folder: Path) -> Project:
+        """The same, in which cargo reads a lock that was admitted: one that was named, from a copy.
+
+        Args:
+            lock: What was admitted.
+            folder: For such copies; nobody but the gate writes there.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        if self.named is None:
+            return self
+        copy = private_folder(private_folder(folder) / sha256_hex(lock)) / self.named.path.name
+        try:
+            is_there = read_file(copy, "the lock", max_bytes=MAX_LOCK) == lock
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            write_file(copy, lock, mode=0o400)
+        from dataclasses import replace  # which brings `inspect`, and editors alone name a lock
+
+        return replace(self, named=self.named.at(copy))
 
     @property
     def copies_into(self) -> Path | None:
@@ -83,23 +120,32 @@ def open_project(
         PolicyRefused: Configuration would lead cargo around the gate.
         ConfigError: It cannot be read, a variable would do the same, there is no cargo, or no project.
     """
-    cargo = _find_cargo(invocation, folder, own_home, environment)
+    cargo = _find_cargo(invocation, folder, own_home, without_name(environment))
     with confine((), environment) as within:
         described = _ask(cargo, invocation, within)
+        named = find_named(
+            invocation.command,
+            invocation.value(FLAG),
+            invocation.values("-Z"),
+            folder,
+            environment,
+            lambda: cargo.ask("--version", within=within).stdout,
+        )
     found = _places(described)
     target, build = Path(found["target_directory"]), Path(found["build_directory"])
     if invocation.target_dir is not None:  # `cargo metadata` does not know this flag
-        named = folder / invocation.target_dir
-        target, build = named, named if build == target else build
+        chosen = folder / invocation.target_dir
+        target, build = chosen, chosen if build == target else build
     outputs = dict.fromkeys((without_links(target), without_links(build)))
     return Project(
-        invocation,
+        invocation.without_values(FLAG),  # the gate says itself which lock counts
         cargo,
         own_home,
         Path(found["workspace_root"]),
         tuple(outputs),
         "build_directory" in json.loads(described),
         described,
+        named,
     )
 
 
@@ -170,11 +216,12 @@ class LockOnDisk:
     """A project's `Cargo.lock`, which somebody may change while it is being checked.
 
     Args:
-        workspace: Its folder.
+        workspace: The folder of the workspace.
+        path: Where it is, if elsewhere.
     """
 
-    def __init__(self, workspace: Path) -> None:
-        self.path = workspace / "Cargo.lock"
+    def __init__(self, workspace: Path, path: Path | None = None) -> None:
+        self.path = path or workspace / "Cargo.lock"
         self._data = b""
 
     @property

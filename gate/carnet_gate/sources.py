@@ -151,7 +151,7 @@ def refuses(project: Project, home: CargoHome, confine: Confine) -> bool:
         confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
     """
     environment = home.environment(project)
-    arguments = "fetch", "--locked", "--offline", *home.flags, *project.arguments
+    arguments = "fetch", "--locked", "--offline", *home.flags, *project.arguments, *project.lock_flags
     with confine((), environment) as within:
         return project.cargo.ask(*arguments, environment=environment, within=within).returncode != 0
 
@@ -187,7 +187,7 @@ def unpack(
     environment = home.environment(project)
     if foreign:
         environment["CARGO_NET_OFFLINE"] = "false"
-    arguments = "fetch", "--locked", *net, *home.flags, *project.arguments
+    arguments = "fetch", "--locked", *net, *home.flags, *project.arguments, *project.lock_flags
     folders = [home.path / name for name in _UNPACKS_INTO]
     for folder in folders:
         if not folder.exists():

@@ -131,7 +131,8 @@ def test_an_alias_of_what_is_refused_of_a_toolchain_or_of_itself(
     configure(
         box.project,
         '[alias]\nup = "publish"\ntip = "+nightly build"\na = "b1"\nb1 = "a"\nlike = "xtask"\naway = "check -C /"\n'
-        'other = "install --index https://example.com x"\nstd = "-Zbuild-std check"\nlock = "--lockfile-path x tree"\n',
+        'lock = "--lockfile-path x vendor"\n'
+        'other = "install --index https://example.com x"\nstd = "-Zbuild-std check"\n',
     )
     with pytest.raises(error, match=said):
         looked_at(box, name)

@@ -198,3 +198,19 @@ def test_removing_takes_away_what_was_written_and_nothing_else(shim: ShimBox, tm
     (other.folder / "mine").unlink()
     assert other.make("--remove").returncode == 0
     assert other.make("--remove").returncode == 0
+
+
+@pytest.mark.parametrize("ways", [("PATH", "CARGO_HOME"), ("CARGO",)])
+def test_the_gate_that_is_called_itself_finds_the_users_cargo_behind_a_shim(
+    shim: ShimBox, ways: tuple[str, ...]
+) -> None:
+    """As `cargo-carnet` in a shell whose PATH has the shim first: it does not go through the gate twice."""
+    machine = shim.box.machine
+    leads = {
+        "PATH": f"{shim.folder}/bin:{machine.env()['PATH']}",
+        "CARGO": str(shim.program),
+        "CARGO_HOME": str(shim.folder),
+    }
+    done = shim.box.cargo("tree", env={way: leads[way] for way in ways})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Admitted 2 crates") == 1

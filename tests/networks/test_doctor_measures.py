@@ -22,7 +22,7 @@ from carnet_cli.config import home
 from carnet_cli.doctor import seen
 
 CHECKS = [
-    *("read-only-home", "own-home", "network", "proxy", "mirror", "clock", "expiry", "cargo", "disk", "path"),
+    *("read-only-home", "own-home", "network", "proxy", "mirror", "clock", "expiry", "cargo", "disk", "path", "shim"),
 ]
 SECRET = "s3cret"
 

@@ -85,13 +85,13 @@ def netrc_file() -> Path | None:
 
 def deciding() -> list[Path]:
     """The folders from which files decide over every project, and that the user could write to; shims among them."""
-    from carnet_cli.config.shim_folder import known  # `carnet verify` comes by here too, and asks for none
+    from carnet_cli.config.shims.folder import PROGRAMS, known  # `carnet verify` comes by here too, and asks for none
 
     users = users_folder()
     return [
         *([users] if users is not None else []),
         *([MACHINE] if os.geteuid() == MACHINE_OWNER else []),
-        *known(),
+        *(folder for shim in known() for folder in (shim, shim / PROGRAMS)),
     ]
 
 

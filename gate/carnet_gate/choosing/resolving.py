@@ -94,7 +94,9 @@ def bring_up_to_date(
     quiet = ["--quiet"] if project.invocation.quiet else []
     with resolving(project, view, pinned, grounds, confine, reporter) as (home, within, choices):
         status = project.cargo.run(
-            *(*command, *quiet, *home.flags, *project.arguments), environment=home.environment(project), within=within
+            *(*command, *quiet, *home.flags, *project.arguments, *project.lock_flags),
+            environment=home.environment(project),
+            within=within,
         )
         return tell(project, choices, status, _locked(pinned), reporter)
 
@@ -111,7 +113,7 @@ def tell(project: Project, choices: Choices, status: int, before: frozenset[Crat
     """
     from carnet_gate.choosing.choices import asked_by
 
-    lock = LockOnDisk(project.workspace).read_if_any() if status == 0 else None
+    lock = LockOnDisk(project.workspace, project.lock).read_if_any() if status == 0 else None
     skipped = choices.skipped(_locked(lock) - before)
     if status == 0:
         chosen = {crate.name for crate in _locked(lock) - before}

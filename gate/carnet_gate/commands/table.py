@@ -49,6 +49,7 @@ class Command(NamedTuple):
         only_with: Flags of which one has to be given.
         passes_with: Flags with which it takes and compiles no crate, and so needs no gate.
         idle_with: Flags of which the same is true, and with which the gate takes it nevertheless, as it always did.
+        takes_lock: Whether another lock may be named for it, which is then the one that is admitted.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Command(NamedTuple):
     only_with: tuple[str, ...] = ()
     passes_with: tuple[str, ...] = ()
     idle_with: tuple[str, ...] = ()
+    takes_lock: bool = False
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -94,8 +96,8 @@ _BUILT_ELSEWHERE = dict.fromkeys(
 _INSTALLS_NOTHING = {"CARGO_LLVM_COV_SETUP": "no"}  # else it has rustup change the toolchain
 
 
-def _of(kind: CommandKind, why: str, *names: str, compiles: bool = False, external: bool = False) -> Iterator[Command]:
-    return (Command(name, kind, why, compiles=compiles, external=external) for name in names)
+def _of(kind: CommandKind, why: str, *names: str, **more: Any) -> Iterator[Command]:
+    return (Command(name, kind, why, **more) for name in names)
 
 
 def _external(why: str, *names: str, **more: Any) -> Iterator[Command]:
@@ -109,9 +111,9 @@ def _refused(name: str, why: str, hint: str) -> Command:
 
 
 ROWS: tuple[Command, ...] = (
-    *_of(CommandKind.USE, _COMPILES, "bench", "build", "check", "doc", "run", compiles=True),
-    Command("rustc", CommandKind.USE, _COMPILES, compiles=True, passes_with=("--print",)),
-    *_of(CommandKind.USE, _COMPILES, "rustdoc", "test", compiles=True),
+    *_of(CommandKind.USE, _COMPILES, "bench", "build", "check", "doc", "run", compiles=True, takes_lock=True),
+    Command("rustc", CommandKind.USE, _COMPILES, compiles=True, passes_with=("--print",), takes_lock=True),
+    *_of(CommandKind.USE, _COMPILES, "rustdoc", "test", compiles=True, takes_lock=True),
     *_external(_COMPILES, "clippy", "miri nextest", "miri run", "miri test", "nextest archive", "nextest bench"),
     *_external(_COMPILES, "nextest list", "nextest run", without=_BUILT_ELSEWHERE),
     *_external(_COMPILES, "llvm-cov nextest", "llvm-cov run", "llvm-cov test", environment=_INSTALLS_NOTHING),
@@ -125,8 +127,8 @@ ROWS: tuple[Command, ...] = (
         compiles=True,
         without=_ANOTHER_REGISTRY,
     ),
-    *_of(CommandKind.USE, _LISTS, "fetch", "tree"),
-    Command("metadata", CommandKind.USE, _LISTS, idle_with=("--no-deps",)),
+    *_of(CommandKind.USE, _LISTS, "fetch", "tree", takes_lock=True),
+    Command("metadata", CommandKind.USE, _LISTS, idle_with=("--no-deps",), takes_lock=True),
     Command(
         "vendor",
         CommandKind.USE,

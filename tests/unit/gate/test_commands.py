@@ -145,8 +145,19 @@ def test_flags_that_a_command_is_refused_with(row: Command) -> None:
 @pytest.mark.parametrize("row", [row for row in ROWS if row.kind is CommandKind.USE], ids=lambda row: row.name)
 def test_what_leads_elsewhere_leads_no_command_there(row: Command) -> None:
     for flags in (["-C", "x"], ["--lockfile-path=x"], ["-Zbuild-std"], ["-Z", "build-std-features=x"]):
+        if row.takes_lock and flags == ["--lockfile-path=x"]:  # it is that one which is admitted
+            assert parse([*row.words, *flags]).values("--lockfile-path") == ("x",)
+            continue
         with pytest.raises(CarnetError):
             parse([*row.words, *flags])
+
+
+def test_what_copies_packs_or_chooses_has_the_lock_of_its_workspace() -> None:
+    """Nobody has tried which lock they, and programs beside cargo, would follow, and write."""
+    takes = {row.name for row in ROWS if row.takes_lock}
+    assert takes == {
+        *("bench", "build", "check", "doc", "fetch", "metadata", "run", "rustc", "rustdoc", "test", "tree")
+    }
 
 
 # --- aliases ---

@@ -262,7 +262,7 @@ def test_cargo_that_unpacks_elsewhere_is_told_of(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(localregistry, "compare_sources", unfinished)
     done = SimpleNamespace(returncode=0)
-    made: Any = SimpleNamespace(cargo=SimpleNamespace(ask=lambda *_, **__: done), arguments=[])
+    made: Any = SimpleNamespace(cargo=SimpleNamespace(ask=lambda *_, **__: done), arguments=[], lock_flags=[])
     kept: Any = SimpleNamespace(path=tmp_path, environment=lambda project: {}, flags=[])
     with pytest.raises(MetadataMismatch, match="did not unpack the crates where the gate looks"):
         sources.unpack(made, kept, {}, lambda *_, **__: nullcontext(None), foreign=False)  # type: ignore[arg-type]
@@ -452,7 +452,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
         ("_registry", SimpleNamespace(locked=nullcontext)),
         ("_remembered", SimpleNamespace(settled={})),
         ("_apart", SimpleNamespace(outputs=(Path("/x/target"),), make=lambda warn: None)),
-        ("_prepare", SimpleNamespace(home=cargo_home, before=before, assumed=False)),
+        ("_prepare", SimpleNamespace(project=None, home=cargo_home, before=before, assumed=False)),
         ("_tell", None),
         ("_run", 7),
     ):

@@ -11,7 +11,7 @@ from carnet.errors import CarnetError
 from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.config import home
 from carnet_cli.config.network.reading import NetworkSettings, read_network
-from carnet_cli.doctor import disk, mirrors, network, own_cargo, own_home, path, proxy, read_only_home
+from carnet_cli.doctor import disk, mirrors, network, own_cargo, own_home, path, proxy, read_only_home, shim
 from carnet_cli.doctor.check import Check, Health, Patient
 from carnet_cli.doctor.seen import SeenMirror, look_at
 from carnet_cli.report.doctor import as_json, as_text
@@ -30,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     own_cargo.CHECK,
     disk.CHECK,
     path.CHECK,
+    shim.CHECK,
 )
 """What is looked at, in this order."""
 
@@ -41,9 +42,9 @@ def command(message_format: MessageFormat) -> int:
     """Say what protects builds on this machine, what they reach, and what is wrong.
 
     What keeps builds from writing to carnet's home; which proxies, authorities and identities are in force, and who
-    named them; whether the proxy and the trusted mirrors answer; clock, expiry, cargo, disk, PATH. Nothing is changed.
-    Exit status 1 means that something is not as the policy of this project asks, that others can write to carnet's
-    home, or that no build would get through. For example:
+    named them; whether the proxy and the trusted mirrors answer; clock, expiry, cargo, disk, PATH, shims. Nothing is
+    changed. Exit status 1 means that something is not as the policy of this project asks, that others can write to
+    carnet's home or to a shim, or that no build would get through. For example:
 
     \b
         carnet doctor

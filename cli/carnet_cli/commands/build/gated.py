@@ -18,6 +18,7 @@ from carnet_cli.config import home, places
 from carnet_cli.config import settings as config
 from carnet_cli.config.home import Trusted
 from carnet_cli.config.repository import judging_repository
+from carnet_cli.config.shims.leaving import leave_any
 from carnet_cli.report.gate import TerminalReporter
 from carnet_cli.terminal import output
 from carnet_gate import args as cargo_args
@@ -43,6 +44,7 @@ def run_behind_gate(args: Sequence[str]) -> int:
     Raises:
         CarnetError: Why it was not run, or why what it made is not to be trusted.
     """
+    leave_any(os.environ)
     try:
         folder, environment = Path.cwd(), dict(os.environ)
     except FileNotFoundError:

@@ -1,8 +1,9 @@
 """One call of a shim's cargo: through the gate where it compiles or chooses crates, to the user's own cargo else.
 
 What passes is replaced by cargo, in this very process: signals and exit status are cargo's own, and neither the
-verifier nor a repository is touched. It starts no program of the project's choice: which toolchain file holds was
-looked at, and compilers and wrappers are the user's own (`compiling_nothing`).
+verifier nor a repository is touched. It starts no cargo, compiler or wrapper of the project's choice: which toolchain
+file holds was looked at, and compilers and wrappers are the user's own (`compiling_nothing`). What is asked of the
+standard library is answered from the toolchain (`standard_library`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from carnet.errors import ConfigError, PolicyRefused
+from carnet_cli.config.shims.leaving import leave
 from carnet_gate import args as cargo_args
 from carnet_gate.commands.table import CommandKind
 from carnet_gate.commands.variables import SHIMMED, compiling_nothing
@@ -38,7 +40,7 @@ def call(folder: str, cargo: str, home: str, args: Sequence[str]) -> int:
     Raises:
         CarnetError: It was refused, or cargo is gone.
     """
-    _leave_the_shim(folder, cargo, home)
+    leave(folder, cargo, home, os.environ)
     if not os.access(cargo, os.X_OK):
         raise ConfigError(f"{cargo} is gone, which this shim stands before", hint=f"`carnet shim {folder}` finds it")
     here = _working_folder()
@@ -56,24 +58,9 @@ def call(folder: str, cargo: str, home: str, args: Sequence[str]) -> int:
             f"`cargo {found.subcommand}` is refused: {found.command.why}",
             hint=f"{found.command.hint}; here `cargo` is carnet's shim, and {cargo} is cargo itself",
         )
+    if found.subcommand == "metadata" and _describe_toolchains_own(found, cargo, here):
+        return 0
     return _gate(args)
-
-
-def _leave_the_shim(folder: str, cargo: str, home: str) -> None:
-    """Put the user's own cargo and its home in the places that the shim has in the environment."""
-    variables = os.environ
-    if _leads_to(variables.get("CARGO_HOME"), folder):
-        variables["CARGO_HOME"] = home
-    # Which cargo it is stands in the shim; whoever set this variable, an editor or a project's settings, decides not.
-    variables["CARGO"] = variables[SHIMMED] = cargo
-    if "PATH" in variables:
-        programs = f"{folder}/bin"
-        kept = [one for one in variables["PATH"].split(os.pathsep) if not _leads_to(one, programs)]
-        variables["PATH"] = os.pathsep.join(kept)
-
-
-def _leads_to(path: str | None, folder: str) -> bool:
-    return path is not None and os.path.realpath(path) == folder
 
 
 def _working_folder() -> Path:
@@ -94,16 +81,36 @@ def _understand(args: Sequence[str], here: Path) -> Invocation:
     return cargo_args.understand(args, alias)
 
 
+def _describe_toolchains_own(found: Invocation, cargo: str, here: Path) -> bool:
+    """Print what an editor asks of the standard library; returns whether it is what was asked for."""
+    from carnet_cli.commands.editors import standard_library
+    from carnet_gate.config import check_toolchains
+
+    check_toolchains(here)
+    variables = _own_variables()
+    manifest = standard_library.own_manifest(found, cargo, here, variables)
+    if manifest is None:
+        return False
+    toolchain = [f"+{found.toolchain}"] if found.toolchain is not None else []
+    print(standard_library.describe(manifest, cargo, toolchain, variables))
+    return True
+
+
+def _own_variables() -> dict[str, str]:
+    """The variables of a cargo that is started past the gate."""
+    environment = compiling_nothing(os.environ)
+    for ours in ("CARGO", SHIMMED):
+        environment.pop(ours, None)
+    return environment
+
+
 def _pass(cargo: str, args: Sequence[str], here: Path) -> NoReturn:
     """Become the user's own cargo."""
     from carnet_gate.config import check_toolchains
 
     check_toolchains(here)
-    environment = compiling_nothing(os.environ)
-    for ours in ("CARGO", SHIMMED):
-        environment.pop(ours, None)
     try:
-        os.execve(cargo, [cargo, *args], environment)  # noqa: S606  -- no shell is wanted
+        os.execve(cargo, [cargo, *args], _own_variables())  # noqa: S606  -- no shell is wanted
     except OSError as error:
         raise ConfigError(
             f"{cargo} cannot be started: {error.strerror}", hint="see that it is there and may be run"

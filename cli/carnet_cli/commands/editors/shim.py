@@ -10,7 +10,7 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.config import home
-from carnet_cli.config.shim_folder import Shim, is_shim, remove
+from carnet_cli.config.shims.folder import Shim, is_shim, remove
 from carnet_cli.terminal import output
 
 
@@ -20,10 +20,10 @@ from carnet_cli.terminal import output
 def command(folder: Path, removes: bool) -> None:
     """Write a cargo home for editors, whose cargo goes through the gate.
 
-    An editor that has CARGO_HOME set to DIR takes DIR/bin/cargo for cargo. There, what compiles crates or chooses
-    versions goes through the gate, as with `cargo carnet`; what does neither passes to your own cargo, with your own
-    configuration and credentials. DIR must be empty or new, and lie in no project; the same again changes nothing.
-    For example:
+    An editor that is started with CARGO_HOME=DIR and CARGO=DIR/bin/cargo takes that for cargo, whichever of the two it
+    looks at. There, what compiles crates or chooses versions goes through the gate, as with `cargo carnet`; what does
+    neither passes to your own cargo, with your own configuration and credentials. DIR must be empty or new, and lie in
+    no project; the same again changes nothing. For example:
 
     \b
         carnet shim ~/.local/share/carnet/shim
@@ -39,7 +39,9 @@ def command(folder: Path, removes: bool) -> None:
     shim = Shim(folder, _own_cargo(), _own_home())
     changed = shim.write()
     output.echo(f"{shim.program} {'stands' if changed else 'stood already'} before {shim.cargo}")
-    output.echo(f"editors take it where they are started with CARGO_HOME={folder}")
+    output.echo("editors take it where they are started with both of")
+    output.echo(f"    CARGO_HOME={folder}")
+    output.echo(f"    CARGO={shim.program}")
 
 
 def _own_home() -> Path:

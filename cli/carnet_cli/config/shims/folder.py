@@ -13,20 +13,25 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from carnet.digests import sha256_hex
 from carnet.durable import as_storage_error, private_folder, read_file, write_file
-from carnet.errors import ConfigError
+from carnet.errors import CarnetError, ConfigError
 from carnet.value import value
 from carnet_cli.config import home
 from carnet_cli.config.ancestors import require_held
 
 _MARK = "# Written by `carnet shim`: cargo behind the gate. `carnet shim --remove DIR` takes it away.\n"
 _MAX = 10_000
+PROGRAMS = "bin"
+"""The folder in a shim's from which editors take programs."""
 _LINKED = ("rustc", "rustdoc", "rustfmt", "rustup")
-_WHY = "that decides what an editor takes for cargo"
+WHY = "that decides what an editor takes for cargo"
+"""What hangs on a shim, for people."""
 _OF_A_PROJECT = ("Cargo.toml", ".git")
 
 # `-I`: nothing that stands in the environment or in the project decides which carnet it is.
@@ -67,7 +72,7 @@ class Shim:
     @property
     def program(self) -> Path:
         """What an editor takes for cargo."""
-        return self.folder / "bin/cargo"
+        return self.folder / PROGRAMS / "cargo"
 
     @property
     def script(self) -> bytes:
@@ -91,8 +96,8 @@ class Shim:
             StorageError: The disk failed.
         """
         _require_ours(self.folder)
-        require_held(self.folder, "you", (os.geteuid(),), _WHY)
-        programs = private_folder(private_folder(self.folder) / "bin")
+        require_held(self.folder, "you", (os.geteuid(),), WHY)
+        programs = private_folder(private_folder(self.folder) / PROGRAMS)
         record = _record(self.folder)
         changed = _write_if_new(private_folder(home.make() / "shims") / record.name, os.fsencode(self.folder), 0o600)
         for name in _LINKED:
@@ -107,6 +112,37 @@ def is_shim(program: Path) -> bool:
             return _MARK.encode() in file.read(len(_MARK) + 100)
     except OSError:
         return False
+
+
+def read_shim(program: Path) -> Shim | None:
+    """What a program stands before, if it is the script of a shim's; None if it is none."""
+    if not is_shim(program):
+        return None
+    try:
+        words = shlex.split(os.fsdecode(read_file(program, "the shim", max_bytes=_MAX)), comments=True)
+    except (OSError, ValueError, CarnetError):
+        return None
+    if words[-2:] != ["--", "$@"] or len(words) < 5:
+        return None
+    folder, cargo, own_home = map(Path, words[-5:-2])
+    return Shim(folder, cargo, own_home)
+
+
+def led_to(variables: Mapping[str, str]) -> dict[str, Shim | None]:
+    """Where an environment leads whoever looks for cargo: by each way, the shim that it comes to, or None.
+
+    Args:
+        variables: The environment. An editor goes by `CARGO`, `CARGO_HOME` or `PATH`, as it likes.
+    """
+    folder = variables.get("CARGO_HOME")
+    first = shutil.which("cargo", path=variables.get("PATH", ""))
+    named = variables.get("CARGO")
+    ways = {
+        "CARGO": shutil.which(named, path=variables.get("PATH", "")) if named else None,
+        "PATH": first,
+        "CARGO_HOME": f"{folder}/bin/cargo" if folder else None,
+    }
+    return {way: read_shim(Path(program)) if program else None for way, program in ways.items()}
 
 
 def known() -> list[Path]:
@@ -139,7 +175,7 @@ def remove(folder: Path) -> tuple[Path, ...]:
         StorageError: The disk failed.
     """
     _require_ours(folder)
-    programs = folder / "bin"
+    programs = folder / PROGRAMS
     with as_storage_error(folder):
         for name in _LINKED:
             if (programs / name).is_symlink():
@@ -165,7 +201,7 @@ def _require_ours(folder: Path) -> None:
             hint=f"choose a folder beside your projects, such as {home.home() / 'shim'}",
         )
     with as_storage_error(folder):
-        if not os.path.lexists(folder) or is_shim(folder / "bin/cargo"):
+        if not os.path.lexists(folder) or is_shim(folder / PROGRAMS / "cargo") or _record(folder).exists():
             return
         if not folder.is_dir() or any(folder.iterdir()):
             raise ConfigError(
