@@ -9,7 +9,7 @@ import click
 
 from carnet.errors import CarnetError
 from carnet_cli.terminal import output
-from carnet_cli.terminal.exits import status_of
+from carnet_cli.terminal.exits import status_of, until_ended
 
 # Each command's module is imported when the command is used: start-up time counts.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -80,4 +80,4 @@ def run(command: click.Command, args: Sequence[str], name: str) -> int:
         except click.Abort:
             raise KeyboardInterrupt from None
 
-    return status_of(work)
+    return status_of(lambda: until_ended(work))

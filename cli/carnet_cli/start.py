@@ -67,9 +67,9 @@ def cargo_main() -> None:
     if args and not args[0].startswith("-") and "_CARGO_CARNET_COMPLETE" not in os.environ:
         # A command of cargo's, as in every build: there is nothing of ours to parse.
         from carnet_cli.commands.build.gated import run_behind_gate
-        from carnet_cli.terminal.exits import status_of
+        from carnet_cli.terminal.exits import status_of, until_ended
 
-        _leave(status_of(lambda: run_behind_gate(args)))
+        _leave(status_of(lambda: until_ended(lambda: run_behind_gate(args))))
     from carnet_cli.commands.build.cargo import command
     from carnet_cli.main import run
 
@@ -80,14 +80,21 @@ def shim_main() -> None:
     """Entry point of a shim's cargo, whose script names its folder, the user's cargo and CARGO_HOME, then `--`."""
     _open_streams()
     from carnet_cli.commands.editors.calls import call
-    from carnet_cli.terminal.exits import status_of
+    from carnet_cli.terminal.exits import status_of, until_ended
 
     folder, cargo, home, _, *args = sys.argv[1:]
-    _end(status_of(lambda: call(folder, cargo, home, args)))
+    _end(status_of(lambda: until_ended(lambda: call(folder, cargo, home, args))))
 
 
 def _open_streams() -> None:
-    """Let streams that the caller closed lead nowhere; else the next file or connection would get their numbers."""
+    """Let streams that the caller closed lead nowhere; else the next file or connection would get their numbers.
+
+    Called before anything else: so this is also where a system is refused on which no file of carnet's could be locked.
+    """
+    if os.name != "posix":
+        sys.exit(
+            "error: carnet runs on Linux and macOS\nhint: on Windows, run it in WSL 2, with the project's files there"
+        )
     while (nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(nowhere, True)
     os.close(nowhere)

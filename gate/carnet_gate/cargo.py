@@ -77,7 +77,7 @@ class Cargo:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is signal.SIG_IGN:  # by nohup: cargo ignores it, too
                     continue
-                before[number] = signal.signal(number, lambda *_: process.terminate())
+                before[number] = signal.signal(number, lambda sent, _: process.send_signal(sent))
             try:
                 status = process.wait()
             finally:

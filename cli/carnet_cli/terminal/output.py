@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeVar
@@ -21,6 +22,8 @@ _COLOURS = {"error": 31, "warning": 33, "hint": 36}
 """Of labels, as ECMA-48 numbers them."""
 
 _Report = TypeVar("_Report")
+_BETWEEN_LINES = 10.0
+"""Seconds."""
 MessageFormat = Literal["human", "json"]
 
 
@@ -179,21 +182,31 @@ class Progress(Protocol):
         """Say that `n_steps` more are done."""
 
 
-class _Quiet:
+class _Lines:
+    """Says every ten seconds how far it is, where there is no terminal to draw on: in the log of a build, for one."""
+
+    def __init__(self, label: str, length: int) -> None:
+        self._label, self._length = label, length
+        self._done = 0
+        self._said = time.monotonic()
+
     def update(self, n_steps: int) -> None:
-        pass
+        self._done += n_steps
+        if time.monotonic() - self._said >= _BETWEEN_LINES:
+            self._said = time.monotonic()
+            echo(f"{self._label}: {self._done} of {self._length}", err=True)
 
 
 @contextmanager
 def progress(label: str, length: int) -> Iterator[Progress]:
-    """A progress bar on stderr when that is a terminal, nothing otherwise.
+    """A progress bar on stderr when that is a terminal, a line every ten seconds otherwise.
 
     Args:
         label: What is being done, such as `checking`.
         length: How many units there are.
     """
-    if not sys.stderr.isatty() or length == 0:
-        yield _Quiet()
+    if length == 0 or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield _Lines(label, length)
         return
     import click
 

@@ -14,16 +14,18 @@ A program in a folder (`--path`) is a project like others: its own lock is what 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from carnet.cargo.lockfile import LockedPackage, SourceKind, read_lockfile
 from carnet.cargo.names import CrateName
 from carnet.durable import as_storage_error, make_folder, private_folder, write_file
-from carnet.errors import ConfigError
+from carnet.errors import ConfigError, StorageError
+from carnet.lock import take_folder
 from carnet.value import value
 from carnet_gate import config
 from carnet_gate.admission import Grounds, admit_lock
@@ -40,6 +42,8 @@ from carnet_verifier.cargo.localregistry import LocalRegistry, Poisoned, remove_
 from carnet_verifier.outcomes import Wanted
 
 _TRACKED = ".crates2.json"
+_PATIENCE = 60.0
+"""Seconds for another run to remove what killed ones left."""
 
 
 @value
@@ -143,13 +147,35 @@ def place(program: Program, home: Path, folder: Path, own_home: Path) -> Iterato
         return
     above = private_folder(folder.parent)
     config.check_project(above, own_home)  # cargo reads no configuration of the folder that it installs in, but this
-    with as_storage_error(above):
-        made = Path(tempfile.mkdtemp(prefix=f"{folder.name}-install-", dir=above))
+    prefix = f"{folder.name}-install-"
+    busy = StorageError(f"{above} is held by another run for long", hint="end it, or try again")
+    with as_storage_error(above), ExitStack() as stack:
+        stack.callback(os.close, take_folder(above, alone=True, timeout=_PATIENCE, busy=busy))
+        remove_unheld(above, prefix)
+        made = Path(tempfile.mkdtemp(prefix=prefix, dir=above))
+        holding = take_folder(made, alone=True, timeout=0, busy=busy)
     try:
         yield made
     finally:
         with suppress(OSError):
             remove_tree(made)
+        os.close(holding)
+
+
+def remove_unheld(above: Path, prefix: str) -> None:
+    """Remove the folders of runs that were killed: whoever still works in one holds it.
+
+    Args:
+        above: The folder that they are in, of which the caller keeps others out.
+        prefix: How their names begin.
+    """
+    for left in above.glob(f"{prefix}*"):
+        with suppress(StorageError, OSError):
+            held = take_folder(left, alone=True, timeout=0, busy=StorageError("another run is at work there"))
+            try:
+                remove_tree(left)
+            finally:
+                os.close(held)
 
 
 def choose(program: Program, grounds: Grounds, folder: Path, confine: Confine, reporter: Reporter) -> Program:

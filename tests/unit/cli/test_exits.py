@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import sys
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import pytest
+from tests.support.machines.processes import running
 
 from carnet_cli.terminal.exits import status_of
 
@@ -42,3 +46,36 @@ def test_a_mistake_of_ours_stays_a_traceback(error: Exception) -> None:
 def test_what_a_real_call_says_names_the_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status_of((tmp_path / "absent").read_bytes) == 3
     assert f"{tmp_path}/absent: no such file or directory" in capsys.readouterr().err
+
+
+WORK = """
+import sys, time
+from carnet.scratch import temporary_folder
+from carnet_cli.terminal.exits import status_of, until_ended
+
+def work():
+    with temporary_folder() as folder:
+        print(folder, flush=True)
+        time.sleep(float(sys.argv[1]))
+
+sys.exit(status_of(lambda: until_ended(work)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_who_is_told_to_end_leaves_nothing_temporary(number: int) -> None:
+    with running([sys.executable, "-c", WORK, "60"], stdout=PIPE, stderr=PIPE, text=True) as process:
+        folder = Path(process.stdout.readline().strip())
+        assert folder.is_dir()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said, folder.exists()) == (128 + number, "ended\n", False)
+
+
+def test_what_ignores_the_end_of_a_terminal_goes_on() -> None:
+    command = ["nohup", sys.executable, "-c", WORK, "0.2"]
+    with running(command, stdout=PIPE, stderr=PIPE, stdin=DEVNULL, text=True) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=20)
+    assert process.returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from carnet import stricttoml
 from carnet.cargo.crate import read_crate
 from carnet.cargo.lockfile import CRATES_IO, read_lockfile
 from carnet.errors import ConfigError
+from carnet.lock import take_folder
 from carnet_gate.args import parse
 from carnet_gate.without_lock import dependent, installing
 
@@ -110,3 +112,20 @@ def test_where_it_goes(tmp_path: Path) -> None:
     assert root(CARGO_INSTALL_ROOT="/by/variable") == Path("/by/variable")
     assert root("--config", "install.root='by-flag'", CARGO_INSTALL_ROOT="/x") == folder / "by-flag"
     assert root("--root=/asked", "--config", "install.root='by-flag'") == Path("/asked")
+
+
+def test_what_a_killed_run_left_is_removed_and_what_another_run_works_in_is_not(tmp_path: Path) -> None:
+    held, left, other = (tmp_path / name for name in ("id-install-1", "id-install-2", "id2-install-3"))
+    for folder in (held, left, other):
+        (folder / "registry/src").mkdir(parents=True)
+        (folder / "registry/src/lib.rs").touch()
+        (folder / "registry/src").chmod(0o500)
+    descriptor = take_folder(held, alone=True, timeout=0, busy=ConfigError("never"))
+    try:
+        installing.remove_unheld(tmp_path, "id-install-")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["id-install-1", "id2-install-3"]
+        assert (held / "registry/src/lib.rs").exists()
+    finally:
+        os.close(descriptor)
+    installing.remove_unheld(tmp_path, "id-install-")
+    assert [path.name for path in tmp_path.iterdir()] == ["id2-install-3"]

@@ -1,0 +1,65 @@
+"""Somebody ends the gate alone, as `kill` and services do: cargo ends with it, and the next run builds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+from tests.support.machines.gatebox import GateBox, gate_box
+from tests.support.machines.processes import running
+
+pytestmark = pytest.mark.cargo
+
+WAITS = """
+fn main() {
+    let here = std::path::PathBuf::from(std::env::var("OUT_DIR").unwrap()).join("waits");
+    if std::env::var_os("GO_ON").is_none() {
+        std::fs::write(&here, std::process::id().to_string()).unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+}
+"""
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[GateBox]:
+    with gate_box(tmp_path) as one:
+        (one.project / "build.rs").write_text(WAITS)
+        yield one
+
+
+def test_cargo_ends_with_the_gate(box: GateBox) -> None:
+    command = [sys.executable, "-c", "from carnet_cli.start import cargo_main; cargo_main()", "build"]
+    environment = {name: value for name, value in box.machine.env().items() if value}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with running(command, cwd=box.project, env=environment, stdout=PIPE, stderr=PIPE, text=True) as gate:
+            waits = waiting(box, gate.pid)
+            cargo = parent(int(waits.read_text()))
+            gate.send_signal(number)
+            assert gate.wait(20) == 128 + number
+        assert not Path(f"/proc/{cargo}").exists()
+        os.kill(int(waits.read_text()), signal.SIGKILL)  # cargo leaves it behind, as it does without a gate
+        waits.unlink()
+    assert "Finished" in box.works("build", env={"GO_ON": "1"})
+
+
+def waiting(box: GateBox, gate: int) -> Path:
+    """The file in which the build script says who it is."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for found in box.machine.path.rglob("waits"):
+            if found.read_text():
+                return found
+        assert Path(f"/proc/{gate}").exists()
+        time.sleep(0.05)
+    raise AssertionError("the build script was not started")
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -1,0 +1,72 @@
+"""How far long work is: a bar on a terminal, a line every ten seconds in a log, nothing on stdout."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import time
+
+import pytest
+
+from carnet_cli.terminal import output
+
+PROGRAM = """
+from carnet_cli.start import _open_streams
+_open_streams()
+from carnet_cli.terminal import output
+with output.progress("checking", 3) as bar:
+    for _ in range(3):
+        bar.update(1)
+print("result")
+"""
+
+
+def test_a_log_has_a_line_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with output.progress("checking", 60) as bar:
+        for _ in range(60):
+            now[0] += 0.5
+            bar.update(1)
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [f"checking: {done} of 60" for done in (20, 40, 60)]
+    assert printed.out == ""
+
+
+def test_short_work_and_no_work_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    for length in (0, 1000):
+        with output.counting("checking", length) as count:
+            for _ in range(length):
+                count(1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("term", "drawn"), [("xterm", True), ("dumb", False)])
+def test_a_terminal_has_a_bar_unless_it_cannot_move_back(term: str, drawn: bool) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        with os.fdopen(theirs, "wb") as terminal:
+            environment = os.environ | {"TERM": term, "COLUMNS": "40"}
+            done = subprocess.run(
+                [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, stderr=terminal, check=True
+            )
+        seen = b""
+        try:
+            while piece := screen.read(4096):
+                seen += piece
+        except OSError:  # the other side is closed: how Linux says that there is no more
+            pass
+    assert done.stdout == b"result\n"
+    assert (b"checking" in seen, b"3/3" in seen) == (drawn, drawn)
+
+
+@pytest.mark.parametrize("end", ["2>&-", "2>/dev/full"])
+def test_who_hears_nothing_gets_the_result_all_the_same(end: str) -> None:
+    slow = PROGRAM.replace("with output", "output._BETWEEN_LINES = 0\nwith output", 1)
+    command = ["sh", "-c", f'exec "$0" -c "$1" {end}', sys.executable, slow]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (0, b"result\n")
