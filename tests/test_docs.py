@@ -24,7 +24,7 @@ ROOMS = (
     "mirror/carnet_mirror",
     "cli/carnet_cli",
 )
-DOCS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob("examples/*.md")])
+DOCS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob("examples/**/*.md")])
 
 
 def test_every_error_is_drawn_in_the_tree() -> None:

@@ -53,6 +53,23 @@ def test_the_same_again_changes_nothing(machine: Machine, registry: SignedRegist
     assert json.loads(again[1])["new"] is False
 
 
+def test_another_job_that_adds_it_at_the_same_time(machine: Machine, registry: SignedRegistry) -> None:
+    """As in CI, where jobs share a home: one adds it while the other still asks the mirror."""
+    others: list[tuple[int, str, str]] = []
+
+    def meanwhile(true: bytes) -> bytes:
+        if not others:
+            others.append(add(machine, registry.url, "--offline"))
+        return true
+
+    registry.served["metadata/timestamp.json"] = meanwhile
+    status, out, err = add(machine, registry.url)
+    assert [other[0] for other in others] == [0]
+    assert (status, "is trusted already" in out) == (0, True), err
+    assert len(trusted(machine)) == 1
+    assert not (machine.carnet_home / "added").exists()
+
+
 def test_a_known_root_at_a_new_address_moves(machine: Machine, registry: SignedRegistry) -> None:
     assert add(machine, registry.url)[0] == 0
     write_lock(machine, locked(LEAF))

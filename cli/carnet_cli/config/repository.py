@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carnet.errors import PolicyRefused
+from carnet.errors import ConfigError, PolicyRefused, RollbackDetected
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 
@@ -90,6 +90,28 @@ def write_memory(folder: Path, lock: Lockfile, trusted: Trusted, repository: Tru
     return f"wrote {place}: {len(made.crates)} claimed crates, snapshot {made.snapshot.version}"
 
 
+def check_memory(trusted: Trusted, earlier: Path) -> None:
+    """Demand that the project's `carnet.lock` says no less than an earlier one, so that nobody makes it forget.
+
+    Args:
+        trusted: The repository, with what was carried.
+        earlier: The file that it is compared with.
+
+    Raises:
+        RollbackDetected: It says less, or there is none.
+        ConfigError: One of the two does not parse, they are about two repositories, or contradict one another.
+    """
+    from carnet.durable import read_named_file, users_file
+    from carnet_verifier.memory.carnet_lock import MAX_FILE, CarnetLock
+
+    data = read_named_file(earlier, MEMORY, max_bytes=MAX_FILE)
+    with users_file(earlier, MEMORY):
+        before = CarnetLock.from_bytes(data)
+        if trusted.directory.carried is None:
+            raise RollbackDetected(f"there is no {MEMORY} beside the lock, and {earlier} is one", hint=_WRITE)
+        trusted.directory.carried.lock.check_no_less_than(before, str(earlier))
+
+
 def _carry(trusted: Trusted, settings: Settings, file: Path, *, joining: bool) -> None:
     """Let what a project carries count for this run."""
     from carnet_verifier.policy.rules.runs import no_memory
@@ -98,6 +120,12 @@ def _carry(trusted: Trusted, settings: Settings, file: Path, *, joining: bool) -
         if not joining:
             _broken(settings, no_memory.RULE, f"there is no {MEMORY} beside the lock", _WRITE)
         return
+    if file.is_symlink() or not file.is_file():
+        # A link would let a project name any file of the machine, and change what it names where git does not look.
+        raise ConfigError(
+            f"{file} is not a file but a link, a folder or a device: what a project remembers has to lie in it",
+            hint="put the file itself there; `git log carnet.lock` says who changed that",
+        )
     from carnet.durable import read_named_file, users_file
     from carnet_verifier.memory.carnet_lock import MAX_FILE, CarnetLock
     from carnet_verifier.memory.carried import Carried

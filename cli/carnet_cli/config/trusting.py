@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 from carnet import durable
-from carnet.errors import CarnetError, ConfigError, ExpiredMetadata, TransportError
+from carnet.errors import CarnetError, ConfigError, ExpiredMetadata, StorageError, TransportError
+from carnet.lock import locked
 from carnet.tuf.example_keys import refuse_example_keys
 from carnet.tuf.roles import Root
 from carnet_cli.config import home
@@ -88,28 +89,20 @@ def add(pinned: Pinned, url: str, *, network: Network | None, now: datetime) -> 
         CarnetError: What it answered is not what the root vouches for.
     """
     url = repository_url(url)
-    for trusted in _all():
-        same_place = repository_url(trusted.directory.url) == url
-        if trusted.id == pinned.fingerprint[:16] or trusted.directory.root == pinned.data:
-            if same_place:
-                return trusted, False
-            raise ConfigError(
-                f"this root is trusted already, at {trusted.directory.url}",
-                hint=f"`carnet trust move {url} --repository {trusted.id}` keeps what was seen there",
-            )
-        if same_place:
-            if network is not None and _is_ahead_of(pinned, trusted, network, now):
-                return trusted, False
-            raise ConfigError(
-                f"{url} is trusted already, from another root on ({trusted.id})",
-                hint=f"if that is over, `carnet trust remove {trusted.id}` forgets it, and all that was seen there",
-            )
+    known = _known(pinned, url, network, now)
+    if known is not None:
+        return known, False
     if network is not None:
         with _asked(url), HttpFetcher(url, network=network, budget=Budget(run_bounds(now))) as fetcher:
             read_repository(pinned.data, fetcher, now=now)
-    trust_id = pinned.fingerprint[:16]
-    durable.private_folder(home.make() / "trust")
-    TrustDirectory.create(home.trust_path(trust_id), pinned.data, url)
+    with _adding() as place:
+        known = _known(pinned, url, network, now)  # jobs of one CI may share this home, and all begin with this
+        if known is not None:
+            return known, False
+        TrustDirectory.create(place, pinned.data, url)
+        trust_id = pinned.fingerprint[:16]
+        with durable.as_storage_error(home.trust_path(trust_id)):
+            place.rename(home.trust_path(trust_id))  # one step: nobody looks at half of it
     return home.open_trusted(trust_id), True
 
 
@@ -188,6 +181,42 @@ def remove(trusted: Trusted) -> None:
     for folder in (trusted.cargo, bin_):
         if folder.is_dir():
             remove_tree(folder)
+
+
+def _known(pinned: Pinned, url: str, network: Network | None, now: datetime) -> Trusted | None:
+    """The repository of a root and URL, where it is trusted already; raises where one of the two is another's."""
+    for trusted in _all():
+        same_place = repository_url(trusted.directory.url) == url
+        if trusted.id == pinned.fingerprint[:16] or trusted.directory.root == pinned.data:
+            if same_place:
+                return trusted
+            raise ConfigError(
+                f"this root is trusted already, at {trusted.directory.url}",
+                hint=f"`carnet trust move {url} --repository {trusted.id}` keeps what was seen there",
+            )
+        if same_place:
+            if network is not None and _is_ahead_of(pinned, trusted, network, now):
+                return trusted
+            raise ConfigError(
+                f"{url} is trusted already, from another root on ({trusted.id})",
+                hint=f"if that is over, `carnet trust remove {trusted.id}` forgets it, and all that was seen there",
+            )
+    return None
+
+
+@contextmanager
+def _adding() -> Iterator[Path]:
+    """Where a trust directory is made that nobody sees yet; one process at a time is in there."""
+    folder = home.make()
+    lock = folder / "trust.lock"
+    busy = StorageError(f"another carnet process has held {lock} for a minute", hint="wait for it, or end it")
+    with locked(lock, timeout=60, busy=busy):
+        durable.private_folder(folder / "trust")
+        made = durable.private_folder(folder / "added")
+        try:
+            yield made / secrets.token_hex(8)
+        finally:
+            remove_tree(made)  # with what processes that were ended have left
 
 
 def _all() -> Iterator[Trusted]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from carnet import strictjson, times
 from carnet.cargo.names import CrateName
-from carnet.errors import FormatError
+from carnet.errors import FormatError, RollbackDetected
 from carnet.level import Level
 from carnet.people import check_person
 from carnet.strictjson import JsonObject
@@ -29,6 +29,10 @@ _MAX_VERSION = 2**53 - 1
 _ANEW = "restore it (`git checkout HEAD -- carnet.lock`), or remove it and run `carnet verify --update-memory`"
 _JOIN = "`carnet verify --update-memory` joins both sides and writes it anew; nothing is lost of either"
 _ASK = "one of the two lies: ask who wrote them (`git log carnet.lock`), and keep the file of whom you believe"
+_LESS = (
+    "take that file (`git checkout BRANCH -- carnet.lock`), then run `carnet verify --update-memory`; if it is not the "
+    "newer of the two, ask who wrote them"
+)
 _MARKS = (b"<<<<<<<", b"|||||||", b"=======", b">>>>>>>")
 
 
@@ -56,6 +60,15 @@ class SeenOnline:
 
     version: int
     signers: tuple[str, ...]
+
+    def joined(self, older: SeenOnline, *, same_root: bool) -> SeenOnline:
+        """What this one remembers and an older one, of an older root or of the same.
+
+        What other keys signed before a newer root counts no more (TUF 5.3.11), whatever its version.
+        """
+        if same_root or self.signers == older.signers:
+            return max(self, older, key=lambda one: (one.version, one.signers))
+        return self
 
 
 @value
@@ -209,16 +222,32 @@ class CarnetLock:
             raise FormatError(f"{FILE_NAME}: the two sides are about two repositories", hint=_ASK)
         if self.root.version == other.root.version and self.root != other.root:
             raise FormatError(f"{FILE_NAME}: the two sides saw two roots of version {self.root.version}", hint=_ASK)
-        newer = max(self, other, key=CarnetLock._age)
+        newer, older = (self, other) if self.root.version >= other.root.version else (other, self)
         crates = {**self.crates, **other.crates}
         for name in self.crates.keys() & other.crates.keys():
             crates[name] = self.crates[name].joined(other.crates[name], name)
         refreshed = max(self.refreshed, other.refreshed)
-        return CarnetLock(self.repository, newer.root, newer.timestamp, newer.snapshot, refreshed, crates)
+        same_root = newer.root == older.root
+        timestamp = newer.timestamp.joined(older.timestamp, same_root=same_root)
+        snapshot = newer.snapshot.joined(older.snapshot, same_root=same_root)
+        return CarnetLock(self.repository, newer.root, timestamp, snapshot, refreshed, crates)
 
-    def _age(self) -> tuple[Any, ...]:
-        seen = self.timestamp, self.snapshot
-        return (self.root.version, *(one.version for one in seen), *(one.signers for one in seen))
+    def check_no_less_than(self, earlier: CarnetLock, where: str) -> None:
+        """Demand that all that another one remembers is remembered here, too.
+
+        Args:
+            earlier: The other one, such as that of the branch into which this one is to be merged.
+            where: What it is called, for the message.
+
+        Raises:
+            RollbackDetected: This one says less.
+            FormatError: They are about two repositories, or contradict one another.
+        """
+        said = list(self._lines())
+        for line in self.joined(earlier)._lines():
+            if line not in said:
+                what = f"of the crate {line['crate']}" if "crate" in line else f"in its line {next(iter(line))!a}"
+                raise RollbackDetected(f"{FILE_NAME} says less {what} than {where}", hint=_LESS)
 
 
 def _sides(data: bytes) -> tuple[bytes, bytes]:

@@ -71,6 +71,12 @@ def policy_options(command: Any) -> Any:
     is_flag=True,
     help="Write carnet.lock beside the lock, once all of it is allowed: for machines that have seen nothing yet.",
 )
+@click.option(
+    "--no-less-than",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Refuse a carnet.lock that says less than this one, as of the branch that it is to be merged into.",
+)
 @policy_options
 @output.message_format
 def command(
@@ -81,7 +87,7 @@ def command(
     repository: str | None,
     config_file: Path | None,
     message_format: MessageFormat,
-    **flags: bool,
+    **memory: Any,
 ) -> int:
     """Check a lock file, a tarball or one crate.
 
@@ -95,7 +101,12 @@ def command(
         carnet verify serde@1.0.219
 
     With --update-memory, what was seen of a lock of which all is allowed is written into carnet.lock beside it. Commit
-    it: whoever verifies there, on a fresh machine as well, then notices when an older state is shown.
+    it: whoever verifies there, on a fresh machine as well, then notices when an older state is shown. --no-less-than
+    compares it with an earlier one, so that a change cannot make it forget. For example:
+
+    \b
+        carnet verify --update-memory
+        git show origin/main:carnet.lock > /tmp/main.lock && carnet verify --no-less-than /tmp/main.lock
 
     With --cargo-home or --vendor, what lies there is compared file by file with what is signed: of the crates of the
     lock that is named, or of every crate that the mirror knows. Status 1 means that a file was changed; 3, that nobody
@@ -106,10 +117,9 @@ def command(
         carnet verify --vendor vendor Cargo.lock
     """
     if cargo_home is not None or vendor is not None:
-        if flags["update_memory"]:
-            raise ConfigError(
-                "--update-memory is about a lock alone", hint="run `carnet verify --update-memory` without the others"
-            )
+        for name in (name for name, said in memory.items() if said):
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} is about a lock alone", hint=f"run `carnet verify {flag}` without the others")
         from carnet_cli.commands.build.verifying_copies import verify_copies  # the lock alone is what most look at
 
         return verify_copies(
@@ -127,5 +137,5 @@ def command(
         repository=repository,
         config_file=config_file,
         message_format=message_format,
-        update_memory=flags["update_memory"],
+        **memory,
     )

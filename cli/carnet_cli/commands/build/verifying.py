@@ -10,7 +10,7 @@ from carnet.errors import CarnetError, ConfigError, TransportError
 from carnet_cli.commands.build.locked_project import LockedProject
 from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
-from carnet_cli.config.repository import judging_repository, write_memory
+from carnet_cli.config.repository import check_memory, judging_repository, write_memory
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def verify(
     config_file: Path | None = None,
     message_format: MessageFormat = "human",
     update_memory: bool = False,
+    no_less_than: Path | None = None,
 ) -> int:
     """Check what is named, and say what came of it.
 
@@ -44,6 +45,7 @@ def verify(
         config_file: The file to read instead of the `carnet.toml` beside the lock.
         message_format: How results are written.
         update_memory: Whether `carnet.lock` is brought up to date once all of a lock is allowed.
+        no_less_than: An earlier `carnet.lock`: the one beside the lock has to say no less.
 
     Returns:
         The exit status: 0 when all of it is allowed, 1 when something is refused.
@@ -57,22 +59,26 @@ def verify(
     is_lock = not (is_crate_id or is_file or path.is_dir())
     project = LockedProject.of_lock(path) if is_lock else LockedProject.around(path if path.is_dir() else Path())
     settings = project.settings(asked, config_file=config_file, repository=repository)
-    if update_memory and not is_lock and not (path.is_dir() and not is_crate_id):
-        raise ConfigError(
-            f"--update-memory is about a lock, and {target} is none", hint="name a Cargo.lock, or its folder"
-        )
+    if (update_memory or no_less_than) and not is_lock and not (path.is_dir() and not is_crate_id):
+        flag = "--update-memory" if update_memory else "--no-less-than"
+        raise ConfigError(f"{flag} is about a lock, and {target} is none", hint="name a Cargo.lock, or its folder")
     if target is not None and is_crate_id:
         return _verify_crate(target, project, settings, message_format)
     if is_file:
         return _verify_file(path, project, settings, message_format)
-    return _verify_lock(project, settings, message_format, update_memory=update_memory)
+    return _verify_lock(project, settings, message_format, update_memory=update_memory, no_less_than=no_less_than)
 
 
 # --- a lock ---
 
 
 def _verify_lock(
-    project: LockedProject, settings: Settings, message_format: MessageFormat, *, update_memory: bool
+    project: LockedProject,
+    settings: Settings,
+    message_format: MessageFormat,
+    *,
+    update_memory: bool,
+    no_less_than: Path | None,
 ) -> int:
     from carnet_cli.report.admission import lock_as_json, lock_as_text
     from carnet_verifier.tuf.view import open_view
@@ -84,6 +90,8 @@ def _verify_lock(
         output.note(f"{project.about} is checked by the lock of its workspace, {project.lock}")
     output.warn_all(remarks)
     trusted = judging_repository(settings, project.folder, joining=update_memory)
+    if no_less_than is not None:
+        check_memory(trusted, no_less_than)
     now = home.now()
     with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
         report = judge_lock(project, lock, settings, (trusted, view, now), remarks)
