@@ -47,6 +47,8 @@ def test_what_was_found_stays_mended(place: Path) -> None:
 BEHIND_OTHERS = {
     "core/carnet/strictjson.py:parse_known": "bytes that the same reader took before, known by their digest",
     "gate/carnet_gate/project.py:Project.dependencies": "what _places has read as JSON before: cargo-metadata",
+    "gate/carnet_gate/project.py:Project.reading": "bytes that are compared with a lock that was read: lock",
+    "cli/carnet_cli/commands/editors/standard_library.py:describe": "the user's own cargo, about its own toolchain",
     "gate/carnet_gate/project.py:open_project": "what _places has read as JSON before: cargo-metadata",
     "cli/carnet_cli/commands/own_view.py:_read_saved": "read_saved_view_from: saved-view",
     "cli/carnet_cli/config/workspace.py:_read": "stricttoml.parse, of a project's manifests: toml",

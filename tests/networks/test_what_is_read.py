@@ -273,7 +273,9 @@ def test_cargo_reaches_the_gate_directly_and_whatever_it_reached_so_before(
     said: dict[str, str], lower: str, upper: str
 ) -> None:
     """curl and git look at the lower-case variable first: what only the other one says must not be lost behind it."""
-    project: Any = SimpleNamespace(cargo=SimpleNamespace(environment=said), invocation=SimpleNamespace(offline=True))
+    project: Any = SimpleNamespace(
+        cargo=SimpleNamespace(environment=said), invocation=SimpleNamespace(offline=True), named=None
+    )
     environment = CargoHome(Path("/home"), "carnet-x", {}, offline=True).environment(project)
     assert environment["no_proxy"] == f"{lower}127.0.0.1,localhost"
     assert environment["NO_PROXY"] == f"{upper}127.0.0.1,localhost"
@@ -281,7 +283,7 @@ def test_cargo_reaches_the_gate_directly_and_whatever_it_reached_so_before(
 
 def test_no_proxy_at_all_stays_that() -> None:
     project: Any = SimpleNamespace(
-        cargo=SimpleNamespace(environment={"no_proxy": "*"}), invocation=SimpleNamespace(offline=True)
+        cargo=SimpleNamespace(environment={"no_proxy": "*"}), invocation=SimpleNamespace(offline=True), named=None
     )
     environment = CargoHome(Path("/home"), "carnet-x", {}, offline=True).environment(project)
     assert (environment["no_proxy"], environment["NO_PROXY"]) == ("*", "*")  # `*,x` is a name, and no star
