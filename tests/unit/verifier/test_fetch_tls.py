@@ -254,10 +254,11 @@ def test_why_a_server_refused_is_read_though_it_was_gone_before_we_wrote(
     context, authority = localhost
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(authority)
-    gone = threading.Event()
+    connected, gone = threading.Event(), threading.Event()
 
     def refuse(listener: socket.socket) -> None:
         connection, _ = listener.accept()
+        assert connected.wait(5)  # else connecting fails already
         if tls:
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             engine = context.wrap_bio(incoming, outgoing, server_side=True)
@@ -278,6 +279,7 @@ def test_why_a_server_refused_is_read_though_it_was_gone_before_we_wrote(
         threading.Thread(target=refuse, args=(listener,), daemon=True).start()
         wire = Wire(Clock(5, 5, 1))
         wire.connect("127.0.0.1", listener.getsockname()[1], 1)
+        connected.set()
         if tls:
             wire.start_tls("localhost", Route(ca_file=authority))
         assert gone.wait(5)
