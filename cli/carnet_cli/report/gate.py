@@ -57,9 +57,7 @@ class TerminalReporter:
             reason = f", which {one.reason.removeprefix(about)}" if one.reason.startswith(about) else f": {one.reason}"
             output.note(f"     Skipped {one.crate}{older}{reason}")
         if len(versions) > _MOST:
-            output.note(
-                f"     Skipped versions of {len(versions) - _MOST} more crates, which the policy denies as well"
-            )
+            output.note(f"     Skipped versions of {len(versions) - _MOST} more crates, which are not let in either")
 
     def missing(self, lacking: Sequence[Lacking]) -> None:
         """A line for each, aligned likewise."""

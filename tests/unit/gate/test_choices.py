@@ -25,7 +25,6 @@ from carnet_gate.choosing.resolving import Resolved, sentence, unresolved
 from carnet_gate.gate import _kept
 from carnet_gate.project import Project
 from carnet_gate.reporter import Lacking, Skipped
-from carnet_verifier.policy.verdict import Verdict
 
 
 def line(name: str, version: str, needs: str = "") -> IndexLine:
@@ -37,15 +36,11 @@ def told(offered: Sequence[IndexLine] = (), hidden: Sequence[str] = (), unknown:
     choices = Choices()
     away = [CrateId.parse(text) for text in hidden]
     for name in {*(one.id.name for one in offered), *(one.name for one in away)}:
-        verdicts = {one: verdict(one) for one in away if one.name == name}
-        choices.offered(name, [one for one in offered if one.id.name == name], verdicts)
+        reasons = {one: f"{one} is young" for one in away if one.name == name}
+        choices.offered(name, [one for one in offered if one.id.name == name], reasons)
     for text in unknown:
         choices.lacks(CrateName(text))
     return choices
-
-
-def verdict(crate: CrateId) -> Verdict:
-    return cast(Verdict, SimpleNamespace(denials=(f"{crate} is young",)))
 
 
 def asked(*texts: str) -> list[AskedFor]:
@@ -80,7 +75,7 @@ CASES: Mapping[str, tuple[Choices, list[AskedFor], list[str]]] = {
     "nothing": (told([line("leaf", "1.0.0")]), asked("leaf@1"), []),
     "no such crate": (told(unknown=["leaf"]), asked("leaf@1"), ["leaf@^1"]),
     "no such version": (told([line("leaf", "1.0.0")]), asked("leaf@2"), ["leaf@^2"]),
-    "one that only the policy hides": (told([line("leaf", "1.0.0")], ["leaf@2.0.0"]), asked("leaf@2"), []),
+    "one that is only hidden": (told([line("leaf", "1.0.0")], ["leaf@2.0.0"]), asked("leaf@2"), []),
     "one that cargo did not ask for": (told(), asked("leaf@1"), []),
     "what something needs": (
         told([line("branch", "0.2.0", NEEDS_LEAF)], unknown=["leaf"]),
