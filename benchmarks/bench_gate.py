@@ -184,13 +184,13 @@ def machine() -> str:
     )
 
 
-def write(file: Path, text: str) -> None:
+def write(file: Path, text: str, begin: str = _BEGIN, end: str = _END) -> None:
     """Put the figures where the last ones were."""
-    before, _, rest = file.read_text().partition(_BEGIN)
-    _, found, after = rest.partition(_END)
+    before, _, rest = file.read_text().partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise SystemExit(f"error: {file} has no place for these figures, between {_BEGIN} and {_END}")
-    file.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}")
+        raise SystemExit(f"error: {file} has no place for these figures, between {begin} and {end}")
+    file.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ Each attack has its positive control: the same against plain cargo, or with a do
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,17 +104,15 @@ def test_a_build_script_does_not_write_to_the_shim(shim: ShimBox, confined: bool
 
 def evil_registry(shim: ShimBox) -> Path:
     """A folder of sources in which `leaf` is the attacker's; both are there."""
-    import io
-    import json
-    import tarfile
-
     folder = shim.box.machine.path / "evil"
-    for name, version, data in (("leaf", "1.0.0", EVIL_LEAF), ("branch", "0.2.0", BRANCH)):
-        if not (folder / f"{name}-{version}").exists():
-            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                archive.extractall(folder, filter="data")
-        listed = {"files": {}, "package": SHA256[name]}
-        (folder / f"{name}-{version}/.cargo-checksum.json").write_text(json.dumps(listed))
+    for data in (EVIL_LEAF, BRANCH):
+        crate = read_crate(data)
+        for entry in crate.entries:
+            path = folder / crate.id.stem / entry.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(entry.data)
+        listed = {"files": {}, "package": SHA256[str(crate.id.name)]}
+        (folder / crate.id.stem / ".cargo-checksum.json").write_text(json.dumps(listed))
     return folder
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 from tests.support.crates.locks import LEAF, locked, write_lock
 from tests.support.machines.cargo import Machine
+from tests.support.machines.command import refused
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +64,22 @@ def test_its_absence_and_another_repositorys_can_be_denied(machine: Machine) -> 
     assert written.returncode == 0, "what satisfies the rule can be written under it"
     assert "is about another repository" in written.stderr
     assert machine.carnet("verify").returncode == 0
+
+
+@pytest.mark.parametrize("flag", [("--update-memory",), ("--no-less-than", "main.lock")])
+def test_it_is_about_a_lock_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch, flag: tuple[str, ...]) -> None:
+    monkeypatch.chdir(machine.path)
+    for name in ("HOME", "CARNET_HOME"):
+        monkeypatch.setenv(name, machine.env()[name])
+    refused(2, f"{flag[0]} is about a lock alone", "verify", "--vendor", "vendor", *flag)
+    refused(2, f"{flag[0]} is about a lock, and leaf@1.0.0 is none", "verify", "leaf@1.0.0", *flag)
+
+
+def test_what_it_is_compared_with_has_to_be_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an empty file, as of a command that failed, would be passed by everything."""
+    monkeypatch.chdir(machine.path)
+    for name in ("HOME", "CARNET_HOME"):
+        monkeypatch.setenv(name, machine.env()[name])
+    refused(2, "there is no carnet.lock nowhere", "verify", "--no-less-than", "nowhere")
+    (machine.path / "empty").touch()
+    refused(2, "empty", "verify", "--no-less-than", "empty")
