@@ -29,12 +29,12 @@ class Lacking:
 
 @value
 class Skipped:
-    """A version that cargo would have chosen, and that the policy denies.
+    """A version that cargo would have chosen, and that is not let in.
 
     Attributes:
         crate: The newest such version.
-        others: How many older ones are denied as well.
-        reason: What the policy says of the newest.
+        others: How many older ones are not let in either.
+        reason: Why the newest is not: what the policy says of it, or that nobody vouches for it.
     """
 
     crate: CrateId
@@ -58,7 +58,7 @@ class Reporter(Protocol):
         """Every package of the lock was let in, at these levels; `url` is where the repository is."""
 
     def skipped(self, versions: Sequence[Skipped]) -> None:
-        """Versions that cargo would have chosen, had the policy not denied them; one for each crate."""
+        """Versions that cargo would have chosen, had they been let in; one for each crate."""
 
     def missing(self, lacking: Sequence[Lacking]) -> None:
         """What the mirror has not, and cargo did not find."""

@@ -24,7 +24,7 @@ _SYNC = "the mirror may lack it: ask its operator for `carnet mirror sync DIR --
 
 
 _MOST = 20
-"""Lines about crates of which a version is skipped."""
+"""Lines about crates of which a version is skipped, and about what the mirror lacks."""
 
 
 class TerminalReporter:
@@ -57,15 +57,15 @@ class TerminalReporter:
             reason = f", which {one.reason.removeprefix(about)}" if one.reason.startswith(about) else f": {one.reason}"
             output.note(f"     Skipped {one.crate}{older}{reason}")
         if len(versions) > _MOST:
-            output.note(
-                f"     Skipped versions of {len(versions) - _MOST} more crates, which the policy denies as well"
-            )
+            output.note(f"     Skipped versions of {len(versions) - _MOST} more crates, which are not let in either")
 
     def missing(self, lacking: Sequence[Lacking]) -> None:
         """A line for each, aligned likewise."""
-        for one in lacking:
+        for one in lacking[:_MOST]:
             by = f", which {one.by} needs" if one.by is not None else ""
             output.note(f"     Missing {one.asked}{by}: the mirror has none")
+        if len(lacking) > _MOST:
+            output.note(f"     Missing {len(lacking) - _MOST} more, which the hint names")
 
     def cargo_said(self, text: str, lacking: Sequence[Lacking] = ()) -> None:
         """As cargo wrote it, colours and all; and whom to ask for what."""

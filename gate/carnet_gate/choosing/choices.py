@@ -1,4 +1,4 @@
-"""What cargo could not choose: versions that the policy keeps from it, and crates that the mirror lacks.
+"""What cargo could not choose: versions that are kept from it, and crates that the mirror lacks.
 
 cargo says only that it found nothing, or nothing newer. Who is told why can wait, ask, or take another crate.
 """
@@ -15,7 +15,6 @@ from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import FormatError
 from carnet_gate.project import Project
 from carnet_gate.reporter import Lacking, Skipped
-from carnet_verifier.policy.verdict import Verdict
 
 
 class Choices:
@@ -23,10 +22,10 @@ class Choices:
 
     def __init__(self) -> None:
         self._offered: dict[CrateName, Sequence[IndexLine]] = {}
-        self._hidden: dict[CrateName, Mapping[CrateId, Verdict]] = {}
+        self._hidden: dict[CrateName, Mapping[CrateId, str]] = {}
         self._unknown: set[CrateName] = set()
 
-    def offered(self, name: CrateName, lines: Sequence[IndexLine], hidden: Mapping[CrateId, Verdict]) -> None:
+    def offered(self, name: CrateName, lines: Sequence[IndexLine], hidden: Mapping[CrateId, str]) -> None:
         """Take what cargo was shown of a crate, and what was kept from it."""
         self._offered[name], self._hidden[name] = lines, hidden
 
@@ -48,7 +47,7 @@ class Choices:
             better = [crate for crate in hidden if _is_better(crate.version, versions.get(name, ()))]
             if better:
                 newest = max(better, key=lambda crate: crate.version)
-                found.append(Skipped(newest, len(better) - 1, str(hidden[newest].denials[0])))
+                found.append(Skipped(newest, len(better) - 1, hidden[newest]))
         return found
 
     def lacking(self, asked: Iterable[AskedFor]) -> list[Lacking]:

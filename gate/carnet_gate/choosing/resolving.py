@@ -102,7 +102,7 @@ def bring_up_to_date(
 
 
 def tell(project: Project, choices: Choices, status: int, before: frozenset[CrateId], reporter: Reporter) -> Resolved:
-    """Tell what cargo could not choose: versions that the policy denies, and what the mirror lacks.
+    """Tell what cargo could not choose: versions that are not let in, and what the mirror lacks.
 
     Args:
         project: Whose versions were chosen.

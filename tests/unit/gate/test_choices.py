@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.lockfile import CRATES_IO
 from carnet.cargo.names import CrateId, CrateName
+from carnet_cli.report.gate import TerminalReporter
 from carnet_gate.args import parse
 from carnet_gate.cargo import Cargo
 from carnet_gate.choosing.choices import Choices, asked_by
@@ -23,7 +25,6 @@ from carnet_gate.choosing.resolving import Resolved, sentence, unresolved
 from carnet_gate.gate import _kept
 from carnet_gate.project import Project
 from carnet_gate.reporter import Lacking, Skipped
-from carnet_verifier.policy.verdict import Verdict
 
 
 def line(name: str, version: str, needs: str = "") -> IndexLine:
@@ -35,15 +36,11 @@ def told(offered: Sequence[IndexLine] = (), hidden: Sequence[str] = (), unknown:
     choices = Choices()
     away = [CrateId.parse(text) for text in hidden]
     for name in {*(one.id.name for one in offered), *(one.name for one in away)}:
-        verdicts = {one: verdict(one) for one in away if one.name == name}
-        choices.offered(name, [one for one in offered if one.id.name == name], verdicts)
+        reasons = {one: f"{one} is young" for one in away if one.name == name}
+        choices.offered(name, [one for one in offered if one.id.name == name], reasons)
     for text in unknown:
         choices.lacks(CrateName(text))
     return choices
-
-
-def verdict(crate: CrateId) -> Verdict:
-    return cast(Verdict, SimpleNamespace(denials=(f"{crate} is young",)))
 
 
 def asked(*texts: str) -> list[AskedFor]:
@@ -78,7 +75,7 @@ CASES: Mapping[str, tuple[Choices, list[AskedFor], list[str]]] = {
     "nothing": (told([line("leaf", "1.0.0")]), asked("leaf@1"), []),
     "no such crate": (told(unknown=["leaf"]), asked("leaf@1"), ["leaf@^1"]),
     "no such version": (told([line("leaf", "1.0.0")]), asked("leaf@2"), ["leaf@^2"]),
-    "one that only the policy hides": (told([line("leaf", "1.0.0")], ["leaf@2.0.0"]), asked("leaf@2"), []),
+    "one that is only hidden": (told([line("leaf", "1.0.0")], ["leaf@2.0.0"]), asked("leaf@2"), []),
     "one that cargo did not ask for": (told(), asked("leaf@1"), []),
     "what something needs": (
         told([line("branch", "0.2.0", NEEDS_LEAF)], unknown=["leaf"]),
@@ -116,6 +113,23 @@ def test_the_sentence_for_the_operator_is_typed_as_it_stands() -> None:
     assert sentence(lacking) == "carnet mirror sync DIR 'leaf@^2' twig"
     assert f"`{sentence(lacking)}`" in unresolved("it", Resolved(101, lacking)).hint
     assert "`carnet mirror sync DIR --lockfile FILE`" in unresolved("it", Resolved(101)).hint
+
+
+@pytest.mark.parametrize("text", ["leaf@=1.0.2", "leaf@>=1, <2", "leaf@~1.2.3-rc.1", "le_af-9@1.*", "leaf@*"])
+def test_a_shell_hands_the_operator_what_was_asked_for(text: str) -> None:
+    lacking = [Lacking(AskedFor.parse(text)), Lacking(AskedFor.parse("twig@1"))]
+    assert [AskedFor.parse(word) for word in shlex.split(sentence(lacking))[4:]] == [one.asked for one in lacking]
+
+
+def test_ten_thousand_that_are_missing_are_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A project names as many as it likes; twenty are told, which the control shows whole."""
+    lacking = [Lacking(AskedFor(CrateName(f"leaf{number}"))) for number in range(10_000)]
+    TerminalReporter().missing(lacking[:20])
+    assert capsys.readouterr().err.count("Missing leaf") == 20
+    TerminalReporter().missing(lacking)
+    said = capsys.readouterr().err.splitlines()
+    assert said[:-1] == [f"     Missing {one.asked}: the mirror has none" for one in lacking[:20]]
+    assert said[-1] == "     Missing 9980 more, which the hint names"
 
 
 def project(*command: str, dependencies: Sequence[Mapping[str, Any]] = ()) -> Project:

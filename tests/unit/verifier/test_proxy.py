@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tests.support.worlds.claims import NAME, World, with_dependency
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName
-from carnet.errors import PolicyRefused, TransportError
+from carnet.errors import NotFound, PolicyRefused, TransportError
 from carnet.level import Level
 from carnet_verifier.cargo.proxy import MAX_TEXT, Gatekeeper, Registry, refusal
 from carnet_verifier.policy.policy import Ban, Pattern, Policy
@@ -114,6 +114,53 @@ def test_the_policy_hides_only_where_the_lock_is_known(world: World) -> None:
     assert versions(registry(world, policy, locked).answer("GET", path).body) == ["1.0.0", "1.1.0"]
     young = Policy({LEAST_AGE: timedelta(days=3)})
     assert versions(registry(world, young, frozenset()).answer("GET", path).body) == []
+
+
+class Told:
+    """What cargo was not shown, in words, and what the registry has not."""
+
+    def __init__(self) -> None:
+        self.hidden: dict[str, str] = {}
+        self.unknown: list[str] = []
+
+    def offered(self, name: CrateName, lines: Sequence[IndexLine], hidden: Mapping[CrateId, str]) -> None:
+        self.hidden |= {str(crate): reason for crate, reason in hidden.items()}
+
+    def lacks(self, name: CrateName) -> None:
+        self.unknown.append(str(name))
+
+
+def test_why_each_version_is_hidden_is_told(world: World) -> None:
+    extra = line_from_crate(read_crate(honest_crate(str(NAME), "6.6.6")), pubtime="2026-11-23T12:00:00Z")
+    world.publish_index(lambda index: [*index.lines, extra])
+    taken_back = (True, False)
+    world.publish_index(
+        lambda index: [line.with_(yanked=back) for line, back in zip(index.lines, taken_back, strict=True)], PLAIN_NAME
+    )
+    bans = (Ban(Pattern("plain@1.1.0"), "stolen token"),)
+    policies = {
+        "is banned by the policy: stolen token": Policy(bans=bans),
+        "was yanked": Policy(rules={yanked.RULE: Action.DENY}),
+        "days": Policy({LEAST_AGE: timedelta(days=3)}),
+    }
+    found = {}
+    for reason, policy in policies.items():
+        told = Told()
+        keeper = Gatekeeper(world.fresh, policy, None, lambda: world.now, frozenset(), witness=told)
+        keeper.index(PLAIN_NAME)
+        found[reason] = sorted(told.hidden)
+        assert all(reason in text for text in told.hidden.values()), told.hidden
+    assert list(found.values()) == [["plain@1.1.0"], ["plain@1.0.0"], ["plain@1.0.0", "plain@1.1.0"]]
+    told = Told()
+    keeper = Gatekeeper(world.fresh, Policy(), None, lambda: world.now, frozenset((extra.id,)), witness=told)
+    keeper.index(NAME)
+    assert told.hidden == {}  # locked
+    Gatekeeper(world.fresh, Policy(), None, lambda: world.now, frozenset(), witness=told).index(NAME)
+    assert list(told.hidden) == [str(extra.id)]
+    assert told.hidden[str(extra.id)].startswith(f"{extra.id} ")
+    with pytest.raises(NotFound):
+        keeper.index(CrateName("absent"))
+    assert told.unknown == ["absent"]
 
 
 def test_what_denies_the_whole_crate_hides_no_version(world: World) -> None:

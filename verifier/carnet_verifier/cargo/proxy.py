@@ -33,7 +33,6 @@ from carnet_verifier.outcomes import Attributed, LevelMemory, Wanted
 from carnet_verifier.policy import rules
 from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.tuf.repository import TrustedRepository
 
 MAX_TEXT = 512
@@ -57,8 +56,8 @@ class HttpAnswer:
 class Witness(Protocol):
     """Is told what cargo is shown of the index; what it does with that decides nothing."""
 
-    def offered(self, name: CrateName, lines: Sequence[IndexLine], hidden: Mapping[CrateId, Verdict]) -> None:
-        """These versions were shown, and those were hidden for what the policy says of them."""
+    def offered(self, name: CrateName, lines: Sequence[IndexLine], hidden: Mapping[CrateId, str]) -> None:
+        """These versions were shown, and those were hidden, each for a reason in words."""
 
     def lacks(self, name: CrateName) -> None:
         """The registry signed that there is no such crate."""
@@ -102,7 +101,7 @@ class Gatekeeper:
         indexed = open_index(repository, name, target)
         claim, released = repository.claim(name), repository.released(name)
         versions = attribute_all(indexed, claim, released=released, now=now)
-        hidden: dict[CrateId, Verdict] = {}
+        hidden: dict[CrateId, str] = {}
         lines = list(cargo_lines(versions, self.policy, self.pinned, now=now, hidden=hidden))
         if self.witness is not None:
             self.witness.offered(name, lines, hidden)
@@ -124,7 +123,7 @@ def cargo_lines(
     pinned: frozenset[CrateId] | None = None,
     *,
     now: datetime,
-    hidden: dict[CrateId, Verdict] | None = None,
+    hidden: dict[CrateId, str] | None = None,
 ) -> Iterator[IndexLine]:
     """The lines that cargo may see, yanked as those say whose word it is.
 
@@ -137,7 +136,7 @@ def cargo_lines(
         policy: What a crate must fulfil.
         pinned: Versions that are shown whatever is said of them, because the lock has them; None when it is not known.
         now: The time of the check.
-        hidden: Is filled with the versions that are left out for what the policy says of them.
+        hidden: Is filled with the versions that are left out, and why: nobody vouches for one, or the policy denies it.
 
     Raises:
         MetadataMismatch: The registry hides a version that the maintainers signed.
@@ -150,6 +149,8 @@ def cargo_lines(
         if isinstance(attributed, VerificationError):
             if is_pinned:
                 yield line
+            elif hidden is not None:
+                hidden[line.id] = str(attributed)
         elif is_pinned or pinned is None:
             yield attributed.line
         else:
@@ -158,7 +159,7 @@ def cargo_lines(
             if not verdict.denials:
                 yield attributed.line
             elif hidden is not None:
-                hidden[line.id] = verdict
+                hidden[line.id] = str(verdict.denials[0])
 
 
 class Registry:
