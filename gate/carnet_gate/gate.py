@@ -155,7 +155,7 @@ class Gate:
                     admitted = self._admit(view, lock, {})
                     prepared = self._prepare(registry, view, lock, admitted, memory, asking)
                 if isinstance(prepared, CompletedProcess):
-                    self._reporter.cargo_said(prepared.stderr, resolved.lacking)
+                    self._reporter.cargo_said(prepared.stderr, resolved.hint)
                     return prepared.returncode
                 if prepared is not None and invocation.compiles:
                     apart.make(self._reporter.warn)
@@ -205,8 +205,8 @@ class Gate:
                     within=within,
                 )
                 resolved = tell(project, choices, status, _kept(project.invocation, pinned), self._reporter)
-                if resolved.lacking:
-                    self._reporter.cargo_said("", resolved.lacking)
+                if status != 0 and resolved.hint:
+                    self._reporter.cargo_said("", resolved.hint)
             if status == 0 and self._lock.path.exists():
                 self._tell(self._admit(view, self._lock.read(), {}))
         return status

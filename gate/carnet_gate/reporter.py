@@ -63,8 +63,8 @@ class Reporter(Protocol):
     def missing(self, lacking: Sequence[Lacking]) -> None:
         """What the mirror has not, and cargo did not find."""
 
-    def cargo_said(self, text: str, lacking: Sequence[Lacking] = ()) -> None:
-        """What cargo wrote to its stderr when it could not work with the lock, and what the mirror lacks for it."""
+    def cargo_said(self, text: str, hint: str = "") -> None:
+        """What cargo wrote to its stderr when it could not work with the lock, and what to do, where that is known."""
 
     def counting(self, label: str, length: int) -> AbstractContextManager[Callable[[int], None]]:
         """A long piece of work of `length` units begins; the function says that so many more are done."""

@@ -325,6 +325,12 @@ def test_a_banned_version_is_not_even_chosen(box: GateBox) -> None:
     assert "Skipped" not in box.works("fetch")
     assert skipped in box.works("update")
     assert "Skipped" not in box.works("update", "--quiet")
+    manifest = box.project / "Cargo.toml"
+    manifest.write_text(manifest.read_text() + 'leaf = "1.1"\n')
+    said = box.cargo("build").stderr
+    assert skipped in said
+    assert "hint: what is skipped is not let in: `carnet policy explain leaf@1.1.0` says" in said
+    assert "mirror sync" not in said
 
 
 def test_a_locked_version_that_was_yanked_still_builds(box: GateBox) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from carnet.errors import CarnetError
 from carnet_cli.report.admission import warn_of
 from carnet_cli.terminal import output
-from carnet_gate.choosing.resolving import sentence
 
 if TYPE_CHECKING:
     from carnet.level import Level
@@ -67,11 +66,11 @@ class TerminalReporter:
         if len(lacking) > _MOST:
             output.note(f"     Missing {len(lacking) - _MOST} more, which the hint names")
 
-    def cargo_said(self, text: str, lacking: Sequence[Lacking] = ()) -> None:
+    def cargo_said(self, text: str, hint: str = "") -> None:
         """As cargo wrote it, colours and all; and whom to ask for what."""
         sys.stderr.write(text)
-        if lacking:
-            output.hint(f"ask the mirror's operator for `{sentence(lacking)}`")
+        if hint:
+            output.hint(hint)
         elif any(reason in text for reason in _LACKING):
             output.hint(_SYNC)
 

@@ -15,7 +15,7 @@ from carnet_gate.confinement.descendants import none_left
 from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.home import CargoHome, passing_home
 from carnet_gate.project import LockOnDisk, Project
-from carnet_gate.reporter import Lacking, Reporter
+from carnet_gate.reporter import Lacking, Reporter, Skipped
 from carnet_verifier.tuf.view import View
 
 if TYPE_CHECKING:
@@ -29,10 +29,24 @@ class Resolved:
     Attributes:
         status: cargo's exit status.
         lacking: What the mirror lacks, where cargo did not find all; it was told.
+        skipped: Versions that cargo would have taken, had they been let in; they were told.
     """
 
     status: int
     lacking: tuple[Lacking, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def hint(self) -> str:
+        """What to do where cargo did not find all; empty where nobody knows more than cargo says."""
+        if self.lacking:
+            return f"ask the mirror's operator for `{sentence(self.lacking)}`"
+        if self.skipped:
+            crate = self.skipped[0].crate
+            return (
+                f"what is skipped is not let in: `carnet policy explain {crate}` says which rule of which file decided"
+            )
+        return ""
 
 
 @contextmanager
@@ -123,7 +137,7 @@ def tell(project: Project, choices: Choices, status: int, before: frozenset[Crat
     lacking = tuple(choices.lacking(asked_by(project))) if status != 0 else ()
     if lacking:
         reporter.missing(lacking)
-    return Resolved(status, lacking)
+    return Resolved(status, lacking, tuple(skipped))
 
 
 def unresolved(what: str, resolved: Resolved) -> ConfigError:
@@ -133,11 +147,11 @@ def unresolved(what: str, resolved: Resolved) -> ConfigError:
         what: Whose versions were to be chosen.
         resolved: From `bring_up_to_date`.
     """
-    ask = "mend what cargo says; of a crate or version that it did not find, ask the mirror's operator for "
-    hint = ask + "`carnet mirror sync DIR --lockfile FILE`"
-    if resolved.lacking:
-        hint = f"ask the mirror's operator for `{sentence(resolved.lacking)}`"
-    return ConfigError(f"cargo could not resolve {what}; its messages are above", hint=hint)
+    otherwise = (
+        "mend what cargo says; of a crate or version that it did not find, ask the mirror's operator for "
+        "`carnet mirror sync DIR --lockfile FILE`"
+    )
+    return ConfigError(f"cargo could not resolve {what}; its messages are above", hint=resolved.hint or otherwise)
 
 
 def sentence(lacking: Sequence[Lacking]) -> str:

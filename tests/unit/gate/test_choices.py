@@ -113,6 +113,8 @@ def test_the_sentence_for_the_operator_is_typed_as_it_stands() -> None:
     assert sentence(lacking) == "carnet mirror sync DIR 'leaf@^2' twig"
     assert f"`{sentence(lacking)}`" in unresolved("it", Resolved(101, lacking)).hint
     assert "`carnet mirror sync DIR --lockfile FILE`" in unresolved("it", Resolved(101)).hint
+    skipped = (Skipped(CrateId.of("leaf", "1.1.0"), 0, "young"),)
+    assert "`carnet policy explain leaf@1.1.0`" in unresolved("it", Resolved(101, (), skipped)).hint
 
 
 @pytest.mark.parametrize("text", ["leaf@=1.0.2", "leaf@>=1, <2", "leaf@~1.2.3-rc.1", "le_af-9@1.*", "leaf@*"])
