@@ -105,6 +105,23 @@ def test_gits_own_folder_and_cargos_mark_are_what_they_are(checkout: Checkout, t
         kept.rename(checkout.path / name)
 
 
+@pytest.mark.parametrize("name", [".git", MARKER])
+def test_a_link_in_the_place_of_gits_own_is_found_in_the_first_look(
+    checkout: Checkout, tmp_path: Path, name: str
+) -> None:
+    kept = (checkout.path / name).rename(tmp_path.parent / f"{tmp_path.name}-{name}")
+    (checkout.path / name).symlink_to(kept)
+    fresh = Checkout(checkout.path, COMMIT, dict(checkout.entries), {"": b""})
+    fresh._mark = lambda repository: b""  # type: ignore[method-assign]
+    assert [path for path, _ in fresh.differences({})] == [name]
+
+
+def test_a_path_is_not_longer_than_systems_take(checkout: Checkout) -> None:
+    checkout._add("x" * 4096, "x", FILE, COMMIT)
+    with pytest.raises(FormatError, match="has a path of 4097 letters"):
+        checkout._add("x" * 4097, "x", FILE, COMMIT)
+
+
 @pytest.mark.parametrize("mode", [FOLDER, 0o160000, LINK, FILE, 0o010644, 0o020644])
 def test_an_entry_is_of_its_kind(checkout: Checkout, mode: int) -> None:
     """A folder is none of these, and what is no file, folder, link or submodule is nothing that git has."""
