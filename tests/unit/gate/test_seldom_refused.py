@@ -431,7 +431,7 @@ def test_a_policy_may_ask_that_builds_cannot_write_to_carnets_home() -> None:
 # --- the run itself: every step that can stop it does ---
 
 
-STEPS = ("apart", "protection", "marks before", "lock", "comparison", "marks after")
+STEPS = ("apart", "protection", "marks before", "lock", "comparison", "permissions", "marks after")
 
 
 class Stopped(Poisoned):
@@ -477,7 +477,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(gate, "require_apart", lambda *_: step("apart"))
     monkeypatch.setattr(gate, "require", lambda *_: step("protection"))
     monkeypatch.setattr(permissions, "look", lambda *_: None)
-    monkeypatch.setattr(permissions, "compare", lambda *_: None)
+    monkeypatch.setattr(permissions, "compare", lambda *_: step("permissions"))
     monkeypatch.setattr(gate, "make_outputs", lambda outputs: None)
     made = SimpleNamespace(require_none=require_none, held=nullcontext)
     monkeypatch.setattr(gate, "Marks", lambda folder, outputs: made)

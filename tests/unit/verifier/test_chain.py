@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.worlds.claims import NAME, World, with_dependency
 
+from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName
 from carnet.level import Level
 from carnet_verifier.admit import Wanted
-from carnet_verifier.explain import Chain, State, explain
+from carnet_verifier.explain import Chain, State, explain, explain_package
 from carnet_verifier.policy.policy import Policy
+from carnet_verifier.policy.rule import Action
+from carnet_verifier.policy.rules import git
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
 
 
@@ -91,3 +96,12 @@ def test_a_line_that_the_maintainers_did_not_sign(world: World) -> None:
     assert chain.failure is not None
     assert chain.failure.what == f"{NAME}@1.0.0"
     assert "maintainers" in chain.failure.mended_by
+
+
+@pytest.mark.parametrize(("allowed", "state"), [(True, State.OK), (False, State.FAILED)])
+def test_the_policy_alone_decides_over_what_comes_from_elsewhere(allowed: bool, state: State) -> None:
+    package = LockedPackage(CrateId.of("leaf", "1.0.0"), "git+https://host.example/leaf#" + "0" * 40, None)
+    policy = Policy(rules={git.RULE: Action.ALLOW if allowed else Action.DENY})
+    nobody: Any = None  # no repository is asked
+    chain = explain_package(nobody, package, policy, None, now=datetime.now(UTC))
+    assert (chain.links[-1].state, chain.failure is None) == (state, allowed)
