@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.support.machines.gatebox import BRANCH
@@ -12,10 +15,13 @@ from tests.support.machines.program import lock_of_tool, tool
 from carnet import stricttoml
 from carnet.cargo.crate import read_crate
 from carnet.cargo.lockfile import CRATES_IO, read_lockfile
-from carnet.errors import ConfigError
+from carnet.cargo.names import CrateName
+from carnet.errors import ConfigError, PolicyRefused
 from carnet.lock import take_folder
 from carnet_gate.args import parse
+from carnet_gate.choosing.resolving import Resolved
 from carnet_gate.without_lock import dependent, installing
+from carnet_verifier.cargo.localregistry import Poisoned
 
 
 def asked(folder: Path, *args: str) -> stricttoml.Table:
@@ -129,3 +135,108 @@ def test_what_a_killed_run_left_is_removed_and_what_another_run_works_in_is_not(
         os.close(descriptor)
     installing.remove_unheld(tmp_path, "id-install-")
     assert [path.name for path in tmp_path.iterdir()] == ["id2-install-3"]
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        ([], "has to be told what"),
+        (["-q", "--locked"], "has to be told what"),
+        (["--git", "https://e.x/y", "--locked", "x"], "cannot be read before it is fetched"),
+    ],
+)
+def test_what_cannot_be_begun(args: list[str], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        installing.programs(parse(["install", *args]))
+
+
+UNCONFINED: Any = lambda *_, **__: nullcontext(None)  # noqa: E731  -- as `confinement` is called
+
+
+class Asked:
+    """A cargo that keeps what it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.environment = folder, dict[str, str]()
+        self.commands: list[tuple[str, ...]] = []
+
+    def ask(self, *args: str, within: object) -> None:
+        self.commands.append(args)
+
+
+def program(folder: Path, root: Path) -> tuple[installing.Program, Asked]:
+    cargo = Asked(folder)
+    project: Any = SimpleNamespace(cargo=cargo, invocation=parse(["install", "tool"]))
+    return installing.Program(project, CrateName("tool"), root), cargo
+
+
+@pytest.mark.parametrize("inside", ["", "bin", "../carnet", ".."])
+def test_nothing_is_installed_into_carnets_home_nor_around_it(tmp_path: Path, inside: str) -> None:
+    home = tmp_path / "carnet"
+    found, _ = program(tmp_path, home / inside)
+    with (
+        pytest.raises(ConfigError, match="are not apart"),
+        installing.place(found, home, home / "cargo/id", tmp_path / ".cargo"),
+    ):
+        pass
+
+
+def test_configuration_above_carnets_home_leads_no_program_around_the_gate(tmp_path: Path) -> None:
+    found, _ = program(tmp_path, tmp_path / "root")
+    home = tmp_path / "above/carnet"
+    with installing.place(found, home, home / "cargo/id", tmp_path / ".cargo") as place:
+        assert place.parent == home / "cargo"
+    assert not place.exists()
+    (tmp_path / "above/.cargo").mkdir()
+    (tmp_path / "above/.cargo/config.toml").write_text('paths = ["/elsewhere"]\n')
+    with (
+        pytest.raises(PolicyRefused),
+        installing.place(found, home, home / "cargo/id", tmp_path / ".cargo"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_was_compiled_from_changed_sources_is_taken_back(tmp_path: Path, installed: bool) -> None:
+    found, cargo = program(tmp_path, tmp_path)
+
+    def build() -> None:
+        with installing.taken_back(found, UNCONFINED):
+            if installed:
+                (tmp_path / ".crates2.json").write_text("{}")
+            raise Poisoned("a source was changed", hint="x")
+
+    with pytest.raises(Poisoned, match="changed"):
+        build()
+    assert cargo.commands == ([("uninstall", "--root", str(tmp_path), "tool")] if installed else [])
+
+
+@pytest.mark.parametrize("passes", [0, 1])
+def test_a_program_that_cannot_be_resolved_is_not_installed(
+    tmp_path: Path, passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at first, nor with the features of the version that was chosen then."""
+    crate = read_crate(tool())
+    statuses = iter([0] * passes + [101])
+    project: Any = SimpleNamespace(workspace=tmp_path, invocation=parse(["install", "tool", "--all-features"]))
+    (tmp_path / "Cargo.lock").write_text("version = 4\n")
+    verified = SimpleNamespace(file=crate)
+    monkeypatch.setattr(installing, "bring_up_to_date", lambda *_: Resolved(next(statuses)))
+    monkeypatch.setattr(installing, "_chosen", lambda *_: SimpleNamespace(id=crate.id, checksum=crate.sha256))
+    monkeypatch.setattr(installing, "admit_tarball", lambda *_, **__: (None, verified))
+    grounds: Any = SimpleNamespace(
+        open_view=lambda: nullcontext(SimpleNamespace(repository=None)), policy=None, trust=None, clock=lambda: None
+    )
+    reporter: Any = None
+    found = installing.Program(project, CrateName("tool"), tmp_path)
+    with pytest.raises(ConfigError, match="cargo could not resolve tool"):
+        installing.choose(found, grounds, tmp_path, UNCONFINED, reporter)
+    assert list(statuses) == []
+
+
+def test_the_configuration_of_a_program_in_a_folder_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "tool/.cargo").mkdir(parents=True)
+    (tmp_path / "tool/.cargo/config.toml").write_text('paths = ["/elsewhere"]\n')
+    (invocation,) = installing.programs(parse(["install", "--path", "tool"]))
+    with pytest.raises(PolicyRefused, match="paths"):
+        installing.open_program(invocation, tmp_path, tmp_path / "home", {}, UNCONFINED, scratch=tmp_path / "s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from tests.support.crates.archives import honest_crate
 from tests.support.worlds.claims import World
 
 from carnet.cargo.names import CrateId
-from carnet_gate import connections
+from carnet.errors import ConfigError, StorageError
+from carnet_gate import connections, loopback
 from carnet_gate.loopback import serve
 from carnet_verifier.cargo.proxy import Gatekeeper
 from carnet_verifier.policy.policy import Policy
@@ -202,3 +204,13 @@ def test_whose_answer_is_worked_out_keeps_the_place(keeper: Gatekeeper, monkeypa
         for _ in range(10):
             opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
         assert ask(asking).endswith(b"}")
+
+
+@pytest.mark.parametrize(("port", "kind"), [(0, StorageError), (8790, ConfigError)])
+def test_a_port_that_is_not_to_be_had(port: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object, address: object) -> None:
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr(socket, "socket", type("Taken", (socket.socket,), {"bind": refuse}))
+    with pytest.raises(kind, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
+        loopback.bind(port)
