@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from carnet.errors import ConfigError, StorageError
 from carnet.value import value
@@ -14,6 +18,7 @@ from carnet_gate.args import Invocation
 from carnet_gate.commands.variables import SHIMMED, compiling_nothing
 from carnet_gate.confinement.protection import Confinement
 
+_PR_SET_PDEATHSIG = 1
 _UNCONFINED = Confinement()
 
 
@@ -73,13 +78,17 @@ class Cargo:
         with self._start(args, environment, within, compiles=compiles, keep=False) as process:
             # What a terminal sends to all is cargo's to handle; what is sent to us alone, cargo has to be told.
             handlers = dict.fromkeys((signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN)
-            before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is signal.SIG_IGN:  # by nohup: cargo ignores it, too
-                    continue
-                before[number] = signal.signal(number, lambda sent, _: process.send_signal(sent))
+            before: dict[int, Any] = {}
             try:
+                before |= {number: signal.signal(number, handler) for number, handler in handlers.items()}
+                for number in (signal.SIGTERM, signal.SIGHUP):
+                    if signal.getsignal(number) is signal.SIG_IGN:  # by nohup: cargo ignores it, too
+                        continue
+                    before[number] = signal.signal(number, lambda sent, _: process.send_signal(sent))
                 status = process.wait()
+            except BaseException:
+                process.terminate()  # a signal that came before it was passed on
+                raise
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
@@ -103,7 +112,7 @@ class Cargo:
                 command,
                 env=variables if compiles else compiling_nothing(variables),
                 cwd=self.folder,
-                preexec_fn=within.enter,  # noqa: PLW1509
+                preexec_fn=_ending_with_us(within.enter),  # noqa: PLW1509
                 pass_fds=within.descriptors,
                 stdout=output,
                 stderr=output,
@@ -116,6 +125,22 @@ class Cargo:
     def explain(self, invocation: Invocation, within: Confinement) -> int:
         """Let cargo explain one of its commands; returns its exit status."""
         return self.run(*invocation.command.words, "--help", within=within)
+
+
+def _ending_with_us(enter: Callable[[], None] | None) -> Callable[[], None] | None:
+    """What a new process does first: have the kernel end it with this one, however that ends; then `enter`."""
+    if not sys.platform.startswith("linux"):
+        return enter
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def begin() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:  # it ended meanwhile
+            os._exit(1)
+        if enter is not None:
+            enter()
+
+    return begin
 
 
 def _not_started(program: str, error: Exception) -> StorageError:

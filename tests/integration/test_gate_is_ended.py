@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import DEVNULL, PIPE
 
 import pytest
 from tests.support.machines.gatebox import GateBox, gate_box
@@ -47,6 +47,30 @@ def test_cargo_ends_with_the_gate(box: GateBox) -> None:
         os.kill(int(waits.read_text()), signal.SIGKILL)  # cargo leaves it behind, as it does without a gate
         waits.unlink()
     assert "Finished" in box.works("build", env={"GO_ON": "1"})
+
+
+def test_cargo_ends_with_a_gate_that_is_killed(box: GateBox) -> None:
+    command = [sys.executable, "-c", "from carnet_cli.start import cargo_main; cargo_main()", "build"]
+    environment = {name: value for name, value in box.machine.env().items() if value}
+    with running(command, cwd=box.project, env=environment, stdout=DEVNULL, stderr=DEVNULL) as gate:
+        waits = waiting(box, gate.pid)
+        cargo = parent(int(waits.read_text()))
+        gate.kill()
+        gate.wait(20)
+        end = time.monotonic() + 20
+        while is_running(cargo):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    os.kill(int(waits.read_text()), signal.SIGKILL)
+    assert "was ended before its sources were compared" in box.refused("build", env={"GO_ON": "1"})
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that did not end; whoever adopted it may not have looked at its end yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def waiting(box: GateBox, gate: int) -> Path:
