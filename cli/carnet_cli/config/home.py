@@ -44,11 +44,16 @@ def home() -> Path:
     """The folder of this user's carnet, whether or not it is there yet.
 
     Raises:
-        ConfigError: The environment names none, or something that is no folder.
+        ConfigError: The environment names none, a relative one, or something that is no folder.
     """
     named = os.environ.get("CARNET_HOME")
     if named:
-        return _no_file(Path(named).absolute(), "CARNET_HOME")
+        if not named.startswith("/"):
+            raise ConfigError(
+                f"CARNET_HOME is {named[:200]!a}, a path from wherever a command runs: any project could bring one",
+                hint="`export CARNET_HOME=/DIR` with the whole path of a folder of your own",
+            )
+        return _no_file(Path(named), "CARNET_HOME")
     data, says = os.environ.get("XDG_DATA_HOME", ""), "XDG_DATA_HOME"
     if not data.startswith("/"):  # as the XDG specification says of relative ones
         user, says = os.environ.get("HOME", ""), "HOME"

@@ -93,3 +93,10 @@ def test_where_nothing_is_trusted_is_said(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("CARNET_HOME", str(tmp_path / "not/there"))
     with pytest.raises(ConfigError, match=f"no repository is trusted yet in {tmp_path}/not/there"):
         home.choose(None)
+
+
+@pytest.mark.parametrize("named", ["carnet", "./carnet", "../carnet", "~/carnet"])
+def test_a_home_that_each_project_could_bring_along_is_none(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARNET_HOME", named)
+    with pytest.raises(ConfigError, match="a path from wherever a command runs"):
+        home.home()
