@@ -269,6 +269,8 @@ def test_one_crate(machine: Machine) -> None:
     refused = machine.carnet("verify", "leaf@2.0.0")
     assert refused.returncode == 1
     assert "carnet explain leaf@2.0.0" in refused.stderr
+    assert "`carnet mirror sync DIR leaf@=2.0.0`" in refused.stderr
+    assert "`carnet mirror sync DIR nothing`" in machine.carnet("verify", "nothing@1.0.0").stderr
     assert machine.carnet("verify", "leaf@").returncode == 2
 
 
