@@ -41,7 +41,7 @@ class LockedProject:
         Raises:
             ConfigError: A `Cargo.toml` on the way is not one.
         """
-        about = folder.absolute()
+        about = folder.resolve()  # as `cd` has it: of `..` and of a link, what is above is not what stands before it
         found = places.project_folder(about)
         return cls(about, found, folder / LOCK if found == about else found / LOCK)
 
