@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from carnet.errors import CarnetError
+from carnet.errors import CarnetError, ConfigError
 from carnet_cli.terminal import output
 from carnet_cli.terminal.exits import status_of, until_ended
 
@@ -52,15 +52,40 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(_COMMANDS[cmd_name][0]).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Say of a word that is no command where it is one, or which was meant."""
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            raise ConfigError(f"no such command {args[0][:80]!a}", hint=_meant(args[0]))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):  # without importing any of them
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-@click.command(cls=_Commands)
-@click.version_option(package_name="carnet", message="%(prog)s %(version)s")
+def _meant(word: str) -> str:
+    """What to type in the place of a word that is no command of `carnet`."""
+    from difflib import get_close_matches  # it takes a mistake to need these two, and a build to pay for them
+
+    from carnet_gate.commands.table import SHORT, SUBCOMMANDS
+
+    if word == "cargo":
+        return "cargo runs behind the gate as `cargo carnet COMMAND`, such as `cargo carnet build`"
+    if SHORT.get(word, word) in SUBCOMMANDS:
+        return f"that is a command of cargo's: `cargo carnet {word}` runs it behind the gate"
+    close = get_close_matches(word, _COMMANDS, 1)
+    return f"did you mean `carnet {close[0]}`?" if close else "`carnet --help` lists the commands"
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(None, "-V", "--version", package_name="carnet", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Let a crate into a build only after everything behind it was checked."""
+    """Let a crate into a build only after everything behind it was checked.
+
+    What cargo does with crates is typed as `cargo carnet build`, `cargo carnet add`, and so on.
+    """
 
 
 def run(command: click.Command, args: Sequence[str], name: str) -> int:
@@ -72,7 +97,7 @@ def run(command: click.Command, args: Sequence[str], name: str) -> int:
         except click.exceptions.Exit as stop:
             return stop.exit_code
         except click.UsageError as error:
-            output.report_usage(error, name)
+            output.report(_mistake(error, command, args, name))
             return 2
         except click.ClickException as error:
             output.report(CarnetError(error.format_message()))
@@ -81,3 +106,23 @@ def run(command: click.Command, args: Sequence[str], name: str) -> int:
             raise KeyboardInterrupt from None
 
     return status_of(lambda: until_ended(work))
+
+
+def _mistake(error: click.UsageError, command: click.Command, args: Sequence[str], name: str) -> ConfigError:
+    """A mistake on the command line in one line, and which `--help` explains it."""
+    path = _path(command, args, name) if error.ctx is None else error.ctx.command_path
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # whose text is the whole help
+        return ConfigError(f"`{path}` alone is no command", hint=f"`{path} --help` lists those that there are")
+    said = error.format_message()
+    return ConfigError(said[:1].lower() + said[1:].removesuffix("."), hint=f"`{path} --help` explains the command")
+
+
+def _path(command: click.Command, args: Sequence[str], name: str) -> str:
+    """The commands among the arguments, for what the parser says without telling of which command."""
+    ctx = click.Context(command, info_name=name)
+    for word in args:
+        found = command.get_command(ctx, word) if isinstance(command, click.Group) else None
+        if found is None:
+            break
+        ctx, command = click.Context(found, ctx, info_name=word), found
+    return ctx.command_path

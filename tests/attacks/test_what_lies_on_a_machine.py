@@ -378,6 +378,12 @@ def test_what_cargo_takes_for_no_crate_is_counted(here: Path) -> None:
     ran = carnet("verify", "--cargo-home", here / "home", "--vendor", here / "vendor")
     assert ran.status == 0, ran
     assert "5 more files and folders are no crate for cargo" in ran.out
+    (here / "empty").mkdir()
+    ran = carnet("verify", "--cargo-home", here / "empty", "--vendor", here / "empty")
+    assert f"no crate lies in {here / 'empty'} or {here / 'empty'}\n" in ran.out
+    (here / "empty/left-over").mkdir()
+    ran = carnet("verify", "--vendor", here / "empty")
+    assert f"{here / 'empty/left-over'} is no crate for cargo\n" in ran.out
 
 
 def test_a_lock_with_another_checksum_is_refused_before_anything_is_called_good(here: Path) -> None:

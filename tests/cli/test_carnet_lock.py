@@ -83,3 +83,7 @@ def test_what_it_is_compared_with_has_to_be_one(machine: Machine, monkeypatch: p
     refused(2, "there is no carnet.lock nowhere", "verify", "--no-less-than", "nowhere")
     (machine.path / "empty").touch()
     refused(2, "empty", "verify", "--no-less-than", "empty")
+    lock = write_lock(machine, locked(LEAF))
+    for wrong in ("empty", str(lock)):  # and not that it be removed, as with a project's own
+        ran = refused(2, "carnet.lock: ", "verify", "--no-less-than", wrong)
+        assert "hint: name a carnet.lock, as `git show " in ran.err

@@ -78,6 +78,24 @@ def test_in_a_member_it_is_the_lock_of_the_workspace(app: App, member: Path) -> 
     assert "the lock pins the same sha256" in app.carnet("explain", "leaf@1.0.0", cwd=member).stdout
 
 
+def test_a_folder_is_looked_at_from_where_it_is_and_not_from_how_it_is_spelled(app: App, member: Path) -> None:
+    """Above `app/../other` stands what is above `other`: the lock of `app`, which is good, says nothing of it."""
+    write_lock(app.path, package("leaf", "1.0.0", CRATES_IO, SHA256))
+    other, link = app.path.parent / "other", app.path.parent / "link"
+    other.mkdir()
+    link.symlink_to(member)
+    for spelled in ("../other", f"{app.path}/../other", f"{member}/../../../other", ".."):
+        done = app.carnet("verify", spelled)
+        assert done.returncode == 2, done.stdout
+        assert "Cargo.lock does not exist" in done.stderr
+    write_lock(other, package("absent", "9.9.9", CRATES_IO, SHA256))
+    assert "absent" in app.carnet("verify", "../other").stderr
+    for inside in (str(link), f"{link}/.."):
+        done = app.carnet("verify", inside, cwd=other)
+        assert done.returncode == 0, done.stderr
+        assert f"is checked by the lock of its workspace, {app.path}/Cargo.lock" in done.stderr
+
+
 def test_a_member_is_held_to_the_policy_of_the_workspace(app: App, member: Path) -> None:
     write_lock(app.path, package("leaf", "1.0.0", CRATES_IO, SHA256))
     (app.path / "carnet.toml").write_text('[[ban]]\ncrates = "leaf"\nreason = "no"\n')

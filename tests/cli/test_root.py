@@ -81,7 +81,9 @@ def test_a_ceremony_from_hand_to_hand() -> None:
     assert status()["final"] is False
     assert "every signature is there" in done(*sign("carol")).err
     assert status()["final"] is True
-    assert [line[:4] for line in done("root", "status", "cer").out.splitlines()] == ["done"] * 5
+    lines = done("root", "status", "cer").out.splitlines()
+    assert [line[:4] for line in lines] == ["done"] * 5
+    assert len({line.index("  version 1, until ") for line in lines}) == 1, "in one column"
 
 
 def test_copies_are_signed_at_the_same_time_and_merged() -> None:

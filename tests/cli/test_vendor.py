@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -116,6 +117,9 @@ def test_it_is_what_cargo_writes_and_plain_cargo_builds_from_it(machine: Machine
     for folder in ("vendor", "registry", "theirs"):
         ran = carnet("verify", "--vendor", folder, "Cargo.lock")
         assert ran.status == 0, ran
+        assert (
+            f"3 {'tarballs in a local registry' if folder == 'registry' else 'vendored crates'}: 3 as signed" in ran.out
+        )
 
 
 def test_again_nothing_is_written_and_then_only_what_changed(project: Path) -> None:
@@ -145,13 +149,16 @@ def test_versions_in_every_name(project: Path) -> None:
 
 @pytest.mark.parametrize("kind", [(), ("--local-registry",)])
 def test_what_somebody_changed_is_told_and_written_anew(project: Path, kind: tuple[str, ...]) -> None:
-    done("vendor", *kind)
+    assert ": 3 new\n" in done("vendor", *kind).err
     good = tree(project / "vendor")
     for path in [path for path in (project / "vendor").rglob("*") if path.is_file() and path.name != MARK][:3]:
         path.write_text("evil")
     (project / "vendor" / ("index" if kind else "leaf") / "added.rs").write_text("evil")
     ran = done("vendor", *kind)
     assert ran.err.count("warning: somebody had changed it") == 4
+    counted = re.search(r"3 crates in vendor, .*: (\d) written anew(?:, (\d) as before)?\n", ran.err)
+    assert counted is not None
+    assert sum(map(int, counted.groups("0"))) == 3
     assert tree(project / "vendor") == good
 
 

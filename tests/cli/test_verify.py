@@ -169,6 +169,7 @@ def test_the_policy_beside_the_lock_and_flags_decide(machine: Machine) -> None:
     done = machine.carnet("verify")
     assert done.returncode == 1
     assert "leaf@1.0.0 is banned by the policy: abandoned" in done.stderr
+    assert "hint: `cargo carnet update` takes no banned version" in done.stderr
     (machine.path / "carnet.toml").write_text("least-level = 3\n")
     assert machine.carnet("verify").returncode == 2
 
@@ -231,7 +232,13 @@ def test_results_that_cannot_be_written(
 def test_a_missing_lock_and_a_missing_trust(machine: Machine, tmp_path: Path) -> None:
     done = machine.carnet("verify")
     assert done.returncode == 2
-    assert "does not exist" in done.stderr
+    assert "Cargo.lock does not exist\nhint: `cd` to a project of cargo's" in done.stderr
+    (machine.path / "Cargo.toml").write_text('[package]\nname = "app"\nversion = "0.1.0"\n')
+    for command in (("verify",), ("vendor",), ("policy", "init")):
+        done = machine.carnet(*command)
+        assert done.returncode == 2
+        assert "Cargo.lock does not exist\nhint: `cargo carnet generate-lockfile` makes one" in done.stderr
+    assert "hint: name a Cargo.lock, a .crate file or NAME@VERSION" in machine.carnet("verify", "leaf").stderr
     write_lock(machine, locked(LEAF))
     alone = machine.carnet("verify", env={"CARNET_HOME": str(tmp_path / "empty")})
     assert alone.returncode == 2
@@ -262,7 +269,9 @@ def test_one_crate(machine: Machine) -> None:
     refused = machine.carnet("verify", "leaf@2.0.0")
     assert refused.returncode == 1
     assert "carnet explain leaf@2.0.0" in refused.stderr
-    assert machine.carnet("verify", "leaf@").returncode == 1
+    assert "`carnet mirror sync DIR leaf@=2.0.0`" in refused.stderr
+    assert "`carnet mirror sync DIR nothing`" in machine.carnet("verify", "nothing@1.0.0").stderr
+    assert machine.carnet("verify", "leaf@").returncode == 2
 
 
 # --- explain ---
@@ -331,7 +340,7 @@ def test_what_has_no_flags_comes_to_the_same_with_the_parser_and_without(machine
     plain = machine.carnet("verify", *words)
     parsed = machine.carnet("verify", "--message-format", "human", *words)
     assert (plain.returncode, plain.stdout, plain.stderr) == (parsed.returncode, parsed.stdout, parsed.stderr)
-    assert plain.returncode == {"leaf-1.0.0.crate": 0, "leaf@1.0.0": 0, "nothing@1.0.0": 1, "leaf@x": 1}.get(
+    assert plain.returncode == {"leaf-1.0.0.crate": 0, "leaf@1.0.0": 0, "nothing@1.0.0": 1, "leaf@x": 2}.get(
         " ".join(words), 2 if "missing.lock" in words or len(words) > 1 else 0
     )
 

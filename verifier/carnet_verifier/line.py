@@ -115,7 +115,8 @@ def vouch(indexed: Indexed, wanted: Wanted) -> Vouched:
     if line is None or line.id.name != wanted.id.name:
         raise NotFound(
             f"{wanted.id} is not in the signed index: {_nearby(indexed.index, wanted.id)}",
-            hint="ask the mirror's operator for `carnet mirror sync DIR --lockfile FILE`, or change the version",
+            hint=f"ask the mirror's operator for `carnet mirror sync DIR --lockfile FILE`, or for this version alone "
+            f"`carnet mirror sync DIR {wanted.id.name}@={wanted.id.version}`; or change the version",
         )
     if wanted.checksum is not None and wanted.checksum != line.cksum:
         raise MetadataMismatch(
@@ -331,7 +332,8 @@ def unknown_crate(name: CrateName) -> NotFound:
     """2. when the registry signed that there is no such crate."""
     return NotFound(
         f"{name} is not in the signed index",
-        hint="the mirror does not carry this crate; ask its operator for `carnet mirror sync DIR --lockfile FILE`",
+        hint="the mirror does not carry this crate; ask its operator for `carnet mirror sync DIR --lockfile FILE`, "
+        f"or for its newest version `carnet mirror sync DIR {name}`",
     )
 
 

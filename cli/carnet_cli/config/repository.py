@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carnet.errors import ConfigError, PolicyRefused, RollbackDetected
+from carnet.errors import ConfigError, FormatError, PolicyRefused, RollbackDetected
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 
@@ -20,6 +20,7 @@ MEMORY = "carnet.lock"
 """What a project carries beside its lock: `carnet_verifier.memory.carnet_lock`."""
 
 _WRITE = "run `carnet verify --update-memory` where the lock is known to be good, and commit carnet.lock"
+_EARLIER = "name a carnet.lock, as `git show BRANCH:carnet.lock > FILE` writes that of a branch"
 _ELSEWHERE = "name its repository with --repository, or begin it anew with `carnet verify --update-memory`"
 
 
@@ -106,7 +107,10 @@ def check_memory(trusted: Trusted, earlier: Path) -> None:
 
     data = read_named_file(earlier, MEMORY, max_bytes=MAX_FILE)
     with users_file(earlier, MEMORY):
-        before = CarnetLock.from_bytes(data)
+        try:
+            before = CarnetLock.from_bytes(data)
+        except FormatError as error:  # whose hint is about the project's own: to remove it, among others
+            raise FormatError(str(error), hint=_EARLIER) from None
         if trusted.directory.carried is None:
             raise RollbackDetected(f"there is no {MEMORY} beside the lock, and {earlier} is one", hint=_WRITE)
         trusted.directory.carried.lock.check_no_less_than(before, str(earlier))

@@ -48,11 +48,12 @@ def ceremony_as_text(report: CeremonyReport) -> None:
     """For people: a line for each file that is done, and for the others who has signed and who has not."""
     from carnet_signer.ceremony.words import group_name
 
-    ceremony = report.ceremony
-    for names in report.rows():
+    ceremony, rows = report.ceremony, report.rows()
+    width = max((len(group_name(names)) for names in rows), default=0)
+    for names in rows:
         facts = role_facts(ceremony, names[0])
         mark = "done" if facts["final"] else "    "
-        output.echo(f"{mark}  {group_name(names):32} version {facts['version']}, until {facts['expires']}")
+        output.echo(f"{mark}  {group_name(names):{width}}  version {facts['version']}, until {facts['expires']}")
         if facts["final"]:
             continue
         for quorum in ceremony.quorums(names[0]):

@@ -11,12 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeVar
+from typing import Any, Literal, Protocol, TextIO, TypeVar
 
 from carnet.errors import CarnetError, FormatError, StorageError
-
-if TYPE_CHECKING:
-    import click
 
 _COLOURS = {"error": 31, "warning": 33, "hint": 36}
 """Of labels, as ECMA-48 numbers them."""
@@ -219,10 +216,3 @@ def counting(label: str, length: int) -> Iterator[Callable[[int], None]]:
     """A progress bar, as the function that moves it on: what the rooms ask for, which know no terminal."""
     with progress(label, length) as bar:
         yield bar.update
-
-
-def report_usage(error: click.UsageError, name: str) -> None:
-    """Print a mistake on the command line, and which `--help` explains it."""
-    _say("error", error.format_message()[:1].lower() + error.format_message()[1:])
-    path = error.ctx.command_path if error.ctx is not None else name
-    _say("hint", f"`{path} --help` explains the command")

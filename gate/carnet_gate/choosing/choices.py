@@ -5,6 +5,7 @@ cargo says only that it found nothing, or nothing newer. Who is told why can wai
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -90,11 +91,16 @@ class Choices:
 
 
 def asked_by(project: Project) -> list[AskedFor]:
-    """What a project asks the public registry for: in its manifests, and on the command line of `cargo add`."""
+    """What a project asks the public registry for: in its manifests, and on the command line of `add` and `update`."""
     found: dict[AskedFor, None] = {}
-    if project.invocation.subcommand == "add" and project.invocation.value("--path", "--git") is None:
-        for word in project.invocation.words:
+    typed = project.invocation
+    if typed.subcommand == "add" and typed.value("--path", "--git") is None:
+        for word in typed.words:
             found |= dict.fromkeys(_read(word))
+    if typed.subcommand == "update" and (precise := typed.value("--precise")) is not None:
+        for spec in (*typed.words, *typed.values("-p", "--package")):
+            name = re.split("[@:]", spec.rpartition("#")[2])[0]
+            found |= dict.fromkeys(_read(f"{name}@={precise}"))
     for name, wanted in project.dependencies:
         found |= dict.fromkeys(_read(f"{name}@{wanted}"))
     return list(found)

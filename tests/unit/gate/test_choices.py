@@ -150,6 +150,10 @@ def test_a_project_asks_for_what_its_manifests_and_cargo_add_name() -> None:
     assert asked_by(project("add", "twig@2", "b", "no one", dependencies=[known])) == asked("twig@2", "b", "leaf@1")
     assert asked_by(project("add", "twig", "--git", "https://x.example/y")) == []
     assert asked_by(project("build", "twig")) == []
+    for spec in (["twig"], ["-p", "twig@0.9.0"], ["twig:0.9.0"], ["registry+https://x.example/i#twig@0.9.0"]):
+        assert asked_by(project("update", *spec, "--precise", "1.0.1")) == asked("twig@=1.0.1")
+    assert asked_by(project("update", "twig", "--precise=1.0.1")) == asked("twig@=1.0.1")
+    assert asked_by(project("update", "twig")) == asked_by(project("update", "twig", "--precise", "a commit")) == []
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,9 @@ from carnet_verifier.outcomes import Admission
 from carnet_verifier.tarballs import fetch_crates
 from carnet_verifier.tuf.repository import TrustedRepository
 
+INDEX = "index"
+"""The part of a local registry that is no crate."""
+
 _MAX_MARK = 10_000_000
 Files = Mapping[str, tuple[int, bytes, bool]]
 """Path to length, sha256, and whether it is executable."""
@@ -65,12 +68,14 @@ class Written:
         mended: The same of parts that somebody had changed since carnet wrote them, and what was changed.
         removed: The parts that are not there any more.
         kept: How many parts are as they were.
+        again: The parts in which something was mended.
     """
 
     new: tuple[str, ...]
     mended: tuple[Difference, ...]
     removed: tuple[str, ...]
     kept: int
+    again: tuple[str, ...] = ()
 
     @property
     def is_unchanged(self) -> bool:
@@ -181,7 +186,7 @@ def local_registry_parts(registry: LocalRegistry, admissions: Sequence[Admission
         for path, some in lines.items()
     }
     index_files = {path: (len(data), sha256_raw(data), False) for path, data in index.items()}
-    parts.append(Part("index", "the index", index_files, lambda: ((path, data, False) for path, data in index.items())))
+    parts.append(Part(INDEX, "the index", index_files, lambda: ((path, data, False) for path, data in index.items())))
     return parts
 
 
@@ -220,6 +225,7 @@ def write_vendor_folder(target: Path, kind: str, parts: Sequence[Part]) -> Writt
     mended: list[Difference] = []
     kept: list[Part] = []
     new: list[str] = []
+    again: list[str] = []
     for part in parts:
         if part.name not in before:
             new.append(part.name)
@@ -229,11 +235,12 @@ def write_vendor_folder(target: Path, kind: str, parts: Sequence[Part]) -> Writt
             kept.append(part)
         elif before[part.name] == _digest(part):
             mended += differences
+            again.append(part.name)
         else:
             new.append(part.name)
     wanted = {part.name for part in parts}
     removed = tuple(sorted(before.keys() - wanted))
-    written = Written(tuple(new), tuple(mended), removed, len(kept))
+    written = Written(tuple(new), tuple(mended), removed, len(kept), tuple(again))
     mark = strictjson.encode({"carnet": kind, "parts": {part.name: _digest(part) for part in parts}}) + b"\n"
     if written.is_unchanged and _read_mark(target) == mark:
         return written

@@ -27,9 +27,13 @@ Commands: {", ".join(SUBCOMMANDS)}.
 
 @click.command(
     help=_HELP,
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+    },
 )
-@click.version_option(package_name="carnet", message="%(prog)s %(version)s")
+@click.version_option(None, "-V", "--version", package_name="carnet", message="%(prog)s %(version)s")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND [ARGS]...")
 def command(args: tuple[str, ...]) -> int:
     """Run a cargo command on verified crates only."""

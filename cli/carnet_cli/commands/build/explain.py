@@ -15,6 +15,7 @@ from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.chain import ChainReport, chain_as_json, chain_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
+from carnet_cli.terminal.typed import typed
 
 
 @click.command()
@@ -42,7 +43,7 @@ def command(
     from carnet_verifier.explain import chains_of
     from carnet_verifier.tuf.view import open_view
 
-    crate_id = CrateId.parse(crate)
+    crate_id = typed(CrateId.parse, crate)
     now = home.now()
     project = LockedProject.around(Path())
     settings = project.settings(asked, config_file=config_file, repository=repository)

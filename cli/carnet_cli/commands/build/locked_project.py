@@ -41,7 +41,7 @@ class LockedProject:
         Raises:
             ConfigError: A `Cargo.toml` on the way is not one.
         """
-        about = folder.absolute()
+        about = folder.resolve()  # as `cd` has it: of `..` and of a link, what is above is not what stands before it
         found = places.project_folder(about)
         return cls(about, found, folder / LOCK if found == about else found / LOCK)
 
@@ -87,10 +87,15 @@ class LockedProject:
             try:
                 data = read_file(self.lock, "the lock", max_bytes=MAX_LOCK)
             except FileNotFoundError:
-                raise ConfigError(
-                    f"{self.lock} does not exist", hint="name a Cargo.lock, a .crate file or NAME@VERSION"
-                ) from None
+                raise ConfigError(f"{self.lock} does not exist", hint=self._without_lock()) from None
             return read_lockfile(data, str(self.lock))
+
+    def _without_lock(self) -> str:
+        if self.lock.name != LOCK:  # it may have been meant for something else than a lock
+            return "name a Cargo.lock, a .crate file or NAME@VERSION"
+        if places.is_there(str(self.folder / "Cargo.toml")):
+            return "`cargo carnet generate-lockfile` makes one, of versions that were verified"
+        return "`cd` to a project of cargo's, or name the Cargo.lock of one"
 
     def packages(self, crate: CrateId) -> tuple[LockedPackage, ...]:
         """Everything that the lock has by one name and version, from whatever source; nothing where there is no lock.

@@ -16,6 +16,7 @@ from carnet_cli.config.repository import judging_repository
 from carnet_cli.report.policy import PolicyReport, policy_as_json, policy_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
+from carnet_cli.terminal.typed import typed
 
 if TYPE_CHECKING:
     from carnet_verifier.explain import Chain
@@ -57,7 +58,7 @@ def explain(
 
     now = home.now()
     is_version = "@" in crate
-    crate_id = CrateId.parse(crate if is_version else f"{crate}@0.0.0")
+    crate_id = typed(CrateId.parse, crate if is_version else f"{crate}@0.0.0")
     project = LockedProject.around(Path())
     settings = project.settings(asked, config_file=config_file, repository=repository)
     chains: tuple[Chain | None, ...] = (None,)

@@ -29,6 +29,7 @@ from carnet_cli.report.trust import (
 )
 from carnet_cli.terminal import output
 from carnet_cli.terminal.output import MessageFormat
+from carnet_cli.terminal.typed import typed
 
 
 @click.group()
@@ -193,7 +194,7 @@ def export(names: tuple[str, ...], file: Path, repository: str | None) -> None:
     from carnet_verifier.tuf.saved_view import expired_roles, roles_to_save, save_view
     from carnet_verifier.tuf.view import open_view
 
-    crates = [CrateName(name) for name in names]
+    crates = [typed(CrateName, name) for name in names]
     with open_view(
         home.choose(repository).directory, now=home.now(), bounds=run_bounds(home.now()), network=network_for()
     ) as view:
@@ -233,7 +234,7 @@ def clean(crates: tuple[str, ...], repository: str | None) -> None:
     trusted = home.choose(repository)
     trusted.require_lasting()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
-    wanted = [CrateId.parse(text) for text in crates] or None
+    wanted = [typed(CrateId.parse, text) for text in crates] or None
     with registry.locked():
         homes = [path for path in trusted.cargo.glob("home*") if path.is_dir()]
         count = registry.clean(wanted, homes)

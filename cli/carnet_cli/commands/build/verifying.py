@@ -171,12 +171,13 @@ def _verify_crate(target: str, project: LockedProject, settings: Settings, messa
     """One crate, as the project's lock asks for it; where that takes it from elsewhere as well, all of them."""
     from carnet.cargo.names import CrateId
     from carnet_cli.report.admission import foreign_as_json, foreign_as_text, own_as_json, own_as_text
+    from carnet_cli.terminal.typed import typed
     from carnet_verifier.admit import Wanted, admit_one
     from carnet_verifier.policy.foreign import FOREIGN, foreign_verdict
     from carnet_verifier.tuf.view import open_view
     from carnet_verifier.whole_lock import wanted_as
 
-    crate, now = CrateId.parse(target), home.now()
+    crate, now = typed(CrateId.parse, target), home.now()
     packages = project.packages(crate)
     foreign = [foreign_verdict(package, settings.policy, now=now) for package in packages if package.kind in FOREIGN]
     wanted = [wanted_as(package) for package in packages if package.kind not in FOREIGN and package.source is not None]

@@ -102,6 +102,7 @@ def verify_copies(
             None if lock is None else len(copies) - sum(one.copy in copies for one in compared),
             view.url,
             view.repository.trusted.snapshot.signed.version,
+            tuple(str(one) for one in (_home(cargo_home), vendor) if one is not None),
         )
     output.show(found, message_format, copies_as_text, copies_as_json)
     return 1 if refused else found.exit_code
@@ -124,9 +125,15 @@ def _project(target: str | None, cargo_home: str | None) -> LockedProject:
     return LockedProject.around(path) if path.is_dir() else LockedProject.of_lock(path)
 
 
+def _home(cargo_home: str | None) -> Path | None:
+    """The CARGO_HOME that is looked into: the user's where none is named; None where none is asked for."""
+    return None if cargo_home is None else Path(cargo_home) if cargo_home else home.cargo_home()
+
+
 def _on_disk(cargo_home: str | None, vendor: Path | None) -> tuple[list[Copy], list[Path], set[CrateId]]:
     """The copies, what lies among them, and which crates are vendored."""
-    at_home = None if cargo_home is None else in_cargo_home(Path(cargo_home) if cargo_home else home.cargo_home())
+    place = _home(cargo_home)
+    at_home = None if place is None else in_cargo_home(place)
     beside = None if vendor is None else in_vendor_folder(vendor)
     found = [one for one in (at_home, beside) if one is not None]
     vendored = {copy.crate for copy in (() if beside is None else beside.copies) if copy.crate is not None}

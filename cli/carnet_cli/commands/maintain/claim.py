@@ -27,6 +27,7 @@ from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option
+from carnet_cli.terminal.typed import typed
 
 
 @click.group()
@@ -91,7 +92,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_verifier.releases.published_versions import read_published_versions
     from carnet_verifier.releases.versions import check_spelling
 
-    crate = CrateName(name)
+    crate = typed(CrateName, name)
     for remark in check_name(crate, registry):
         output.warn(remark)
     facts = ClaimFacts(
@@ -162,7 +163,7 @@ def handover(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_signer.proposals import ownership
     from carnet_signer.proposals.proposal import Request
 
-    crate = CrateName(name)
+    crate = typed(CrateName, name)
     changes = ownership.OwnerChanges(
         team(owners, owners_threshold, "--owner", "--owners-threshold") if owners else None,
         team(releasers, release_threshold, "--release-key", "--release-threshold") if releasers else None,
@@ -195,7 +196,7 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
     from carnet_signer.proposals import ownership
     from carnet_signer.proposals.proposal import Request
 
-    crate, now = CrateName(name), home.now()
+    crate, now = typed(CrateName, name), home.now()
     with proposal_folders.looking(repository) as view:
         published = ownership.read_published(view.repository, crate, neighbours=True)
         proposal = ownership.give_up(published, Request("give-up", crate, at(now), evidence), now=now)

@@ -15,6 +15,7 @@ from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option
+from carnet_cli.terminal.typed import typed
 
 if TYPE_CHECKING:
     from carnet_verifier.provenance.provenance import Provenance
@@ -225,7 +226,7 @@ def _yank(crates: tuple[str, ...], folder: Path, repository: str | None, *, yank
     from carnet_signer.proposals import release
     from carnet_signer.proposals.ownership import read_published
 
-    ids = [CrateId.parse(text) for text in crates]
+    ids = [typed(CrateId.parse, text) for text in crates]
     if len({crate.name.canonical for crate in ids}) > 1:
         raise ConfigError("these are versions of several crates", hint="make one folder for each crate")
     name = ids[0].name

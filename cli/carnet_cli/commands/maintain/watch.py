@@ -13,6 +13,7 @@ from carnet_cli.commands.network import network_for
 from carnet_cli.config import home
 from carnet_cli.report.waiting import WatchReport, watch_as_json, watch_as_text
 from carnet_cli.terminal import output
+from carnet_cli.terminal.typed import typed
 
 
 @click.command()
@@ -33,7 +34,7 @@ def command(
     """
     from carnet_mirror.web.client import pending
 
-    wanted = {CrateName(name).canonical for name in names}
+    wanted = {typed(CrateName, name).canonical for name in names}
     url = mirror or home.choose(repository).directory.url
     parts = pending(url, network=network_for())
     entries = [one for part in parts for one in _listed(part, url) if not wanted or one["crate"] in wanted]

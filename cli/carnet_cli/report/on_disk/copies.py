@@ -11,12 +11,14 @@ from carnet_cli.terminal import output
 from carnet_verifier.cargo.compared import ComparedCopy
 from carnet_verifier.cargo.differences import MOST
 
-_KINDS = {
-    "tarball": "tarballs in cargo's cache",
-    "sources": "unpacked crates",
-    "checkout": "checkouts from git",
-    "vendored": "vendored crates",
-}
+_KINDS = (
+    ("tarball", True, "tarballs in cargo's cache"),
+    ("tarball", False, "tarballs in a local registry"),
+    ("sources", True, "unpacked crates"),
+    ("checkout", True, "checkouts from git"),
+    ("vendored", False, "vendored crates"),
+)
+"""Kinds of copies, whether they lie in a CARGO_HOME, and what they are called."""
 
 
 @value
@@ -29,6 +31,7 @@ class CopiesReport:
         apart: How many were not looked at, because the lock does not name them; None without a lock.
         url: The repository that was asked.
         snapshot: Which version of it.
+        looked_in: The folders.
     """
 
     compared: tuple[ComparedCopy, ...]
@@ -36,6 +39,7 @@ class CopiesReport:
     apart: int | None
     url: str
     snapshot: int
+    looked_in: tuple[str, ...]
 
     def count(self, state: str) -> int:
         """How many copies are in a state."""
@@ -51,8 +55,8 @@ def copies_as_text(report: CopiesReport) -> None:
     """For people: what is wrong on stderr, a sum for each kind on stdout."""
     for compared in report.compared:
         _tell(compared)
-    for kind, named in _KINDS.items():
-        of_kind = [one.state for one in report.compared if one.copy.kind == kind]
+    for kind, at_home, named in _KINDS:
+        of_kind = [one.state for one in report.compared if (one.copy.kind, bool(one.copy.place)) == (kind, at_home)]
         if of_kind:
             states = (
                 ("good", "as signed"),
@@ -63,11 +67,12 @@ def copies_as_text(report: CopiesReport) -> None:
             counted = [f"{of_kind.count(state)} {words}" for state, words in states if of_kind.count(state)]
             output.echo(f"{len(of_kind)} {named}: {', '.join(counted)}")
     if not report.compared:
-        output.echo("no crate lies there")
+        output.echo(f"no crate lies in {' or '.join(report.looked_in)}")
     if report.apart:
         output.echo(f"{report.apart} more are not in the lock, and were not looked at")
     if report.strays:
-        output.echo(f"{len(report.strays)} more files and folders are no crate for cargo")
+        others = f"{len(report.strays)} more files and folders are no crate"
+        output.echo(f"{others if report.strays[1:] else f'{report.strays[0]} is no crate'} for cargo")
     output.echo(f"compared with snapshot {report.snapshot} of {report.url}")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from carnet import strictjson
 from carnet.value import value
 from carnet_cli.terminal import output
-from carnet_verifier.cargo.vendoring import Written
+from carnet_verifier.cargo.vendoring import INDEX, Written
 
 _SHOWN = 20
 """Differences that are shown of what somebody had changed."""
@@ -46,11 +46,18 @@ def vendor_as_text(report: VendorReport) -> None:
     if written.is_unchanged:
         output.note(f"{where} are as they should be: nothing was written")
     else:
-        parts = [(len(written.new), "new"), (written.kept, "as before"), (len(written.removed), "removed")]
-        counted = ", ".join(f"{number} {words}" for number, words in parts if number)
+        new, again = (_crates(report, parts) for parts in (written.new, written.again))
+        kept = report.crates - new - again
+        states = ((new, "new"), (again, "written anew"), (kept, "as before"), (len(written.removed), "removed"))
+        counted = ", ".join(f"{number} {words}" for number, words in states if number)
         output.note(f"{where}, vouched for by {report.url}: {counted or 'written anew'}")
     output.note(TOOLS[report.tool][0])
     output.echo(TOOLS[report.tool][1](report), end="")
+
+
+def _crates(report: VendorReport, parts: Collection[str]) -> int:
+    """How many of some parts are crates."""
+    return len(parts) - (report.kind == "local-registry" and INDEX in parts)
 
 
 def vendor_as_json(report: VendorReport) -> Iterator[Any]:

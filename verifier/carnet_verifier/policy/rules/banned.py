@@ -8,6 +8,8 @@ from datetime import datetime
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.rule import ANYWHERE, Action, Breach, Facts, Rule
 
+_OTHER = "`cargo carnet update` takes no banned version; where every one is, use another crate, or have the ban lifted"
+
 
 def _in_force(policy: Policy) -> bool:
     return bool(policy.bans)
@@ -16,7 +18,7 @@ def _in_force(policy: Policy) -> bool:
 def _judge(facts: Facts, policy: Policy, _: datetime) -> Iterator[Breach]:
     for ban in policy.bans:
         if ban.pattern.covers(facts.crate):
-            yield Breach(f"{facts.crate} is banned by the policy: {ban.reason}", source=ban.source)
+            yield Breach(f"{facts.crate} is banned by the policy: {ban.reason}", hint=_OTHER, source=ban.source)
 
 
 RULE = Rule(
