@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from tests.support.crates.locks import locked
 from tests.support.registries.signed import SignedRegistry
 
 from carnet_cli import main
@@ -87,6 +88,7 @@ READS: dict[str, tuple[str, ...]] = {
     "verify DIR": ("verify", "DIR"),
     "vendor --config": ("vendor", "out", "--config", "BAD"),
     "verify --config": ("verify", "--config", "BAD"),
+    "verify --no-less-than": ("verify", "locked", "--no-less-than", "BAD"),
     "explain --config": ("explain", "leaf@1.0.0", "--config", "BAD"),
     "policy explain --config": ("policy", "explain", "leaf@1.0.0", "--config", "BAD"),
     "proxy --config": ("proxy", "--config", "BAD"),
@@ -138,6 +140,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         trust = ["trust", "add", "http://127.0.0.1:9/", "--root", "root.json", "--offline"]
         assert main.run(main.cli, trust, "carnet") == 0
         (folder / "DIR").mkdir()
+        (folder / "locked").mkdir()
+        (folder / "locked/Cargo.lock").write_text(locked())
         for name in ("BAD", "BAD.pub", "BAD.toml", "BAD.json", "BAD.terms.json"):
             (folder / name).write_bytes(GARBAGE)
             (folder / name).chmod(0o600)
@@ -200,6 +204,7 @@ FLAGS = {
     "config_file": "--config",
     "tag_file": "--tag",
     "root_file": "--root",
+    "no_less_than": "--no-less-than",
 }
 
 

@@ -16,6 +16,8 @@ from tests.support.machines.processes import running
 
 pytestmark = pytest.mark.cargo
 
+HEARS_ALL = ("env", "--default-signal=HUP")
+"""Whoever runs the tests may ignore the end of a terminal (`nohup`), and what they start would, too."""
 WAITS = """
 fn main() {
     let here = std::path::PathBuf::from(std::env::var("OUT_DIR").unwrap()).join("waits");
@@ -35,7 +37,7 @@ def box(tmp_path: Path) -> Iterator[GateBox]:
 
 
 def test_cargo_ends_with_the_gate(box: GateBox) -> None:
-    command = [sys.executable, "-c", "from carnet_cli.start import cargo_main; cargo_main()", "build"]
+    command = [*HEARS_ALL, sys.executable, "-c", "from carnet_cli.start import cargo_main; cargo_main()", "build"]
     environment = {name: value for name, value in box.machine.env().items() if value}
     for number in (signal.SIGTERM, signal.SIGHUP):
         with running(command, cwd=box.project, env=environment, stdout=PIPE, stderr=PIPE, text=True) as gate:
@@ -50,7 +52,7 @@ def test_cargo_ends_with_the_gate(box: GateBox) -> None:
 
 
 def test_cargo_ends_with_a_gate_that_is_killed(box: GateBox) -> None:
-    command = [sys.executable, "-c", "from carnet_cli.start import cargo_main; cargo_main()", "build"]
+    command = [*HEARS_ALL, sys.executable, "-c", "from carnet_cli.start import cargo_main; cargo_main()", "build"]
     environment = {name: value for name, value in box.machine.env().items() if value}
     with running(command, cwd=box.project, env=environment, stdout=DEVNULL, stderr=DEVNULL) as gate:
         waits = waiting(box, gate.pid)
