@@ -164,7 +164,9 @@ def test_a_git_source_is_allowed_by_an_exception_with_a_reason(machine: Machine)
 
 def test_the_policy_beside_the_lock_and_flags_decide(machine: Machine) -> None:
     write_lock(machine, locked(LEAF))
-    assert machine.carnet("verify", "--least-level", "maintainer").returncode == 1
+    done = machine.carnet("verify", "--least-level", "maintainer")
+    assert done.returncode == 1
+    assert "1 crate: 0 allowed, 1 refused" in done.stdout
     (machine.path / "carnet.toml").write_text('[[ban]]\ncrates = "leaf"\nreason = "abandoned"\n')
     done = machine.carnet("verify")
     assert done.returncode == 1

@@ -207,6 +207,7 @@ def test_settings_that_are_none_are_told_without_what_is_secret_in_them(text: st
     assert str(desk.home / ".cargo/config.toml") in str(told.value)
     assert "s3cret" not in f"{told.value} {told.value.hint}"
     assert told.value.hint
+    assert "for example https://" not in told.value.hint, "no proxy is spoken to so"
 
 
 def test_a_file_that_says_nothing_of_the_network_is_not_parsed(desk: Desk) -> None:

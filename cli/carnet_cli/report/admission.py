@@ -72,8 +72,9 @@ def lock_as_text(report: LockReport) -> None:
     for verdict in report.foreign:
         warn_of(verdict)
         _report_denials(verdict)
+    crates, allowed = f"crate{'' if report.total == 1 else 's'}", report.total - report.refused
     output.echo(
-        f"{report.total} crates: {report.total - report.refused} allowed, {report.refused} refused "
+        f"{report.total} {crates}: {allowed} allowed, {report.refused} refused "
         f"(snapshot {report.snapshot} of {report.url})"
     )
 

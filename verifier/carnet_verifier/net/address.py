@@ -106,16 +106,14 @@ def basic(user: bytes, password: bytes) -> str:
 
 def _split(url: str, what: str, *, secret: bool = False) -> SplitResult:
     shown = "" if secret else f" {url[:200]!a}"
+    hint = f"for example {'http://proxy.example:3128' if secret else 'https://mirror.example/'}"  # secret: a proxy's
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ConfigError(f"the {what}{shown} is not one", hint="for example https://mirror.example/") from None
+        raise ConfigError(f"the {what}{shown} is not one", hint=hint) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            f"the {what}{shown} does not start with https:// or http:// and a host",
-            hint="for example https://mirror.example/",
-        )
+        raise ConfigError(f"the {what}{shown} does not start with https:// or http:// and a host", hint=hint)
     return parts
 
 
