@@ -17,7 +17,7 @@ from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, MetadataMismatch, RollbackDetected
 from carnet.level import Level
 from carnet_verifier.claims.owners import Claim, Handover
-from carnet_verifier.memory.carnet_lock import CarnetLock, SeenRoot
+from carnet_verifier.memory.carnet_lock import CarnetLock, SeenOnline, SeenRoot
 from carnet_verifier.memory.carried import Carried, updated
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.tuf.refresh import refresh
@@ -102,6 +102,8 @@ FORGED: dict[str, tuple[Callable[[CarnetLock], CarnetLock], type[CarnetError]]] 
     "root": (lambda lock: replace(lock, root=SeenRoot(lock.root.version, "0" * 64)), MetadataMismatch),
     "later root": (lambda lock: replace(lock, root=SeenRoot(99, "0" * 64)), RollbackDetected),
     "snapshot": (lambda lock: replace(lock, snapshot=replace(lock.snapshot, version=10**6)), RollbackDetected),
+    "timestamp by nobody": (lambda lock: replace(lock, timestamp=SeenOnline(10**9, ("0" * 64,))), MetadataMismatch),
+    "snapshot by nobody": (lambda lock: replace(lock, snapshot=SeenOnline(10**9, ("0" * 64,))), MetadataMismatch),
     "owners": (
         lambda lock: replace(
             lock, crates={"serde": replace(lock.crates["serde"], threshold=1, owners={"0" * 64: "mallory"})}

@@ -95,6 +95,16 @@ def test_numbers_that_were_lowered(project: Project, line: int, said: dict[str, 
     assert done.out == ""
 
 
+@pytest.mark.parametrize(("line", "role"), [(2, "timestamp"), (3, "snapshot")])
+def test_a_higher_number_by_keys_that_count_for_nothing(project: Project, line: int, role: str) -> None:
+    """It says no less than the main branch's file, and would leave nothing of that line to hold a mirror against."""
+    project.change(line, **{role: {"version": 2**53 - 1, "signers": ["0" * 64]}})
+    done = project.verify("--no-less-than", project.main)
+    assert (done.status, done.out) == (1, "")
+    assert f"of {role} under this root, signed by keys that it does not name" in done.err
+    assert "git log carnet.lock" in done.err
+
+
 @pytest.mark.parametrize("kept", [0, 5])
 def test_lines_that_were_taken_out(project: Project, kept: int) -> None:
     project.file.write_bytes(b"".join(project.honest.splitlines(keepends=True)[:kept]))

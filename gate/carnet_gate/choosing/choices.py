@@ -17,6 +17,10 @@ from carnet.errors import FormatError
 from carnet_gate.project import Project
 from carnet_gate.reporter import Lacking, Skipped
 
+_MOST_COMPARED = 200_000
+"""Versions that are held against a requirement, at most; with all, a crate of many versions and requirements, made for
+that, would keep everybody waiting. A lock of two thousand crates stays far below."""
+
 
 class Choices:
     """Is told what a registry answers while cargo chooses (`carnet_verifier.cargo.proxy.Witness`)."""
@@ -54,13 +58,20 @@ class Choices:
     def lacking(self, asked: Iterable[AskedFor]) -> list[Lacking]:
         """What the mirror has not of all that is needed, as far as can be told from what cargo asked for.
 
+        What is looked at is bounded: whoever publishes decides how much there is.
+
         Args:
             asked: What the project asks for itself.
         """
+        newest_first = {
+            name: sorted((line for line in lines if not line.yanked), key=lambda line: line.id.version, reverse=True)
+            for name, lines in self._offered.items()
+        }
+        left = _MOST_COMPARED
         found: dict[AskedFor, Lacking] = {}
         seen: set[AskedFor] = set()
         queue: deque[tuple[AskedFor, CrateId | None]] = deque((one, None) for one in asked)
-        while queue:
+        while queue and left > 0:
             wanted, by = queue.popleft()
             if wanted in seen:
                 continue
@@ -68,21 +79,17 @@ class Choices:
             if wanted.name in self._unknown:
                 found[wanted] = Lacking(wanted, by)
             elif wanted.name in self._offered:
-                line = self._newest(wanted)
-                if line is not None:
+                versions, lines = admitted(wanted.requirement), newest_first[wanted.name]
+                place = next((at for at, line in enumerate(lines) if versions.admits(line.id.version)), None)
+                left -= 1 + (len(lines) if place is None else place)
+                if place is not None:
+                    line = lines[place]
                     queue.extend((one, line.id) for one in _needed(line))
-                elif not self._is_hidden(wanted):
+                    continue
+                left -= len(self._hidden[wanted.name])
+                if not any(versions.admits(crate.version) for crate in self._hidden[wanted.name]):
                     found[wanted] = Lacking(wanted, by)
         return [*found.values(), *self._otherwise_unknown(one.asked.name for one in found.values())]
-
-    def _newest(self, wanted: AskedFor) -> IndexLine | None:
-        versions = admitted(wanted.requirement)
-        fitting = [line for line in self._offered[wanted.name] if not line.yanked and versions.admits(line.id.version)]
-        return max(fitting, key=lambda line: line.id.version, default=None)
-
-    def _is_hidden(self, wanted: AskedFor) -> bool:
-        versions = admitted(wanted.requirement)
-        return any(versions.admits(crate.version) for crate in self._hidden[wanted.name])
 
     def _otherwise_unknown(self, told: Iterable[CrateName]) -> list[Lacking]:
         """Names that only features lead to; cargo also tries other spellings of a name that it does not find."""

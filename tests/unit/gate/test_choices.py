@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,14 +13,16 @@ from typing import Any, cast
 import pytest
 from tests.support.crates.archives import honest_crate
 
+from carnet.cargo.admitted import AdmittedVersions
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.lockfile import CRATES_IO
-from carnet.cargo.names import CrateId, CrateName
+from carnet.cargo.names import CrateId, CrateName, Version
 from carnet_cli.report.gate import TerminalReporter
 from carnet_gate.args import parse
 from carnet_gate.cargo import Cargo
+from carnet_gate.choosing import choices
 from carnet_gate.choosing.choices import Choices, asked_by
 from carnet_gate.choosing.resolving import Resolved, sentence, unresolved
 from carnet_gate.gate import _kept
@@ -106,6 +109,30 @@ def test_what_the_mirror_lacks_is_named(case: str) -> None:
 def test_who_needs_it_is_told() -> None:
     choices = told([line("branch", "0.2.0", NEEDS_LEAF)], unknown=["leaf"])
     assert choices.lacking(asked("branch")) == [Lacking(asked("leaf@2")[0], CrateId.of("branch", "0.2.0"))]
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_a_crate_of_many_versions_and_requirements_costs_no_more_than_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, hides: bool
+) -> None:
+    """Whoever publishes names a thousand requirements of a crate that has a thousand versions."""
+    compared: list[Version] = []
+    admits = AdmittedVersions.admits
+
+    def counted(self: AdmittedVersions, version: Version) -> bool:
+        compared.append(version)
+        return admits(self, version)
+
+    monkeypatch.setattr(AdmittedVersions, "admits", counted)
+    leaf, many = line("leaf", "1.0.0"), [f"leaf@1.{number}.0" for number in range(60)]
+    made = told(hidden=many) if hides else told([replace(leaf, id=CrateId.parse(one)) for one in many])
+    wanted = asked(*(f"leaf@=1.{number}.0" for number in range(60)), "leaf@=2.0.0")
+    assert [str(one.asked) for one in made.lacking(wanted)] == ["leaf@=2.0.0"]
+    whole = len(compared)
+    monkeypatch.setattr(choices, "_MOST_COMPARED", 300)
+    compared.clear()
+    assert made.lacking(wanted) == [], "what is not looked at is not told"
+    assert len(compared) < 300 + 2 * 60 < whole
 
 
 def test_the_sentence_for_the_operator_is_typed_as_it_stands() -> None:

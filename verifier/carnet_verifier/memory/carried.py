@@ -96,7 +96,7 @@ class Carried:
 
         Raises:
             RollbackDetected: The view is older.
-            MetadataMismatch: Another root of the same version was seen.
+            MetadataMismatch: Another root of the same version was seen, or versions that nobody signed whom it names.
             ExpiredMetadata: This machine's clock is far behind.
         """
         current = SeenRoot(trusted.root.signed.version, sha256_hex(trusted.root.raw))
@@ -119,6 +119,9 @@ class Carried:
             raise MetadataMismatch(f"root version {seen.version} is not the one that {FILE_NAME} has seen", hint=ASK)
         signers = trusted.root.signed.roles
         timestamp, snapshot = trusted.timestamp.signed, trusted.snapshot.signed
+        if current == seen:
+            _require_counted(self.lock.timestamp, signers[paths.TIMESTAMP], "timestamp")
+            _require_counted(self.lock.snapshot, signers[paths.SNAPSHOT], "snapshot")
         _check_online(self.lock.timestamp, timestamp.version, signers[paths.TIMESTAMP], "timestamp", "5.4.3")
         _check_online(self.lock.snapshot, snapshot.version, signers[paths.SNAPSHOT], "snapshot", "5.5.5")
         self._check_roles(trusted)
@@ -255,11 +258,27 @@ def _signed_by(file: RoleFile[Timestamp] | RoleFile[Snapshot], signers: RoleKeys
 
 def _check_online(seen: SeenOnline, version: int, signers: RoleKeys, role: str, step: str) -> None:
     """As `TrustedRoles.recall`: what the newest root's keys did not sign is forgotten (TUF 5.3.11)."""
-    counted = {key.material for key in signers.keys if key.keyid in seen.signers}
-    if len(counted) >= signers.threshold and version < seen.version:
+    if _counts(seen, signers) and version < seen.version:
         raise RollbackDetected(
             f"{role} has version {version}; {FILE_NAME} has seen version {seen.version} (TUF {step})", hint=ASK
         )
+
+
+def _require_counted(seen: SeenOnline, signers: RoleKeys, role: str) -> None:
+    """What was seen under this very root was signed as it asks; a number that others are said to have signed is forged.
+
+    It would count for nothing, and push the one that counts out wherever two files are joined.
+    """
+    if not _counts(seen, signers):
+        raise MetadataMismatch(
+            f"{FILE_NAME} has seen version {seen.version} of {role} under this root, signed by keys that it does not"
+            " name",
+            hint=ASK,
+        )
+
+
+def _counts(seen: SeenOnline, signers: RoleKeys) -> bool:
+    return len({key.material for key in signers.keys if key.keyid in seen.signers}) >= signers.threshold
 
 
 def _ids(signers: RoleKeys) -> set[str]:
