@@ -77,10 +77,10 @@ class Cargo:
         """
         with self._start(args, environment, within, compiles=compiles, keep=False) as process:
             # What a terminal sends to all is cargo's to handle; what is sent to us alone, cargo has to be told.
-            handlers = dict.fromkeys((signal.SIGINT, signal.SIGQUIT), signal.SIG_IGN)
             before: dict[signal.Signals, Any] = {}
             try:
-                before |= {number: signal.signal(number, handler) for number, handler in handlers.items()}
+                for number in (signal.SIGINT, signal.SIGQUIT):
+                    before[number] = signal.signal(number, signal.SIG_IGN)
                 for number in (signal.SIGTERM, signal.SIGHUP):
                     if signal.getsignal(number) is signal.SIG_IGN:  # by nohup: cargo ignores it, too
                         continue
