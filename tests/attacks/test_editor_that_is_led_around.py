@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.support.machines.shim import ShimBox, shim_box
 from carnet.cargo.crate import read_crate
 from carnet.errors import ConfigError
 from carnet_cli.config.shims.folder import Shim
+from carnet_gate.commands.variables import compiling_nothing
 from carnet_gate.confinement.protection import WRITABLE, Means, find_protection
 
 pytestmark = pytest.mark.cargo
@@ -141,6 +143,30 @@ def test_a_call_that_passes_starts_no_program_of_the_projects(shim: ShimBox, pro
         assert not any(log.exists() for log in logs), args
     shim.box.machine.run("cargo", *PRINTS, cwd=project, env=NIGHTLY)
     assert all(log.exists() for log in logs)  # the positive control
+
+
+@pytest.mark.parametrize("args", [("clean",), ("--explain", "E0001"), ("PRINTS",)], ids=["clean", "explain", "print"])
+def test_what_configuration_makes_a_call_that_passes_run_writes_nothing_that_decides(
+    shim: ShimBox, project: Path, args: tuple[str, ...]
+) -> None:
+    """cargo sets `[env]` for the compiler that it asks for its version: so PATH leads to the project's own."""
+    home, elsewhere = shim.box.machine.carnet_home, shim.box.machine.path / "elsewhere"
+    if find_protection(home, {}).means is Means.NONE:
+        pytest.skip("nothing keeps builds from writing here")
+    home.mkdir(exist_ok=True)
+    pwned = home / "pwned"
+    script(project / "tools/rustc", f'touch {elsewhere} {pwned} 2>/dev/null; exec {shutil.which("rustc")} "$@"')
+    path = f"{project / 'tools'}:{shim.box.machine.env()['PATH']}"
+    (project / ".cargo").mkdir(exist_ok=True)
+    (project / ".cargo/config.toml").write_text(f'[env]\nPATH = {{ value = "{path}", force = true }}\n')
+    command = PRINTS if args == ("PRINTS",) else args
+    shim.call(*command, env=NIGHTLY)
+    assert not pwned.exists()
+    plain = {name: said for name, said in compiling_nothing(shim.box.machine.env(NIGHTLY)).items() if said}
+    shim.box.machine.run("cargo", *command, cwd=project, env=plain)
+    if args != ("--explain", "E0001"):
+        assert pwned.exists()  # the positive control: it was started, and unconfined it writes there
+    pwned.unlink(missing_ok=True)
 
 
 NO_DEPS = ("metadata", "--no-deps", "--format-version", "1")

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from carnet.errors import ConfigError, PolicyRefused
 from carnet.value import field, value
 from carnet_gate.confinement import bubblewrap, landlock, terminal
 from carnet_gate.confinement.paths import real_paths
-from carnet_gate.reporter import Reporter
-from carnet_verifier.policy.policy import Policy
-from carnet_verifier.policy.rule import Action
-from carnet_verifier.policy.rules.runs import read_only_home
+
+if TYPE_CHECKING:
+    from carnet_gate.reporter import Reporter
+    from carnet_verifier.policy.policy import Policy
 
 WRITABLE = "CARNET_INSECURE_WRITABLE_HOME"
 """The variable by which a user goes without: for programs that need more privileges than they were started with."""
@@ -99,6 +99,9 @@ def require(protection: Protection, policy: Policy, reporter: Reporter) -> None:
     """
     if protection.means is not Means.NONE:
         return
+    from carnet_verifier.policy.rule import Action  # most machines need none of it, nor does what judges nothing
+    from carnet_verifier.policy.rules.runs import read_only_home
+
     message = f"build scripts can write to carnet's home while cargo compiles: {'; '.join(protection.lacking)}"
     action = policy.action(read_only_home.RULE)
     if action is Action.DENY:
