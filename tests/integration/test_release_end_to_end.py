@@ -128,7 +128,7 @@ def test_someone_was_faster(claimed: LiveRegistry) -> None:
         (("release", "assemble", "root.json", "-o", "o2"), 1),
         (("release", "assemble", "missing.crate", "-o", "o3"), 2),
         (("release", "yank", "demo@7.0.0", "-o", "o4"), 1),
-        (("release", "yank", "demo", "-o", "o5"), 1),
+        (("release", "yank", "demo", "-o", "o5"), 2),
         (("claim", "handover", "unclaimed", "-o", "o6", "--takeover"), 2),
     ],
 )
