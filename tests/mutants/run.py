@@ -45,6 +45,8 @@ KEPT = ROOT / ".mutants"
 LISTED = Path(__file__).with_name("survivors.toml")
 MOST_SECONDS = 120.0
 """Of tests for one mutant, as they were recorded: a check that fires everywhere is soon missed, or not at all."""
+_MOST_NAMED = 3
+"""Tests that are named of a check that none of them misses."""
 
 
 def main() -> int:
@@ -88,6 +90,13 @@ def _groups(where: Sequence[str], chosen: Sequence[sites.Site]) -> Iterator[tupl
         left -= set(found)
         if found:
             yield folder, [str(path.relative_to(ROOT)) for path in found]
+
+
+def _all_tests() -> list[str]:
+    """The files of tests that can be recorded."""
+    own = ROOT / "tests/mutants"
+    found = (path for path in (ROOT / "tests").rglob("test_*.py") if not path.is_relative_to(own))
+    return sorted(str(path.relative_to(ROOT)) for path in found)
 
 
 def _room(module: str) -> str:
@@ -234,6 +243,16 @@ class Record:
             chosen.append(test)
         return chosen
 
+    def why_none(self, site: str) -> str:
+        """Why no test misses a check: as far as is recorded none makes it fire, or nothing fails in those that do."""
+        old = sum(not self.is_fresh(file) for file in _all_tests())
+        unsure = f"; {old} files of tests are not recorded with this code, and may reach it" if old else ""
+        reach = self.tests_for(site)
+        if not reach:
+            return f"it fires in no test{unsure}"
+        more = f" and {len(reach) - _MOST_NAMED} more" if len(reach) > _MOST_NAMED else ""
+        return f"it fires, and nothing fails, in {', '.join(reach[:_MOST_NAMED])}{more}{unsure}"
+
     def _seconds(self, test: str) -> float:
         return float(self.tests[test]["seconds"])
 
@@ -330,7 +349,8 @@ class Results:
                 print(f"  survives no more, or is gone; take it out of {LISTED.name}: {name}")
         unknown = [site for name, site in survived.items() if name not in listed]
         for site in sorted(unknown):
-            print(f"  UNKNOWN line {site.line}: {site.name}  {self._known[site.name]['test']}")
+            print(f"  UNKNOWN {sites.modules()[site.module].relative_to(ROOT)}:{site.line}: {site.name}")
+            print(f"          {self._record.why_none(site.name)}")
         return 1 if unknown else 0
 
 

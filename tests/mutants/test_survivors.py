@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,6 +100,28 @@ def test_tests_of_the_own_room_are_recorded_first_and_each_file_once() -> None:
     assert list(run._groups(["tests/unit/core"], gate)) == [
         ("tests/unit", [f for f in sorted(files) if "unit/core" in f])
     ]
+
+
+def test_what_is_open_is_told_with_its_place_and_with_who_ought_to_miss_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check that no test reaches, one that four reach, and that what is not recorded may reach either."""
+    nowhere, everywhere = [site for site in sites.all_sites() if site.module == "carnet.strictjson"][:2]
+    names = [f"tests/t.py::{name}" for name in "abcd"]
+    record = run.Record(tmp_path / "record.json")
+    record.tests = {name: {"seconds": 0.1, "passed": True} for name in names}
+    record.files = {"tests/t.py": ["", ""]}
+    record.fired = {everywhere.name: dict.fromkeys(names, "here")}
+    results = run.Results(tmp_path / "results.json", record)
+    results._known = {site.name: {"verdict": "survived"} for site in (nowhere, everywhere)}
+    assert results.conclude([nowhere, everywhere]) == 1
+    told = capsys.readouterr().out
+    for site, why in (
+        (nowhere, "it fires in no test; "),
+        (everywhere, f"it fires, and nothing fails, in {', '.join(names[:3])} and 1 more; "),
+    ):
+        assert f"UNKNOWN core/carnet/strictjson.py:{site.line}: {site.name}\n          {why}" in told
+    assert f"; {len(run._all_tests())} files of tests are not recorded with this code, and may reach it" in told
 
 
 class _Item:
