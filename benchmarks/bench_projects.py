@@ -4,11 +4,14 @@
     unchanged       the same command again
     living          the same, after 20 crates of others were published
     edit            after a source file of the project's own was changed
+    update          `cargo update` of one crate to the version before the locked one, or back, and the check
+    editor          what rust-analyzer asks when a file is saved, through `carnet shim`: `metadata`, and a check in JSON
     fresh checkout  another copy of the project, as a job of CI has it with carnet's home kept from the last one
 
-A signed repository with all crates of the project's lock answers on loopback, from this process. Plain cargo has its
-crates already: they come through the user's own cargo, once, into a CARGO_HOME of its own (`--cargo-home`). A folder
-without a `Cargo.lock` gets one. A project that is not built, by the gate or by plain cargo, is named with the reason.
+The job before that, with nothing kept, is the cold one. A signed repository with all crates of the project's lock
+answers on loopback, from this process. Plain cargo has its crates already: they come through the user's own cargo,
+once, into a CARGO_HOME of its own (`--cargo-home`). A folder without a `Cargo.lock` gets one. A project that is not
+built, by the gate or by plain cargo, is named with the reason.
 
     python benchmarks/bench_projects.py [--rounds 3] [--write docs/measured.md] PROJECT...
 """
@@ -17,11 +20,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -33,10 +37,13 @@ from tests.support.crates.archives import honest_crate  # noqa: E402
 from tests.support.machines.cargo import Machine  # noqa: E402
 from tests.support.registries.signed import SignedRegistry  # noqa: E402
 
-from carnet.cargo.lockfile import read_lockfile  # noqa: E402
+from carnet.cargo.lockfile import LockedPackage, read_lockfile  # noqa: E402
 
 _BEGIN, _END = "<!-- benchmarks/bench_projects.py -->", "<!-- end of benchmarks/bench_projects.py -->"
-_STATES = ("cold", "unchanged", "living", "edit", "fresh checkout")
+_STATES = ("cold", "unchanged", "living", "edit", "update", "editor", "fresh checkout")
+_CANDIDATES = ("itoa", "memchr", "once_cell", "libc", "cfg-if", "log", "smallvec", "bitflags", "syn")
+"""Crates that many projects lock, and of which there are many versions: one of them is updated."""
+_SAVED = (("metadata", "--format-version", "1", "--locked"), ("check", "--locked", "--message-format", "json"))
 _HEAD = f"| project | packages | | {' | '.join(_STATES)} |\n| --- | --- | --- |{' --- |' * len(_STATES)}"
 
 
@@ -62,28 +69,76 @@ class Bench:
         own = {name: value for name, value in self.machine.env().items() if name != "PYTHONDONTWRITEBYTECODE"}
         self._gated = {name: value for name, value in own.items() if value}
         self._plain = {**self._gated, "CARGO_HOME": str(cargo_home)}
+        self._shim = folder / "shim"
+        self._older = self._one_before(packages, cargo_home)
 
-    def gate(self) -> Cost:
-        return run([sys.executable, "-c", _MAIN, "check", "--locked"], self._copy, self._gated)
+    def _one_before(self, packages: Sequence[LockedPackage], cargo_home: Path) -> tuple[str, str, str] | None:
+        """A crate of the lock, its version, and an earlier one that cargo takes too; the repository gets it as well."""
+        copy = self._checkout(self._copy, "before")
+        environment = {**os.environ, "CARGO_HOME": str(cargo_home)}
+        for name in _CANDIDATES:
+            versions = [package.id.version for package in packages if str(package.id.name) == name]
+            for version in versions[:1] if len(versions) == 1 else ():
+                before, _, patch = str(version).rpartition(".")
+                if not patch.isdigit() or patch == "0":
+                    continue
+                older = f"{before}.{int(patch) - 1}"
+                command = ["cargo", "update", "--quiet", name, "--precise", older]
+                done = subprocess.run(command, cwd=copy, env=environment, stderr=subprocess.DEVNULL, check=False)
+                if done.returncode == 0:
+                    found = read_lockfile((copy / "Cargo.lock").read_bytes()).registry_packages
+                    self.registry.add(*tarballs(copy, [one for one in found if one not in packages], cargo_home))
+                    return name, str(version), older
+        return None
 
-    def cargo(self) -> Cost:
+    def gate(self, *command: str) -> Cost:
+        asked = command or ("check", "--locked")
+        return run([sys.executable, "-c", _MAIN, *asked], self._copy, self._gated)
+
+    def cargo(self, *command: str) -> Cost:
         target = str(self._folder / "plain" / self._copy.name)
-        command = ["cargo", "check", "--locked", "--offline"]
-        return run(command, self._copy, {**self._plain, "CARGO_TARGET_DIR": target})
+        asked = command or ("check", "--locked")
+        return run(["cargo", *asked, "--offline"], self._copy, {**self._plain, "CARGO_TARGET_DIR": target})
+
+    def shim(self, *command: str) -> Cost:
+        own = {**self._gated, "CARGO_HOME": str(self._shim), "CARGO": str(self._shim / "bin/cargo")}
+        return run([str(self._shim / "bin/cargo"), *command], self._copy, own)
 
     def states(self, rounds: int) -> Iterator[list[tuple[Cost, Cost]]]:
         """The runs of both in each of the states, in their order."""
-        yield self._turns(1, lambda: None)
-        yield self._turns(rounds, lambda: None)
+        yield self._turns(1)
+        yield self._turns(rounds)
         yield self._turns(rounds, self._publish)
         yield self._turns(rounds, self._edit)
+        yield [self._update() for _ in range(rounds) if self._older is not None]
+        assert self.machine.carnet("shim", str(self._shim)).returncode == 0
+        self._save()
+        yield [self._save() for _ in range(rounds)]
         self._copy = self._checkout(self._copy, "second")
-        yield self._turns(1, lambda: None)
+        yield self._turns(1)
 
-    def _turns(self, rounds: int, before: Callable[[], None]) -> list[tuple[Cost, Cost]]:
+    def _update(self) -> tuple[Cost, Cost]:
+        """One version back, or forth again, for both; what it costs them to choose it, and to build with it."""
+        name, locked, older = self._older or ("", "", "")
+        lock = self._copy / "Cargo.lock"
+        before = lock.read_bytes()
+        now = next(one.id.version for one in read_lockfile(before).registry_packages if str(one.id.name) == name)
+        wanted = older if str(now) == locked else locked
+        mine = [self.gate("update", name, "--precise", wanted), self.gate()]
+        lock.write_bytes(before)
+        theirs = [self.cargo("update", name, "--precise", wanted), self.cargo()]
+        return total(mine), total(theirs)
+
+    def _save(self) -> tuple[Cost, Cost]:
+        """What an editor asks of both when somebody saves."""
+        mine = total([self.shim(*command) for command in _SAVED])
+        return mine, total([self.cargo(*command) for command in _SAVED])
+
+    def _turns(self, rounds: int, before: Callable[[], None] | None = None) -> list[tuple[Cost, Cost]]:
         pairs = []
         for _ in range(rounds):
-            before()
+            if before is not None:
+                before()
             pairs.append((self.gate(), self.cargo()))
         return pairs
 
@@ -111,13 +166,26 @@ class Bench:
         return copy
 
 
+def total(costs: Iterable[Cost]) -> Cost:
+    """What several commands cost together."""
+    all_of_them = list(costs)
+    return Cost(sum(one.cpu for one in all_of_them), sum(one.clock for one in all_of_them))
+
+
 def rows(name: str, bench: Bench, rounds: int) -> str:
     """Two rows: processor time and time on the clock, of the gate and of plain cargo."""
     cells: dict[str, list[str]] = {"CPU": [], "clock": []}
     for pairs in bench.states(rounds):
-        for kind, pick in (("CPU", lambda cost: cost.cpu), ("clock", lambda cost: cost.clock)):
-            mine, theirs = (median(pick(pair[who]) for pair in pairs) for who in (0, 1))
-            cells[kind].append(f"{mine:.2f} / {theirs:.2f} s")
+        if not pairs:
+            cells["CPU"].append("nothing to update")
+            cells["clock"].append("")
+            continue
+        for who, costs in (
+            ("CPU", [(a.cpu, b.cpu) for a, b in pairs]),
+            ("clock", [(a.clock, b.clock) for a, b in pairs]),
+        ):
+            mine, theirs = (median(pair[side] for pair in costs) for side in (0, 1))
+            cells[who].append(f"{mine:.2f} / {theirs:.2f} s")
     return "\n".join(f"| {name} | {bench.packages} | {kind} | {' | '.join(found)} |" for kind, found in cells.items())
 
 

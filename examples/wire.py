@@ -76,6 +76,7 @@ def wire(mirror: str) -> Iterator[Wire]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer in two parts would wait 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
             relay.requests.append(self.path)

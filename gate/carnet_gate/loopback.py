@@ -29,7 +29,9 @@ def bind(port: int = 0) -> socket.socket:
         ConfigError: The port that was asked for is taken, or not for this user.
         StorageError: The system has none.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol by name: asyncio sends at once only for a socket that says it is TCP's. Otherwise an answer in two
+    # parts waits for the first one's acknowledgement, 40 ms for each index file that cargo asks for.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.bind((LOOPBACK, port))
     except OSError as error:

@@ -247,6 +247,7 @@ def serving_index(home: Path) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer in two parts would wait 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
             body = _answer(self.path, port, home)

@@ -72,6 +72,7 @@ def running_registry() -> Iterator[Registry]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer in two parts would wait 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
             self._reply(registry.answer(self.path))

@@ -105,6 +105,7 @@ class SignedRegistry:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # an answer in two parts would wait 40 ms for an acknowledgement
 
             def do_GET(self) -> None:
                 path = unquote(self.path).removeprefix("/")

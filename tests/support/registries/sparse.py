@@ -132,6 +132,7 @@ def sparse_registry() -> Iterator[SparseRegistry]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # an answer in two parts would wait 40 ms for an acknowledgement
 
         def do_GET(self) -> None:
             if (script := registry.script(self.path)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -214,3 +215,24 @@ def test_a_port_that_is_not_to_be_had(port: int, kind: type[Exception], monkeypa
     monkeypatch.setattr(socket, "socket", type("Taken", (socket.socket,), {"bind": refuse}))
     with pytest.raises(kind, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
         loopback.bind(port)
+
+
+def test_an_answer_in_two_parts_does_not_wait_for_an_acknowledgement() -> None:
+    """40 ms for each of the hundreds of index files that cargo asks for, one after the other."""
+
+    async def option() -> int:
+        connected = asyncio.get_running_loop().create_future()
+
+        class Answering(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                theirs = transport.get_extra_info("socket")
+                connected.set_result(theirs.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        listener = loopback.bind()
+        async with await asyncio.get_running_loop().create_server(Answering, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            found: int = await connected
+            writer.close()
+        return found
+
+    assert asyncio.run(option()) != 0
