@@ -9,8 +9,8 @@
     fresh checkout  another copy of the project, as a job of CI has it with carnet's home kept from the last one
 
 The job before that, with nothing kept, is the cold one. A signed repository with all crates of the project's lock
-answers on loopback, from this process. Plain cargo has its crates already: they come through the user's own cargo,
-once, into a CARGO_HOME of its own (`--cargo-home`). A folder without a `Cargo.lock` gets one. A project that is not
+answers on loopback, from this process. Plain cargo has its tarballs already, and unpacks them: they come through the
+user's own cargo, once, into a CARGO_HOME of its own (`--cargo-home`). A folder without a `Cargo.lock` gets one. A project that is not
 built, by the gate or by plain cargo, is named with the reason.
 
     python benchmarks/bench_projects.py [--rounds 3] [--write docs/measured.md] PROJECT...
@@ -58,6 +58,7 @@ class Bench:
 
     def __init__(self, project: Path, folder: Path, cargo_home: Path) -> None:
         self._folder = folder
+        self._cargo_home = cargo_home
         self._copy = self._checkout(project, "first")
         if not (self._copy / "Cargo.lock").exists():
             subprocess.run(["cargo", "generate-lockfile", "--quiet"], cwd=self._copy, check=True)
@@ -106,6 +107,7 @@ class Bench:
 
     def states(self, rounds: int) -> Iterator[list[tuple[Cost, Cost]]]:
         """The runs of both in each of the states, in their order."""
+        shutil.rmtree(self._cargo_home / "registry/src", ignore_errors=True)  # cargo has to unpack, too
         yield self._turns(1)
         yield self._turns(rounds)
         yield self._turns(rounds, self._publish)

@@ -198,10 +198,9 @@ def unpack(
     if done.returncode != 0:
         return done
     try:
-        unpacked = localregistry.compare_sources(home.path, kept, synced=synced)
         if localregistry.protect(home.path, kept):
             time.sleep(TICK / 1e9 if synced else 0)  # so that stamps are old when files are read
-            unpacked = localregistry.compare_sources(home.path, kept, synced=synced)
+        unpacked = localregistry.compare_sources(home.path, kept, synced=synced)
     except Unfinished:
         raise MetadataMismatch(
             "cargo did not unpack the crates where the gate looks for them",

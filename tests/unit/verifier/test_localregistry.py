@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -189,6 +191,25 @@ def test_a_poisoned_tree_is_found(tmp_path: Path, poison: object, said: str) -> 
     assert localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
     poison(tree)  # type: ignore[operator]
     with pytest.raises(Poisoned, match=said):
+        localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
+    localregistry.protect(tmp_path, [crate.id])
+    with pytest.raises(Poisoned, match=said):
+        localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_protecting_changes_nothing_outside_of_a_tree(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
+    """It comes before the comparison, so that each file is read once: what is unpacked there may be anybody's."""
+    crate = read_crate(DEMO)
+    tree = unpacked(tmp_path, crate)
+    outside = tmp_path / "outside"
+    outside.write_text("somebody's\n")
+    outside.chmod(0o640)
+    link(outside, tree / "src/other.rs")
+    assert localregistry.protect(tmp_path, [crate.id]) == 1
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o640
+    assert stat.S_IMODE((tree / "src/lib.rs").stat().st_mode) == 0o444
+    with pytest.raises(Poisoned):
         localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
 
 

@@ -25,7 +25,7 @@ from carnet.errors import CarnetError, MetadataMismatch, StorageError
 from carnet.lock import locked
 from carnet.tuf import paths
 from carnet.value import value
-from carnet_verifier.cargo.stamps import write_back
+from carnet_verifier.cargo.stamps import begin_write_back, write_back
 from carnet_verifier.outcomes import Admission
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MARKER = ".cargo-ok"
 """What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FOLDER = _FILE | os.O_DIRECTORY
 _FINISHED = b'{"v":1}'
 _FINISHED_DIGEST = sha256_raw(_FINISHED)
 
@@ -368,6 +370,9 @@ def compare_tree(tree: Path, kept: Kept, *, protected: bool = False, synced: boo
 def protect(home: Path, crates: Iterable[CrateId]) -> int:
     """Take the write permission from unpacked trees: nobody edits an admitted source by accident.
 
+    No link is followed, and what has another name somewhere else is left as it is: `compare_tree` refuses both. What
+    was written is on its way to the disk when this returns, all of it at once.
+
     Returns:
         From how many; what was found of those before has another time of its last change now.
     """
@@ -375,14 +380,35 @@ def protect(home: Path, crates: Iterable[CrateId]) -> int:
     stems = {crate.stem for crate in crates}
     for root in source_roots(home, strict=True):
         for tree in root.iterdir():
-            if tree.name in stems and tree.lstat().st_mode & 0o200:
-                for folder, _, files in os.walk(tree, topdown=False):
-                    for name in files:
-                        file = Path(folder) / name
-                        file.chmod(0o555 if file.stat().st_mode & 0o100 else 0o444)
-                    Path(folder).chmod(0o555)
+            status = tree.lstat()
+            if tree.name in stems and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o200:
+                _close(os.open(tree, _FOLDER))
                 protected += 1
     return protected
+
+
+def _close(folder: int) -> None:
+    """Take the write permission from an open folder and all below it, and close it."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    _close(os.open(entry.name, _FOLDER, dir_fd=folder))
+                elif entry.is_file(follow_symlinks=False):
+                    _close_file(os.open(entry.name, _FILE, dir_fd=folder))
+        os.fchmod(folder, 0o555)
+    finally:
+        os.close(folder)
+
+
+def _close_file(file: int) -> None:
+    try:
+        status = os.fstat(file)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            os.fchmod(file, 0o555 if status.st_mode & 0o100 else 0o444)
+            begin_write_back(file)
+    finally:
+        os.close(file)
 
 
 def source_roots(home: Path, *, strict: bool) -> list[Path]:
@@ -433,7 +459,7 @@ def _walk(tree: Path, stamps: dict[str, Stamp], loose: list[str]) -> Iterator[tu
 def _read(path: str, length: int, *, synced: bool = False) -> tuple[bytes, os.stat_result]:
     """The content, without following a link that took the file's place since it was listed; one byte more is enough."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(path, _FILE)
     except OSError as error:
         raise _poisoned(f"{path} cannot be read: {error.strerror}") from None
     try:

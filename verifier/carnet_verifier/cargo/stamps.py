@@ -26,6 +26,7 @@ Stamp = tuple[int, int, int, int, int, int, int]
 TICK = 20_000_000
 """Nanoseconds: more than two steps of the clock that stamps files, on any kernel."""
 
+_WRITE = 2
 _WAIT_BEFORE_WRITE_WAIT_AFTER = 7
 _WRITES_BACK = frozenset((0xEF53, 0x58465342, 0x9123683E))
 """The numbers of ext4 (and 2, 3), XFS and Btrfs: in `struct statfs`."""
@@ -57,6 +58,16 @@ def write_back(descriptor: int) -> None:
         os.fsync(descriptor)
     elif function(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WAIT_BEFORE_WRITE_WAIT_AFTER) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def begin_write_back(descriptor: int) -> None:
+    """Have the same begun, where the system can, without waiting for it: the disk then writes many files at once.
+
+    It proves nothing: `write_back` waits.
+    """
+    function = _libc_function("sync_file_range")
+    if function is not None:
+        function(descriptor, ctypes.c_int64(0), ctypes.c_int64(0), _WRITE)
 
 
 def tells(folder: str) -> bool:
