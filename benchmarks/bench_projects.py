@@ -10,8 +10,8 @@
 
 The job before that, with nothing kept, is the cold one. A signed repository with all crates of the project's lock
 answers on loopback, from this process. Plain cargo has its tarballs already, and unpacks them: they come through the
-user's own cargo, once, into a CARGO_HOME of its own (`--cargo-home`). A folder without a `Cargo.lock` gets one. A project that is not
-built, by the gate or by plain cargo, is named with the reason.
+user's own cargo, once, into a CARGO_HOME of its own (`--cargo-home`). A folder without a `Cargo.lock` gets one. A
+project that is not built, by the gate or by plain cargo, is named with the reason.
 
     python benchmarks/bench_projects.py [--rounds 3] [--write docs/measured.md] PROJECT...
 """

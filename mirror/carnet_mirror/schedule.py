@@ -1,13 +1,15 @@
 """When a mirror signs again what would expire.
 
-The timestamp lives a day and is signed again from half of its life on; each run also takes a share of the hash bins, so
-that all of them are young without ever being signed all at once.
+The timestamp lives a day and is signed again from half of its life on; which hash bins a publish takes with it, says
+`carnet_signer.metadata.due`. What people have to sign, they are told 30, 14 and 7 days ahead.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,13 +21,17 @@ from carnet.tuf.roles import Targets
 from carnet.tuf.tree import RoleKind, place_of
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
-from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
+from carnet_signer.metadata.role_files import BIN_LIFE, SNAPSHOT_LIFE, TIMESTAMP_LIFE
 
 WARNING = timedelta(days=30)
 """How long before an offline role ends people are told: they have to meet for it."""
 TICK = 60.0
 """Seconds between two looks at what is due."""
-_RUNS_IN_A_BIN_LIFE = BIN_LIFE / (TIMESTAMP_LIFE / 2)
+_REMIND_EVERY = 6 * 3600.0
+STAGES = (timedelta(days=30), timedelta(days=14), timedelta(days=7), timedelta(0))
+"""Before the end, when they are told of it again."""
+_LIVES = {"timestamp": TIMESTAMP_LIFE, "snapshot": SNAPSHOT_LIFE, "index-*": BIN_LIFE}
+"""Of what the mirror signs by itself, from half of it on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class Expiry:
         """What a person should know about it at `now`; empty when all is well."""
         if self.expires <= now:
             return "expired"
+        if self.online and self.expires - now < _LIVES[self.role] / 4:
+            return "should have been signed again"
         if not self.online and self.expires - now <= WARNING:
             days = (self.expires - now).days
             return f"expires in {days} day{'' if days == 1 else 's'}"
@@ -57,11 +65,6 @@ class Expiry:
 def timestamp_due(expires: datetime, now: datetime) -> bool:
     """Whether the timestamp is to be signed again."""
     return expires - now <= TIMESTAMP_LIFE / 2
-
-
-def bins_each_run(bins: int) -> int:
-    """How many bins each run has to take so that every one is signed again within half of its life."""
-    return max(16, -(-bins * 2 // int(_RUNS_IN_A_BIN_LIFE)))
 
 
 def bin_count(store: Store) -> int:
@@ -143,8 +146,35 @@ def _layout(store: Store, role: str, targets: Targets) -> list[Expiry]:
     return found[-1:]
 
 
+class Reminders:
+    """What somebody who reads a log is told of the ends of roles: of each once at every stage, and not every minute."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[datetime, int]] = {}
+
+    def due(self, roles: Iterable[Expiry], *, now: datetime) -> list[Expiry]:
+        """Those of which there is something new to tell.
+
+        Args:
+            roles: When each role ends.
+            now: The time.
+        """
+        new = []
+        for one in roles:
+            stage = sum(one.expires - now <= left for left in STAGES)
+            if one.warning(now) and self._told.get(one.role) != (one.expires, stage):
+                self._told[one.role] = one.expires, stage
+                new.append(one)
+        return new
+
+
 async def keep_fresh(
-    due: Callable[[], bool], sign: Callable[[], None], complain: Callable[[str], None], tick: float = TICK
+    due: Callable[[], bool],
+    sign: Callable[[], None],
+    complain: Callable[[str], None],
+    tick: float = TICK,
+    *,
+    remind: Callable[[], None] = lambda: None,
 ) -> None:
     """Sign again whenever it is due, for as long as a mirror serves.
 
@@ -153,11 +183,17 @@ async def keep_fresh(
         sign: Signs again; runs in a thread.
         complain: Gets one line when something failed; it is tried again at the next tick.
         tick: Seconds between two looks.
+        remind: Tells of what people have to sign; runs in a thread, at first and then a few times a day, since nothing
+            is due where others publish often.
     """
+    reminded = -math.inf
     while True:
         try:
             if due():
                 await asyncio.to_thread(sign)
+            if time.monotonic() - reminded >= _REMIND_EVERY:
+                reminded = time.monotonic()
+                await asyncio.to_thread(remind)
         except CarnetError as error:
             complain(f"signing again failed: {error}")
         await asyncio.sleep(tick)

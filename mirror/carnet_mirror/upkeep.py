@@ -5,17 +5,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from carnet.errors import CarnetError
 from carnet.tuf import paths
 from carnet_mirror.clock import check_clock
-from carnet_mirror.schedule import bin_count, bins_each_run, timestamp_due
+from carnet_mirror.schedule import timestamp_due
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.writing import publish, writing
+from carnet_signer.metadata.due import missed_bins
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult, refresh_due
+from carnet_signer.metadata.published_state import read_published_state
 
 
 def make_mirror(
@@ -66,8 +69,12 @@ def sign_again(
     roles: Mapping[str, bytes] | None = None,
     clock_is_right: bool = False,
     memory_lost: bool = False,
+    progress: Callable[[int], None] = lambda missed: None,
 ) -> PublishResult:
     """Sign what would expire: the timestamp, and snapshot and index where they are due.
+
+    After a long absence that is many bins: they are published some at a time, so that what is signed stays signed
+    wherever it ends.
 
     Args:
         store: The mirror, opened for writing.
@@ -76,18 +83,38 @@ def sign_again(
         roles: Newer files of offline roles, published with it.
         clock_is_right: Whether somebody says so, whatever was signed before (`carnet_mirror.clock`).
         memory_lost: As for `carnet_mirror.writing.writing`.
+        progress: Is told between two of those publishes how many bins are still to be signed.
+
+    Returns:
+        What all of it did. No bin has missed its turn any more.
 
     Raises:
         ConfigError: The clock is absurd.
-        CarnetError: Nothing was published, as `publish` and `carnet_mirror.writing.writing` say.
+        CarnetError: Not all was published, as `publish` and `carnet_mirror.writing.writing` say.
     """
     new_root = (roles or {}).get(paths.ROOT)
     with writing(store, signer, now=now, new_root=new_root, clock_is_right=clock_is_right, memory_lost=memory_lost):
         if roles:
-            return publish(store, signer, Change(roles=roles), now=now, clock_is_right=clock_is_right)
-        if not clock_is_right:
-            check_clock(store, now=now)
-        return refresh_due(store, signer, now=now, bins=bins_each_run(bin_count(store)))
+            done = publish(store, signer, Change(roles=roles), now=now, clock_is_right=clock_is_right)
+            done = replace(done, missed=len(missed_bins(read_published_state(store), now)))
+        else:
+            if not clock_is_right:
+                check_clock(store, now=now)
+            done = refresh_due(store, signer, now=now)
+        while done.missed:
+            progress(done.missed)
+            done = _together(done, refresh_due(store, signer, now=now))
+        return done
+
+
+def _together(before: PublishResult, after: PublishResult) -> PublishResult:
+    """What two publishes did, one after the other."""
+    return replace(
+        after,
+        roles={**before.roles, **after.roles},
+        bytes_written=before.bytes_written + after.bytes_written,
+        warnings=before.warnings + after.warnings,
+    )
 
 
 def is_due(store: Store, *, now: datetime) -> bool:

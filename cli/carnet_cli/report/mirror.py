@@ -266,7 +266,8 @@ def tell_what_ends(roles: Iterable[Expiry], claims: Iterable[Expiry], now: datet
         if warning and not one.online:
             output.warn(f"{one.role} {warning}", hint="its holders sign the next version: `carnet root --help`")
         elif warning:
-            output.warn(f"{one.role} has expired", hint="`carnet mirror refresh` signs it again")
+            told = "has expired" if one.expires <= now else warning
+            output.warn(f"{one.role} {told}", hint="`carnet mirror refresh` signs it again")
 
 
 # --- checked ---

@@ -222,11 +222,15 @@ class SuccinctRoles:
     def bin_of(self, path: str) -> str:
         """The one bin that may list this target path."""
         leading = int.from_bytes(sha256_raw(path.encode())[:4], "big")
-        return f"{self.prefix}-{leading >> (32 - self.bit_length):0{self.width}x}"
+        return self.name(leading >> (32 - self.bit_length))
+
+    def name(self, number: int) -> str:
+        """The name of a bin, counted from 0."""
+        return f"{self.prefix}-{number:0{self.width}x}"
 
     def names(self) -> Iterator[str]:
         """Every bin's name, in order."""
-        return (f"{self.prefix}-{number:0{self.width}x}" for number in range(1 << self.bit_length))
+        return map(self.name, range(1 << self.bit_length))
 
     def has(self, role: str) -> bool:
         """Whether this is the name of one of the bins."""

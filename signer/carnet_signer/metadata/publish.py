@@ -3,7 +3,7 @@
 1. `read_published_state`: what is published now, its signatures checked again (an insider with the disk adds nothing);
 2. `add_release`: new files of offline roles, each checked against its delegator as a client will (TUF 5.3.4, 5.6.3);
    who publishes may have them judged a second time, before anything is signed for them;
-3. `roll_bins`: the hash bins whose index files changed, and no other;
+3. `roll_bins`: the hash bins whose index files changed, and those that are due (`carnet_signer.metadata.due`);
 4. `roll_snapshot`: one consistent view (TUF 4.4); names never leave it;
 5. `seal`: everything that the timestamp will name is durable, as one, before the timestamp is signed;
 6. `roll_timestamp`: the pointer to it (TUF 4.6);
@@ -17,7 +17,7 @@ run goes past it, because the online signer signs no second content for one numb
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from carnet.tuf.keys import Signature
 from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, Root, Signed, Snapshot, TargetFile
 from carnet.tuf.structure import role_field
 from carnet_signer.metadata import role_files
+from carnet_signer.metadata.due import due_bins, missed_bins
 from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publication import Publication
 from carnet_signer.metadata.published_state import PublishedState, metadata_path, read_published_state, target_path
@@ -68,6 +69,7 @@ class PublishResult:
         roles: Every role that got a new version, with it; only the timestamp when there was nothing else to do.
         bytes_written: Over all files.
         warnings: What a person should know, in words.
+        missed: How many bins have missed their turn and are still to be signed, as far as that was looked at.
     """
 
     snapshot: int
@@ -76,6 +78,7 @@ class PublishResult:
     roles: Mapping[str, int]
     bytes_written: int
     warnings: tuple[str, ...] = ()
+    missed: int = 0
 
 
 SecondOpinion = Callable[[Accepted], None]
@@ -113,23 +116,25 @@ def publish(
     current = read_published_state(publication, online.named_snapshot(), change.roles.get(paths.ROOT))  # 1
     if look_first is not None:
         look_first(current)
-    return _publish(current, online, change, now, due=(), second_opinion=second_opinion)
+    return _publish(current, online, change, now, due=due_bins(current, now), second_opinion=second_opinion)
 
 
-def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime, bins: int = 16) -> PublishResult:
-    """Sign again what is due: the timestamp always, the snapshot from half-life on, old bins a few at a time.
+def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime, most: int = 1024) -> PublishResult:
+    """Sign again what is due: the timestamp always, the snapshot from half-life on, and bins.
 
     Args:
         publication: As for `publish`.
         online: As for `publish`.
         now: The time.
-        bins: At most so many bins are signed again in one run, the oldest first.
+        most: At most so many bins that have missed their turn are signed again in one run, those first that end first.
 
     Raises:
         MetadataError: As `publish`, and so on.
     """
     current = read_published_state(publication, online.named_snapshot())  # 1
-    return _publish(current, online, Change(), now, due=_due_bins(current, now)[:bins])
+    due, missed = due_bins(current, now), missed_bins(current, now)
+    result = _publish(current, online, Change(), now, due={*due, *missed[:most]})
+    return replace(result, missed=len({*missed[most:]} - {*due}))
 
 
 def _publish(
@@ -387,19 +392,3 @@ def _valid_under_old_root(accepted: Accepted, snapshot: Rolled, timestamp: Rolle
         and targets is not None
         and Rolled.published(paths.TARGETS, targets).signed_by(old[paths.TARGETS])
     )
-
-
-_EXPIRES = b',"expires":"'
-
-
-def _due_bins(current: PublishedState, now: datetime) -> list[str]:
-    """Bins in the second half of their life, the oldest first."""
-    succinct, due = current.bins(), []
-    limit = role_files.at(now + role_files.BIN_LIFE / 2).encode()
-    for name in succinct.names() if succinct is not None else ():
-        data = current.publication.read(metadata_path(name, current.version(name))) or b""
-        start = data.find(_EXPIRES) + len(_EXPIRES)  # a look is enough: the file is checked when it is signed again
-        expires = data[start : start + len(limit)]
-        if expires <= limit:
-            due.append((expires, name))
-    return [name for _, name in sorted(due)]

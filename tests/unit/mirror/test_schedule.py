@@ -15,14 +15,14 @@ from tests.support.worlds.release import synthetic
 from carnet.errors import SigningError
 from carnet_mirror.schedule import (
     Expiry,
+    Reminders,
     bin_count,
-    bins_each_run,
     claims_that_end,
     expiries,
     keep_fresh,
     timestamp_due,
 )
-from carnet_signer.metadata.role_files import BIN_LIFE, TIMESTAMP_LIFE
+from carnet_signer.metadata.role_files import TIMESTAMP_LIFE
 from carnet_signer.proposals.ownership import NewLayout
 
 
@@ -33,12 +33,6 @@ def test_the_timestamp_is_due_from_half_of_its_life_on() -> None:
     assert timestamp_due(expires, NOW + 3 * TIMESTAMP_LIFE)
 
 
-@pytest.mark.parametrize("bins", [1, 16, 256, 16_384, 65_536])
-def test_every_bin_is_signed_again_within_half_of_its_life(bins: int) -> None:
-    runs = (BIN_LIFE / 2) / (TIMESTAMP_LIFE / 2)
-    assert bins_each_run(bins) * runs >= bins
-
-
 @pytest.mark.parametrize(
     ("days", "online", "warning"),
     [
@@ -47,11 +41,25 @@ def test_every_bin_is_signed_again_within_half_of_its_life(bins: int) -> None:
         (1, False, "expires in 1 day"),
         (0, False, "expired"),
         (-5, True, "expired"),
-        (1, True, ""),
+        (23, True, ""),
+        (22, True, "should have been signed again"),
     ],
 )
 def test_people_are_warned_a_month_ahead(days: int, online: bool, warning: str) -> None:
-    assert Expiry("targets", 1, NOW + timedelta(days=days), online).warning(NOW) == warning
+    role = "index-*" if online else "targets"
+    assert Expiry(role, 1, NOW + timedelta(days=days), online).warning(NOW) == warning
+
+
+def test_a_reader_of_the_log_is_told_a_month_two_weeks_and_a_week_ahead_and_at_the_end() -> None:
+    reminders = Reminders()
+    ends = NOW + timedelta(days=40)
+    told = []
+    for hours in range(0, 24 * 42, 6):
+        now = NOW + timedelta(hours=hours)
+        told += [(hours / 24, one.role) for one in reminders.due([Expiry("targets", 1, ends, False)], now=now)]
+    assert told == [(day, "targets") for day in (10, 26, 33, 40)]
+    assert not reminders.due([Expiry("targets", 2, ends + timedelta(days=90), False)], now=ends), "it was signed again"
+    assert Reminders().due([Expiry("targets", 1, ends, False)], now=ends), "who starts anew tells it anew"
 
 
 def test_every_role_is_listed_once(tmp_path: Path) -> None:

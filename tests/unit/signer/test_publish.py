@@ -411,15 +411,23 @@ def test_a_refresh_signs_the_timestamp_always_and_the_snapshot_from_half_life_on
     assert snapshot(publication).expires == NOW + timedelta(days=11)
 
 
-def test_old_bins_are_signed_again_a_few_at_a_time_the_oldest_first() -> None:
+def test_bins_that_missed_their_turn_are_signed_again_some_at_a_time_those_first_that_end_first() -> None:
     publication, online = published()
-    publish(publication, online, Change({"index/se/rd/serde": b"new\n"}), now=NOW + timedelta(days=1))
+    publish(publication, online, Change({"index/se/rd/serde": b"new\n"}), now=NOW + timedelta(hours=1))
     young = read_published_state(publication).bins().bin_of("index/se/rd/serde")  # type: ignore[union-attr]
-    later = NOW + timedelta(days=50)
+    later = NOW + timedelta(days=80)
+    # The timestamp was signed yesterday, so that hardly any has its turn: as after a wrong clock.
+    signed = changes.signed_of(publication.files["metadata/timestamp.json"])
+    signed["expires"] = role_files.at(later - timedelta(minutes=1) + role_files.TIMESTAMP_LIFE)
+    publication.files["metadata/timestamp.json"] = sign_role(signed, [ceremony().online])
     done: list[str] = []
+    missed = []
     for _ in range(4):
-        result = refresh_due(publication, online, now=later, bins=5)
+        result = refresh_due(publication, online, now=later, most=5)
         done += [role for role in result.roles if role.startswith("index-")]
+        missed.append(result.missed)
     assert len(done) == len(set(done)) == 16
     assert done[-1] == young
-    assert not any(role.startswith("index-") for role in refresh_due(publication, online, now=later, bins=5).roles)
+    assert missed == sorted(missed, reverse=True)
+    assert (missed[0] >= 9, missed[-1]) == (True, 0)
+    assert not any(role.startswith("index-") for role in refresh_due(publication, online, now=later).roles)

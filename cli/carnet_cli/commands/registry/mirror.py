@@ -306,7 +306,13 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
         settings = replace(told, next_key=next_key, lost=online_key_lost, new_memory=memory_lost)
         with online(directory, settings, passphrase) as signer:
             published = sign_again(
-                store, signer, now=home.now(), roles=files, clock_is_right=clock_is_right, memory_lost=memory_lost
+                store,
+                signer,
+                now=home.now(),
+                roles=files,
+                clock_is_right=clock_is_right,
+                memory_lost=memory_lost,
+                progress=lambda missed: output.note(f"{missed:,} bins of the index are still to be signed again"),
             )
         if settings.next_key is not None:
             with store.change():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from carnet_cli.commands.registry.online_signer import OnlineSettings
     from carnet_mirror.intake import Receipt
+    from carnet_mirror.schedule import Reminders
     from carnet_mirror.waiting import Public
 
 
@@ -66,7 +67,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
     from carnet_mirror.clock import clock_problem
-    from carnet_mirror.schedule import keep_fresh
+    from carnet_mirror.schedule import Reminders, keep_fresh
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import is_due
     from carnet_mirror.web.pending import Proposals
@@ -99,9 +100,25 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
 
         with signer_beside(directory, settings, passphrase):
             upkeep = partial(
-                keep_fresh, lambda: is_due(store, now=home.now()), partial(_upkeep, directory, settings), _complain
+                keep_fresh,
+                lambda: is_due(store, now=home.now()),
+                partial(_upkeep, directory, settings),
+                _complain,
+                remind=partial(_remind, directory, Reminders()),
             )
             run(directory, address, access_log=access_log, ready=ready, background=upkeep, around=taking)
+
+
+def _remind(directory: Path, reminders: Reminders) -> None:
+    """Tell of what people have to sign soon: at the start, and whenever there is something new to tell."""
+    from carnet_cli.report.mirror import tell_what_ends
+    from carnet_mirror.schedule import claims_that_end, expiries
+    from carnet_mirror.state.store import Store
+
+    now = home.now()
+    with Store.open(directory) as store:
+        roles, claims = expiries(store), claims_that_end(store, now=now)
+    tell_what_ends(reminders.due(roles, now=now), reminders.due(claims, now=now), now)
 
 
 def _upkeep(directory: Path, settings: OnlineSettings) -> None:
