@@ -93,19 +93,17 @@ def expiries(store: Store) -> list[Expiry]:
     found.append(Expiry("snapshot", view.snapshot.version, view.snapshot.expires, online=True))
     bins: list[Expiry] = []
     shards: list[Expiry] = []
-    for role in view.snapshot.meta:
+    for role, meta in view.snapshot.meta.items():
         kind = place_of(role).kind
-        if kind in (RoleKind.OWNER, RoleKind.CRATE):
-            continue
-        targets = view.targets(role)
-        if targets is None:
+        expires = None if kind in (RoleKind.OWNER, RoleKind.CRATE) else view.expires(role)
+        if expires is None:
             continue
         if kind == RoleKind.BIN:
-            bins.append(Expiry("index-*", targets.version, targets.expires, online=True))
+            bins.append(Expiry("index-*", meta.version, expires, online=True))
         elif kind == RoleKind.SHARD:
-            shards.append(Expiry("claims-*", targets.version, targets.expires, online=False))
+            shards.append(Expiry("claims-*", meta.version, expires, online=False))
         else:
-            found.append(Expiry(role, targets.version, targets.expires, online=False))
+            found.append(Expiry(role, meta.version, expires, online=False))
     for group in (shards, bins):
         if group:
             found.append(min(group, key=lambda one: one.expires))

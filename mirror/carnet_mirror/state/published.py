@@ -6,8 +6,10 @@ Clients verify everything, and so does `fsck`. Here the question is only what st
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import cached_property
 
+from carnet import times
 from carnet.cargo.let_in import LetIn, read_let_in
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import StorageError
@@ -67,6 +69,19 @@ class UnverifiedView:
         meta = self.snapshot.meta.get(role)
         return None if meta is None else self._read(role, meta.version, Targets).signed
 
+    def expires(self, role: str) -> datetime | None:
+        """When a targets role ends; None when the snapshot does not name it.
+
+        Of a file that says it in one place no more is read: there are thousands of bins.
+        """
+        meta = self.snapshot.meta.get(role)
+        if meta is None:
+            return None
+        before, found, after = self._file(role, meta.version).partition(b'"expires":"')
+        if not found or b'"expires"' in before or b'"expires"' in after:
+            return self._read(role, meta.version, Targets).signed.expires
+        return times.read(after.partition(b'"')[0].decode(errors="replace"), f"the expiry of {role}")
+
     def claimed(self, names: Iterable[CrateName]) -> frozenset[str]:
         """The canonical names, out of these, that have owners here."""
         owners: dict[str, frozenset[str]] = {}
@@ -111,7 +126,9 @@ class UnverifiedView:
             FormatError: What is published of one does not parse.
         """
         found: dict[CrateId, LetIn] = {}
-        for role in filter(is_bin, self.snapshot.meta):
+        for role, meta in self.snapshot.meta.items():
+            if not is_bin(role) or b'"custom"' not in self._file(role, meta.version):
+                continue
             listed = self.targets(role)
             for path, target in {} if listed is None else listed.targets.items():
                 for version, said in read_let_in(target.custom, path).items() if target.custom else ():
@@ -120,8 +137,11 @@ class UnverifiedView:
         return found
 
     def _read(self, role: str, version: int | None, kind: type[RoleT]) -> RoleFile[RoleT]:
+        return parse_role(self._file(role, version), kind, what=METADATA_PREFIX + metadata_name(role, version))
+
+    def _file(self, role: str, version: int | None) -> bytes:
         path = METADATA_PREFIX + metadata_name(role, version)
         data = self._store.read(path)
         if data is None:
             raise StorageError(f"{path} is not published", hint="`carnet mirror fsck` lists what is damaged")
-        return parse_role(data, kind, what=path)
+        return data
