@@ -105,17 +105,21 @@ class Bench:
         own = {**self._gated, "CARGO_HOME": str(self._shim), "CARGO": str(self._shim / "bin/cargo")}
         return run([str(self._shim / "bin/cargo"), *command], self._copy, own)
 
-    def states(self, rounds: int) -> Iterator[list[tuple[Cost, Cost]]]:
-        """The runs of both in each of the states, in their order."""
+    def states(self, rounds: int, left_out: Sequence[str] = ()) -> Iterator[list[tuple[Cost, Cost]]]:
+        """The runs of both in each of the states, in their order; none in those that are left out."""
         shutil.rmtree(self._cargo_home / "registry/src", ignore_errors=True)  # cargo has to unpack, too
         yield self._turns(1)
         yield self._turns(rounds)
         yield self._turns(rounds, self._publish)
         yield self._turns(rounds, self._edit)
-        yield [self._update() for _ in range(rounds) if self._older is not None]
+        updates = "update" not in left_out and self._older is not None
+        yield [self._update() for _ in range(rounds) if updates]
         assert self.machine.carnet("shim", str(self._shim)).returncode == 0
         self._save()
         yield [self._save() for _ in range(rounds)]
+        if "fresh checkout" in left_out:
+            yield []
+            return
         self._copy = self._checkout(self._copy, "second")
         yield self._turns(1)
 
@@ -174,12 +178,12 @@ def total(costs: Iterable[Cost]) -> Cost:
     return Cost(sum(one.cpu for one in all_of_them), sum(one.clock for one in all_of_them))
 
 
-def rows(name: str, bench: Bench, rounds: int) -> str:
+def rows(name: str, bench: Bench, rounds: int, left_out: Sequence[str] = ()) -> str:
     """Two rows: processor time and time on the clock, of the gate and of plain cargo."""
     cells: dict[str, list[str]] = {"CPU": [], "clock": []}
-    for pairs in bench.states(rounds):
+    for pairs in bench.states(rounds, left_out):
         if not pairs:
-            cells["CPU"].append("nothing to update")
+            cells["CPU"].append("not measured")
             cells["clock"].append("")
             continue
         for who, costs in (
@@ -196,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("projects", nargs="+", type=Path, metavar="PROJECT")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--without", action="append", default=[], metavar="STATE", help="update, or fresh checkout")
     parser.add_argument("--cargo-home", type=Path, default=Path(tempfile.gettempdir()) / "carnet-benchmark-cargo")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures into this document")
     options = parser.parse_args()
@@ -208,7 +213,7 @@ def main() -> None:
                 bench = Bench(project.resolve(), Path(scratch).resolve(), options.cargo_home.resolve())
                 with bench.registry.serving():
                     bench.machine.trust(bench.registry.root, bench.registry.url)
-                    found.append(rows(name, bench, options.rounds))
+                    found.append(rows(name, bench, options.rounds, options.without))
                 print(found[-1], flush=True)
             except (SystemExit, subprocess.CalledProcessError) as error:
                 failed.append(f"* {name} was not measured: {str(error).strip().splitlines()[-1][:300]}")

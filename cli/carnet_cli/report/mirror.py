@@ -16,6 +16,7 @@ from carnet_cli.terminal import output
 if TYPE_CHECKING:
     from carnet.cargo.let_in import LetIn
     from carnet.cargo.names import CrateId
+    from carnet_mirror.export import Exported
     from carnet_mirror.fsck.fsck import FsckReport
     from carnet_mirror.fsck.rebuild import Rebuilt
     from carnet_mirror.schedule import Expiry
@@ -292,6 +293,25 @@ def checked_as_json(report: FsckReport) -> Iterator[Any]:
         "versions": report.versions,
         "problems": [{"where": one.where, "what": one.what} for one in report.problems],
         "notes": report.notes,
+    }
+
+
+# --- exported ---
+
+
+def exported_as_text(report: Exported) -> None:
+    """For people: one line."""
+    removed = f", {report.removed:,} removed" if report.removed else ""
+    output.echo(f"snapshot {report.snapshot}: {report.files:,} files, {report.written:,} written{removed}")
+
+
+def exported_as_json(report: Exported) -> Iterator[Any]:
+    """For machines."""
+    yield {
+        "snapshot": report.snapshot,
+        "files": report.files,
+        "written": report.written,
+        "removed": report.removed,
     }
 
 

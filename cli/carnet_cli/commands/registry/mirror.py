@@ -18,6 +18,7 @@ from carnet_cli.commands.registry.mirror_checks import (
     status,
     warn_without_second_opinion,
 )
+from carnet_cli.commands.registry.mirror_export import export
 from carnet_cli.commands.registry.mirror_pending import pending
 from carnet_cli.commands.registry.mirror_revoke import revoke
 from carnet_cli.commands.registry.mirror_serve import serve
@@ -327,4 +328,5 @@ command.add_command(serve)
 command.add_command(status)
 command.add_command(fsck)
 command.add_command(pending)
+command.add_command(export)
 command.add_command(revoke)
