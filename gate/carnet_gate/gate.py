@@ -19,6 +19,9 @@
 Where the system can do it, neither cargo nor anything that it starts can write to carnet's home, in any of these steps;
 in step 4 it can write to where it unpacks. A compiler or wrapper that configuration names is started in step 5 alone.
 
+Where 2 or 3 finds that the mirror lacks something, it is asked to bring that (`carnet_gate.mirror_asks`), and all
+begins anew.
+
 A crate that was refused is refused each time: what lies in a cache decides nothing.
 """
 
@@ -112,6 +115,7 @@ class Gate:
         self._lock = LockOnDisk(project.workspace, project.lock)
         self._complete = Complete(folder, project)
         self._protection = protection
+        self._asks = grounds.asks(project.invocation, reporter)
         self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
 
     def run(self) -> int:
@@ -124,7 +128,8 @@ class Gate:
             CarnetError: Why it was not run, or why what it made is not to be trusted.
         """
         require_apart(self._home, self._project.places, self._lock.path)  # 1
-        return self._use() if self._project.invocation.kind is CommandKind.USE else self._choose()
+        uses = self._project.invocation.kind is CommandKind.USE
+        return self._asks.trying(self._use if uses else self._choose)
 
     def _use(self, *, asking: bool = False) -> int:
         """Run a command that works with the locked crates.
@@ -204,7 +209,8 @@ class Gate:
                     environment=home.environment(project),
                     within=within,
                 )
-                resolved = tell(project, choices, status, _kept(project.invocation, pinned), self._reporter)
+                kept = _kept(project.invocation, pinned)
+                resolved = tell(project, choices, status, kept, self._reporter, self._asks)
                 if status != 0 and resolved.hint:
                     self._reporter.cargo_said("", resolved.hint)
             if status == 0 and self._lock.path.exists():
@@ -233,7 +239,7 @@ class Gate:
         if self._project.invocation.offline:
             return Resolved(1)
         return bring_up_to_date(
-            self._project, view, self._lock.read_if_any(), self._grounds, self._confine, self._reporter
+            self._project, view, self._lock.read_if_any(), self._grounds, self._confine, self._reporter, self._asks
         )
 
     def _remembered(self, registry: LocalRegistry, view: View, lock: Lockfile) -> SettledCrates:
@@ -248,7 +254,7 @@ class Gate:
 
     def _admit(self, view: View, lock: Lockfile, settled: Mapping[CrateId, Settled]) -> Admitted:
         """3. Every package of the lock."""
-        return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter, settled)
+        return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter, settled, self._asks)
 
     def _prepare(
         self,
