@@ -198,8 +198,12 @@ class Gate:
     def _choose(self) -> int:
         """Run a command that chooses versions; then say what became of the lock."""
         project = self._project
+        pinned = self._lock.read_if_any()
+        if project.invocation.subcommand == "update" and not project.invocation.locked:
+            from carnet_gate.choosing.choices import updates_of  # a build with a complete lock does not need it
+
+            self._asks.ask_ahead(updates_of(project, pinned))
         with self._grounds.open_view() as view:
-            pinned = self._lock.read_if_any()
             choosing = resolving(project, view, pinned, self._grounds, self._confine, self._reporter)
             with choosing as (home, within, choices):
                 status = project.cargo.run(
@@ -351,7 +355,7 @@ def _kept(invocation: Invocation, pinned: Lockfile | None) -> frozenset[CrateId]
     locked = frozenset(package.id for package in pinned.registry_packages) if pinned is not None else frozenset()
     if invocation.subcommand != "update" or invocation.has("--workspace") or invocation.has("-w"):
         return locked
-    named = {
-        text.rpartition("#")[2].partition("@")[0] for text in (*invocation.words, *invocation.values("-p", "--package"))
-    }
+    from carnet_gate.choosing.choices import named_by  # as above
+
+    named = named_by(invocation)
     return frozenset(crate for crate in locked if named and str(crate.name) not in named)

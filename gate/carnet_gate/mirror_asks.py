@@ -85,6 +85,17 @@ class MirrorAsks:
                 continue  # a name that only git has
         self.ask(wanted, locked=True)
 
+    def ask_ahead(self, wanted: Sequence[AskedFor]) -> None:
+        """Ask for the newest of these before anything is tried: a mirror knows of no newer ones by itself.
+
+        Where the mirror brings nothing, nobody is told: nothing may be lacking.
+
+        Args:
+            wanted: Names and requirements.
+        """
+        if (ask := self._next(wanted)) is not None:
+            self._post(ask, ahead=True)
+
     def ask(self, wanted: Sequence[AskedFor], *, locked: bool = False) -> None:
         """Ask for these, if something among them was not asked for before, and try everything again.
 
@@ -94,36 +105,42 @@ class MirrorAsks:
             wanted: Names and requirements.
             locked: Whether they are exact versions, and nothing that those depend on.
         """
+        ask = self._next(wanted, locked=locked)
+        if ask is not None and self._post(ask):
+            raise _AskedMirror
+
+    def _next(self, wanted: Sequence[AskedFor], *, locked: bool = False) -> PullAsk | None:
+        """What is asked for now; None when that is nothing."""
         from carnet.cargo.pull import MAX_ASKED, PullAsk  # here and below: who lacks nothing needs none of it
 
         new = [one for one in dict.fromkeys(wanted) if one not in self._asked][:MAX_ASKED]
         if self._over or not new or self._rounds >= _ROUNDS or self._seconds <= 0:
-            return
+            return None
         self._rounds += 1
         self._asked.update(new)
-        if self._post(PullAsk(tuple(new), locked)):
-            raise _AskedMirror
+        return PullAsk(tuple(new), locked)
 
-    def _post(self, ask: PullAsk) -> bool:
+    def _post(self, ask: PullAsk, *, ahead: bool = False) -> bool:
         """Ask once, and again where others are served first; whether the mirror took the ask."""
-        if not self._quiet:
+        if not self._quiet and not ahead:
             self._reporter.asking(ask.asked)
         while self._seconds > 0:
             begun = time.monotonic()
             try:
-                return self._listen(ask)
+                return self._listen(ask, ahead=ahead)
             except TransportError as error:
                 if error.status == _BUSY and error.retry_after is not None:
                     time.sleep(min(max(error.retry_after, 1.0), _LONGEST_PAUSE, max(self._seconds, 0.0)))
                     continue
-                self._tell(error)
+                if not ahead or error.status == _USED_UP:
+                    self._tell(error)
                 self._over = True
                 return False
             finally:
                 self._seconds -= time.monotonic() - begun
         return False
 
-    def _listen(self, ask: PullAsk) -> bool:
+    def _listen(self, ask: PullAsk, *, ahead: bool) -> bool:
         """Read the answer to its end, whatever it says.
 
         Raises:
@@ -137,6 +154,8 @@ class MirrorAsks:
         begun = False
         try:
             for line in lines:
+                if ahead and not begun and not self._quiet:
+                    self._reporter.asking(ask.asked)
                 begun = True
                 said = read_line(line)
                 if not self._quiet:

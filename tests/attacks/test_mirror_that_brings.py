@@ -183,6 +183,28 @@ def test_who_forbids_the_network_asks_nobody(flag: str) -> None:
     assert asked(once(streaming(END)), command=("build", flag)) == (1, [])
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (response(status="405 No"), ""),
+        (response(status="500 Oh"), ""),
+        (response(status="429 Too Many"), "brings nothing more"),
+        (streaming(END), "Asking the mirror for leaf@^1"),
+    ],
+)
+def test_what_is_asked_ahead_stops_nothing_and_is_told_where_it_was_taken(
+    answer: bytes, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(once(answer), close_after=True) as server:
+        asks = MirrorAsks(server.url, DIRECT, 20.0, invocation=parse(["update"]), reporter=TerminalReporter())
+        asks.ask_ahead([LEAF])
+        asks.ask_ahead([LEAF])
+        assert len(server.heads) == 1
+    err = capsys.readouterr().err
+    assert told in err
+    assert bool(err) == bool(told)
+
+
 def test_a_lock_is_asked_for_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2,000 packages, exactly those versions, and nothing of what they depend on."""
     bodies: list[bytes] = []

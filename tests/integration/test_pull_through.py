@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -96,6 +97,9 @@ def test_a_crate_that_is_added_comes_with_what_it_needs_and_what_is_denied_is_to
     assert "      Asking the mirror for twig@^0.3\n" in added.stderr
     assert "      Mirror says that it has brought 2 versions\n" in added.stderr
     assert "Missing" not in added.stderr
+    world.upstream.add(honest_crate("twig", "0.3.1", extra='[dependencies]\nbud = "1"\n'))
+    updated = machine.cargo_carnet("update", cwd=project)  # the mirror knows of no newer version until it is asked
+    assert "twig v0.3.0 -> v0.3.1" in updated.stderr
     before = len(world.asks())
     refused = machine.cargo_carnet("add", "denied", cwd=project)
     assert refused.returncode == 101
@@ -123,6 +127,8 @@ def test_a_mirror_that_is_killed_while_it_brings_has_all_of_it_or_nothing(tmp_pa
         with ThreadPoolExecutor(1) as pool:
             building = pool.submit(machine.cargo_carnet, "run", cwd=project)
             assert reached.wait(60)
+            with urllib.request.urlopen(f"{mirror.url}/metadata/timestamp.json", timeout=60) as answer:
+                assert answer.status == 200  # it serves as always meanwhile
             mirror.process.send_signal(signal.SIGKILL)
             assert building.result(100).returncode != 0
         go.set()
