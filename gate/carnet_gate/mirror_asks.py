@@ -146,10 +146,10 @@ class MirrorAsks:
         Raises:
             TransportError: The mirror did not take the ask.
         """
-        from carnet.cargo.pull import MAX_ANSWER, MAX_LINE, MEDIA_TYPE, URL_PATH, PullEnd, read_line
+        from carnet.cargo.pull import MAX_ANSWER, MEDIA_TYPE, URL_PATH, PullEnd, read_line
         from carnet_verifier.net.post import PostBounds, post
 
-        bounds = PostBounds(self._seconds, MAX_ANSWER, MAX_LINE)
+        bounds = PostBounds(self._seconds, MAX_ANSWER)
         lines = post(self._url, URL_PATH, ask.to_bytes(), media_type=MEDIA_TYPE, bounds=bounds, network=self._network)
         begun = False
         try:

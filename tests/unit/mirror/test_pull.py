@@ -15,6 +15,8 @@ from tests.support.registries.sparse import SparseRegistry, says, sparse_registr
 
 from carnet import strictjson
 from carnet.cargo.asked import AskedFor
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.pull import MAX_ASKED, NotBrought, PullAsk, PullEnd, PullProgress, read_line
 from carnet.errors import ConfigError, FormatError, StorageError
 from carnet.progress import Progress
@@ -107,7 +109,9 @@ def test_what_several_ask_for_is_fetched_once_and_each_is_told_of_its_own(
     mirror: MirrorDirectory, registry: SparseRegistry
 ) -> None:
     registry.add(honest_crate("alone"))
-    ends = brought(mirror, registry, share("middle"), share("top"), share("alone"), share("never-heard-of"))
+    shares = [share("middle"), share("top"), share("alone"), share("never-heard-of")]
+    ends = brought(mirror, registry, *shares)
+    assert [one.versions for one in shares] == [2, 1, 1, 0]  # what several need counts for the first
     assert [one.published for one in ends] == [
         ("leaf@1.4.0", "middle@0.1.0"),
         ("leaf@1.4.0", "middle@0.1.0", "top@0.1.0"),
@@ -183,6 +187,23 @@ def test_a_version_that_is_denied_or_too_young_is_left_for_the_one_before(
     none = PullRules(allow=(Pattern("*"),), least_age=timedelta(0))
     (end,) = brought(mirror, registry, share("leaf@=1.6.0", "leaf@=1.5.0", locked=True), rules=none)
     assert end.published == ("leaf@1.5.0", "leaf@1.6.0")
+
+
+def test_a_version_is_judged_by_what_the_index_says_when_it_is_fetched(
+    mirror: MirrorDirectory, registry: SparseRegistry
+) -> None:
+    """The upstream is asked twice, and says something else the second time."""
+    old, young = (
+        line_from_crate(read_crate(registry.tarballs["leaf-1.0.0"]), pubtime=pubtime).to_bytes()
+        for pubtime in ("2020-02-02T02:02:02Z", (mirror.now - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    )
+    registry.scripts[registry.index_path("leaf")] = [says("200 OK", old + b"\n"), says("200 OK", young + b"\n")]
+    forgetful = BoundedUpstream(SparseUpstream(registry.index_url), 10**9, 60.0, 32)
+    asked, settings = share("leaf@=1.0.0"), PullSettings(registry.index_url, ALL)
+    with mirror.open(write=True) as store:
+        bring(store, mirror.signer, forgetful, [asked], settings, now=mirror.now, progress=quiet)
+    assert asked.end.published == ()
+    assert "until it is 3 days old" in reasons(asked.end.refused)["leaf@1.0.0"]
 
 
 # --- bounds ---

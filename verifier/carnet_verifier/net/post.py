@@ -26,12 +26,10 @@ class PostBounds:
     Attributes:
         seconds: Until its end; it may be silent in between.
         size: Bytes of all of it.
-        line: Bytes of one line.
     """
 
     seconds: float
     size: int
-    line: int
 
 
 def post(
@@ -61,8 +59,6 @@ def post(
         for data in connection.post(base.path + path, body, media_type, bounds.size):
             if isinstance(data, bytes):
                 *lines, waiting = (waiting + data).split(b"\n")
-                if any(len(line) > bounds.line for line in (*lines, waiting)):
-                    raise TransportError(f"{base.url}{path}: answered with a line of more than {bounds.line} bytes")
                 yield from lines
             elif data.status != 200:
                 raise TransportError(
