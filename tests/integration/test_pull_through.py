@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import threading
@@ -31,9 +32,13 @@ class Pulling:
     folder: Path
 
     def machine(self, name: str) -> Machine:
-        machine = Machine(self.folder / name)
+        """A machine that trusts the mirror and has never looked at it since."""
+        machine, trusts = Machine(self.folder / name), Machine(self.folder / "trusts")
+        if not trusts.path.exists():
+            trusts.path.mkdir()
+            trusts.trust(self.registry.mirror.root, self.registry.url)
         machine.path.mkdir()
-        machine.trust(self.registry.mirror.root, self.registry.url)
+        shutil.copytree(trusts.carnet_home, machine.carnet_home)
         return machine
 
     def downloads(self) -> list[str]:
@@ -61,27 +66,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulling]:
         yield world
 
 
-def test_four_newcomers_build_a_lock_at_once_and_again_without_the_upstream(world: Pulling) -> None:
+def test_four_newcomers_begin_with_a_lock_at_once_and_again_without_the_upstream(world: Pulling) -> None:
     """Each by one command and one ask for the whole lock, with a mirror that has nothing."""
     machines = [world.machine(f"user-{number}") for number in range(4)]
     lock = world.upstream.lock("leaf-1.0.0", "branch-0.2.0", "plus-0.1.0+build.7").decode()
     lock = lock.replace('name = "branch"', 'dependencies = ["leaf"]\nname = "branch"')
     lock += '[[package]]\nname = "app"\nversion = "0.0.0"\ndependencies = ["branch", "plus"]\n'
 
-    def build(machine: Machine) -> subprocess.CompletedProcess[str]:
+    def begin(machine: Machine, command: str = "tree") -> subprocess.CompletedProcess[str]:
         project = machine.project(dependencies={"branch": '"0.2"', "plus": '"0.1"'}, main=MAIN)
         (project / "Cargo.lock").write_text(lock)
-        return machine.cargo_carnet("run", "--locked", cwd=project)
+        return machine.cargo_carnet(command, "--locked", cwd=project)
 
     with ThreadPoolExecutor(4) as pool:
-        for done in pool.map(build, machines):
-            assert "answer 42" in done.stdout, done.stderr
+        for done in pool.map(begin, machines):
+            assert "leaf v1.0.0" in done.stdout, done.stderr
             assert done.stderr.count("Asking the mirror for") <= 1  # who comes last may find all of it there
             assert "hint:" not in done.stderr
     assert world.downloads() == ["branch-0.2.0", "leaf-1.0.0", "plus-0.1.0+build.7"]
     assert set(world.asks()) == {"POST /api/v1/carnet/pull 200"}
     before = len(world.upstream.requests)
-    done = build(world.machine("later"))
+    done = begin(world.machine("later"), "run")
     assert "answer 42" in done.stdout, done.stderr
     assert "Asking" not in done.stderr
     assert len(world.upstream.requests) == before
@@ -112,25 +117,30 @@ def test_a_crate_that_is_added_comes_with_what_it_needs_and_what_is_denied_is_to
     assert len(world.asks()) == before + 1
 
 
-def test_a_mirror_that_is_killed_while_it_brings_has_all_of_it_or_nothing(tmp_path: Path) -> None:
-    with pulling(tmp_path) as world:
-        reached, go = threading.Event(), threading.Event()
+def test_a_mirror_that_is_killed_while_it_brings_has_all_of_it_or_nothing(world: Pulling) -> None:
+    """The last one of this module: its mirror does not come back."""
+    world.upstream.add(honest_crate("stem", extra='[dependencies]\nroot-hair = "0.1"\n'))
+    world.upstream.add(honest_crate("root-hair"))
+    reached, go = threading.Event(), threading.Event()
 
-        def hold(_: object) -> None:
-            reached.set()
-            go.wait(30)
+    def hold(_: object) -> None:
+        reached.set()
+        go.wait(30)
 
-        world.upstream.scripts["/dl/branch-0.2.0"] = [hold]
-        mirror = world.registry.mirror
-        machine = world.machine("user")
-        project = machine.project(dependencies={"branch": '"0.2"'}, main=MAIN)
-        with ThreadPoolExecutor(1) as pool:
-            building = pool.submit(machine.cargo_carnet, "run", cwd=project)
-            assert reached.wait(60)
-            with urllib.request.urlopen(f"{mirror.url}/metadata/timestamp.json", timeout=60) as answer:
-                assert answer.status == 200  # it serves as always meanwhile
-            mirror.process.send_signal(signal.SIGKILL)
-            assert building.result(100).returncode != 0
-        go.set()
-        checked = world.registry.run("mirror", "fsck", str(mirror.directory.path))
-        assert "0 versions: no problem" in checked.stdout
+    world.upstream.scripts["/dl/stem-0.1.0"] = [hold]
+    mirror = world.registry.mirror
+    machine = world.machine("killed")
+    project = machine.project()
+    with mirror.directory.open() as store:
+        before = store.crates.count()[1]
+    with ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(machine.cargo_carnet, "add", "stem", cwd=project)
+        assert reached.wait(60)
+        with urllib.request.urlopen(f"{mirror.url}/metadata/timestamp.json", timeout=60) as answer:
+            assert answer.status == 200  # it serves as always meanwhile
+        mirror.process.send_signal(signal.SIGKILL)
+        assert adding.result(100).returncode != 0
+    go.set()
+    checked = world.registry.run("mirror", "fsck", str(mirror.directory.path))
+    assert f" {before} version" in checked.stdout
+    assert "no problem" in checked.stdout
