@@ -55,7 +55,7 @@ def pulling(folder: Path) -> Iterator[Pulling]:
     with sparse_registry() as upstream:
         for tarball in (LEAF, BRANCH, honest_crate("plus", "0.1.0+build.7"), honest_crate("denied")):
             upstream.add(tarball)
-        pulls = f'[pull]\nupstream = "{upstream.index_url}"\nallow = ["*"]\ndeny = ["denied"]\n'
+        pulls = f'[pull]\nupstream = "{upstream.index_url}"\nallow = ["*"]\ndeny = ["denied"]\napprove = ["acme-*"]\n'
         with live_registry(folder / "registry", trusted=False, pulls=pulls) as registry:
             yield Pulling(registry, upstream, folder)
 
@@ -115,6 +115,21 @@ def test_a_crate_that_is_added_comes_with_what_it_needs_and_what_is_denied_is_to
     offline = machine.cargo_carnet("add", "never-heard-of", "--offline", cwd=project)
     assert offline.returncode != 0
     assert len(world.asks()) == before + 1
+
+
+def test_what_waits_for_approval_is_listed_and_brought_by_its_operator(world: Pulling) -> None:
+    world.upstream.add(honest_crate("acme-parser"))
+    machine = world.machine("waits")
+    project = machine.project()
+    refused = machine.cargo_carnet("add", "acme-parser", cwd=project)
+    assert "it waits for a person: the mirror's operator approves of it" in refused.stderr
+    run, folder = world.registry.run, str(world.registry.mirror.directory.path)
+    (listed,) = run("mirror", "approve", folder).stdout.splitlines()
+    assert listed.startswith("acme-parser@*    asked for since ")
+    assert "1 added" in run("mirror", "approve", folder, "acme-parser").stdout
+    assert world.registry.run("mirror", "approve", folder).stdout == "nothing waits for approval\n"
+    added = machine.cargo_carnet("add", "acme-parser", cwd=project)
+    assert added.returncode == 0, added.stderr
 
 
 def test_a_mirror_that_is_killed_while_it_brings_has_all_of_it_or_nothing(world: Pulling) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from carnet import times
 from carnet.cargo.admitted import admitted
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.lockfile import LockedPackage
@@ -25,6 +26,7 @@ from carnet.progress import Progress
 from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.rules import APPROVAL, PullRules
 from carnet_mirror.pull.settings import PullSettings
+from carnet_mirror.state.approvals import await_approval
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.closure import Missing, Taking, close
@@ -43,6 +45,7 @@ class Share:
         ask: What was asked for.
         names_left: Crates about which the upstream may be asked for it.
         versions_left: Versions that may be brought for it.
+        network: Who asks.
         names: About how many it was asked.
         versions: How many were fetched for it: one that several need counts for the first.
         end: What came of it, at the end.
@@ -51,6 +54,7 @@ class Share:
     ask: PullAsk
     names_left: int
     versions_left: int
+    network: str = ""
     names: int = 0
     versions: int = 0
     end: PullEnd = field(default_factory=PullEnd)
@@ -88,6 +92,11 @@ class Share:
         self.versions = len(taken)
         self._undecided += [NotBrought(str(package.id), _LATER) for package in late]
         return taken
+
+    @property
+    def awaited(self) -> list[AskedFor]:
+        """What a person has to approve of."""
+        return [one.asked for one in self._missing if one.reason.endswith(APPROVAL)]
 
     def fail(self, reason: str) -> None:
         """Say that nothing was decided of what it needs."""
@@ -167,6 +176,7 @@ def bring(
         except TransportError as error:
             for share in shares:
                 share.fail(str(error))
+    await_approval(store, [(one, share.network) for share in shares for one in share.awaited], times.written(now))
     snapshot = UnverifiedView(store).snapshot.version
     for share in shares:
         share.tell(report, snapshot)

@@ -109,7 +109,7 @@ class Puller:
     def _work(self) -> None:
         while askers := self._next():
             shares = [
-                Share(one.ask, self._usage.names_left(one.network), self._usage.versions_left(one.network))
+                Share(one.ask, self._usage.names_left(one.network), self._usage.versions_left(one.network), one.network)
                 for one in askers
             ]
             # Of one network, each may use what is left once all those before it have used theirs.

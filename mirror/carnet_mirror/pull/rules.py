@@ -18,7 +18,7 @@ from carnet_verifier.policy.policy import Pattern
 _ANY = Version("0.0.0")
 _DAY = timedelta(days=1)
 
-APPROVAL = "it waits for a person: the mirror's operator approves of it with `carnet mirror sync`"
+APPROVAL = "it waits for a person: the mirror's operator approves of it with `carnet mirror approve`"
 _DENIED = "this mirror's operator lets nobody bring it"
 _NOT_ALLOWED = "this mirror's operator does not let it be brought"
 
@@ -39,6 +39,10 @@ class PullRules:
     deny: tuple[Pattern, ...] = ()
     approve: tuple[Pattern, ...] = ()
     least_age: timedelta = field(default=3 * _DAY)
+
+    def signed_off(self) -> PullRules:
+        """The rules for what a person has approved of: what else they say holds."""
+        return PullRules((*self.allow, *self.approve), self.deny, (), self.least_age)
 
     def why_no_crate(self, name: CrateName) -> str:
         """Why no version of a crate is brought, in words; empty where some may be."""

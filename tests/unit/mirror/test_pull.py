@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from carnet_mirror.pull.puller import NoPlace, Puller
 from carnet_mirror.pull.quotas import DAY, HOUR, OverQuota, PullQuotas, Usage
 from carnet_mirror.pull.rules import APPROVAL, PullRules
 from carnet_mirror.pull.settings import PullSettings
+from carnet_mirror.state.approvals import await_approval, awaited, no_longer
 from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_verifier.net.patience import Patience
 from carnet_verifier.policy.policy import Pattern
@@ -167,6 +169,40 @@ def test_deny_wins_over_approve_and_approve_over_allow(mirror: MirrorDirectory, 
     assert "lets nobody bring it" in reasons(end.missing)["leaf@*"]
     (end,) = brought(mirror, registry, share("leaf"), rules=PullRules(allow=(Pattern("mid*"),)))
     assert "does not let it be brought" in reasons(end.missing)["leaf@*"]
+
+
+def test_what_a_person_has_to_approve_of_is_listed_and_brought_by_the_other_rules(
+    mirror: MirrorDirectory, registry: SparseRegistry
+) -> None:
+    rules = PullRules(allow=(Pattern("top"),), deny=(Pattern("leaf"),), approve=(Pattern("mid*"), Pattern("acme*")))
+    asked = share("top", "acme@1")
+    asked.network = "192.0.2.0/24"
+    brought(mirror, registry, asked, rules=rules)
+    brought(mirror, registry, share("top"), rules=rules)  # again, from elsewhere: nothing is listed twice
+    with mirror.open() as store:
+        listed = awaited(store)
+    assert {(str(one.asked), one.network) for one in listed} == {
+        ("middle@^0.1", "192.0.2.0/24"),
+        ("acme@^1", "192.0.2.0/24"),
+    }
+    (end,) = brought(mirror, registry, share("middle"), rules=rules.signed_off())
+    assert end.published == ("middle@0.1.0",)
+    assert [one.what for one in end.missing] == ["leaf@^1, which middle@0.1.0 needs"]
+
+
+def test_the_list_for_approval_has_room_for_every_network(mirror: MirrorDirectory) -> None:
+    def asked(network: str, count: int) -> list[tuple[AskedFor, str]]:
+        return [(AskedFor.parse(f"n{network}-{number}"), network) for number in range(count)]
+
+    with mirror.open(write=True) as store:
+        await_approval(store, asked("1", 80), "2026-01-01T00:00:00Z")
+        await_approval(store, asked("2", 1), "2026-01-02T00:00:00Z")
+        assert Counter(one.network for one in awaited(store)) == {"1": 50, "2": 1}
+        for number in range(3, 30):
+            await_approval(store, asked(str(number), 50), "2026-01-03T00:00:00Z")
+        assert len(awaited(store)) == 1000
+        no_longer(store, [AskedFor.parse("n2-0"), AskedFor.parse("never-listed")])
+        assert len(awaited(store)) == 999
 
 
 def test_a_version_that_is_denied_or_too_young_is_left_for_the_one_before(
