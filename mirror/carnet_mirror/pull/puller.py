@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -108,15 +108,7 @@ class Puller:
 
     def _work(self) -> None:
         while askers := self._next():
-            shares = [
-                Share(one.ask, self._usage.names_left(one.network), self._usage.versions_left(one.network), one.network)
-                for one in askers
-            ]
-            # Of one network, each may use what is left once all those before it have used theirs.
-            for number, share in enumerate(shares):
-                before = Counter(one.network for one in askers[:number])[askers[number].network]
-                share.versions_left //= before + 1
-                share.names_left //= before + 1
+            shares = [self._share(one, askers) for one in askers]
             try:
                 self._bring(shares, _telling(askers), self._stopped.is_set)
             except CarnetError as error:
@@ -126,6 +118,13 @@ class Puller:
             for asker, share in zip(askers, shares, strict=True):
                 self._usage.count(asker.network, names=share.names, versions=share.versions)
                 asker.end = share.end
+
+    def _share(self, asker: Asker, askers: Sequence[Asker]) -> Share:
+        """What one may have: of several of one network each gets the same part of what is left for that."""
+        network = asker.network
+        together = sum(one.network == network for one in askers)
+        names, versions = self._usage.names_left(network), self._usage.versions_left(network)
+        return Share(asker.ask, names // together, versions // together, network)
 
     def _next(self) -> list[Asker]:
         """Those who are served together: one of each network, and again, until they are enough."""

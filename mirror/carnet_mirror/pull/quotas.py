@@ -32,9 +32,9 @@ class PullQuotas:
     """
 
     asks_per_hour: int = 60
-    names_per_day: int = 20_000
-    versions_per_day: int = 5_000
-    versions_per_ask: int = 3_000
+    names_per_day: int = 100_000
+    versions_per_day: int = 10_000
+    versions_per_ask: int = 5_000
     megabytes_per_ask: int = 4_000
     megabytes: int = 100_000
     seconds: int = 600

@@ -307,10 +307,12 @@ def ask(name: str) -> PullAsk:
 
 def test_who_asks_while_others_are_served_is_served_next_and_together() -> None:
     served: list[list[str]] = []
+    parts: list[list[int]] = []
     go, begun, done = threading.Event(), threading.Event(), threading.Event()
 
     def work(shares: Sequence[Share], progress: Progress, stopped: Callable[[], bool]) -> None:
         served.append([str(one.ask.asked[0].name) for one in shares])
+        parts.append([one.versions_left for one in shares])
         with progress("fetching", 3) as count:
             count(2)
             begun.set()
@@ -320,7 +322,7 @@ def test_who_asks_while_others_are_served_is_served_next_and_together() -> None:
         if len(served) == 2:
             done.set()
 
-    queue = puller(work)
+    queue = puller(work, PullQuotas(versions_per_day=100))
     first = queue.join(ask("one"), "a")
     assert begun.wait(20)
     assert first.progress == PullProgress("fetching", 2, 3)
@@ -330,6 +332,7 @@ def test_who_asks_while_others_are_served_is_served_next_and_together() -> None:
     assert done.wait(20)
     queue.stop()
     assert [sorted(names) for names in served] == [["one"], ["a", "b", "c"]]
+    assert sorted(parts[1]) == [50, 50, 100]  # two of one network have one network's quota
     assert served[1][:2] in (["a", "c"], ["c", "a"])  # of each network one, before the second of any
     assert [one.end.published for one in waiting[:3] if one.end] == [("a@1.0.0",), ("b@1.0.0",), ("c@1.0.0",)]
 
