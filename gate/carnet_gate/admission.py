@@ -8,10 +8,12 @@ from datetime import datetime
 
 from carnet.cargo.lockfile import Lockfile
 from carnet.cargo.names import CrateId
-from carnet.errors import CarnetError, PolicyRefused, TransportError
+from carnet.errors import CarnetError, NotFound, PolicyRefused, TransportError
 from carnet.level import Level
 from carnet.value import field, value
+from carnet_gate.args import Invocation
 from carnet_gate.comparison.settled import Settled
+from carnet_gate.mirror_asks import MirrorAsks
 from carnet_gate.reporter import Reporter
 from carnet_verifier.admit import Admission, admit_all
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
@@ -43,6 +45,12 @@ class Grounds:
     clock: Callable[[], datetime]
     bounds: RunBounds = DEFAULT_BOUNDS
     network: Network = DIRECT
+
+    def asks(self, invocation: Invocation, reporter: Reporter) -> MirrorAsks:
+        """What asks the repository's server, for a command, to bring what it lacks."""
+        return MirrorAsks(
+            self.trust.url, self.network, self.bounds.pull_seconds, invocation=invocation, reporter=reporter
+        )
 
     def open_view(self) -> AbstractContextManager[View]:
         """Refresh what is trusted, and look at it while the block runs.
@@ -81,6 +89,7 @@ def admit_lock(
     registry: LocalRegistry,
     reporter: Reporter,
     settled: Mapping[CrateId, Settled] | None = None,
+    asks: MirrorAsks | None = None,
 ) -> Admitted:
     """Let every package of a lock in, or none.
 
@@ -92,6 +101,7 @@ def admit_lock(
             fetched to be inspected is kept, so that it is read once.
         reporter: Is told what the policy remarks, and each refusal where there are several.
         settled: The crates that need not be judged again.
+        asks: Asks the mirror for what is not in its signed index, before anything is refused; None where nobody does.
 
     Raises:
         CarnetError: One or more were refused, or nothing could be decided.
@@ -103,6 +113,7 @@ def admit_lock(
     now, trust = grounds.clock(), grounds.trust
     admissions: list[Admission] = []
     errors: list[CarnetError] = []
+    absent: list[CrateId] = []
     inspected: dict[CrateId, Kept] = {}
     with reporter.counting("admitting", len(wanted)) as count:
         for outcome in admit_all(
@@ -117,6 +128,10 @@ def admit_lock(
                     registry.keep([(outcome.result, outcome.tarball.data)])
             else:
                 errors.append(outcome.result)
+                if isinstance(outcome.result, NotFound):
+                    absent.append(outcome.wanted.id)
+    if absent and asks is not None:
+        asks.ask_for_versions(absent)
     foreign = foreign_verdicts(lock, grounds.policy, now=now)
     for verdict in foreign:
         try:

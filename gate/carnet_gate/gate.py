@@ -19,6 +19,9 @@
 Where the system can do it, neither cargo nor anything that it starts can write to carnet's home, in any of these steps;
 in step 4 it can write to where it unpacks. A compiler or wrapper that configuration names is started in step 5 alone.
 
+Where 2 or 3 finds that the mirror lacks something, it is asked to bring that (`carnet_gate.mirror_asks`), and all
+begins anew.
+
 A crate that was refused is refused each time: what lies in a cache decides nothing.
 """
 
@@ -112,6 +115,7 @@ class Gate:
         self._lock = LockOnDisk(project.workspace, project.lock)
         self._complete = Complete(folder, project)
         self._protection = protection
+        self._asks = grounds.asks(project.invocation, reporter)
         self._confine: Confine = partial(confinement, self._protection, home, deciding=deciding)
 
     def run(self) -> int:
@@ -124,7 +128,8 @@ class Gate:
             CarnetError: Why it was not run, or why what it made is not to be trusted.
         """
         require_apart(self._home, self._project.places, self._lock.path)  # 1
-        return self._use() if self._project.invocation.kind is CommandKind.USE else self._choose()
+        uses = self._project.invocation.kind is CommandKind.USE
+        return self._asks.trying(self._use if uses else self._choose)
 
     def _use(self, *, asking: bool = False) -> int:
         """Run a command that works with the locked crates.
@@ -193,8 +198,12 @@ class Gate:
     def _choose(self) -> int:
         """Run a command that chooses versions; then say what became of the lock."""
         project = self._project
+        pinned = self._lock.read_if_any()
+        if project.invocation.subcommand == "update" and not project.invocation.locked:
+            from carnet_gate.choosing.choices import updates_of  # a build with a complete lock does not need it
+
+            self._asks.ask_ahead(updates_of(project, pinned))
         with self._grounds.open_view() as view:
-            pinned = self._lock.read_if_any()
             choosing = resolving(project, view, pinned, self._grounds, self._confine, self._reporter)
             with choosing as (home, within, choices):
                 status = project.cargo.run(
@@ -204,7 +213,8 @@ class Gate:
                     environment=home.environment(project),
                     within=within,
                 )
-                resolved = tell(project, choices, status, _kept(project.invocation, pinned), self._reporter)
+                kept = _kept(project.invocation, pinned)
+                resolved = tell(project, choices, status, kept, self._reporter, self._asks)
                 if status != 0 and resolved.hint:
                     self._reporter.cargo_said("", resolved.hint)
             if status == 0 and self._lock.path.exists():
@@ -233,7 +243,7 @@ class Gate:
         if self._project.invocation.offline:
             return Resolved(1)
         return bring_up_to_date(
-            self._project, view, self._lock.read_if_any(), self._grounds, self._confine, self._reporter
+            self._project, view, self._lock.read_if_any(), self._grounds, self._confine, self._reporter, self._asks
         )
 
     def _remembered(self, registry: LocalRegistry, view: View, lock: Lockfile) -> SettledCrates:
@@ -248,7 +258,7 @@ class Gate:
 
     def _admit(self, view: View, lock: Lockfile, settled: Mapping[CrateId, Settled]) -> Admitted:
         """3. Every package of the lock."""
-        return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter, settled)
+        return admit_lock(lock, view.repository, self._grounds, self._registry(), self._reporter, settled, self._asks)
 
     def _prepare(
         self,
@@ -345,7 +355,7 @@ def _kept(invocation: Invocation, pinned: Lockfile | None) -> frozenset[CrateId]
     locked = frozenset(package.id for package in pinned.registry_packages) if pinned is not None else frozenset()
     if invocation.subcommand != "update" or invocation.has("--workspace") or invocation.has("-w"):
         return locked
-    named = {
-        text.rpartition("#")[2].partition("@")[0] for text in (*invocation.words, *invocation.values("-p", "--package"))
-    }
+    from carnet_gate.choosing.choices import named_by  # as above
+
+    named = named_by(invocation)
     return frozenset(crate for crate in locked if named and str(crate.name) not in named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.names import CrateId
@@ -12,6 +12,9 @@ from carnet.errors import CarnetError
 from carnet.level import Level
 from carnet.value import value
 from carnet_verifier.policy.verdict import Verdict
+
+if TYPE_CHECKING:
+    from carnet.cargo.pull import PullEnd, PullProgress
 
 
 @value
@@ -62,6 +65,12 @@ class Reporter(Protocol):
 
     def missing(self, lacking: Sequence[Lacking]) -> None:
         """What the mirror has not, and cargo did not find."""
+
+    def asking(self, asked: Sequence[AskedFor]) -> None:
+        """The mirror is asked to bring these."""
+
+    def mirror_says(self, said: PullProgress | PullEnd) -> None:
+        """How far the mirror says that it is, or what came of the ask: its own words, which nobody believes."""
 
     def cargo_said(self, text: str, hint: str = "") -> None:
         """What cargo wrote to its stderr when it could not work with the lock, and what to do, where that is known."""

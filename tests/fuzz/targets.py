@@ -43,6 +43,7 @@ from carnet.cargo.lockfile import read_lockfile
 from carnet.cargo.manifest import read_manifest
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.cargo.original import inherited_files, inherits, meaning, outside_files, read_toml, resolve
+from carnet.cargo.pull import NotBrought, PullAsk, PullEnd, PullProgress, read_line
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Releases
 from carnet.claims.submission import ParsedSubmission, Submission
@@ -394,6 +395,10 @@ def _texts(texts: Sequence[str]) -> Callable[[], list[bytes]]:
     return lambda: [text.encode() for text in texts]
 
 
+ASK = PullAsk.of((AskedFor.of("serde", "^1.0"), AskedFor.of("libc", "=0.2.180"))).to_bytes()
+ASK_STEP = strictjson.encode(PullProgress("fetching", 1, 2).to_object())
+ASK_END = strictjson.encode(PullEnd(("serde@1.0.0",), (NotBrought("evil@1.0.0", "no"),), snapshot=7).to_object())
+
 TARGETS: dict[str, Target] = (
     {
         "json": Target(lambda: [_line(), *role_seeds("root")()], _json, documents),
@@ -437,6 +442,8 @@ TARGETS: dict[str, Target] = (
         "functionary": Target(link_seeds, _functionary, documents),
         "payload": Target(payload_seeds, _payload, documents),
         "mirror-answer": Target(lambda: [b'{"errors":[{"detail":"no","hint":"x"}]}'], _mirror_answer, documents),
+        "ask": Target(lambda: [ASK], PullAsk.from_bytes, documents),
+        "ask-answer": Target(lambda: [ASK_STEP, ASK_END], read_line, documents),
         "bundle": Target(lambda: [honest_release().bundle().to_bytes()], _bundle, envelopes),
         "crate": Target(_tars, lambda data: read_crate(data, CRATE), tarballs),
         "crate-strict": Target(_tars, lambda data: read_crate(data, CRATE, strict=True), tarballs),

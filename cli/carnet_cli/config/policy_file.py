@@ -20,7 +20,7 @@ from carnet_verifier.policy.policy import Ban, Demand, Excuse, Pattern, Policy
 from carnet_verifier.policy.rule import Action, Rule, Setting
 
 MAX_BYTES = 1_000_000
-RUN = {"seconds": 3600, "megabytes": 16_384}
+RUN = {"seconds": 3600, "megabytes": 16_384, "pull-seconds": 300}
 """What `[run]` may say, and what holds where nobody does."""
 _MOST_OF_A_RUN = 10_000_000
 LONGEST_EXCEPTION = timedelta(days=366)

@@ -29,7 +29,11 @@ from carnet_verifier.policy.policy import Policy
 if TYPE_CHECKING:
     from carnet_cli.config.policy_file import PolicyFile
 
-_RUN_VARIABLES = {"seconds": "CARNET_RUN_SECONDS", "megabytes": "CARNET_RUN_MEGABYTES"}
+_RUN_VARIABLES = {
+    "seconds": "CARNET_RUN_SECONDS",
+    "megabytes": "CARNET_RUN_MEGABYTES",
+    "pull-seconds": "CARNET_PULL_SECONDS",
+}
 
 
 @value
@@ -143,7 +147,7 @@ def _bounds(run: Mapping[str, int]) -> RunBounds:
     from carnet_cli.config.policy_file import RUN
 
     said = {**RUN, **run}
-    return RunBounds(float(said["seconds"]), said["megabytes"] * 1024**2)
+    return RunBounds(float(said["seconds"]), said["megabytes"] * 1024**2, float(said["pull-seconds"]))
 
 
 def _is_anything_said(folder: Path) -> bool:

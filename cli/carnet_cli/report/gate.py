@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from carnet_cli.report.admission import warn_of
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
+    from carnet.cargo.asked import AskedFor
+    from carnet.cargo.pull import PullEnd, PullProgress
     from carnet.level import Level
     from carnet_gate.reporter import Lacking, Skipped
     from carnet_verifier.policy.verdict import Verdict
@@ -26,8 +29,19 @@ _MOST = 20
 """Lines about crates of which a version is skipped, and about what the mirror lacks."""
 
 
+_FEW = 3
+"""Names in the line about what a mirror is asked for."""
+_PHASES = ("waiting", "resolving", "fetching", "checking", "publishing")
+_BETWEEN_LINES = 10.0
+_BETWEEN_STEPS = 0.5
+"""Seconds between two lines about how far a mirror is, at least; it may say as much as it likes."""
+
+
 class TerminalReporter:
     """A `carnet_gate.reporter.Reporter` for people."""
+
+    def __init__(self) -> None:
+        self._said = ("", 0.0)  # the step that a mirror named last, and when
 
     def warn(self, text: str) -> None:
         """See there."""
@@ -65,6 +79,33 @@ class TerminalReporter:
             output.note(f"     Missing {one.asked}{by}: the mirror has none")
         if len(lacking) > _MOST:
             output.note(f"     Missing {len(lacking) - _MOST} more, which the hint names")
+
+    def asking(self, asked: Sequence[AskedFor]) -> None:
+        """One line, with the first few names."""
+        first = ", ".join(map(str, asked[:_FEW]))
+        more = f", and {len(asked) - _FEW} more" if len(asked) > _FEW else ""
+        output.note(f"      Asking the mirror for {first}{more}")
+        self._said = ("", time.monotonic())
+
+    def mirror_says(self, said: PullProgress | PullEnd) -> None:
+        """A line for each step, one a second at most, and for each thing that it does not bring."""
+        from carnet.cargo.pull import PullProgress  # rarely needed: start-up time counts
+
+        if isinstance(said, PullProgress):
+            phase, when = self._said
+            quiet = time.monotonic() - when
+            if said.phase in _PHASES and (quiet > _BETWEEN_LINES or (said.phase != phase and quiet > _BETWEEN_STEPS)):
+                of = f" {said.done} of {said.of}" if said.of else ""
+                output.note(f"      Mirror {said.phase}{of}")
+                self._said = (said.phase, time.monotonic())
+            return
+        count = len(said.published)
+        output.note(f"      Mirror says that it has brought {count} version{'' if count == 1 else 's'}")
+        left = (*said.refused, *said.missing, *said.undecided, *said.waiting)
+        for one in left[:_MOST]:
+            output.note(f"      Mirror did not bring {one.what}: {one.reason}".replace("\n", " "))
+        if len(left) > _MOST:
+            output.note(f"      Mirror did not bring {len(left) - _MOST} more")
 
     def cargo_said(self, text: str, hint: str = "") -> None:
         """As cargo wrote it, colours and all; and whom to ask for what."""

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from carnet.cargo.admitted import admitted
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.index_line import IndexLine
+from carnet.cargo.lockfile import Lockfile
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import FormatError
+from carnet_gate.args import Invocation
 from carnet_gate.project import Project
 from carnet_gate.reporter import Lacking, Skipped
 
@@ -105,12 +107,36 @@ def asked_by(project: Project) -> list[AskedFor]:
         for word in typed.words:
             found |= dict.fromkeys(_read(word))
     if typed.subcommand == "update" and (precise := typed.value("--precise")) is not None:
-        for spec in (*typed.words, *typed.values("-p", "--package")):
-            name = re.split("[@:]", spec.rpartition("#")[2])[0]
+        for name in sorted(named_by(typed)):
             found |= dict.fromkeys(_read(f"{name}@={precise}"))
     for name, wanted in project.dependencies:
         found |= dict.fromkeys(_read(f"{name}@{wanted}"))
     return list(found)
+
+
+def updates_of(project: Project, pinned: Lockfile | None) -> list[AskedFor]:
+    """What `update` would have the newest of: all that a project asks for, or what fits in the place of what is named.
+
+    Args:
+        project: Whose command it is.
+        pinned: The lock as it is; None when there is none.
+    """
+    typed, named = project.invocation, named_by(project.invocation)
+    if not named or typed.value("--precise") is not None:
+        return asked_by(project)
+    packages = pinned.registry_packages if pinned is not None else ()
+    return [
+        one
+        for package in packages
+        if str(package.id.name) in named
+        for one in _read(f"{package.id.name}@^{package.id.version}")
+    ]
+
+
+def named_by(typed: Invocation) -> frozenset[str]:
+    """The crates that `update` names."""
+    specs = (*typed.words, *typed.values("-p", "--package"))
+    return frozenset(re.split("[@:]", text.rpartition("#")[2])[0] for text in specs)
 
 
 def _read(text: str) -> Iterator[AskedFor]:

@@ -14,6 +14,7 @@ from carnet_gate.admission import Grounds
 from carnet_gate.confinement.descendants import none_left
 from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.home import CargoHome, passing_home
+from carnet_gate.mirror_asks import MirrorAsks
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Lacking, Reporter, Skipped
 from carnet_verifier.tuf.view import View
@@ -86,7 +87,13 @@ def resolving(
 
 
 def bring_up_to_date(
-    project: Project, view: View, pinned: Lockfile | None, grounds: Grounds, confine: Confine, reporter: Reporter
+    project: Project,
+    view: View,
+    pinned: Lockfile | None,
+    grounds: Grounds,
+    confine: Confine,
+    reporter: Reporter,
+    asks: MirrorAsks,
 ) -> Resolved:
     """Bring the lock up to date as `cargo build` would: what is locked stays.
 
@@ -97,6 +104,7 @@ def bring_up_to_date(
         grounds: What is decided by.
         confine: Keeps cargo, and what it starts, from writing to carnet's own folder.
         reporter: Is told what of the user's configuration does not hold.
+        asks: Asks the mirror for what it lacks, before that is told.
 
     Returns:
         cargo's exit status, whose messages are on the terminal, and what the mirror lacks.
@@ -112,10 +120,12 @@ def bring_up_to_date(
             environment=home.environment(project),
             within=within,
         )
-        return tell(project, choices, status, _locked(pinned), reporter)
+        return tell(project, choices, status, _locked(pinned), reporter, asks)
 
 
-def tell(project: Project, choices: Choices, status: int, before: frozenset[CrateId], reporter: Reporter) -> Resolved:
+def tell(
+    project: Project, choices: Choices, status: int, before: frozenset[CrateId], reporter: Reporter, asks: MirrorAsks
+) -> Resolved:
     """Tell what cargo could not choose: versions that are not let in, and what the mirror lacks.
 
     Args:
@@ -124,17 +134,19 @@ def tell(project: Project, choices: Choices, status: int, before: frozenset[Crat
         status: cargo's exit status.
         before: What was locked before, and is not told of again.
         reporter: Is told.
+        asks: Asks the mirror for what it lacks, before that is told.
     """
     from carnet_gate.choosing.choices import asked_by
 
     lock = LockOnDisk(project.workspace, project.lock).read_if_any() if status == 0 else None
+    lacking = tuple(choices.lacking(asked_by(project))) if status != 0 else ()
+    asks.ask([one.asked for one in lacking])
     skipped = choices.skipped(_locked(lock) - before)
     if status == 0:
         chosen = {crate.name for crate in _locked(lock) - before}
         skipped = [one for one in skipped if one.crate.name in chosen]
     if skipped and not project.invocation.quiet:
         reporter.skipped(skipped)
-    lacking = tuple(choices.lacking(asked_by(project))) if status != 0 else ()
     if lacking:
         reporter.missing(lacking)
     return Resolved(status, lacking, tuple(skipped))

@@ -33,6 +33,7 @@ from carnet_gate.args import Invocation
 from carnet_gate.choosing.resolving import bring_up_to_date, unresolved
 from carnet_gate.commands.table import CommandKind
 from carnet_gate.confinement.protection import Confine
+from carnet_gate.mirror_asks import MirrorAsks
 from carnet_gate.outputs import without_links
 from carnet_gate.project import LockOnDisk, Project, open_project
 from carnet_gate.reporter import Reporter
@@ -194,13 +195,20 @@ def choose(program: Program, grounds: Grounds, folder: Path, confine: Confine, r
     Raises:
         CarnetError: It cannot be resolved, or a package of the lock that it brings is not admitted.
     """
+    asks = grounds.asks(program.project.invocation, reporter)
+    return asks.trying(lambda: _choose(program, grounds, folder, confine, reporter, asks))
+
+
+def _choose(
+    program: Program, grounds: Grounds, folder: Path, confine: Confine, reporter: Reporter, asks: MirrorAsks
+) -> Program:
     project, invocation = program.project, program.project.invocation
     name, is_git = program.name, invocation.value("--git") is not None
     everything = invocation.has("--all-features")
     if name is None or not (invocation.locked or everything or is_git):
         return program
     with grounds.open_view() as view:
-        resolved = bring_up_to_date(project, view, None, grounds, confine, reporter)
+        resolved = bring_up_to_date(project, view, None, grounds, confine, reporter, asks)
         if resolved.status != 0:
             raise unresolved(str(name), resolved)
         chosen = _chosen(project, name, is_git)
@@ -217,11 +225,11 @@ def choose(program: Program, grounds: Grounds, folder: Path, confine: Confine, r
         if brought is not None:
             what = f"the lock in {crate.id.stem}.crate"
             registry = LocalRegistry(private_folder(folder) / "registry")
-            admitted = admit_lock(read_lockfile(brought, what), view.repository, grounds, registry, reporter)
+            admitted = admit_lock(read_lockfile(brought, what), view.repository, grounds, registry, reporter, asks=asks)
             registry.write_index(admitted.admissions)  # cargo looks at what only the program's tests need, too
             write_file(project.workspace / "Cargo.lock", dependent.lock(brought, what, crate))
         lock = LockOnDisk(project.workspace).read()
-        resolved = bring_up_to_date(project, view, lock, grounds, confine, reporter)
+        resolved = bring_up_to_date(project, view, lock, grounds, confine, reporter, asks)
         if resolved.status != 0:
             raise unresolved(str(name), resolved)
     return program

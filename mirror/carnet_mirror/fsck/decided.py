@@ -81,6 +81,7 @@ SETTINGS: Mapping[str, Decision] = {
     "example-keys": Decision(TOLD, "--insecure-example-keys"),
     "second-opinion": Decision(LOST, "whether the second opinion was off: it is on"),
     "staged": _NOTHING,
+    "approvals": Decision(LOST, "what clients asked for and waited for approval: who asks again waits again"),
 }
 """By key."""
 

@@ -65,6 +65,11 @@ class Crates:
         row = self._database.row("SELECT (SELECT count(*) FROM crates), (SELECT count(*) FROM versions)")
         return (row[0], row[1]) if row is not None else (0, 0)
 
+    def size(self) -> int:
+        """Bytes of the tarballs of all versions."""
+        row = self._database.row("SELECT coalesce(sum(length), 0) FROM versions")
+        return 0 if row is None else int(row[0])
+
     def index_place(self, path: str) -> str | None:
         """Where the sparse-index file that cargo asks for as `index/<prefix>/<name>` is published, or None."""
         folder, _, name = path.rpartition("/")

@@ -9,7 +9,7 @@ two requirements on one crate admit different newest versions, both are taken, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,13 +60,39 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Taking:
+    """What may be taken of an upstream, and how much of what is asked for.
+
+    Attributes:
+        why_no_crate: Why a crate is not looked for upstream, in words; empty where it is. What the mirror has of it
+            counts all the same.
+        why_no_version: Why a version is not taken, in words; empty where it is.
+        locked: Whether a whole lock is asked for, so that nothing else is needed, and a yanked version is as good.
+    """
+
+    why_no_crate: Callable[[CrateName], str] = lambda _: ""
+    why_no_version: Callable[[IndexLine], str] = lambda _: ""
+    locked: bool = False
+
+
+EVERYTHING = Taking()
+
+
+@dataclass(frozen=True, slots=True)
 class _Edge:
     asked: AskedFor
     by: CrateId | None
     features: frozenset[str]
 
 
-def close(store: Store, upstream: IndexedUpstream, asked: Sequence[AskedFor], *, most: int = MOST) -> Closed:
+def close(
+    store: Store,
+    upstream: IndexedUpstream,
+    asked: Sequence[AskedFor],
+    *,
+    most: int = MOST,
+    taking: Taking = EVERYTHING,
+) -> Closed:
     """Find out which versions are needed.
 
     Args:
@@ -74,6 +100,7 @@ def close(store: Store, upstream: IndexedUpstream, asked: Sequence[AskedFor], *,
         upstream: Whose index says what depends on what.
         asked: What is asked for.
         most: How many versions may be needed.
+        taking: What may be taken.
 
     Raises:
         VerificationError: It is more.
@@ -81,7 +108,7 @@ def close(store: Store, upstream: IndexedUpstream, asked: Sequence[AskedFor], *,
         StorageError: The disk failed.
     """
     with temporary_folder() as scratch:
-        search = _Search(store, upstream, scratch, most)
+        search = _Search(store, upstream, scratch, most, taking)
         edges = [_Edge(one, None, frozenset()) for one in asked]
         while edges:
             edges = search.follow(edges)
@@ -94,9 +121,11 @@ class _Search:
     upstream: IndexedUpstream
     scratch: Path
     most: int
+    taking: Taking
     lines: dict[CrateName, list[IndexLine]] = field(default_factory=dict)
     silent: dict[CrateName, UpstreamIndex] = field(default_factory=dict)
     claimed: set[CrateName] = field(default_factory=set)
+    unasked: dict[CrateName, str] = field(default_factory=dict)
     chosen: dict[CrateId, IndexLine] = field(default_factory=dict)
     active: dict[CrateId, frozenset[str]] = field(default_factory=dict)
     missing: dict[AskedFor, Missing] = field(default_factory=dict)
@@ -119,6 +148,8 @@ class _Search:
                 f"this needs more than {self.most} versions", hint="ask for less at once, or sync by a lock"
             )
         self.active |= grown
+        if self.taking.locked:
+            return []
         return [
             _Edge(AskedFor.of(dependency.crate, dependency.req), crate, features)
             for crate, active in grown.items()
@@ -130,7 +161,7 @@ class _Search:
         packages = [
             LockedPackage(line.id, CRATES_IO, line.cksum)
             for line in self.chosen.values()
-            if line.id.name not in self.claimed
+            if line.id.name not in self.claimed and line.id.name not in self.unasked
         ]
         return Closed(tuple(sorted(packages, key=lambda package: package.id)), tuple(self.missing.values()))
 
@@ -138,9 +169,12 @@ class _Search:
         new = [name for name in names if name not in self.lines]
         claims = UnverifiedView(self.store).claimed(new)
         self.claimed |= {name for name in new if name.canonical in claims}
-        for name in self.claimed.intersection(new):
+        reasons = {name: self.taking.why_no_crate(name) for name in new if name not in self.claimed}
+        self.unasked |= {name: reason for name, reason in reasons.items() if reason}
+        ours = (self.claimed | self.unasked.keys()).intersection(new)
+        for name in ours:
             self.lines[name] = [version.line for version in self.store.crates.versions(name)]
-        unclaimed = [name for name in new if name not in self.claimed]
+        unclaimed = [name for name in new if name not in ours]
         for name, index in (self.upstream.index(unclaimed, self.scratch) if unclaimed else {}).items():
             self.lines[name] = list(_read(index.chunks, name))
             if not self.lines[name]:
@@ -149,17 +183,26 @@ class _Search:
     def _newest(self, edge: _Edge) -> IndexLine | None:
         wanted: AdmittedVersions = admitted(edge.asked.requirement)
         fitting = [line for line in self.lines[edge.asked.name] if wanted.admits(line.id.version)]
-        taken = [line for line in fitting if not line.yanked]
+        standing = [line for line in fitting if self.taking.locked or not line.yanked]
+        taken = [line for line in standing if self._is_ours(line) or not self.taking.why_no_version(line)]
         if taken:
             return max(taken, key=lambda line: line.id.version)
-        self.missing.setdefault(edge.asked, self._why_not(edge, yanked=bool(fitting)))
+        self.missing.setdefault(edge.asked, self._why_not(edge, standing, yanked=bool(fitting)))
         return None
 
-    def _why_not(self, edge: _Edge, *, yanked: bool) -> Missing:
+    def _is_ours(self, line: IndexLine) -> bool:
+        return line.id.name in self.claimed or line.id.name in self.unasked
+
+    def _why_not(self, edge: _Edge, standing: Sequence[IndexLine], *, yanked: bool) -> Missing:
         name, silent = edge.asked.name, self.silent.get(edge.asked.name)
         if silent is not None:
             return Missing(edge.asked, edge.by, silent.silence, decided=silent.absent)
-        if yanked:
+        if name in self.unasked:
+            reason = self.unasked[name]
+        elif standing:
+            newest = max(standing, key=lambda line: line.id.version)
+            reason = f"{newest.id}: {self.taking.why_no_version(newest)}"
+        elif yanked:
             reason = "all versions that this admits were yanked: a lock that pins one has it synced all the same"
         elif name in self.claimed:
             reason = "the crate is claimed, and its maintainers released no such version here"

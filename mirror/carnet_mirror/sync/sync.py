@@ -14,7 +14,7 @@ waits for a sync that hears of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
 __all__ = ["SyncReport", "pubtime", "sync"]
 
 
-def sync(
+def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of it
     store: Store,
     online: OnlineSigner,
     upstream: Upstream,
@@ -49,6 +49,7 @@ def sync(
     now: datetime,
     progress: Progress,
     let_in: Mapping[CrateId, LetIn] | None = None,
+    require: Callable[[IndexLine], None] = lambda _: None,
 ) -> SyncReport:
     """Bring the packages of a lock into a mirror.
 
@@ -61,6 +62,7 @@ def sync(
         progress: Makes the progress bars.
         let_in: Versions that the operator lets in from now on, although their index lines are not their manifests';
             those that were let in before stay so until their day.
+        require: Demands more of a version than its bytes; raises `VerificationError` where that is not so.
 
     Raises:
         TransportError: The upstream gave nothing at all.
@@ -79,7 +81,7 @@ def sync(
         with progress("checking", len(fetched)) as count:
             for item in fetched:
                 try:
-                    found, texts = _examine(item, now, offered.get(item.package.id))
+                    found, texts = _examine(item, now, offered.get(item.package.id), require)
                     if isinstance(found, Missed):
                         missed.append(found)
                     else:
@@ -143,7 +145,9 @@ def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[
 # --- 2. one tarball at a time ---
 
 
-def _examine(item: UpstreamCrate, now: datetime, let_in: LetIn | None) -> tuple[Examined | Missed, tuple[str, ...]]:
+def _examine(
+    item: UpstreamCrate, now: datetime, let_in: LetIn | None, require: Callable[[IndexLine], None]
+) -> tuple[Examined | Missed, tuple[str, ...]]:
     """Check what an upstream gave for one package, which the operator may have let in, if it gave enough.
 
     Raises:
@@ -164,6 +168,7 @@ def _examine(item: UpstreamCrate, now: datetime, let_in: LetIn | None) -> tuple[
     if line is None:
         heard = listing.heard and not listing.unread(version)
         return Missed(package, listing.missing(version), has_none=False, heard=heard), contents.warnings
+    require(line)
     try:
         findings = _compared(line, contents, None)
         let_in = None  # nothing is said of a version that needs no such word

@@ -52,11 +52,13 @@ class CargoUpstream:
         cargo: The program.
         home: The user's cargo home, whose configuration is copied.
         environment: The variables to run cargo with.
+        deadline: Seconds for everything that is fetched at once.
     """
 
     cargo: str
     home: Path
     environment: Mapping[str, str]
+    deadline: float = _DEADLINE
 
     @property
     def name(self) -> str:
@@ -69,7 +71,7 @@ class CargoUpstream:
         """See `Upstream.fetch`."""
         home = self._scratch_home(scratch)
         with _watching(home, packages, progress):
-            error = self._cargo_fetch(scratch / "all", home, packages, _DEADLINE)
+            error = self._cargo_fetch(scratch / "all", home, packages, self.deadline)
         reasons = self._fetch_each(packages, scratch, home, error, progress)
         found = _tarballs(home)
         return [self._fetched(package, home, found, reasons.get(package, "")) for package in packages]
@@ -84,7 +86,7 @@ class CargoUpstream:
         while left:  # it ends at the first that it does not find
             wanted = [f"{name}@*" for name in left]
             arguments = ["add", "--dry-run", "--quiet", "--manifest-path", str(folder / "Cargo.toml"), "--", *wanted]
-            error = self._run(arguments, home, _DEADLINE)
+            error = self._run(arguments, home, self.deadline)
             rest = [name for name in left if not _kept_index(home, "*", name)[0]]
             if not error or not rest:
                 break

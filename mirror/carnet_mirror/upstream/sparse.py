@@ -38,12 +38,15 @@ class SparseUpstream:
         limits: What one answer may cost.
         patience: How often it is asked again.
         network: How it is reached, and as whom.
+        remembered: Where index files are kept that were asked for by `index`, so that `fetch` does not ask again; None
+            where they are not.
     """
 
     url: str
     limits: Limits = field(default=LIMITS, repr=False)
     patience: Patience = field(default=Patience(), repr=False)
     network: Network = field(default=DIRECT, repr=False)
+    remembered: dict[CrateName, tuple[bytes, ...]] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         base = self.url.removeprefix("sparse+")
@@ -69,7 +72,8 @@ class SparseUpstream:
             def one(numbered: tuple[int, LockedPackage]) -> UpstreamCrate:
                 number, package = numbered
                 try:
-                    return _fetch_one(downloads, base, template, package, scratch / f"{number}.crate")
+                    known = (self.remembered or {}).get(package.id.name)
+                    return _fetch_one(downloads, base, template, package, scratch / f"{number}.crate", known)
                 finally:
                     progress(1)
 
@@ -86,6 +90,8 @@ class SparseUpstream:
                     lines = _index_lines(downloads, base, name)
                 except TransportError as error:
                     return UpstreamIndex((), str(error), error.absent)
+                if self.remembered is not None:
+                    self.remembered[name] = lines
                 return UpstreamIndex(lines, "the upstream's index file of the crate is empty")
 
             with ThreadPoolExecutor(_CONNECTIONS) as workers:
@@ -97,11 +103,18 @@ def _index_lines(downloads: Downloads, base: str, name: CrateName) -> tuple[byte
     return tuple(line for line in data.split(b"\n") if line.strip())
 
 
-def _fetch_one(downloads: Downloads, base: str, template: str, package: LockedPackage, path: Path) -> UpstreamCrate:
+def _fetch_one(
+    downloads: Downloads,
+    base: str,
+    template: str,
+    package: LockedPackage,
+    path: Path,
+    known: tuple[bytes, ...] | None = None,
+) -> UpstreamCrate:
     name = package.id.name
     silence = "the upstream's index file of the crate is empty"
     try:
-        index = _index_lines(downloads, base, name)
+        index = _index_lines(downloads, base, name) if known is None else known
     except TransportError as error:
         return UpstreamCrate(package, None, str(error), has_none=error.absent, silence=str(error))
     try:

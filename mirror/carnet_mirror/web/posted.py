@@ -64,7 +64,9 @@ _IN_MEMORY = 64 * 1024
 _COME_BACK = {"connection": "close", "retry-after": "2"}
 
 
-class _Refused(Exception):  # noqa: N818  -- an answer on its way out, not an error
+class NotTaken(Exception):  # noqa: N818  -- an answer on its way out, not an error
+    """What is posted is not taken: the status, the reason in words, and more headers of the answer."""
+
     def __init__(self, status: int, detail: str, **headers: str) -> None:
         super().__init__(detail)
         self.status = status
@@ -78,8 +80,9 @@ class Posted:
         app: Answers everything else.
         path: The path, without the slash at its beginning.
         what: What to call a body in answers: `submission`.
-        take: Judges a body, given with its sender (`carnet_mirror.web.senders.sender_of`), and answers; runs in a
-            thread, never twice at a time. None on a mirror that takes nothing.
+        take: Judges a body, given with its sender (`carnet_mirror.web.senders.sender_of`), and answers, with an object
+            or a whole response; may raise `NotTaken`. Runs in a thread, never twice at a time. None on a mirror that
+            takes nothing.
         bounds: What a body may cost.
         sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
     """
@@ -90,7 +93,7 @@ class Posted:
         *,
         path: str,
         what: str,
-        take: Callable[[bytes, str], JsonObject] | None,
+        take: Callable[[bytes, str], JsonObject | Response] | None,
         bounds: Bounds,
         sender_header: str | None = None,
     ) -> None:
@@ -113,7 +116,7 @@ class Posted:
             return
         try:
             response = await self._answer(scope, receive)
-        except _Refused as refused:
+        except NotTaken as refused:
             response = _json(refused.status, {"errors": [{"detail": str(refused)}]}, refused.headers)
         except CarnetError as error:
             response = _error(error, self._what)
@@ -121,9 +124,9 @@ class Posted:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         if scope["method"] != "POST":
-            raise _Refused(405, f"{self._what}s are posted", allow="POST")
+            raise NotTaken(405, f"{self._what}s are posted", allow="POST")
         if self._take is None:
-            raise _Refused(503, "this mirror is read-only")
+            raise NotTaken(503, "this mirror is read-only")
         take = self._take
         length = self._length(Headers(scope=scope))
         sender = sender_of(scope, self._sender_header)
@@ -143,15 +146,15 @@ class Posted:
                     finally:
                         self._on_disk -= place.received
         except Full:
-            raise _Refused(503, f"several {self._what}s are waiting", **_COME_BACK) from None
+            raise NotTaken(503, f"several {self._what}s are waiting", **_COME_BACK) from None
         except TimeoutError:
             if place is not None and place.taken_away:
                 detail = (
                     f"others are waiting, and this {self._what} hardly arrives, or many of its network wait already"
                 )
-                raise _Refused(503, detail, **_COME_BACK) from None
-            raise _Refused(408, f"the {self._what} did not arrive in time", connection="close") from None
-        return _json(200, {"ok": True} | answer)
+                raise NotTaken(503, detail, **_COME_BACK) from None
+            raise NotTaken(408, f"the {self._what} did not arrive in time", connection="close") from None
+        return answer if isinstance(answer, Response) else _json(200, {"ok": True} | answer)
 
     @staticmethod
     def _all_there(place: Arrival, until: asyncio.Timeout) -> None:
@@ -171,10 +174,10 @@ class Posted:
     def _length(self, headers: Headers) -> int:
         length = headers.get("content-length", "")
         if not length.isascii() or not length.isdigit() or "transfer-encoding" in headers:
-            raise _Refused(411, f"a {self._what} needs a content-length", connection="close")
+            raise NotTaken(411, f"a {self._what} needs a content-length", connection="close")
         digits = length.lstrip("0") or "0"  # zeros in front are allowed, and as many digits as fit into a header
         if len(digits) > 18 or int(digits) > self._bounds.size:
-            raise _Refused(413, f"a {self._what} has at most {self._bounds.size} bytes", connection="close")
+            raise NotTaken(413, f"a {self._what} has at most {self._bounds.size} bytes", connection="close")
         return int(digits)
 
     async def _read(self, length: int, receive: Receive, spool: _Spool, place: Arrival) -> None:
@@ -184,20 +187,20 @@ class Posted:
             async with asyncio.timeout(max(wait, 0)):
                 message = await receive()
             if message["type"] == "http.disconnect":
-                raise _Refused(400, f"the {self._what} was cut off", connection="close")
+                raise NotTaken(400, f"the {self._what} was cut off", connection="close")
             data = message.get("body", b"")
             place.received += len(data)
             self._on_disk += len(data)
             if place.received > length:
-                raise _Refused(400, f"the {self._what} is longer than its content-length", connection="close")
+                raise NotTaken(400, f"the {self._what} is longer than its content-length", connection="close")
             room = self._bounds.room
             if self._on_disk > room or self._senders.held(place.sender) > max(room // 4, self._bounds.size):
-                raise _Refused(503, f"there is no room for more {self._what}s", **_COME_BACK)
+                raise NotTaken(503, f"there is no room for more {self._what}s", **_COME_BACK)
             _keep(spool, data)
             if not message.get("more_body", False):
                 break
         if place.received != length:
-            raise _Refused(400, f"the {self._what} was cut off", connection="close")
+            raise NotTaken(400, f"the {self._what} was cut off", connection="close")
 
 
 def _keep(spool: _Spool, data: bytes) -> None:

@@ -71,10 +71,12 @@ class LiveRegistry:
 
 @contextmanager
 def live_registry(
-    folder: Path, tarballs: Sequence[bytes] = (), *, trusted: bool = True, waits: Waiting = AT_ONCE
+    folder: Path, tarballs: Sequence[bytes] = (), *, trusted: bool = True, waits: Waiting = AT_ONCE, pulls: str = ""
 ) -> Iterator[LiveRegistry]:
-    """Serve a new registry with these crates, and trust it unless told otherwise."""
+    """Serve a new registry with these crates, and trust it unless told otherwise; `pulls` is its mirror.toml."""
     directory = make_mirror(folder / "mirror", tarballs, waits=waits)
+    if pulls:
+        (directory.path / "mirror.toml").write_text(pulls)
     desk = folder / "desk"
     desk.mkdir()
     passphrase = desk / "passphrase"

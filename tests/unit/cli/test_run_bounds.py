@@ -43,7 +43,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     found = Machine(tmp_path)
     found.project.mkdir()
     monkeypatch.chdir(found.project)
-    for name in ("CARNET_CONFIG", "CARNET_RUN_SECONDS", "CARNET_RUN_MEGABYTES"):
+    for name in ("CARNET_CONFIG", "CARNET_RUN_SECONDS", "CARNET_RUN_MEGABYTES", "CARNET_PULL_SECONDS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(found.user))
     monkeypatch.setattr(places, "MACHINE", found.machine)
@@ -74,6 +74,8 @@ def test_the_environment_decides(machine: Machine, monkeypatch: pytest.MonkeyPat
     assert machine.bounds() == RunBounds(90.0, 20 * MIB)
     monkeypatch.setenv("CARNET_RUN_MEGABYTES", "30")
     assert machine.bounds() == RunBounds(90.0, 30 * MIB)
+    monkeypatch.setenv("CARNET_PULL_SECONDS", "45")
+    assert machine.bounds() == RunBounds(90.0, 30 * MIB, 45.0)
 
 
 @pytest.mark.parametrize("text", ["seconds = 9000000\nmegabytes = 9000000", "seconds = 1\nmegabytes = 1"])

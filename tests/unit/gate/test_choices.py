@@ -17,13 +17,13 @@ from carnet.cargo.admitted import AdmittedVersions
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
-from carnet.cargo.lockfile import CRATES_IO
+from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet_cli.report.gate import TerminalReporter
 from carnet_gate.args import parse
 from carnet_gate.cargo import Cargo
 from carnet_gate.choosing import choices
-from carnet_gate.choosing.choices import Choices, asked_by
+from carnet_gate.choosing.choices import Choices, asked_by, updates_of
 from carnet_gate.choosing.resolving import Resolved, sentence, unresolved
 from carnet_gate.gate import _kept
 from carnet_gate.project import Project
@@ -197,3 +197,23 @@ def test_a_project_asks_for_what_its_manifests_and_cargo_add_name() -> None:
 def test_what_a_command_leaves_locked_is_not_told_of(command: list[str], kept: list[str]) -> None:
     lock = SimpleNamespace(registry_packages=[SimpleNamespace(id=one) for one in chosen("leaf@1.0.0", "branch@0.2.0")])
     assert sorted(str(one.name) for one in _kept(parse(command), cast(Any, lock))) == kept
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["update"], ["leaf@^1.0"]),
+        (["update", "leaf"], ["leaf@^1.0.2"]),
+        (["update", "-p", "twig@0.3.0"], ["twig@^0.3.0"]),
+        (["update", "elsewhere"], []),
+        (["update", "leaf", "--precise", "1.0.9"], ["leaf@=1.0.9", "leaf@^1.0"]),
+    ],
+)
+def test_update_asks_for_the_newest_of_what_it_would_change(command: list[str], expected: list[str]) -> None:
+    """Of the whole project by its manifests, of what is named by what fits in its place."""
+    packages = [
+        LockedPackage(CrateId.parse(text), CRATES_IO, None) for text in ("leaf@1.0.2", "twig@0.3.0", "other@2.0.0")
+    ]
+    pinned: Any = SimpleNamespace(registry_packages=packages)
+    there = project(*command, dependencies=[{"name": "leaf", "req": "^1.0", "source": CRATES_IO}])
+    assert [str(one) for one in updates_of(there, pinned)] == expected

@@ -227,6 +227,7 @@ def test_a_program_that_cannot_be_resolved_is_not_installed(
     grounds: Any = SimpleNamespace(
         open_view=lambda: nullcontext(SimpleNamespace(repository=None)), policy=None, trust=None, clock=lambda: None
     )
+    grounds.asks = lambda *_: SimpleNamespace(trying=lambda attempt: attempt())
     reporter: Any = None
     found = installing.Program(project, CrateName("tool"), tmp_path)
     with pytest.raises(ConfigError, match="cargo could not resolve tool"):

@@ -459,6 +459,7 @@ def test_every_step_of_a_run_can_stop_it(stops: str, monkeypatch: pytest.MonkeyP
     found._protection = SimpleNamespace(means=Means.NONE)
     found._project = SimpleNamespace(invocation=parse(["build"]), places=(Path("/x/target"),))
     found._grounds = SimpleNamespace(policy=None, open_view=lambda: nullcontext(None))
+    found._asks = SimpleNamespace(trying=lambda attempt: attempt())
     found._lock = SimpleNamespace(path=Path("/x/Cargo.lock"), require_unchanged=lambda: step("lock"))
     found._confine = lambda *_: nullcontext(None)
     cargo_home = SimpleNamespace(environment=lambda project: {})

@@ -16,10 +16,12 @@ class RunBounds:
     Attributes:
         seconds: Of the whole run; an answer that has begun is waited for within its own bounds.
         size: Bytes of all answers.
+        pull_seconds: How long a mirror is waited for that brings what it lacks, altogether.
     """
 
     seconds: float = 3600.0
     size: int = 16 * 1024**3
+    pull_seconds: float = 300.0
 
 
 DEFAULT_BOUNDS = RunBounds()

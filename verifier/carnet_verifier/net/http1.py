@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection that only asks for files: GET, bounded in time, rate and size at every byte.
+"""One HTTP/1.1 connection that asks for files, or posts one body: bounded in time, rate and size at every byte.
 
 httptools (llhttp, which Node.js reads HTTP with) parses answers and never touches a socket. The clients that do wait
 for each gap, not for the whole; what bounds the whole (deadline, least rate, size) has to sit where the socket is read,
@@ -17,6 +17,7 @@ import httptools
 
 from carnet.errors import TransportError
 from carnet.value import field, value
+from carnet_verifier.net.encoded import most_encoded, unzip
 from carnet_verifier.net.route import Origin, Route
 from carnet_verifier.net.spool import Spool
 from carnet_verifier.net.wire import Clock, Wire
@@ -142,10 +143,7 @@ class Connection:
         """
         self._clock.restart()
         try:
-            if not self.opened:
-                self._open()
-                self.opened = True
-            prefix = f"http://{self._origin.authority}" if self._proxy is not None and not self._origin.tls else ""
+            prefix = self._ready()
             self._answers.expect((most for _, most in requests), plain=self.plain)
             headers = self._headers + (_ACCEPT_PLAIN if self.plain else _ACCEPT)
             self._send("".join(_ask("GET", prefix + path, self._origin.authority, headers) for path, _ in requests))
@@ -161,7 +159,51 @@ class Connection:
             self.late = isinstance(error, TimeoutError)
             raise self._late() if self.late else self._broken(error) from None
 
+    def post(self, path: str, body: bytes, media_type: str, most: int) -> Iterator[bytes | Answer]:
+        """Post a body, and hand out that of the answer as it comes.
+
+        Args:
+            path: Fit for a request line.
+            body: What is posted.
+            media_type: What that is.
+            most: The most bytes that the answer may have.
+
+        Yields:
+            The bytes of the answer's body, in parts, where its status is 200; at last the answer, whose `body` is not
+            to be looked at.
+
+        Raises:
+            TransportError: As `get`.
+        """
+        self._clock.restart()
+        told = 0
+        try:
+            prefix = self._ready()
+            self._answers.expect([most])
+            said = f"{_field('content-type', media_type)}content-length: {len(body)}\r\n"
+            head = _ask("POST", prefix + path, self._origin.authority, self._headers + _ACCEPT_PLAIN + said)
+            self._wire.send(head.encode("ascii") + body)
+            while (answer := self._answers.take()) is None:
+                self._receive()
+                if part := self._answers.so_far[told:]:
+                    told += len(part)
+                    yield bytes(part)
+            self.answered += 1
+            if rest := answer.body[told:]:
+                yield rest
+            yield answer
+        except OSError as error:
+            self.late = isinstance(error, TimeoutError)
+            raise self._late() if self.late else self._broken(error) from None
+
     # --- opening ---
+
+    def _ready(self) -> str:
+        """Open the connection if it is not; what stands before the path in a request."""
+        if not self.opened:
+            self._open()
+            self.opened = True
+        return f"http://{self._origin.authority}" if self._proxy is not None and not self._origin.tls else ""
 
     def _open(self) -> None:
         to = self._proxy or self._origin
@@ -214,22 +256,26 @@ class Connection:
         self._wire.send(requests.encode("ascii"))
 
     def _next(self) -> Answer:
-        """The next answer; the only place where answers are received."""
+        """The next answer."""
         while (answer := self._answers.take()) is None:
-            try:
-                data = self._wire.receive()
-            except OSError:
-                if not self._answers.give_up():
-                    raise
-                continue
-            if data:
-                self._answers.feed(data)
-            elif self._answers.begun:
-                self._answers.end(truncated=self._wire.truncated)
-            else:
-                self.unanswered = self.opened
-                raise TransportError("the server closed the connection", hint=_AGAIN, passing=self.opened)
+            self._receive()
         return answer
+
+    def _receive(self) -> None:
+        """Receive more of the next answer; the only place where answers are received."""
+        try:
+            data = self._wire.receive()
+        except OSError:
+            if not self._answers.give_up():
+                raise
+            return
+        if data:
+            self._answers.feed(data)
+        elif self._answers.begun:
+            self._answers.end(truncated=self._wire.truncated)
+        else:
+            self.unanswered = self.opened
+            raise TransportError("the server closed the connection", hint=_AGAIN, passing=self.opened)
 
     def _late(self) -> TransportError:
         return TransportError(
@@ -284,6 +330,12 @@ class _Answers:
             self._next_message()
 
     @property
+    def so_far(self) -> bytes | bytearray:
+        """What there is of the body of an answer that has begun, as it came; empty where its body is not looked at."""
+        zipped = self._headers.get(b"content-encoding", b"identity").lower() != b"identity"
+        return b"" if self._status != 200 or zipped or isinstance(self._body, Spool) else self._body
+
+    @property
     def idle(self) -> bool:
         """Whether every answer was taken, nothing came that nobody asked for, and the connection stays open."""
         return self.open and not (self._expected or self._done or self.begun or self._failure)
@@ -305,7 +357,7 @@ class _Answers:
                 return Answer(status, b"", None, headers)
             if isinstance(body, Spool):
                 return Answer(status, b"", body)
-            return Answer(status, _unzip(body, most) if zipped else bytes(body))
+            return Answer(status, unzip(body, most) if zipped else bytes(body))
         if self._failure is not None:
             raise self._failure
         return None
@@ -396,7 +448,7 @@ class _Answers:
         encoding = self._headers.get(b"content-encoding", b"identity").lower()
         if encoding not in ((b"identity",) if self._plain else (b"identity", b"gzip", b"x-gzip")):
             raise TransportError(f"the server sent the encoding {encoding[:40].decode('latin-1')!a}, unasked")
-        most = _most_encoded(most, encoding)
+        most = most_encoded(most, encoding)
         length = int(self._headers.get(b"content-length", b"0"))  # llhttp has seen that it is one
         if length > most:
             raise TransportError(f"the answer has {length} bytes, and at most {most} were asked for")
@@ -409,7 +461,7 @@ class _Answers:
         if self._status != 200 or most is None:
             most = _DRAIN
         else:
-            most = _most_encoded(most, self._headers.get(b"content-encoding", b"identity"))
+            most = most_encoded(most, self._headers.get(b"content-encoding", b"identity"))
         if len(self._body) + len(data) > most:
             raise TransportError(f"the answer is longer than the {most} bytes that were asked for")
         if isinstance(self._body, Spool):
@@ -441,23 +493,3 @@ def _headers(origin: Origin, route: Route) -> str:
 
 def _field(name: str, value: str) -> str:
     return f"{name}: {value}\r\n" if value else ""
-
-
-def _most_encoded(most: int, encoding: bytes) -> int:
-    # Deflate can only grow by a few bytes in 16 kB, so the encoded body is bounded too.
-    return most if encoding.lower() == b"identity" else most + (most >> 10) + 1024
-
-
-def _unzip(data: bytearray, max_bytes: int) -> bytes:
-    import zlib
-
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        body = inflater.decompress(data, max_bytes + 1)
-    except zlib.error:
-        raise TransportError("the answer is not the gzip it says it is") from None
-    if len(body) > max_bytes:
-        raise TransportError(f"the answer unpacks to more than the {max_bytes} bytes that were asked for")
-    if not inflater.eof or inflater.unused_data:
-        raise TransportError("the answer's gzip is cut off, or has something after it")
-    return body

@@ -11,6 +11,7 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.commands.network import network_for
+from carnet_cli.commands.registry.mirror_approve import approve
 from carnet_cli.commands.registry.mirror_checks import (
     DIRECTORY,
     fsck,
@@ -330,3 +331,4 @@ command.add_command(fsck)
 command.add_command(pending)
 command.add_command(export)
 command.add_command(revoke)
+command.add_command(approve)

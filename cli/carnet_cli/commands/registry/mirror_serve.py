@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file that gets a line for each request; without it they go to stderr.",
 )
+@click.option(
+    "--cargo",
+    envvar="CARGO",
+    default="cargo",
+    show_default=True,
+    help="The cargo that fetches what clients ask for, where mirror.toml says so.",
+)
 @click.option("--read-only", is_flag=True, help="Sign nothing: no key is opened, and metadata expires in its time.")
 @passphrase_options
 @output.message_format
@@ -52,6 +60,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     names: tuple[str, ...],
     sender_header: str | None,
     access_log: Path | None,
+    cargo: str,
     read_only: bool,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
@@ -61,11 +70,15 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     While it serves, metadata is signed again before it expires. Syncing into the same directory meanwhile is fine:
     a publish becomes visible all at once.
 
+    A file mirror.toml in the directory says what the mirror brings from upstream because a client asks for it; without
+    it, nothing. It is read at the start.
+
     \b
     Example:
       carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
+    from carnet_cli.config.pull_file import read_pull_file
     from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import Reminders, keep_fresh
     from carnet_mirror.state.store import Store
@@ -94,11 +107,19 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
         if wrong is not None:  # what is published can be served, and nothing is signed until it is set
             output.report(wrong)
 
-        def taking(app: ASGIApp) -> ASGIApp:
-            proposals = Proposals(app, partial(_take_proposal, directory, settings), sender_header=sender_header)
-            return Submissions(proposals, partial(_take, directory, settings), sender_header=sender_header)
+        said = read_pull_file(directory)
+        with signer_beside(directory, settings, passphrase), ExitStack() as stack:
+            pulls = None
+            if said is not None:
+                from carnet_cli.commands.registry.mirror_pull import pulling
 
-        with signer_beside(directory, settings, passphrase):
+                pulls = stack.enter_context(pulling(directory, said, settings, cargo))
+
+            def taking(app: ASGIApp) -> ASGIApp:
+                app = app if pulls is None else pulls(app, sender_header)
+                proposals = Proposals(app, partial(_take_proposal, directory, settings), sender_header=sender_header)
+                return Submissions(proposals, partial(_take, directory, settings), sender_header=sender_header)
+
             upkeep = partial(
                 keep_fresh,
                 lambda: is_due(store, now=home.now()),

@@ -1,0 +1,111 @@
+"""What `carnet mirror serve` brings because clients ask for it: who does the work, and from where it comes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from carnet.progress import Progress
+from carnet_cli.commands.network import network_for
+from carnet_cli.commands.registry.online_signer import OnlineSettings, online
+from carnet_cli.config import home
+from carnet_cli.terminal import output
+from carnet_cli.terminal.passphrase import PassphraseSource
+from carnet_mirror.pull.bounded import BoundedUpstream
+from carnet_mirror.pull.bring import Share, bring
+from carnet_mirror.pull.puller import Puller
+from carnet_mirror.pull.quotas import PullQuotas, Usage
+from carnet_mirror.pull.settings import PullSettings
+from carnet_mirror.state.store import Store
+from carnet_mirror.upstream.cargo import CargoUpstream
+from carnet_mirror.upstream.packages import IndexedUpstream
+from carnet_mirror.upstream.sparse import SparseUpstream
+from carnet_mirror.web.pull import Pulls
+
+_AT_ONCE = 32
+_ALL = 1_000_000
+"""cargo has to be told everything at once."""
+_MEGABYTE = 1_000_000
+
+
+@contextmanager
+def pulling(
+    directory: Path, settings: PullSettings, signer: OnlineSettings, cargo: str
+) -> Iterator[Callable[[ASGIApp, str | None], ASGIApp]]:
+    """Take asks while the block runs.
+
+    Args:
+        directory: The mirror.
+        settings: What its operator says of it.
+        signer: How its online signer is reached.
+        cargo: The cargo that fetches, where the operator's own does.
+
+    Returns:
+        What puts the taking of asks in front of an application, given the header that names a sender.
+    """
+    upstream = upstream_for(settings.upstream, cargo, settings.quotas.seconds)
+    _ = upstream()  # what is wrong with its configuration is told now, and not when somebody asks
+    puller = Puller(partial(_bring, directory, settings, signer, upstream), Usage(settings.quotas))
+    longest = 2 * settings.quotas.seconds + 60.0
+
+    def taking(app: ASGIApp, sender_header: str | None) -> ASGIApp:
+        return Pulls(app, puller, seconds=longest, sender_header=sender_header)
+
+    try:
+        yield taking
+    finally:
+        puller.stop()
+
+
+def upstream_for(named: str, cargo: str, seconds: float) -> Callable[[], IndexedUpstream]:
+    """What makes the upstream of one pull.
+
+    Args:
+        named: `cargo`, or the URL of a sparse index.
+        cargo: The program.
+        seconds: How long it may fetch.
+
+    Raises:
+        ConfigError: What is configured for networks cannot be used.
+    """
+    network = network_for()
+    if named != "cargo":
+        return lambda: SparseUpstream(named, network=network, remembered={})
+    # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
+    authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
+    return lambda: CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities}, seconds)
+
+
+def _bring(
+    directory: Path,
+    settings: PullSettings,
+    signer: OnlineSettings,
+    upstream: Callable[[], IndexedUpstream],
+    shares: Sequence[Share],
+    progress: Progress,
+    stopped: Callable[[], bool],
+) -> None:
+    quotas = settings.quotas
+    with Store.open(directory, write=True) as store, online(directory, signer, PassphraseSource()) as client:
+        size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
+        at_once = _ALL if settings.upstream == "cargo" else _AT_ONCE
+        bounded = BoundedUpstream(upstream(), size, quotas.seconds, at_once, stopped)
+        bring(store, client, bounded, shares, settings, now=home.now(), progress=progress)
+    brought = sum(len(share.end.published) for share in shares)
+    undecided = sum(len(share.end.undecided) for share in shares)
+    left = f"; {undecided} not decided" if undecided else ""
+    output.note(f"pull: {brought} version{_s(brought)} for {len(shares)} ask{_s(len(shares))}{left}")
+
+
+def _room(store: Store, quotas: PullQuotas) -> int:
+    """Bytes of tarballs that the mirror may still take; less than nothing when it is full."""
+    return quotas.megabytes * _MEGABYTE - store.crates.size()
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
