@@ -42,6 +42,8 @@ _SHORT_WITH_VALUE = ("-p", "-F", "-j", "-Z", "-C", "-e", "-f", "-s", "-P")
 _VALUELESS = {"install": frozenset(("-f",))}  # `--force`; for others `--format`
 _STRICT = frozenset(("--locked", "--offline", "--frozen"))
 _ENDS_AT_A_WORD = frozenset(("run", "miri run", "llvm-cov run"))
+_FORMAT = "--message-format"
+_FORMATS = ("human", "json")
 _OF_CARGO_ITSELF = {"--version": "version", "-V": "version", "--list": "help", "--explain": "help"}
 
 
@@ -109,6 +111,16 @@ class Invocation:
     def value(self, *flags: str) -> str | None:
         """The last value that is given to some flags, or None."""
         return _last(iter(self.values(*flags)))
+
+    @property
+    def for_machines(self) -> bool:
+        """Whether stdout is a stream of JSON objects; nextest writes a document of its own there."""
+        return "nextest" not in self.command.words and (self.value(_FORMAT) or "").startswith("json")
+
+    @property
+    def choosing(self) -> tuple[str, ...]:
+        """The arguments of a command that chooses versions, without the format, which such a one of cargo's has not."""
+        return self.without_values(_FORMAT).args if self.value(_FORMAT) in _FORMATS else self.args
 
     def with_word(self, word: str) -> Invocation:
         """The same with one of its words alone."""

@@ -200,7 +200,7 @@ class Gate:
                 status = project.cargo.run(
                     project.invocation.subcommand,
                     *home.flags,
-                    *project.invocation.args,
+                    *project.invocation.choosing,
                     environment=home.environment(project),
                     within=within,
                 )

@@ -333,6 +333,23 @@ def test_a_banned_version_is_not_even_chosen(box: GateBox) -> None:
     assert "mirror sync" not in said
 
 
+def test_a_version_at_too_low_a_level_is_not_even_chosen(box: GateBox) -> None:
+    box.registry.add(NEWER_LEAF)
+    asks = '[[require]]\ncrates = "leaf@1.1.*"\nleast-level = "maintainer"\n'
+    (box.project / "carnet.toml").write_text(asks)
+    done = box.cargo("update", "--message-format", "json")
+    assert done.returncode == 0, done.stderr
+    assert "     Skipped leaf@1.1.0, which is at level registry, the policy asks for maintainer" in done.stderr
+    assert 'name = "leaf"\nversion = "1.0.0"' in (box.project / "Cargo.lock").read_text()
+    [told] = map(json.loads, done.stdout.splitlines())
+    assert (told["reason"], told["name"], told["version"]) == ("carnet-skipped", "leaf", "1.1.0")
+    (box.project / "carnet.toml").write_text(asks.replace("@1.1.*", ""))
+    (box.project / "Cargo.lock").unlink()
+    said = box.cargo("build", "--message-format=json")
+    assert [json.loads(one)["version"] for one in said.stdout.splitlines()] == ["1.1.0"]
+    assert "hint: what is skipped is not let in: `carnet policy explain leaf@1.1.0` says" in said.stderr
+
+
 def test_a_locked_version_that_was_yanked_still_builds(box: GateBox) -> None:
     box.works("build")
     box.registry.yank("leaf", "1.0.0")

@@ -50,14 +50,15 @@ def run_behind_gate(args: Sequence[str]) -> int:
     except FileNotFoundError:
         raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
     own_home = home.cargo_home()
+    invocation = cargo_args.parse(args, Aliases(folder, own_home, environment))
     return Gated(
-        cargo_args.parse(args, Aliases(folder, own_home, environment)),
+        invocation,
         folder,
         environment,
         own_home=own_home,
         protection=find_protection(home.home(), environment),
         deciding=places.deciding(),
-        reporter=TerminalReporter(),
+        reporter=TerminalReporter(for_machines=invocation.for_machines),
     ).run()
 
 
