@@ -331,6 +331,8 @@ def test_a_banned_version_is_not_even_chosen(box: GateBox) -> None:
     assert skipped in said
     assert "hint: what is skipped is not let in: `carnet policy explain leaf@1.1.0` says" in said
     assert "mirror sync" not in said
+    assert "--offline" not in said, "cargo was asked once more, offline, and said what helps nobody"
+    assert said.count("failed to select a version") == 1
 
 
 def test_a_version_at_too_low_a_level_is_not_even_chosen(box: GateBox) -> None:
