@@ -48,7 +48,9 @@ def command(
     settings = project.settings(asked, config_file=config_file, repository=repository)
     packages = project.packages(crate_id)
     trusted = judging_repository(settings, project.folder)
-    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
+    with open_view(
+        trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+    ) as view:
         chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
     for chain in chains:
         output.show(ChainReport(chain, view.url), message_format, chain_as_text, chain_as_json)

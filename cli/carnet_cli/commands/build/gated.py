@@ -168,7 +168,7 @@ class Gated:
         output.warn_all(settings.remarks)
         trusted = judging_repository(settings, workspace)
         network = network_for(workspace, about)
-        return trusted, Grounds(settings.policy, trusted.directory, home.now, settings.run, network)
+        return trusted, Grounds(settings.policy, trusted.directory, home.now, settings.run, network, self.reporter.warn)
 
     def _gate(self, project: Project, trusted: Trusted, grounds: Grounds, place: Path) -> Gate:
         return Gate(

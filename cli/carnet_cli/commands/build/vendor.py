@@ -87,7 +87,9 @@ def command(
     trusted, now = judging_repository(settings, project.folder), home.now()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     with (
-        open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view,
+        open_view(
+            trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+        ) as view,
         registry.locked(),
     ):
         admissions = _admit(lock, settings, trusted, registry, (view, now))
