@@ -256,7 +256,8 @@ def test_nothing_is_written_of_a_lock_that_is_refused(project: Path) -> None:
     assert "forked" in refused(1, "no signed metadata vouches for", "vendor").err
     mine = project.parent / "mine.toml"
     mine.write_text('[rules]\ngit = "warn"\n')
-    refused(2, "is not from crates-io, and carnet does not vendor it", "vendor", "--config", mine)
+    ran = refused(2, "is not from crates-io, and carnet does not vendor it", "vendor", "--config", mine)
+    assert "hint: `cargo carnet vendor DIR` has cargo write that folder" in ran.err
     assert not (project / "vendor").exists()
 
 
