@@ -188,14 +188,10 @@ def parse(args: Sequence[str], alias: Alias = no_alias) -> Invocation:
     Raises:
         ConfigError: There is no command, an option that would lead cargo elsewhere, or a command that is spelled nearly
             as one that is known.
-        PolicyRefused: A command that needs no gate, that is refused, or that was not tried.
+        PolicyRefused: A command that is refused, or that was not tried.
     """
     found = understand(args, alias)
     command = found.command
-    if command.kind is CommandKind.HARMLESS:
-        raise PolicyRefused(
-            f"`cargo carnet {command.name}` is not needed: {command.why}", hint=f"run `cargo {command.name}` itself"
-        )
     if command.kind is CommandKind.REFUSE and (meant := table.meant(command.name)):
         raise ConfigError(
             f"`cargo {command.name}` is refused: it was never tried behind the gate",

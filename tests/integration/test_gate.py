@@ -186,8 +186,19 @@ def test_help_is_cargos_own(box: GateBox) -> None:
 
 def test_a_command_that_was_not_tried_is_refused(box: GateBox) -> None:
     assert "`cargo xtask` is refused: it was never tried behind the gate" in box.refused("xtask", "leaf")
-    assert "it compiles no crate" in box.refused("fmt")
+    assert "did you mean `cargo carnet build`?" in box.refused("biuld", status=2)
     box.refused(status=2)
+
+
+def test_what_takes_no_crate_passes_to_cargo(box: GateBox) -> None:
+    box.registry.requests.clear()
+    for args in (("locate-project",), ("pkgid",), ("rustc", "--print", "sysroot"), ("clean", "--no-such-flag")):
+        itself, done = box.machine.run("cargo", *args, cwd=box.project), box.cargo(*args)
+        assert (done.returncode, done.stdout) == (itself.returncode, itself.stdout)
+        assert "Admitted" not in done.stderr
+    assert box.registry.requests == []
+    (box.project / "rust-toolchain.toml").write_text('[toolchain]\npath = "evil"\n')
+    assert "rust-toolchain.toml" in box.refused("clean")
 
 
 def test_cargos_own_exit_status_is_kept(box: GateBox) -> None:

@@ -51,6 +51,11 @@ def run_behind_gate(args: Sequence[str]) -> int:
         raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
     own_home = home.cargo_home()
     invocation = cargo_args.parse(args, Aliases(folder, own_home, environment))
+    if invocation.kind is CommandKind.HARMLESS:
+        from carnet_cli.commands.build.passing import pass_to
+
+        typed = args if invocation.toolchain is None else args[1:]
+        pass_to(find_cargo(invocation.toolchain, folder, environment).command, typed, folder, found=invocation)
     return Gated(
         invocation,
         folder,
