@@ -52,7 +52,7 @@ def run_behind_gate(args: Sequence[str]) -> int:
     own_home = home.cargo_home()
     invocation = cargo_args.parse(args, Aliases(folder, own_home, environment))
     if invocation.kind is CommandKind.HARMLESS:
-        from carnet_cli.commands.build.passing import pass_to
+        from carnet_cli.commands.passing import pass_to
 
         typed = args if invocation.toolchain is None else args[1:]
         pass_to(find_cargo(invocation.toolchain, folder, environment).command, typed, folder, found=invocation)

@@ -1,6 +1,6 @@
 """One call of a shim's cargo: through the gate where it compiles or chooses crates, to the user's own cargo else.
 
-What passes is replaced by cargo, in this very process (`carnet_cli.commands.build.passing`). What is asked of the
+What passes is replaced by cargo, in this very process (`carnet_cli.commands.passing`). What is asked of the
 standard library is answered from the toolchain (`standard_library`).
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from carnet.errors import ConfigError, PolicyRefused
-from carnet_cli.commands.build.passing import own_variables, pass_to
+from carnet_cli.commands.passing import own_variables, pass_to
 from carnet_cli.config.shims.leaving import leave
 from carnet_gate import args as cargo_args
 from carnet_gate.commands.table import CommandKind
