@@ -192,7 +192,7 @@ def test_a_command_that_was_not_tried_is_refused(box: GateBox) -> None:
 
 def test_what_takes_no_crate_passes_to_cargo(box: GateBox) -> None:
     box.registry.requests.clear()
-    for args in (("locate-project",), ("pkgid",), ("rustc", "--print", "sysroot"), ("clean", "--no-such-flag")):
+    for args in (("locate-project",), ("rustc", "--print", "sysroot"), ("clean", "--no-such-flag")):
         itself, done = box.machine.run("cargo", *args, cwd=box.project), box.cargo(*args)
         assert (done.returncode, done.stdout) == (itself.returncode, itself.stdout)
         assert "Admitted" not in done.stderr
