@@ -24,7 +24,7 @@ from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.verdict import Verdict
 from carnet_verifier.tuf.repository import TrustedRepository
-from carnet_verifier.tuf.view import View, open_view
+from carnet_verifier.tuf.view import View, open_view, unheard
 from carnet_verifier.whole_lock import remarks_on, wanted_in
 
 
@@ -38,6 +38,7 @@ class Grounds:
         clock: The time, aware, UTC.
         bounds: What may be fetched, and for how long.
         network: How the repository's server is reached.
+        remark: Is told what a person should know of what is verified, and that stops nothing.
     """
 
     policy: Policy
@@ -45,6 +46,7 @@ class Grounds:
     clock: Callable[[], datetime]
     bounds: RunBounds = DEFAULT_BOUNDS
     network: Network = DIRECT
+    remark: Callable[[str], None] = unheard
 
     def asks(self, invocation: Invocation, reporter: Reporter) -> MirrorAsks:
         """What asks the repository's server, for a command, to bring what it lacks."""
@@ -58,7 +60,7 @@ class Grounds:
         Raises:
             CarnetError: As `carnet_verifier.tuf.view.open_view`.
         """
-        return open_view(self.trust, now=self.clock(), bounds=self.bounds, network=self.network)
+        return open_view(self.trust, now=self.clock(), bounds=self.bounds, network=self.network, remark=self.remark)
 
 
 @value

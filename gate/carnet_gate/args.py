@@ -42,6 +42,8 @@ _SHORT_WITH_VALUE = ("-p", "-F", "-j", "-Z", "-C", "-e", "-f", "-s", "-P")
 _VALUELESS = {"install": frozenset(("-f",))}  # `--force`; for others `--format`
 _STRICT = frozenset(("--locked", "--offline", "--frozen"))
 _ENDS_AT_A_WORD = frozenset(("run", "miri run", "llvm-cov run"))
+_FORMAT = "--message-format"
+_FORMATS = ("human", "json")
 _OF_CARGO_ITSELF = {"--version": "version", "-V": "version", "--list": "help", "--explain": "help"}
 
 
@@ -110,6 +112,16 @@ class Invocation:
         """The last value that is given to some flags, or None."""
         return _last(iter(self.values(*flags)))
 
+    @property
+    def for_machines(self) -> bool:
+        """Whether stdout is a stream of JSON objects; nextest writes a document of its own there."""
+        return "nextest" not in self.command.words and (self.value(_FORMAT) or "").startswith("json")
+
+    @property
+    def choosing(self) -> tuple[str, ...]:
+        """The arguments of a command that chooses versions, without the format, which such a one of cargo's has not."""
+        return self.without_values(_FORMAT).args if self.value(_FORMAT) in _FORMATS else self.args
+
     def with_word(self, word: str) -> Invocation:
         """The same with one of its words alone."""
         from dataclasses import replace  # which brings `inspect`, for hardly any command
@@ -174,14 +186,16 @@ def parse(args: Sequence[str], alias: Alias = no_alias) -> Invocation:
         alias: Looks an alias up.
 
     Raises:
-        ConfigError: There is no command, or an option that would lead cargo elsewhere.
-        PolicyRefused: A command that needs no gate, that is refused, or that was not tried.
+        ConfigError: There is no command, an option that would lead cargo elsewhere, or a command that is spelled nearly
+            as one that is known.
+        PolicyRefused: A command that is refused, or that was not tried.
     """
     found = understand(args, alias)
     command = found.command
-    if command.kind is CommandKind.HARMLESS:
-        raise PolicyRefused(
-            f"`cargo carnet {command.name}` is not needed: {command.why}", hint=f"run `cargo {command.name}` itself"
+    if command.kind is CommandKind.REFUSE and (meant := table.meant(command.name)):
+        raise ConfigError(
+            f"`cargo {command.name}` is refused: it was never tried behind the gate",
+            hint=f"did you mean `cargo carnet {meant}`?",
         )
     if command.kind is CommandKind.REFUSE:
         raise PolicyRefused(f"`cargo {command.name}` is refused: {command.why}", hint=command.hint)

@@ -152,15 +152,18 @@ class Gate:
             admitted = self._admit(view, lock, {} if asking else memory.settled)  # 3
             with registry.locked():
                 prepared = self._prepare(registry, view, lock, admitted, memory, asking)  # 4
-                resolved = Resolved(1)
-                if isinstance(prepared, CompletedProcess) and not invocation.locked:
+                resolved = None
+                if isinstance(prepared, CompletedProcess) and not invocation.locked and not invocation.offline:
                     resolved = self._resolve(view)
-                if resolved.status == 0:
+                if resolved is not None and resolved.status == 0:
                     lock = self._lock.read()
                     admitted = self._admit(view, lock, {})
                     prepared = self._prepare(registry, view, lock, admitted, memory, asking)
                 if isinstance(prepared, CompletedProcess):
-                    self._reporter.cargo_said(prepared.stderr, resolved.hint)
+                    if resolved is not None and resolved.status != 0:  # which cargo said itself, as it was online
+                        self._reporter.cargo_said("", unresolved("the dependencies", resolved).hint)
+                    else:
+                        self._reporter.cargo_said(prepared.stderr)
                     return prepared.returncode
                 if prepared is not None and invocation.compiles:
                     apart.make(self._reporter.warn)
@@ -209,7 +212,7 @@ class Gate:
                 status = project.cargo.run(
                     project.invocation.subcommand,
                     *home.flags,
-                    *project.invocation.args,
+                    *project.invocation.choosing,
                     environment=home.environment(project),
                     within=within,
                 )

@@ -18,6 +18,9 @@ from carnet_gate.commands.named_lock import FLAG, NamedLock, find_named, without
 from carnet_gate.confinement.protection import Confine, Confinement
 from carnet_gate.outputs import without_links
 
+_NO_TOOLCHAINS = "Cargo does not handle `+toolchain` directives"
+"""What a cargo says that is not rustup's."""
+
 
 @value
 class Project:
@@ -190,6 +193,12 @@ def _ask(cargo: Cargo, invocation: Invocation, within: Confinement) -> str:
     flags += [part for argument in invocation.configs for part in ("--config", argument)]
     done = cargo.ask("metadata", "--no-deps", "--format-version", "1", "--offline", *flags, within=within)
     if done.returncode != 0:
+        if invocation.toolchain is not None and _NO_TOOLCHAINS in done.stderr:
+            raise ConfigError(
+                f"{cargo.command[0]} takes no `+{invocation.toolchain}`: it is not the cargo of rustup",
+                hint=f"leave `+{invocation.toolchain}` out, with that toolchain's cargo first in PATH; or install "
+                "rustup (https://rustup.rs), whose cargo takes it",
+            )
         reason = done.stderr.strip().removeprefix("error: ").splitlines() or ["cargo found no project"]
         raise ConfigError(reason[0], hint="`cd` to a project that cargo can read, or name it with `--manifest-path`")
     return done.stdout

@@ -51,8 +51,13 @@ def test_a_checkout_that_is_not_its_commit_is_never_compiled_unseen(tmp_path: Pa
         assert (done.returncode, done.stdout) == (0, "answer 7\n"), done.stderr
         (source,) = box.machine.carnet_home.glob("cargo/*/home/git/checkouts/*/*/src/lib.rs")
         assert source.read_text() == "pub fn n() -> u32 { 7 }\n"
+        copied = box.project / "vendor/dep/src/lib.rs"
+        assert 'git = "file://' in box.cargo("vendor").stdout
+        assert copied.read_text() == "pub fn n() -> u32 { 7 }\n"
         source.write_text("pub fn n() -> u32 { 8 }\n")
         assert "'src/lib.rs' is not what the commit" in box.refused("run")
+        assert "'src/lib.rs' is not what the commit" in box.refused("vendor")
+        assert copied.read_text() == "pub fn n() -> u32 { 7 }\n"
         assert box.machine.carnet("trust", "clean").returncode == 0
         assert box.cargo("run").stdout == "answer 7\n"
         (box.project / "target").rename(tmp_path / "old")

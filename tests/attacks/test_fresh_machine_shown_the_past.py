@@ -123,6 +123,25 @@ def test_a_forged_file_refuses_and_leaves_no_trace(machine: Machine, kind: str) 
     assert TrustDirectory.open(machine.folder / "home").highest_levels([SERDE]) == {}
 
 
+@pytest.mark.parametrize("line", ["timestamp", "snapshot"])
+def test_keys_that_no_root_names_are_refused_after_a_newer_root_too(machine: Machine, line: str) -> None:
+    """Whom the file's root names is known where it is pinned, or was walked over: on a fresh machine always."""
+    pinned = machine.update()
+    machine.sim.publish("root")
+    walked = machine.update()
+    machine.sim.publish("root")
+    assert (pinned.root.version, walked.root.version) == (1, 2)
+    forged: dict[str, Any] = {line: SeenOnline(10**9, ("0" * 64,))}
+    for honest, homes in ((pinned, ("fresh", "fresh")), (walked, ("another",))):
+        for home in homes:
+            assert machine.look(honest, machine.sim, f"honest-{home}").handover in (Handover.FIRST_SEEN, Handover.SAME)
+            with pytest.raises(
+                MetadataMismatch, match=f"of {line} under this root, signed by keys that it does not name"
+            ):
+                machine.look(replace(honest, **forged), machine.sim, home)
+            machine.look(None, machine.sim, home)
+
+
 def test_a_file_that_says_less_loosens_nothing(machine: Machine) -> None:
     weak = replace(machine.update(), crates={})
     old = machine.sim.copy()

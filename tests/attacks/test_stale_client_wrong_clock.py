@@ -9,8 +9,10 @@ import pytest
 from tests.support.worlds.simulator import DAY, NOW, Simulator, Who, keys
 
 from carnet.errors import ExpiredMetadata, MetadataMismatch, RollbackDetected, StorageError
+from carnet.tuf.roles import MetaFile, Timestamp
+from carnet_signer.metadata.role_files import TIMESTAMP_LIFE
 from carnet_verifier.memory.trust import TrustDirectory
-from carnet_verifier.tuf.refresh import refresh
+from carnet_verifier.tuf.refresh import LONGEST_LIFE, refresh, remarks_on_clock
 
 
 @pytest.fixture
@@ -190,6 +192,29 @@ def test_a_clock_that_was_set_back_is_reported(trust: TrustDirectory, sim: Simul
     with pytest.raises(ExpiredMetadata, match="last refresh was at"):
         refresh(trust, sim, now=NOW - 2 * DAY)
     refresh(trust, sim, now=NOW - timedelta(hours=12))  # clocks differ a little, and time zones are got wrong
+
+
+@pytest.mark.parametrize(
+    ("behind", "said"),
+    [
+        (timedelta(0), ""),
+        (timedelta(minutes=59), ""),
+        (timedelta(hours=-20), ""),
+        (timedelta(hours=2, minutes=30), "signed at least 2 hours later"),
+        (timedelta(days=2), "signed at least 2 days later"),
+        (timedelta(days=400), "signed at least 400 days later"),
+    ],
+)
+def test_a_clock_that_is_behind_is_told_where_a_timestamp_shows_it(behind: timedelta, said: str) -> None:
+    """On a machine without a memory nothing else does; and it decides nothing."""
+    timestamp = Timestamp(1, NOW + TIMESTAMP_LIFE, "1.0.31", {}, MetaFile(1))
+    told = remarks_on_clock(timestamp, NOW - behind)
+    assert len(told) == bool(said)
+    assert said in "".join(told)
+
+
+def test_the_life_of_a_timestamp_is_the_signers() -> None:
+    assert LONGEST_LIFE == TIMESTAMP_LIFE
 
 
 def test_a_clock_far_ahead_says_so(trust: TrustDirectory, sim: Simulator) -> None:

@@ -75,6 +75,17 @@ def test_it_is_about_a_lock_alone(machine: Machine, monkeypatch: pytest.MonkeyPa
     refused(2, f"{flag[0]} is about a lock, and leaf@1.0.0 is none", "verify", "leaf@1.0.0", *flag)
 
 
+def test_an_error_about_the_file_names_it_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(machine.path)
+    for name in ("HOME", "CARNET_HOME"):
+        monkeypatch.setenv(name, machine.env()[name])
+    write_lock(machine, locked(LEAF))
+    for text in ("{}\n", "{}", "<<<<<<< ours\n"):
+        (machine.path / "carnet.lock").write_text(text)
+        ran = refused(2, "carnet.lock", "verify")
+        assert ran.err.splitlines()[0].count("carnet.lock") == 1, ran
+
+
 def test_what_it_is_compared_with_has_to_be_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else an empty file, as of a command that failed, would be passed by everything."""
     monkeypatch.chdir(machine.path)
@@ -87,3 +98,4 @@ def test_what_it_is_compared_with_has_to_be_one(machine: Machine, monkeypatch: p
     for wrong in ("empty", str(lock)):  # and not that it be removed, as with a project's own
         ran = refused(2, "carnet.lock: ", "verify", "--no-less-than", wrong)
         assert "hint: name a carnet.lock, as `git show " in ran.err
+        assert ran.err.count(wrong) == 1

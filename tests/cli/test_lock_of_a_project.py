@@ -149,6 +149,18 @@ def test_what_comes_from_elsewhere_is_explained_as_it_is_judged(app: App, source
     assert (chain["source"], chain["allowed"], chain["level"]) == ("foreign", True, None)
 
 
+def test_a_name_alone_means_the_one_version_that_the_lock_has(app: App) -> None:
+    write_lock(app.path, package("leaf", "1.0.0", CRATES_IO, SHA256))
+    assert app.carnet("explain", "leaf").stdout == app.carnet("explain", "leaf@1.0.0").stdout
+    absent = app.carnet("explain", "twig")
+    assert (absent.returncode, "names no version" in absent.stderr) == (2, True)
+    write_lock(app.path, package("leaf", "1.0.0"), package("leaf", "2.0.0", CRATES_IO))
+    several = app.carnet("explain", "leaf")
+    assert several.returncode == 2
+    assert "Cargo.lock has several versions of leaf" in several.stderr
+    assert "hint: name one: leaf@1.0.0, leaf@2.0.0" in several.stderr
+
+
 def test_two_packages_of_one_name_and_version_are_both_explained(app: App) -> None:
     write_lock(app.path, package("leaf", "1.0.0", CRATES_IO, SHA256), package("leaf", "1.0.0", FORK))
     done = app.carnet("explain", "leaf@1.0.0", "--message-format", "json")

@@ -337,6 +337,15 @@ def test_sync_without_a_lock(site: Site) -> None:
     assert done.stderr.startswith("error: ")
 
 
+def test_sync_of_nothing_says_what_can_be_named(site: Site) -> None:
+    (site.folder / "Cargo.lock").unlink(missing_ok=True)
+    done = site.carnet("sync", "mirror", *site.secret, code=2)
+    error, hint = done.stderr.splitlines()
+    assert error == "error: nothing says what to copy: no crate is named, and there is no Cargo.lock here"
+    assert "`carnet mirror sync mirror --lockfile FILE`" in hint
+    assert "`carnet mirror sync mirror NAME@REQUIREMENT`" in hint
+
+
 def test_sync_without_cargo(site: Site, registry: SparseRegistry) -> None:
     (site.folder / "Cargo.lock").write_bytes(registry.lock("one-0.1.0"))
     done = site.carnet("sync", "mirror", "--cargo", "no-such-cargo", *site.secret, code=2)

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.support.machines.command import done, refused
+from tests.support.machines.command import carnet, done, refused
 from tests.support.worlds.ceremony import PASSPHRASE, DirectOnlineSigner, make_key, sign_role
 from tests.support.worlds.changes import signed_of
 from tests.support.worlds.claims import NAME, facts, person
@@ -84,6 +84,18 @@ def test_a_ceremony_from_hand_to_hand() -> None:
     lines = done("root", "status", "cer").out.splitlines()
     assert [line[:4] for line in lines] == ["done"] * 5
     assert len({line.index("  version 1, until ") for line in lines}) == 1, "in one column"
+
+
+def test_a_question_that_nobody_answers_ends_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    done(*init())
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    ran = carnet(*(one for one in sign("alice") if one != "--yes"))
+    assert ran.status == 3
+    assert ran.err.splitlines()[-3:] == [
+        "sign them? [y/N]: ",
+        "error: nothing was signed",
+        "hint: answer y, or give --yes",
+    ]
 
 
 def test_copies_are_signed_at_the_same_time_and_merged() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -126,6 +127,7 @@ def test_again_nothing_is_written_and_then_only_what_changed(project: Path) -> N
     first = done("vendor")
     assert "3 crates in vendor" in first.err
     assert "3 new" in first.err
+    assert first.err.splitlines()[-1].startswith("To use it, add the lines on stdout to .cargo/config.toml")
     before = inodes(project / "vendor")
     again = done("vendor")
     assert "3 crates in vendor are as they should be: nothing was written" in again.err
@@ -145,6 +147,22 @@ def test_versions_in_every_name(project: Path) -> None:
     names = {path.name for path in (project / "vendor").iterdir()}
     assert names == {MARK, "branch-0.2.0", "leaf-1.0.0", "leaf-0.9.0"}
     refused(2, "--versioned-dirs is about folders", "vendor", "x", "--versioned-dirs", "--local-registry")
+
+
+def test_a_changed_line_in_the_index_of_a_local_registry_is_found(project: Path) -> None:
+    done("vendor", "--local-registry", "registry")
+    good = carnet("verify", "--vendor", "registry")
+    assert (good.status, "is no crate" in good.out) == (0, False), good
+    file = project / "registry/index/le/af/leaf"
+    file.write_bytes(file.read_bytes().replace(b'"features":{}', b'"features":{"default":["evil"]}', 1))
+    changed = refused(
+        1, "leaf@0.9.0: its line in the index is not the one that is signed", "verify", "--vendor", "registry"
+    )
+    assert "signed: registry/index/le/af/leaf\n" in changed.err
+    assert "`carnet vendor --local-registry registry` writes anew" in changed.err
+    told = map(json.loads, carnet("verify", "--vendor", "registry", "--message-format", "json").out.splitlines())
+    [found] = [one for one in told if one.get("state") == "changed"]
+    assert (found["version"], found["differences"][0]["path"]) == ("0.9.0", "index/le/af/leaf")
 
 
 @pytest.mark.parametrize("kind", [(), ("--local-registry",)])
@@ -238,7 +256,8 @@ def test_nothing_is_written_of_a_lock_that_is_refused(project: Path) -> None:
     assert "forked" in refused(1, "no signed metadata vouches for", "vendor").err
     mine = project.parent / "mine.toml"
     mine.write_text('[rules]\ngit = "warn"\n')
-    refused(2, "is not from crates-io, and carnet does not vendor it", "vendor", "--config", mine)
+    ran = refused(2, "is not from crates-io, and carnet does not vendor it", "vendor", "--config", mine)
+    assert "hint: `cargo carnet vendor DIR` has cargo write that folder" in ran.err
     assert not (project / "vendor").exists()
 
 

@@ -65,6 +65,11 @@ def test_another_fingerprint_than_the_expected_is_not_trusted(tmp_path: Path, re
     (tmp_path / "root.json").write_bytes(registry.root)
     add = ("trust", "add", registry.url, "--root", str(tmp_path / "root.json"), "--fingerprint")
     assert machine.carnet(*add, "00" * 32).returncode == 2
+    right = hashlib.sha256(registry.root).hexdigest()
+    for cut in (f"{right[:16]}\N{HORIZONTAL ELLIPSIS}", right[:-1].upper()):
+        done = machine.carnet(*add, cut)
+        assert done.returncode == 2
+        assert f"is cut off: it has {len(cut.rstrip(chr(0x2026)))} of 64 digits" in done.stderr
     assert machine.carnet(*add, hashlib.sha256(registry.root).hexdigest()).returncode == 0
 
 

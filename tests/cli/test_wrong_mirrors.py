@@ -16,10 +16,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.crates.locks import LEAF, locked, write_lock
 from tests.support.machines.cargo import Machine
+from tests.support.machines.command import done
 from tests.support.registries.signed import SignedRegistry
 
 from carnet.errors import ExpiredMetadata
+from carnet_cli.config import home
+from carnet_gate.admission import Grounds
+from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.policy.policy import Policy
 from carnet_verifier.tuf.refresh import read_repository
 
 
@@ -54,6 +59,32 @@ def test_another_repository_is_named_and_the_way_to_the_moved_one(machine: Machi
         command = hint.split("`")[1].replace("URL", moved.url).split()
         assert machine.carnet(*command[1:]).returncode == 0
         assert machine.carnet("verify").returncode == 0
+
+
+def test_a_clock_that_is_two_days_behind_is_told(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(machine.path)
+    for name in ("HOME", "CARNET_HOME"):
+        monkeypatch.setenv(name, machine.env()[name])
+    true = datetime.now(UTC)
+    monkeypatch.setattr(home, "now", lambda: true - timedelta(days=2, hours=1))
+    behind = done("verify")
+    assert "warning: this machine's clock says" in behind.err
+    assert "signed at least 2 days later" in behind.err
+    monkeypatch.setattr(home, "now", lambda: true)
+    assert "clock" not in done("verify").err
+
+
+@pytest.mark.parametrize(("behind", "remarks"), [(timedelta(days=2, hours=1), 1), (timedelta(0), 0)])
+def test_the_gate_is_told_of_it_as_well(
+    registry: SignedRegistry, tmp_path: Path, behind: timedelta, remarks: int
+) -> None:
+    trust, told = TrustDirectory.create(tmp_path / "seen", registry.root, registry.url), list[str]()
+    grounds = Grounds(Policy(), trust, lambda: datetime.now(UTC) - behind, remark=told.append)
+    with grounds.open_view() as view:
+        assert view.repository.trusted.root.signed.version == 1
+    assert len(told) == remarks
 
 
 def registry_at(registry: SignedRegistry) -> SignedRegistry:

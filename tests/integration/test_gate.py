@@ -186,8 +186,19 @@ def test_help_is_cargos_own(box: GateBox) -> None:
 
 def test_a_command_that_was_not_tried_is_refused(box: GateBox) -> None:
     assert "`cargo xtask` is refused: it was never tried behind the gate" in box.refused("xtask", "leaf")
-    assert "it compiles no crate" in box.refused("fmt")
+    assert "did you mean `cargo carnet build`?" in box.refused("biuld", status=2)
     box.refused(status=2)
+
+
+def test_what_takes_no_crate_passes_to_cargo(box: GateBox) -> None:
+    box.registry.requests.clear()
+    for args in (("locate-project",), ("rustc", "--print", "sysroot"), ("clean", "--no-such-flag")):
+        itself, done = box.machine.run("cargo", *args, cwd=box.project), box.cargo(*args)
+        assert (done.returncode, done.stdout) == (itself.returncode, itself.stdout)
+        assert "Admitted" not in done.stderr
+    assert box.registry.requests == []
+    (box.project / "rust-toolchain.toml").write_text('[toolchain]\npath = "evil"\n')
+    assert "rust-toolchain.toml" in box.refused("clean")
 
 
 def test_cargos_own_exit_status_is_kept(box: GateBox) -> None:
@@ -331,6 +342,25 @@ def test_a_banned_version_is_not_even_chosen(box: GateBox) -> None:
     assert skipped in said
     assert "hint: what is skipped is not let in: `carnet policy explain leaf@1.1.0` says" in said
     assert "mirror sync" not in said
+    assert "--offline" not in said, "cargo was asked once more, offline, and said what helps nobody"
+    assert said.count("failed to select a version") == 1
+
+
+def test_a_version_at_too_low_a_level_is_not_even_chosen(box: GateBox) -> None:
+    box.registry.add(NEWER_LEAF)
+    asks = '[[require]]\ncrates = "leaf@1.1.*"\nleast-level = "maintainer"\n'
+    (box.project / "carnet.toml").write_text(asks)
+    done = box.cargo("update", "--message-format", "json")
+    assert done.returncode == 0, done.stderr
+    assert "     Skipped leaf@1.1.0, which is at level registry, the policy asks for maintainer" in done.stderr
+    assert 'name = "leaf"\nversion = "1.0.0"' in (box.project / "Cargo.lock").read_text()
+    [told] = map(json.loads, done.stdout.splitlines())
+    assert (told["reason"], told["name"], told["version"]) == ("carnet-skipped", "leaf", "1.1.0")
+    (box.project / "carnet.toml").write_text(asks.replace("@1.1.*", ""))
+    (box.project / "Cargo.lock").unlink()
+    said = box.cargo("build", "--message-format=json")
+    assert [json.loads(one)["version"] for one in said.stdout.splitlines()] == ["1.1.0"]
+    assert "hint: what is skipped is not let in: `carnet policy explain leaf@1.1.0` says" in said.stderr
 
 
 def test_a_locked_version_that_was_yanked_still_builds(box: GateBox) -> None:

@@ -89,7 +89,8 @@ def said_by(texts: Mapping[Setting[Any], str], source: Callable[[Setting[Any]], 
     """
     settings = {}
     for setting, text in texts.items():
-        number = setting.form is int and text.isascii() and text.isdecimal() and len(text) <= 9
+        digits = text.removeprefix("-")
+        number = setting.form is int and digits.isascii() and digits.isdecimal() and len(digits) <= 9
         where = f"from {setting.flag} or {setting.variable}"
         settings[setting] = _setting(setting, int(text) if number else text, where)
     return Policy(settings, sources={setting: source(setting) for setting in settings})

@@ -108,7 +108,8 @@ def check_memory(trusted: Trusted, earlier: Path) -> None:
     data = read_named_file(earlier, MEMORY, max_bytes=MAX_FILE)
     with users_file(earlier, MEMORY):
         try:
-            before = CarnetLock.from_bytes(data)
+            named = str(earlier) if earlier.name == MEMORY else f"{earlier}: {MEMORY}"
+            before = CarnetLock.from_bytes(data, named)
         except FormatError as error:  # whose hint is about the project's own: to remove it, among others
             raise FormatError(str(error), hint=_EARLIER) from None
         if trusted.directory.carried is None:
@@ -136,7 +137,8 @@ def _carry(trusted: Trusted, settings: Settings, file: Path, *, joining: bool) -
 
     data = read_named_file(file, MEMORY, max_bytes=MAX_FILE)
     with users_file(file, MEMORY):
-        lock = CarnetLock.from_merge(data) if joining else CarnetLock.from_bytes(data)
+        read = CarnetLock.from_merge if joining else CarnetLock.from_bytes
+        lock = read(data, str(file))
 
     def elsewhere() -> None:
         message = f"{file} is about another repository ({lock.repository[:16]}...) than {trusted.directory.url}"

@@ -60,6 +60,13 @@ def read_root(file: Path, *, fingerprint: str | None, insecure_example_keys: boo
     data = durable.read_named_file(file, "root file", max_bytes=Root.MAX_BYTES)
     found = home.fingerprint(data)
     if fingerprint is not None and fingerprint.lower() != found:
+        digits = fingerprint.lower().rstrip(".\N{HORIZONTAL ELLIPSIS}")
+        if digits and digits != found and found.startswith(digits):
+            raise ConfigError(
+                f"the fingerprint that you gave is cut off: it has {len(digits)} of {len(found)} digits",
+                hint="give all of them, from whoever vouches for this root; anybody can make a root with the same "
+                "beginning",
+            )
         raise ConfigError(
             f"{file} has the fingerprint {found}, not the one that you gave",
             hint="do not trust it; ask the operator for the right file",

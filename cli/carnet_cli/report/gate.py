@@ -1,4 +1,4 @@
-"""What the gate tells, on stderr: stdout is cargo's."""
+"""What the gate tells, on stderr: stdout is cargo's, whose stream of JSON objects has a few of the gate's in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from carnet.errors import CarnetError
 from carnet_cli.report.admission import warn_of
@@ -38,9 +38,14 @@ _BETWEEN_STEPS = 0.5
 
 
 class TerminalReporter:
-    """A `carnet_gate.reporter.Reporter` for people."""
+    """A `carnet_gate.reporter.Reporter` for people.
 
-    def __init__(self) -> None:
+    Args:
+        for_machines: Whether what cargo could not choose is told on stdout as well, as JSON (docs/cli-json.md).
+    """
+
+    def __init__(self, *, for_machines: bool = False) -> None:
+        self._for_machines = for_machines
         self._said = ("", 0.0)  # the step that a mirror named last, and when
 
     def warn(self, text: str) -> None:
@@ -64,6 +69,8 @@ class TerminalReporter:
 
     def skipped(self, versions: Sequence[Skipped]) -> None:
         """A line for each crate, aligned with cargo's own messages."""
+        for skipped in versions if self._for_machines else ():
+            output.emit_json(_skipped_object(skipped))
         for one in versions[:_MOST]:
             older = f" (and {one.others} older)" if one.others else ""
             about = f"{one.crate} "
@@ -74,6 +81,8 @@ class TerminalReporter:
 
     def missing(self, lacking: Sequence[Lacking]) -> None:
         """A line for each, aligned likewise."""
+        for absent in lacking if self._for_machines else ():
+            output.emit_json(_missing_object(absent))
         for one in lacking[:_MOST]:
             by = f", which {one.by} needs" if one.by is not None else ""
             output.note(f"     Missing {one.asked}{by}: the mirror has none")
@@ -118,3 +127,26 @@ class TerminalReporter:
     def counting(self, label: str, length: int) -> AbstractContextManager[Callable[[int], None]]:
         """A progress bar, where there is a terminal."""
         return output.counting(label, length)
+
+
+def _skipped_object(one: Skipped) -> dict[str, Any]:
+    """A version that cargo would have chosen, and that is not let in."""
+    crate = one.crate
+    return {
+        "reason": "carnet-skipped",
+        "name": str(crate.name),
+        "version": str(crate.version),
+        "older": one.others,
+        "message": one.reason,
+    }
+
+
+def _missing_object(one: Lacking) -> dict[str, Any]:
+    """What the mirror has not."""
+    return {
+        "reason": "carnet-missing",
+        "name": str(one.asked.name),
+        "requirement": str(one.asked.requirement),
+        "by": None if one.by is None else str(one.by),
+        "typed": one.asked.typed,
+    }

@@ -20,6 +20,7 @@ _COLOURS = {"error": 31, "warning": 33, "hint": 36}
 
 _Report = TypeVar("_Report")
 _BETWEEN_LINES = 10.0
+_BEFORE_A_BAR = 2.0
 """Seconds."""
 MessageFormat = Literal["human", "json"]
 
@@ -194,9 +195,35 @@ class _Lines:
             echo(f"{self._label}: {self._done} of {self._length}", err=True)
 
 
+class _Bar:
+    """A bar on a terminal, once the work has taken so long that somebody wonders."""
+
+    def __init__(self, label: str, length: int) -> None:
+        self._label, self._length = label, length
+        self._done = 0
+        self._begun = time.monotonic()
+        self._bar: Any = None
+
+    def update(self, n_steps: int) -> None:
+        self._done += n_steps
+        if self._bar is not None:
+            self._bar.update(n_steps)
+        elif time.monotonic() - self._begun >= _BEFORE_A_BAR:
+            import click
+
+            self._bar = click.progressbar(length=self._length, label=self._label, file=sys.stderr, show_pos=True)
+            self._bar.__enter__()
+            self._bar.update(self._done)
+
+    def end(self) -> None:
+        """Leave the line that was drawn on, if any was."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+
+
 @contextmanager
 def progress(label: str, length: int) -> Iterator[Progress]:
-    """A progress bar on stderr when that is a terminal, a line every ten seconds otherwise.
+    """A progress bar on stderr when that is a terminal, a line every ten seconds otherwise; for short work neither.
 
     Args:
         label: What is being done, such as `checking`.
@@ -205,10 +232,11 @@ def progress(label: str, length: int) -> Iterator[Progress]:
     if length == 0 or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield _Lines(label, length)
         return
-    import click
-
-    with click.progressbar(length=length, label=label, file=sys.stderr, show_pos=True) as bar:
+    bar = _Bar(label, length)
+    try:
         yield bar
+    finally:
+        bar.end()
 
 
 @contextmanager

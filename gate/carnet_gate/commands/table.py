@@ -246,3 +246,14 @@ def find(name: str) -> Command:
         f"tried are {', '.join(SUBCOMMANDS)}",
         external=True,
     )
+
+
+def meant(name: str) -> str:
+    """The command that was probably meant by a name that is in no row; empty where none is like it."""
+    if name in COMMANDS or name in SHORT:
+        return ""
+    from difflib import get_close_matches  # it takes a mistake to need it, and a build to pay for it
+
+    return next(
+        iter(get_close_matches(name, [row.name for row in ROWS if row.kind is not CommandKind.REFUSE], 1, 0.75)), ""
+    )

@@ -41,10 +41,10 @@ def ask(project: Project, grounds: Grounds, confine: Confine, reporter: Reporter
     pinned = LockOnDisk(project.workspace).read_if_any()
     with (
         grounds.open_view() as view,
-        resolving(project, view, pinned, grounds, confine, reporter) as (home, within, _),
+        resolving(project, view, pinned, grounds, confine, reporter) as (home, within, choices),
     ):
         registry = f"registries.{home.name}.index={quoted(home.source['registry'])}"
-        return project.cargo.run(
+        status = project.cargo.run(
             *command.words,
             *home.flags,
             *("--config", registry, "--registry", home.name),
@@ -53,6 +53,9 @@ def ask(project: Project, grounds: Grounds, confine: Confine, reporter: Reporter
             environment=home.environment(project),
             within=within,
         )
+        if status != 0 and (skipped := choices.skipped(())):
+            reporter.skipped(skipped)
+        return status
 
 
 def rehearse(gate: Gate, project: Project, grounds: Grounds, confine: Confine, reporter: Reporter) -> int:

@@ -129,6 +129,16 @@ def test_every_setting_of_a_rule_has_a_flag_and_a_variable(tmp_path: Path, monke
             config.load(tmp_path, now=NOW, asked={"least-age-days": wrong})
 
 
+@pytest.mark.parametrize("number", ["-1", "3651"])
+def test_what_is_no_number_of_days_is_told_with_what_is_one(tmp_path: Path, number: str) -> None:
+    write(tmp_path, f"[policy]\nleast-age-days = {number}")
+    for asked in ({}, {"least-age-days": number}):
+        with pytest.raises(ConfigError, match="not a number of days from 0 to 3650") as caught:
+            config.load(tmp_path, now=NOW, asked=asked)
+        assert caught.value.hint == "write how many, such as 7; 0 asks for no age"
+        write(tmp_path, "")
+
+
 def test_more_may_be_asked_of_some_crates_with_any_setting(tmp_path: Path) -> None:
     write(tmp_path, "[policy]\nleast-age-days = 3\n[[require]]\ncrates = 'acme-*'\nleast-age-days = 7")
     policy = config.load(tmp_path, now=NOW).policy

@@ -12,7 +12,9 @@ from subprocess import DEVNULL, PIPE
 import pytest
 from tests.support.machines.processes import running
 
+from carnet.errors import CarnetError, NotFound, TransportError
 from carnet_cli.terminal.exits import status_of
+from carnet_gate.choosing.resolving import Resolved, unresolved
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,21 @@ def test_what_this_machine_says_is_one_line_and_no_decision(
 
     assert status_of(work) == 3
     assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NotFound("leaf@1.0.0 is not in the signed index"), 1),
+        (unresolved("the dependencies", Resolved(101)), 2),
+        (TransportError("away"), 3),
+    ],
+)
+def test_what_the_mirror_does_not_have_ends_as_the_page_for_build_systems_says(error: CarnetError, status: int) -> None:
+    def work() -> None:
+        raise error
+
+    assert status_of(work) == status
 
 
 @pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), AssertionError("x"), NotImplementedError("x")])

@@ -22,6 +22,8 @@ with output.progress("checking", 3) as bar:
 print("result")
 """
 
+SLOW = PROGRAM.replace("with output", "import time\noutput._BEFORE_A_BAR = 0\nwith output", 1)
+
 
 def test_a_log_has_a_line_every_ten_seconds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -47,12 +49,26 @@ def test_short_work_and_no_work_say_nothing(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize(("term", "drawn"), [("xterm", True), ("dumb", False)])
 def test_a_terminal_has_a_bar_unless_it_cannot_move_back(term: str, drawn: bool) -> None:
+    seen = screen_of(SLOW, term)
+    assert (b"checking" in seen, b"3/3" in seen) == (drawn, drawn)
+
+
+def test_a_bar_is_drawn_only_of_work_that_takes_long() -> None:
+    assert screen_of(PROGRAM, "xterm") == b""
+    late = screen_of(
+        SLOW.replace("= 0\n", "= 0.001\n").replace("bar.update(1)", "time.sleep(0.01); bar.update(1)"), "xterm"
+    )
+    assert (b"1/3" in late, b"3/3" in late) == (True, True)
+
+
+def screen_of(program: str, term: str) -> bytes:
+    """What a program draws on a terminal."""
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
         with os.fdopen(theirs, "wb") as terminal:
             environment = os.environ | {"TERM": term, "COLUMNS": "40"}
             done = subprocess.run(
-                [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, stderr=terminal, check=True
+                [sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, stderr=terminal, check=True
             )
         seen = b""
         try:
@@ -61,7 +77,7 @@ def test_a_terminal_has_a_bar_unless_it_cannot_move_back(term: str, drawn: bool)
         except OSError:  # the other side is closed: how Linux says that there is no more
             pass
     assert done.stdout == b"result\n"
-    assert (b"checking" in seen, b"3/3" in seen) == (drawn, drawn)
+    return seen
 
 
 @pytest.mark.parametrize("end", ["2>&-", "2>/dev/full"])

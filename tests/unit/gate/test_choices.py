@@ -161,6 +161,55 @@ def test_ten_thousand_that_are_missing_are_few_lines(capsys: pytest.CaptureFixtu
     assert said[-1] == "     Missing 9980 more, which the hint names"
 
 
+def test_machines_are_told_all_of_it_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    skipped = [Skipped(CrateId.of("leaf", f"1.{number}.0"), number, "young") for number in range(30)]
+    lacking = [Lacking(asked("leaf@2")[0]), Lacking(asked("twig")[0], CrateId.of("branch", "0.2.0"))]
+    reporter = TerminalReporter(for_machines=True)
+    reporter.skipped(skipped)
+    reporter.missing(lacking)
+    found = capsys.readouterr()
+    assert [json.loads(one) for one in found.out.splitlines()] == [
+        *(
+            {
+                "reason": "carnet-skipped",
+                "name": "leaf",
+                "version": f"1.{number}.0",
+                "older": number,
+                "message": "young",
+            }
+            for number in range(30)
+        ),
+        {"reason": "carnet-missing", "name": "leaf", "requirement": "^2", "by": None, "typed": "'leaf@^2'"},
+        {"reason": "carnet-missing", "name": "twig", "requirement": "*", "by": "branch@0.2.0", "typed": "twig"},
+    ]
+    TerminalReporter().skipped(skipped)
+    TerminalReporter().missing(lacking)
+    people = capsys.readouterr()
+    assert (people.out, people.err) == ("", found.err)
+
+
+@pytest.mark.parametrize(
+    ("args", "for_machines", "left"),
+    [
+        (["update", "--message-format", "json", "leaf"], True, ["leaf"]),
+        (["add", "leaf", "--message-format=json"], True, ["leaf"]),
+        (["add", "leaf", "--message-format=human"], False, ["leaf"]),
+        (["update", "--message-format", "yaml"], False, ["--message-format", "yaml"]),
+        (["build", "--message-format", "json-diagnostic-short,json"], True, None),
+        (["clippy", "--message-format=json"], True, None),
+        (["build", "--message-format", "short"], False, None),
+        (["run", "--", "--message-format", "json"], False, None),
+        (["nextest", "list", "--message-format", "json"], False, None),
+        (["llvm-cov", "nextest", "--message-format=json"], False, None),
+    ],
+)
+def test_who_asks_for_json(args: list[str], for_machines: bool, left: list[str] | None) -> None:
+    """cargo's own commands that choose versions know no format; nextest's is one document."""
+    found = parse(args)
+    assert found.for_machines is for_machines
+    assert left is None or list(found.choosing) == left
+
+
 def project(*command: str, dependencies: Sequence[Mapping[str, Any]] = ()) -> Project:
     described = json.dumps({"packages": [{"dependencies": list(dependencies)}]})
     cargo = cast(Cargo, None)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.crates.archives import honest_crate
-from tests.support.worlds.claims import NAME, World, with_dependency
+from tests.support.worlds.claims import NAME, World, sign, with_dependency
 
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import IndexLine, line_from_crate
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import NotFound, PolicyRefused, TransportError
 from carnet.level import Level
+from carnet_signer.proposals import ownership
 from carnet_verifier.cargo.proxy import MAX_TEXT, Gatekeeper, Registry, refusal
-from carnet_verifier.policy.policy import Ban, Pattern, Policy
+from carnet_verifier.policy.policy import Ban, Demand, Pattern, Policy
 from carnet_verifier.policy.rule import Action
 from carnet_verifier.policy.rules import yanked
 from carnet_verifier.policy.rules.level import LEAST_LEVEL
@@ -165,11 +166,49 @@ def test_why_each_version_is_hidden_is_told(world: World) -> None:
 
 def test_what_denies_the_whole_crate_hides_no_version(world: World) -> None:
     """cargo would say that there is no such crate; the refused download says why."""
-    asking = Policy({LEAST_LEVEL: Level.MAINTAINER})
-    assert versions(registry(world, asking, frozenset()).answer("GET", "/index/pl/ai/plain").body) == ["1.0.0", "1.1.0"]
+    given = ownership.give_up(world.published(), world.claim_request("give-up"), now=world.now)
+    world.submit(sign(given, world.ceremony.holders[:2]))
+    shown = versions(registry(world, Policy(), frozenset()).answer("GET", "/index/de/mo/demo-lib").body)
+    assert shown == ["1.0.0"]
+    answer = registry(world, Policy(), frozenset()).answer("GET", "/api/v1/crates/demo-lib/1.0.0/download")
+    assert answer.status == 403
+    assert b"gave" in answer.body
+
+
+def test_a_version_at_too_low_a_level_is_hidden(world: World) -> None:
+    """Of a crate of which no version is high enough nothing is left, and each says why to whoever is told."""
+    asking, told = Policy({LEAST_LEVEL: Level.MAINTAINER}), Told()
+    assert versions(registry(world, asking, frozenset()).answer("GET", "/index/pl/ai/plain").body) == []
+    Gatekeeper(world.fresh, asking, None, lambda: world.now, frozenset(), witness=told).index(PLAIN_NAME)
+    assert set(told.hidden) == {"plain@1.0.0", "plain@1.1.0"}
+    assert all("is at level registry, the policy asks for maintainer" in why for why in told.hidden.values())
+    assert versions(registry(world, asking, frozenset()).answer("GET", "/index/de/mo/demo-lib").body) == ["1.0.0"]
+    locked = frozenset((CrateId.of("plain", "1.0.0"),))
+    assert versions(registry(world, asking, locked).answer("GET", "/index/pl/ai/plain").body) == ["1.0.0"]
+    newer = Policy(demands=(Demand(Pattern("plain@1.1.*"), {LEAST_LEVEL: Level.MAINTAINER}),))
+    assert versions(registry(world, newer, frozenset()).answer("GET", "/index/pl/ai/plain").body) == ["1.0.0"]
     answer = registry(world, asking, frozenset()).answer("GET", "/api/v1/crates/plain/1.0.0/download")
     assert answer.status == 403
     assert b"at level registry, the policy asks for maintainer" in answer.body
+
+
+class Seen:
+    """A memory in which every crate was seen at one level."""
+
+    def __init__(self, level: Level) -> None:
+        self._level = level
+
+    def highest_levels(self, names: Iterable[CrateName]) -> dict[CrateName, int]:
+        return dict.fromkeys(names, int(self._level))
+
+    def remember_levels(self, levels: Mapping[CrateName, int]) -> None:
+        raise AssertionError("nothing is admitted by being shown")
+
+
+@pytest.mark.parametrize(("seen", "shown"), [(Level.REGISTRY, ["1.0.0", "1.1.0"]), (Level.MAINTAINER, [])])
+def test_a_version_at_a_lower_level_than_its_crate_had_is_hidden(world: World, seen: Level, shown: list[str]) -> None:
+    keeper = Gatekeeper(world.fresh, Policy(), Seen(seen), lambda: world.now, frozenset())
+    assert versions(keeper.index(PLAIN_NAME)) == shown
 
 
 def test_a_version_that_was_taken_back_is_hidden_where_the_policy_denies_that(world: World) -> None:

@@ -25,6 +25,7 @@ from carnet_verifier.cargo import vendored
 from carnet_verifier.cargo.checkouts import Checkout
 from carnet_verifier.cargo.copies import MANIFEST, Copy, is_crates_io
 from carnet_verifier.cargo.differences import MOST, Difference, TreeLayout, file_digest, tree_differences
+from carnet_verifier.cargo.local_index import index_differences
 from carnet_verifier.cargo.localregistry import MARKER, Kept, Poisoned
 from carnet_verifier.outcomes import Attributed, KeptTarballs, ListCache, Wanted
 from carnet_verifier.tuf.repository import TrustedRepository
@@ -131,7 +132,7 @@ def _compare_some(by_crate: Mapping[CrateId, list[Copy]], asked: Asked) -> Itera
             yield from (ComparedCopy(copy, "changed", error=error) for copy in copies)
             continue
         tarballs = [compare_tarball(copy, attributed) for copy in copies if copy.kind == "tarball"]
-        yield from (_of_place(compared, asked) for compared in tarballs)
+        yield from (_of_place(_with_index(compared, attributed), asked) for compared in tarballs)
         trees = [copy for copy in copies if copy.kind != "tarball"]
         if not trees:
             continue
@@ -177,6 +178,15 @@ def compare_tarball(copy: Copy, attributed: Attributed) -> ComparedCopy:
     if status.st_mode & stat.S_IWOTH:
         return _changed(copy, "", "permissions", f"{crate}: the tarball can be written to by everybody: {path}")
     return ComparedCopy(copy, "good")
+
+
+def _with_index(compared: ComparedCopy, attributed: Attributed) -> ComparedCopy:
+    """The same with what the index of a local registry says of that version; cargo's cache has none beside it."""
+    copy = compared.copy
+    differences = () if copy.place else tuple(index_differences(copy.path.parent, attributed.line))
+    if not differences:
+        return compared
+    return ComparedCopy(copy, "changed", (*compared.differences, *differences), compared.error)
 
 
 def compare_tree_copy(copy: Copy, sha256: str, kept: Kept) -> ComparedCopy:

@@ -24,6 +24,7 @@ from carnet.cargo.names import CrateId
 from carnet.durable import read_file
 from carnet.errors import CarnetError, ConfigError, FormatError, StorageError
 from carnet.value import value
+from carnet_verifier.cargo.local_index import FOLDER, index_strays
 from carnet_verifier.cargo.vendored import MARK
 
 MANIFEST = "Cargo.toml"
@@ -111,6 +112,7 @@ def in_vendor_folder(folder: Path) -> OnDisk:
         raise ConfigError(f"{folder} is no folder", hint="name the folder that `cargo vendor` or `carnet vendor` wrote")
     copies: list[Copy] = []
     strays: list[Path] = []
+    tarballs: list[CrateId] = []
     for entry in _entries(folder):
         path = Path(entry.path)
         if entry.name == MARK:
@@ -118,6 +120,7 @@ def in_vendor_folder(folder: Path) -> OnDisk:
         crate = crate_of_stem(entry.name.removesuffix(_TARBALL)) if entry.name.endswith(_TARBALL) else None
         if crate is not None:  # a local registry
             copies.append(Copy("tarball", path, "", crate))
+            tarballs.append(crate)
             continue
         if entry.name.startswith(".") or not os.path.exists(path / MANIFEST):  # noqa: PTH110  -- a name with NUL is none
             strays.append(path)
@@ -126,6 +129,9 @@ def in_vendor_folder(folder: Path) -> OnDisk:
             copies.append(Copy("vendored", path, "", _crate_of(path / MANIFEST)))
         except CarnetError as error:
             copies.append(Copy("vendored", path, "", None, str(error)))
+    if tarballs and folder / FOLDER in strays:
+        strays.remove(folder / FOLDER)
+        strays += index_strays(folder, tarballs)
     return OnDisk(tuple(copies), tuple(strays))
 
 

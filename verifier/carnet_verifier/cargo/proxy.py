@@ -17,6 +17,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -102,7 +103,10 @@ class Gatekeeper:
         claim, released = repository.claim(name), repository.released(name)
         versions = attribute_all(indexed, claim, released=released, now=now)
         hidden: dict[CrateId, str] = {}
-        lines = list(cargo_lines(versions, self.policy, self.pinned, now=now, hidden=hidden))
+        seen: Mapping[CrateName, int] = {}
+        if self.memory is not None and self.pinned is not None:
+            seen = self.memory.highest_levels((name,))
+        lines = list(cargo_lines(versions, self.policy, self.pinned, now=now, hidden=hidden, highest=seen))
         if self.witness is not None:
             self.witness.offered(name, lines, hidden)
         return b"".join(line.to_bytes() + b"\n" for line in lines)
@@ -124,12 +128,15 @@ def cargo_lines(
     *,
     now: datetime,
     hidden: dict[CrateId, str] | None = None,
+    highest: Mapping[CrateName, int] = MappingProxyType({}),
 ) -> Iterator[IndexLine]:
     """The lines that cargo may see, yanked as those say whose word it is.
 
     Of a claimed crate these are the lines that its maintainers signed. Where the lock is known, a version is left out
     that metadata and a rule about single versions deny: cargo does better with another one. What denies the whole crate
-    hides nothing, because cargo would say that there is no such crate; its download says why it is refused.
+    hides nothing, because cargo would say that there is no such crate; its download says why it is refused. Where only
+    the tarball tells (the level of a release that comes with evidence), nothing is hidden either: it is judged once it
+    was chosen.
 
     Args:
         versions: What `attribute_all` says of each version.
@@ -137,6 +144,7 @@ def cargo_lines(
         pinned: Versions that are shown whatever is said of them, because the lock has them; None when it is not known.
         now: The time of the check.
         hidden: Is filled with the versions that are left out, and why: nobody vouches for one, or the policy denies it.
+        highest: The highest level at which each crate was seen.
 
     Raises:
         MetadataMismatch: The registry hides a version that the maintainers signed.
@@ -155,7 +163,7 @@ def cargo_lines(
             yield attributed.line
         else:
             evidence = inspect(attributed, kinds, now=now)
-            verdict = judge(attributed, evidence, policy, {}, now=now, judging=judging).verdict
+            verdict = judge(attributed, evidence, policy, highest, now=now, judging=judging).verdict
             if not verdict.denials:
                 yield attributed.line
             elif hidden is not None:

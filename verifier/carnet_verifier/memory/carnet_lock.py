@@ -93,15 +93,20 @@ class SeenCrate:
         if not 0 < self.threshold <= len(self.owners):
             raise FormatError(f"{len(self.owners)} owners cannot meet a threshold of {self.threshold}")
 
-    def joined(self, other: SeenCrate, name: str) -> SeenCrate:
+    def joined(self, other: SeenCrate, name: str, what: str) -> SeenCrate:
         """What both remember of one crate.
+
+        Args:
+            other: What the other side remembers.
+            name: The crate.
+            what: Where both are from, for the message.
 
         Raises:
             FormatError: They contradict one another.
         """
         if self.owner == other.owner and (self.threshold, self.owners) != (other.threshold, other.owners):
             raise FormatError(
-                f"{FILE_NAME}: both sides name version {self.owner} of the owners of {name}, and other owners",
+                f"{what}: both sides name version {self.owner} of the owners of {name}, and other owners",
                 hint=_ASK,
             )
         newer = self if self.owner >= other.owner else other
@@ -131,24 +136,28 @@ class CarnetLock:
     crates: Mapping[str, SeenCrate]
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> CarnetLock:
+    def from_bytes(cls, data: bytes, what: str = FILE_NAME) -> CarnetLock:
         """Read the file.
+
+        Args:
+            data: What is in it.
+            what: Where that is from, for the message.
 
         Raises:
             FormatError: It is not one, it is too large, or a merge left both of its sides in it.
         """
         if len(data) > MAX_FILE:
-            raise FormatError(f"{FILE_NAME} is larger than {MAX_FILE} bytes", hint=_ANEW)
+            raise FormatError(f"{what} is larger than {MAX_FILE} bytes", hint=_ANEW)
         lines = data.split(b"\n")
         for number, line in enumerate(lines, 1):
             if line.startswith(_MARKS):
-                raise FormatError(f"{FILE_NAME} has the marks of a merge in it (line {number})", hint=_JOIN)
+                raise FormatError(f"{what} has the marks of a merge in it (line {number})", hint=_JOIN)
         if lines.pop() != b"":
-            raise FormatError(f"{FILE_NAME} is cut off: its last line does not end", hint=_ANEW)
+            raise FormatError(f"{what} is cut off: its last line does not end", hint=_ANEW)
         try:
             return cls._of_lines(lines)
         except FormatError as error:
-            raise FormatError(f"{FILE_NAME}: {error}", hint=error.hint or _ANEW) from None
+            raise FormatError(f"{what}: {error}", hint=error.hint or _ANEW) from None
 
     @classmethod
     def _of_lines(cls, lines: list[bytes]) -> CarnetLock:
@@ -183,14 +192,18 @@ class CarnetLock:
                 raise FormatError("it needs the lines carnet-lock (version 1), root, timestamp, snapshot and refreshed")
 
     @classmethod
-    def from_merge(cls, data: bytes) -> CarnetLock:
+    def from_merge(cls, data: bytes, what: str = FILE_NAME) -> CarnetLock:
         """Read the file, or what a merge left of it: then both sides are joined.
+
+        Args:
+            data: What is in it.
+            what: Where that is from, for the message.
 
         Raises:
             FormatError: A side is not a `carnet.lock`, or the two contradict one another.
         """
-        ours, theirs = map(cls.from_bytes, _sides(data))
-        return ours.joined(theirs)
+        ours, theirs = (cls.from_bytes(side, what) for side in _sides(data))
+        return ours.joined(theirs, what)
 
     def to_bytes(self) -> bytes:
         """The file: the same memory is always the same bytes."""
@@ -212,20 +225,24 @@ class CarnetLock:
                 "owners": dict(known.owners),
             }
 
-    def joined(self, other: CarnetLock) -> CarnetLock:
+    def joined(self, other: CarnetLock, what: str = FILE_NAME) -> CarnetLock:
         """What both remember: of each thing, what is refused by either is refused.
+
+        Args:
+            other: The other side.
+            what: Where both are from, for the message.
 
         Raises:
             FormatError: They are about two repositories, or contradict one another.
         """
         if self.repository != other.repository:
-            raise FormatError(f"{FILE_NAME}: the two sides are about two repositories", hint=_ASK)
+            raise FormatError(f"{what}: the two sides are about two repositories", hint=_ASK)
         if self.root.version == other.root.version and self.root != other.root:
-            raise FormatError(f"{FILE_NAME}: the two sides saw two roots of version {self.root.version}", hint=_ASK)
+            raise FormatError(f"{what}: the two sides saw two roots of version {self.root.version}", hint=_ASK)
         newer, older = (self, other) if self.root.version >= other.root.version else (other, self)
         crates = {**self.crates, **other.crates}
         for name in self.crates.keys() & other.crates.keys():
-            crates[name] = self.crates[name].joined(other.crates[name], name)
+            crates[name] = self.crates[name].joined(other.crates[name], name, what)
         refreshed = max(self.refreshed, other.refreshed)
         same_root = newer.root == older.root
         timestamp = newer.timestamp.joined(older.timestamp, same_root=same_root)
@@ -244,7 +261,7 @@ class CarnetLock:
             FormatError: They are about two repositories, or contradict one another.
         """
         said = list(self._lines())
-        for line in self.joined(earlier)._lines():
+        for line in self.joined(earlier, f"{FILE_NAME} and {where}")._lines():
             if line not in said:
                 what = f"of the crate {line['crate']}" if "crate" in line else f"in its line {next(iter(line))!a}"
                 raise RollbackDetected(f"{FILE_NAME} says less {what} than {where}", hint=_LESS)

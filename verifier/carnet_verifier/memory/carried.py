@@ -36,7 +36,7 @@ class TopRoles(Protocol):
 
     now: datetime
     root: RoleFile[Root]
-    roots: dict[str, int]
+    roots: dict[str, Root]
 
     @property
     def timestamp(self) -> RoleFile[Timestamp]:
@@ -113,15 +113,18 @@ class Carried:
             raise RollbackDetected(
                 f"root has version {current.version}; {FILE_NAME} has seen version {seen.version} (TUF 5.3.5)", hint=ASK
             )
-        if trusted.roots.get(seen.sha256, seen.version) != seen.version or (
+        seen_root = trusted.roots.get(seen.sha256)
+        if seen_root is None and seen.sha256 == sha256_hex(pinned):
+            seen_root = parse_role(pinned, Root, what="the pinned root").signed
+        if (seen_root is not None and seen_root.version != seen.version) or (
             current.version == seen.version and current != seen
         ):
             raise MetadataMismatch(f"root version {seen.version} is not the one that {FILE_NAME} has seen", hint=ASK)
         signers = trusted.root.signed.roles
         timestamp, snapshot = trusted.timestamp.signed, trusted.snapshot.signed
-        if current == seen:
-            _require_counted(self.lock.timestamp, signers[paths.TIMESTAMP], "timestamp")
-            _require_counted(self.lock.snapshot, signers[paths.SNAPSHOT], "snapshot")
+        if seen_root is not None:  # of one that is not known, nobody knows whom it names
+            _require_counted(self.lock.timestamp, seen_root.roles[paths.TIMESTAMP], "timestamp")
+            _require_counted(self.lock.snapshot, seen_root.roles[paths.SNAPSHOT], "snapshot")
         _check_online(self.lock.timestamp, timestamp.version, signers[paths.TIMESTAMP], "timestamp", "5.4.3")
         _check_online(self.lock.snapshot, snapshot.version, signers[paths.SNAPSHOT], "snapshot", "5.5.5")
         self._check_roles(trusted)
@@ -265,7 +268,7 @@ def _check_online(seen: SeenOnline, version: int, signers: RoleKeys, role: str, 
 
 
 def _require_counted(seen: SeenOnline, signers: RoleKeys, role: str) -> None:
-    """What was seen under this very root was signed as it asks; a number that others are said to have signed is forged.
+    """What was seen under a root was signed as that asks; a number that others are said to have signed is forged.
 
     It would count for nothing, and push the one that counts out wherever two files are joined.
     """

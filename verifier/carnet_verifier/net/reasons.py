@@ -5,6 +5,7 @@ Imported when something failed: start-up time counts.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 from pathlib import Path
@@ -20,6 +21,7 @@ _PROXY_ASKS = 407
 _OURS = ("CERTIFICATE", "UNKNOWN_CA", "DECRYPT_ERROR", "ACCESS_DENIED")
 """What a server's alert says where it is about the certificate that a client showed, or did not show."""
 _LOGIN = "carnet trust login"
+_SERVES = "is `carnet mirror serve` running, and with that `--port`?"
 HINT_FOR_NO_FILE = (
     "something else than the mirror answers there, such as a login page or a proxy: `curl -i {}` shows what; nothing "
     "was decided; if the mirror moved, `carnet trust move URL` goes on at its new address"
@@ -57,8 +59,21 @@ def why_not_reached(error: OSError, place: str, route: Route, *, issuer: str, pr
             + more,
         )
     reason = (error.strerror or str(error) or type(error).__name__).lower()
+    if isinstance(error, ConnectionRefusedError) and not proxied and is_loopback(place):
+        return TransportError(reason, hint=f"nothing listens on {place} of this machine: {_SERVES}")
     hint = "check the address, and that the server is up"
     return TransportError(f"{what}{place}: {reason}" if proxied else reason, hint=hint + more)
+
+
+def is_loopback(place: str) -> bool:
+    """Whether an address, `host:port`, is this machine's own, which no proxy leads to."""
+    host = place.rpartition(":")[0].strip("[]").rstrip(".").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _beside(route: Route, *, proxied: bool) -> str:

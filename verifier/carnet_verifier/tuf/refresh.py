@@ -40,6 +40,10 @@ __all__ = ["TrustedRepository", "read_repository", "refresh", "update"]
 
 MAX_NEW_ROOTS = 256
 CLOCK_SLACK = timedelta(days=1)
+LONGEST_LIFE = timedelta(days=1)
+"""Of a timestamp, as every mirror of carnet's signs it."""
+SIGNED_AHEAD = timedelta(hours=1)
+"""By which clocks may differ before somebody is told."""
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
 """carnet did not exist before: a clock that says so is wrong, and would call expired files fresh."""
 
@@ -128,6 +132,28 @@ def update(
         trusted.accept_snapshot(data)
         store.keep(paths.SNAPSHOT, data)
     return trusted
+
+
+def remarks_on_clock(timestamp: Timestamp, now: datetime) -> tuple[str, ...]:
+    """What a verified timestamp says of this machine's clock: nothing, unless it ends later than one of today's can.
+
+    Only of that can a client tell that its clock is behind: then what has ended passes for fresh. It decides nothing,
+    because a repository may give its timestamps a longer life, and because one that ends in time says nothing.
+
+    Args:
+        timestamp: Of the repository.
+        now: The time of the refresh.
+    """
+    ahead = timestamp.expires - now - LONGEST_LIFE
+    if ahead <= SIGNED_AHEAD:
+        return ()
+    hours = int(ahead.total_seconds()) // 3600
+    span = f"{hours // 24} days" if hours >= 48 else f"{hours} hours" if hours > 1 else "an hour"
+    return (
+        f"this machine's clock says {now:%Y-%m-%d %H:%M} UTC, and the mirror's timestamp was signed at least {span} "
+        "later: one of the two clocks is wrong, and with this one behind, old metadata would pass for fresh; "
+        "`carnet doctor` compares them",
+    )
 
 
 def _metadata(role: str, version: int | None) -> str:

@@ -16,7 +16,7 @@ from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.budget import DEFAULT_BOUNDS, Budget, RunBounds
 from carnet_verifier.net.fetch import Fetcher, HttpFetcher
 from carnet_verifier.net.route import DIRECT, Network
-from carnet_verifier.tuf.refresh import read_repository, refresh
+from carnet_verifier.tuf.refresh import read_repository, refresh, remarks_on_clock
 from carnet_verifier.tuf.repository import TrustedRepository
 from carnet_verifier.tuf.told import of_mirror
 
@@ -39,9 +39,18 @@ class View:
     url: str
 
 
+def unheard(_: str) -> None:
+    """For those who look at a view for nobody."""
+
+
 @contextmanager
 def open_view(
-    trust: TrustDirectory, *, now: datetime, bounds: RunBounds = DEFAULT_BOUNDS, network: Network = DIRECT
+    trust: TrustDirectory,
+    *,
+    now: datetime,
+    bounds: RunBounds = DEFAULT_BOUNDS,
+    network: Network = DIRECT,
+    remark: Callable[[str], None] = unheard,
 ) -> Iterator[View]:
     """Refresh a trusted repository, and look at it while the block runs.
 
@@ -50,6 +59,7 @@ def open_view(
         now: The fixed time of the refresh (TUF 5.1), aware, UTC.
         bounds: What the whole run may cost.
         network: How its server is reached.
+        remark: Is told what a person should know of what was verified, and that stops nothing.
 
     Returns:
         The view; its connections are closed with the block.
@@ -60,6 +70,8 @@ def open_view(
     with HttpFetcher(trust.url, network=network, budget=Budget(bounds)) as fetcher:
         with of_mirror(trust.url):
             repository = refresh(trust, fetcher, now=now)
+        for one in remarks_on_clock(repository.trusted.timestamp.signed, now):
+            remark(one)
         yield View(repository, fetcher, trust.url)
 
 

@@ -56,7 +56,7 @@ class TrustedRoles:
         now_for_people: What the expiries of targets roles below the top that people sign are compared with: `now`, but
             where `now` was put back for the sake of what is signed online (`carnet_verifier.tuf.saved_view`).
         profile: As given.
-        roots: The versions of the roots that were trusted on the way, by the sha256 of their files.
+        roots: The roots that were trusted on the way, by the sha256 of their files.
 
     Raises:
         FormatError: The root does not parse.
@@ -72,7 +72,7 @@ class TrustedRoles:
         self._proofs = set() if proofs is None else proofs
         self.root = self._parse(root, Root)
         self._demand(self._signers(paths.ROOT), self.root, "root", "5.2")
-        self.roots = {sha256_hex(self.root.raw): self.root.signed.version}
+        self.roots = {sha256_hex(self.root.raw): self.root.signed}
         self._timestamp: RoleFile[Timestamp] | None = None
         self._snapshot: RoleFile[Snapshot] | None = None
         self._old_timestamp: RoleFile[Timestamp] | None = None
@@ -105,7 +105,7 @@ class TrustedRoles:
         if new.signed.version != expected:  # 5.3.5
             raise MetadataMismatch(f"root has version {new.signed.version}, not {expected} (TUF 5.3.5)")
         self.root = new
-        self.roots[sha256_hex(new.raw)] = new.signed.version
+        self.roots[sha256_hex(new.raw)] = new.signed
 
     def check_root(self) -> None:
         """Demand that the newest root has not expired (TUF 5.3.10); roots on the way to it may have.

@@ -48,7 +48,9 @@ def init_policy(target: str | None, target_file: str | None, repository: str | N
     settings = project.settings(repository=repository)
     lock = project.read_lock()
     trusted, now = judging_repository(settings, project.folder), home.now()
-    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
+    with open_view(
+        trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+    ) as view:
         report = judge_lock(project, lock, settings, (trusted, view, now))
         today = Today(
             project.lock.name,

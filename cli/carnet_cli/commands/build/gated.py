@@ -50,14 +50,20 @@ def run_behind_gate(args: Sequence[str]) -> int:
     except FileNotFoundError:
         raise ConfigError("the folder in which this was called is gone", hint="`cd` to the project") from None
     own_home = home.cargo_home()
+    invocation = cargo_args.parse(args, Aliases(folder, own_home, environment))
+    if invocation.kind is CommandKind.HARMLESS:
+        from carnet_cli.commands.passing import pass_to
+
+        typed = args if invocation.toolchain is None else args[1:]
+        pass_to(find_cargo(invocation.toolchain, folder, environment).command, typed, folder, found=invocation)
     return Gated(
-        cargo_args.parse(args, Aliases(folder, own_home, environment)),
+        invocation,
         folder,
         environment,
         own_home=own_home,
         protection=find_protection(home.home(), environment),
         deciding=places.deciding(),
-        reporter=TerminalReporter(),
+        reporter=TerminalReporter(for_machines=invocation.for_machines),
     ).run()
 
 
@@ -167,7 +173,7 @@ class Gated:
         output.warn_all(settings.remarks)
         trusted = judging_repository(settings, workspace)
         network = network_for(workspace, about)
-        return trusted, Grounds(settings.policy, trusted.directory, home.now, settings.run, network)
+        return trusted, Grounds(settings.policy, trusted.directory, home.now, settings.run, network, self.reporter.warn)
 
     def _gate(self, project: Project, trusted: Trusted, grounds: Grounds, place: Path) -> Gate:
         return Gate(

@@ -97,6 +97,26 @@ class LockedProject:
             return "`cargo carnet generate-lockfile` makes one, of versions that were verified"
         return "`cd` to a project of cargo's, or name the Cargo.lock of one"
 
+    def meant(self, text: str) -> CrateId:
+        """The crate that somebody typed: NAME@VERSION, or NAME where the lock has one version of it.
+
+        Raises:
+            ConfigError: It names no version, and the lock has none or several.
+        """
+        from carnet.cargo.names import CrateId, CrateName
+        from carnet_cli.terminal.typed import typed
+
+        if "@" not in text and places.is_there(str(self.lock)):
+            name = typed(CrateName, text)
+            found = sorted({package.id for package in self.read_lock().packages if package.id.name == name})
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise ConfigError(
+                    f"{self.lock} has several versions of {name}", hint=f"name one: {', '.join(map(str, found))}"
+                )
+        return typed(CrateId.parse, text)
+
     def packages(self, crate: CrateId) -> tuple[LockedPackage, ...]:
         """Everything that the lock has by one name and version, from whatever source; nothing where there is no lock.
 

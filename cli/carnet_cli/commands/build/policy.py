@@ -65,7 +65,9 @@ def explain(
     if is_version:
         packages = project.packages(crate_id)
         trusted = judging_repository(settings, project.folder)
-        with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
+        with open_view(
+            trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+        ) as view:
             chains = chains_of(crate_id, packages, view.repository, settings.policy, trusted.directory, now=now)
     for chain in chains:
         report = PolicyReport(crate_id, settings.policy, now, chain)

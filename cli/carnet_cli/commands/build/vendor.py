@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from carnet_verifier.cargo.localregistry import LocalRegistry
     from carnet_verifier.tuf.view import View
 
+_BEHIND_THE_GATE = (
+    "`cargo carnet vendor DIR` has cargo write that folder, of admitted crates and of what your policy allows from "
+    "git, once it was compared with the commit that the lock names"
+)
+"""What to do about packages whose manifests cargo rewrites when it vendors them."""
+
 
 @click.command()
 @click.argument("folder", default="vendor", metavar="[DIR]", type=click.Path(path_type=Path))
@@ -87,7 +93,9 @@ def command(
     trusted, now = judging_repository(settings, project.folder), home.now()
     registry = LocalRegistry(private_folder(trusted.cargo) / "registry")
     with (
-        open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view,
+        open_view(
+            trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+        ) as view,
         registry.locked(),
     ):
         admissions = _admit(lock, settings, trusted, registry, (view, now))
@@ -150,6 +158,6 @@ def _admit(
     if foreign:
         raise ConfigError(
             f"{foreign[0].crate} is not from crates-io, and carnet does not vendor it",
-            hint="the policy allows it, and nobody vouches for it: let `cargo vendor` write that folder",
+            hint=_BEHIND_THE_GATE,
         )
     return admissions

@@ -93,7 +93,9 @@ def _verify_lock(
     if no_less_than is not None:
         check_memory(trusted, no_less_than)
     now = home.now()
-    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
+    with open_view(
+        trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+    ) as view:
         report = judge_lock(project, lock, settings, (trusted, view, now), remarks)
         if update_memory and not report.refused:
             output.note(write_memory(project.folder, lock, trusted, view.repository))
@@ -159,7 +161,9 @@ def _verify_file(path: Path, project: LockedProject, settings: Settings, message
     data = read_named_file(path, "tarball", max_bytes=CrateLimits().compressed)
     crate = read_crate(data)
     trusted, now = judging_repository(settings, project.folder), home.now()
-    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
+    with open_view(
+        trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+    ) as view:
         wanted = Wanted(crate.id, crate.sha256)
         admission, _ = admit_tarball(
             view.repository, wanted, settings.policy, trusted.directory, now=now, read=(data, crate)
@@ -184,7 +188,9 @@ def _verify_crate(target: str, project: LockedProject, settings: Settings, messa
     if not packages:
         wanted = [Wanted(crate)]
     trusted = judging_repository(settings, project.folder)
-    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
+    with open_view(
+        trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+    ) as view:
         try:
             admissions = [
                 admit_one(view.repository, one, settings.policy, trusted.directory, now=now) for one in wanted

@@ -68,7 +68,9 @@ def verify_copies(
     output.warn_all(remarks)
     copies, strays, vendored = _on_disk(cargo_home, vendor)
     trusted, now, refused = judging_repository(settings, project.folder), home.now(), 0
-    with open_view(trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders)) as view:
+    with open_view(
+        trusted.directory, now=now, bounds=settings.run, network=network_for(*project.folders), remark=output.warn
+    ) as view:
         if lock is not None:
             report = judge_lock(project, lock, settings, (trusted, view, now), remarks)
             output.show(report, message_format, lock_as_text, lock_as_json)

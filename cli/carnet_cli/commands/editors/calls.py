@@ -1,11 +1,7 @@
 """One call of a shim's cargo: through the gate where it compiles or chooses crates, to the user's own cargo else.
 
-What passes is replaced by cargo, in this very process: signals and exit status are cargo's own, and neither the
-verifier nor a repository is touched. It starts no cargo, compiler or wrapper that the project names: which toolchain
-file holds was looked at, and compilers and wrappers are the user's own (`compiling_nothing`). What else a project's
-configuration can make cargo run or load, such as by `PATH` or `LD_PRELOAD` in `[env]`, cannot write to carnet's home,
-nor to what decides over builds: what passes is confined as a build is. What is asked of the standard library is
-answered from the toolchain (`standard_library`).
+What passes is replaced by cargo, in this very process (`carnet_cli.commands.passing`). What is asked of the
+standard library is answered from the toolchain (`standard_library`).
 """
 
 from __future__ import annotations
@@ -16,17 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from carnet.errors import ConfigError, PolicyRefused
+from carnet_cli.commands.passing import own_variables, pass_to
 from carnet_cli.config.shims.leaving import leave
 from carnet_gate import args as cargo_args
 from carnet_gate.commands.table import CommandKind
-from carnet_gate.commands.variables import SHIMMED, compiling_nothing
 
 if TYPE_CHECKING:
     from carnet_gate.args import Invocation
 
 _ITSELF = "carnet"
-_BEGINS = ("new", "init")
-_NOWHERE = "/nowhere"
 
 
 def call(folder: str, cargo: str, home: str, args: Sequence[str]) -> int:
@@ -56,7 +50,7 @@ def call(folder: str, cargo: str, home: str, args: Sequence[str]) -> int:
         return _gate([*toolchain, *rest[1:]])
     found = _understand(args, here)
     if found.needs_no_gate:
-        _pass(cargo, args, here, makes_in=here if found.subcommand in _BEGINS else None)
+        _pass(cargo, args, here, found)
     if found.kind is CommandKind.REFUSE:
         raise PolicyRefused(
             f"`cargo {found.subcommand}` is refused: {found.command.why}",
@@ -91,7 +85,7 @@ def _describe_toolchains_own(found: Invocation, cargo: str, here: Path) -> bool:
     from carnet_gate.config import check_toolchains
 
     check_toolchains(here)
-    variables = _own_variables()
+    variables = own_variables()
     manifest = standard_library.own_manifest(found, cargo, here, variables)
     if manifest is None:
         return False
@@ -100,37 +94,8 @@ def _describe_toolchains_own(found: Invocation, cargo: str, here: Path) -> bool:
     return True
 
 
-def _own_variables() -> dict[str, str]:
-    """The variables of a cargo that is started past the gate."""
-    environment = compiling_nothing(os.environ)
-    for ours in ("CARGO", SHIMMED):
-        environment.pop(ours, None)
-    return environment
-
-
-def _pass(cargo: str, args: Sequence[str], here: Path, *, makes_in: Path | None = None) -> NoReturn:
-    """Become the user's own cargo, which cannot write to what decides over builds."""
-    from carnet_cli.config import home, places
-    from carnet_gate.config import check_toolchains
-    from carnet_gate.confinement.protection import confinement, find_protection
-
-    check_toolchains(here)
-    environment = _own_variables()
-    held, protection = home.home(), find_protection(home.home(), environment)
-    # Nobody would be left to remove a folder that was made for temporary files; none of these commands makes any.
-    variables = {**environment, "TMPDIR": _NOWHERE}
-    with confinement(protection, held, (), variables, makes_in=makes_in, deciding=places.deciding()) as within:
-        for number in within.descriptors:
-            os.set_inheritable(number, True)
-        command = [*within.prefix, cargo, *args]
-        try:
-            if within.enter is not None:
-                within.enter()
-            os.execvpe(command[0], command, environment)  # noqa: S606  -- no shell is wanted
-        except OSError as error:
-            raise ConfigError(
-                f"{command[0]} cannot be started: {error.strerror}", hint="see that it is there and may be run"
-            ) from None
+def _pass(cargo: str, args: Sequence[str], here: Path, found: Invocation | None = None) -> NoReturn:
+    pass_to((cargo,), args, here, found=found)
 
 
 def _gate(args: Sequence[str]) -> int:

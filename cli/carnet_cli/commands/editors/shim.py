@@ -32,6 +32,9 @@ def command(folder: Path, removes: bool) -> None:
     folder = folder.expanduser().resolve()
     if removes:
         left = remove(folder)
+        if left is None:
+            output.echo(f"there is no shim in {folder}: nothing was removed")
+            return
         output.echo(f"the shim in {folder} is removed")
         for path in left:
             output.note(f"left: {path}, which `carnet shim` did not write")

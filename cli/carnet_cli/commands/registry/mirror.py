@@ -192,6 +192,12 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
         authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
         source = CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities})
     asked = [AskedFor.parse(text) for text in wanted]
+    if lockfile is None and not asked and not Path("Cargo.lock").exists():
+        raise ConfigError(
+            "nothing says what to copy: no crate is named, and there is no Cargo.lock here",
+            hint=f"name a lock, `carnet mirror sync {directory} --lockfile FILE`, or crates, "
+            f"`carnet mirror sync {directory} NAME@REQUIREMENT`",
+        )
     packages = _locked(lockfile or Path("Cargo.lock")) if lockfile is not None or not asked else ()
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)

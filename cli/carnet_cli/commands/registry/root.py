@@ -448,6 +448,7 @@ def _require_consent() -> None:
     try:
         agreed = click.confirm("sign them?", err=True)
     except click.Abort:
+        output.note("")  # the question has no end of a line
         agreed = False
     if not agreed:
         raise SigningError("nothing was signed", hint="answer y, or give --yes")

@@ -161,14 +161,14 @@ def known() -> list[Path]:
         ]
 
 
-def remove(folder: Path) -> tuple[Path, ...]:
+def remove(folder: Path) -> tuple[Path, ...] | None:
     """Take a shim away; again is no mistake.
 
     Args:
         folder: Absolute and without links.
 
     Returns:
-        What is left in the folder, since `carnet shim` did not write it.
+        What is left in the folder, since `carnet shim` did not write it; None where there was no shim.
 
     Raises:
         ConfigError: The folder is no shim's.
@@ -177,6 +177,8 @@ def remove(folder: Path) -> tuple[Path, ...]:
     _require_ours(folder)
     programs = folder / PROGRAMS
     with as_storage_error(folder):
+        if not is_shim(programs / "cargo") and not _record(folder).exists():
+            return None
         for name in _LINKED:
             if (programs / name).is_symlink():
                 (programs / name).unlink()

@@ -81,8 +81,12 @@ def _tell(compared: ComparedCopy) -> None:
         output.error(difference.said)
     if len(compared.differences) == MOST:
         output.error(f"{compared.copy.path}: there may be more; {MOST} are shown")
-    if compared.differences:
-        output.hint(f"find out who writes there, then remove it: {compared.copy.path}")
+    path = compared.copy.path
+    if compared.differences and (compared.copy.kind, compared.copy.place) == ("tarball", ""):
+        again = f"`carnet vendor --local-registry {path.parent}`"
+        output.hint(f"find out who writes there; {again} writes anew what is its own, and else remove it: {path}")
+    elif compared.differences:
+        output.hint(f"find out who writes there, then remove it: {path}")
     if compared.error is not None and compared.state == "changed":
         output.report(compared.error)
     elif compared.error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,11 @@ def vendor_as_text(report: VendorReport) -> None:
         states = ((new, "new"), (again, "written anew"), (kept, "as before"), (len(written.removed), "removed"))
         counted = ", ".join(f"{number} {words}" for number, words in states if number)
         output.note(f"{where}, vouched for by {report.url}: {counted or 'written anew'}")
-    output.note(TOOLS[report.tool][0])
+    file, otherwise = TOOLS[report.tool][0]
+    if sys.stdout.isatty():
+        output.note(f"To use it, add this to {file}{otherwise}:\n")
+    else:  # where nobody sees what follows
+        output.note(f"To use it, add the lines on stdout to {file}{otherwise}")
     output.echo(TOOLS[report.tool][1](report), end="")
 
 
@@ -114,9 +119,9 @@ def _quoted(report: VendorReport) -> str:
     return strictjson.encode(str(report.folder)).decode()
 
 
-TOOLS: dict[str, tuple[str, Callable[[VendorReport], str]]] = {
-    "cargo": ("To use it, add this to .cargo/config.toml (`--for bazel` and `--for nix` print other lines):\n", _cargo),
-    "bazel": ("To use it with rules_rust, add this to MODULE.bazel:\n", _bazel),
-    "nix": ("To use it with nixpkgs, add this to the package:\n", _nix),
+TOOLS: dict[str, tuple[tuple[str, str], Callable[[VendorReport], str]]] = {
+    "cargo": ((".cargo/config.toml", " (`--for bazel` and `--for nix` print other lines)"), _cargo),
+    "bazel": (("MODULE.bazel", ", with rules_rust"), _bazel),
+    "nix": (("the package", ", with nixpkgs"), _nix),
 }
-"""For each program: what to do with the lines, and the lines."""
+"""For each program: into what the lines go, what else is to be said of them, and the lines."""

@@ -25,4 +25,5 @@ RULE = Rule(
     "It offers less than a version of the same crate that was admitted before.",
     _judge,
     needs=(PROVENANCE,),
+    of_version=True,
 )

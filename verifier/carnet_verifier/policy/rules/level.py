@@ -47,4 +47,5 @@ RULE = Rule(
     _judge,
     needs=(PROVENANCE,),
     settings=(LEAST_LEVEL,),
+    of_version=True,
 )

@@ -15,7 +15,9 @@ MOST_DAYS = 3650
 
 def _read(days: int) -> timedelta:
     if not 0 <= days <= MOST_DAYS:  # which may have more digits than can be shown
-        raise FormatError(f"it is not a number of days from 0 to {MOST_DAYS}")
+        raise FormatError(
+            f"it is not a number of days from 0 to {MOST_DAYS}", hint="write how many, such as 7; 0 asks for no age"
+        )
     return timedelta(days=days)
 
 
