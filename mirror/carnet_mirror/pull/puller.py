@@ -95,13 +95,22 @@ class Puller:
             if not queue:
                 self._waiting.pop(asker.network, None)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is taken up."""
+        return self._stopped.is_set()
+
+    def halt(self) -> None:
+        """Take up nothing more, and let what is under way know; `stop` waits for it."""
+        self._stopped.set()
+
     def stop(self) -> None:
         """Take up nothing more, and wait for a moment for what is under way.
 
         What a thread has not published by then is never seen: a publish is whole or was not there, whenever the process
         ends.
         """
-        self._stopped.set()
+        self.halt()
         thread = self._thread
         if thread is not None:
             thread.join(_STOPPED_WITHIN)

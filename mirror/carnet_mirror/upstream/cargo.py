@@ -27,6 +27,7 @@ from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import ConfigError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix
 from carnet_mirror.upstream.packages import Listing, UpstreamCrate, UpstreamIndex
+from carnet_mirror.upstream.stopping import Stopped, ending, never
 
 _CONFIGURATION = ("config.toml", "config", "credentials.toml", "credentials")
 _DEADLINE = 1800.0
@@ -53,12 +54,14 @@ class CargoUpstream:
         home: The user's cargo home, whose configuration is copied.
         environment: The variables to run cargo with.
         deadline: Seconds for everything that is fetched at once.
+        stopped: Whether nobody waits for it any more.
     """
 
     cargo: str
     home: Path
     environment: Mapping[str, str]
     deadline: float = _DEADLINE
+    stopped: Stopped = never
 
     @property
     def name(self) -> str:
@@ -166,15 +169,24 @@ class CargoUpstream:
         """Run cargo; returns what it complained about, or an empty text when it succeeded."""
         environment = {**self.environment, "CARGO_HOME": str(home), "CARGO_TERM_COLOR": "never"}
         try:
-            done = subprocess.run(
-                [self.cargo, *arguments],
-                cwd="/",
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=deadline,
-                check=False,
-            )
+            if self.stopped():
+                return "nothing is asked for any more"
+            with (
+                subprocess.Popen(
+                    [self.cargo, *arguments],
+                    cwd="/",
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                ) as process,
+                ending(self.stopped, process.kill),
+            ):
+                try:
+                    _, said = process.communicate(timeout=deadline)
+                except BaseException:
+                    process.kill()
+                    raise
         except FileNotFoundError:
             raise ConfigError(
                 f"there is no {self.cargo} here", hint="install Rust, or read an index directly with --upstream"
@@ -185,7 +197,7 @@ class CargoUpstream:
             raise ConfigError(
                 f"cannot run {self.cargo}: {error.strerror}", hint="install cargo, or name it with `--cargo`"
             ) from None
-        return "" if done.returncode == 0 else _complaint(done.stderr.decode("utf-8", "replace"))
+        return "" if process.returncode == 0 else _complaint(said.decode("utf-8", "replace"))
 
 
 @contextmanager

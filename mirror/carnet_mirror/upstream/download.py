@@ -68,6 +68,8 @@ class Downloads:
         self._network = network
         self._known = _parsed(known)[0] if known else None
         self._servers: dict[Origin, _Server] = {}
+        self._asking: set[Connection] = set()
+        self._aborted = False
         self._lock = threading.Lock()
 
     def get(self, url: str, max_bytes: int) -> bytes:
@@ -83,7 +85,7 @@ class Downloads:
             except TransportError as error:
                 tried += 1
                 pause = self._patience.pause_after(error, tried)
-                if pause is None:
+                if pause is None or self._aborted:
                     raise _told(error, tried) from None
                 self._sleep(pause)
 
@@ -112,6 +114,7 @@ class Downloads:
         server = self._server_of(origin, url)
         while True:
             connection, used = self._connection(server, origin)
+            self._begin(connection)
             try:
                 (answer,) = connection.get([(target, max_bytes)])
             except TransportError as error:
@@ -121,6 +124,9 @@ class Downloads:
                     continue
                 self._failed(server, None)
                 raise TransportError(f"{url}: {error}", hint=error.hint, passing=error.passing) from None
+            finally:
+                with self._lock:
+                    self._asking.discard(connection)
             if connection.usable:
                 with self._lock:
                     server.idle.append(connection)
@@ -162,6 +168,19 @@ class Downloads:
             if connection.usable:
                 return connection, True
             connection.close()
+
+    def _begin(self, connection: Connection) -> None:
+        with self._lock:
+            if self._aborted:
+                raise TransportError("nothing is asked for any more")
+            self._asking.add(connection)
+
+    def abort(self) -> None:
+        """End what waits in other threads, and ask for nothing more."""
+        with self._lock:
+            self._aborted = True
+            for connection in self._asking:
+                connection.abort()
 
     def close(self) -> None:
         """Close all connections."""

@@ -15,6 +15,7 @@ from carnet.errors import ConfigError, FormatError, StorageError, TransportError
 from carnet.tuf.paths import index_prefix, url_path
 from carnet_mirror.upstream.download import LIMITS, Downloads, is_http, split
 from carnet_mirror.upstream.packages import UpstreamCrate, UpstreamIndex, beginning
+from carnet_mirror.upstream.stopping import Stopped, ending, never
 from carnet_verifier.net.http1 import Limits
 from carnet_verifier.net.patience import Patience
 from carnet_verifier.net.route import DIRECT, Network
@@ -40,6 +41,7 @@ class SparseUpstream:
         network: How it is reached, and as whom.
         remembered: Where index files are kept that were asked for by `index`, so that `fetch` does not ask again; None
             where they are not.
+        stopped: Whether nobody waits for it any more.
     """
 
     url: str
@@ -47,6 +49,7 @@ class SparseUpstream:
     patience: Patience = field(default=Patience(), repr=False)
     network: Network = field(default=DIRECT, repr=False)
     remembered: dict[CrateName, tuple[bytes, ...]] | None = field(default=None, repr=False, compare=False)
+    stopped: Stopped = field(default=never, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         base = self.url.removeprefix("sparse+")
@@ -77,7 +80,7 @@ class SparseUpstream:
                 finally:
                     progress(1)
 
-            with ThreadPoolExecutor(_CONNECTIONS) as workers:
+            with ending(self.stopped, downloads.abort), ThreadPoolExecutor(_CONNECTIONS) as workers:
                 return list(workers.map(one, enumerate(packages)))
 
     def index(self, names: Sequence[CrateName], scratch: Path) -> dict[CrateName, UpstreamIndex]:
@@ -94,7 +97,7 @@ class SparseUpstream:
                     self.remembered[name] = lines
                 return UpstreamIndex(lines, "the upstream's index file of the crate is empty")
 
-            with ThreadPoolExecutor(_CONNECTIONS) as workers:
+            with ending(self.stopped, downloads.abort), ThreadPoolExecutor(_CONNECTIONS) as workers:
                 return dict(zip(names, workers.map(one, names), strict=True))
 
 

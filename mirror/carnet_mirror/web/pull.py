@@ -60,7 +60,7 @@ class _Telling(StreamingResponse):
 
     def __init__(self, puller: Puller, asker: Asker, seconds: float) -> None:
         headers = {"cache-control": "no-store", "x-content-type-options": "nosniff", "x-accel-buffering": "no"}
-        super().__init__(_lines(asker), 200, headers, LINES)
+        super().__init__(_lines(puller, asker), 200, headers, LINES)
         self._puller = puller
         self._asker = asker
         self._seconds = seconds
@@ -75,9 +75,11 @@ class _Telling(StreamingResponse):
             self._puller.leave(self._asker)
 
 
-async def _lines(asker: Asker) -> AsyncIterator[bytes]:
+async def _lines(puller: Puller, asker: Asker) -> AsyncIterator[bytes]:
     told, when = None, 0.0
     while (end := asker.end) is None:
+        if puller.stopped:
+            return
         progress = asker.progress
         if progress != told or time.monotonic() - when > _SAY_EVERY:
             told, when = progress, time.monotonic()

@@ -150,6 +150,26 @@ def test_an_upstream_that_is_down_has_not_said_that_there_is_none(
     assert (other.missing, other.refused) == ((), ())
 
 
+def test_who_stops_serving_waits_for_no_upstream(mirror: MirrorDirectory, registry: SparseRegistry) -> None:
+    """And what it would have brought is not said to be missing."""
+    reached, go = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        reached.set()
+        go.wait(30)
+
+    registry.scripts["/dl/leaf-1.4.0"] = [hold]
+    upstream = SparseUpstream(registry.index_url, remembered={}, stopped=reached.is_set)
+    bounded = BoundedUpstream(upstream, 10**9, 60.0, 32, reached.is_set)
+    asked, begun = share("leaf"), time.monotonic()
+    with mirror.open(write=True) as store:
+        bring(store, mirror.signer, bounded, [asked], PullSettings("", ALL), now=mirror.now, progress=quiet)
+    go.set()
+    assert time.monotonic() - begun < 15
+    assert list(reasons(asked.end.undecided)) == ["leaf@1.4.0"]
+    assert asked.end.missing + asked.end.refused == ()
+
+
 # --- rules ---
 
 

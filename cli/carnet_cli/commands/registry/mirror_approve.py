@@ -78,6 +78,7 @@ def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: P
     from carnet_mirror.state.store import Store
     from carnet_mirror.sync.closure import Taking, close
     from carnet_mirror.sync.sync import sync
+    from carnet_mirror.upstream.stopping import never
 
     said, now = read_pull_file(directory), home.now()
     if said is None:
@@ -86,7 +87,7 @@ def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: P
             hint="`carnet mirror sync DIR NAME@REQUIREMENT` brings it without",
         )
     rules = said.rules.signed_off()
-    source = upstream_for(said.upstream, cargo, said.quotas.seconds)()
+    source = upstream_for(said.upstream, cargo, said.quotas.seconds)(never)
     with Store.open(directory, write=True) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
             taking = Taking(rules.why_no_crate, lambda line: rules.why_no_version(line, now))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.cargo import CargoUpstream
 from carnet_mirror.upstream.packages import IndexedUpstream
 from carnet_mirror.upstream.sparse import SparseUpstream
+from carnet_mirror.upstream.stopping import Stopped, never
 from carnet_mirror.web.pull import Pulls
 
 _AT_ONCE = 32
@@ -33,10 +35,36 @@ _ALL = 1_000_000
 _MEGABYTE = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Pulling:
+    """The taking of asks, while it goes on.
+
+    Attributes:
+        puller: Works on them.
+        seconds: How long one answer may take.
+    """
+
+    puller: Puller
+    seconds: float
+
+    def in_front_of(self, app: ASGIApp, sender_header: str | None) -> ASGIApp:
+        """Take asks, and leave everything else to an application."""
+        return Pulls(app, self.puller, seconds=self.seconds, sender_header=sender_header)
+
+    def beside(self, background: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """What runs beside the server, and lets nobody wait any more once that is ended."""
+
+        async def run() -> None:
+            try:
+                await background()
+            finally:
+                self.puller.halt()
+
+        return run
+
+
 @contextmanager
-def pulling(
-    directory: Path, settings: PullSettings, signer: OnlineSettings, cargo: str
-) -> Iterator[Callable[[ASGIApp, str | None], ASGIApp]]:
+def pulling(directory: Path, settings: PullSettings, signer: OnlineSettings, cargo: str) -> Iterator[Pulling]:
     """Take asks while the block runs.
 
     Args:
@@ -44,25 +72,17 @@ def pulling(
         settings: What its operator says of it.
         signer: How its online signer is reached.
         cargo: The cargo that fetches, where the operator's own does.
-
-    Returns:
-        What puts the taking of asks in front of an application, given the header that names a sender.
     """
     upstream = upstream_for(settings.upstream, cargo, settings.quotas.seconds)
-    _ = upstream()  # what is wrong with its configuration is told now, and not when somebody asks
+    _ = upstream(never)  # what is wrong with its configuration is told now, and not when somebody asks
     puller = Puller(partial(_bring, directory, settings, signer, upstream), Usage(settings.quotas))
-    longest = 2 * settings.quotas.seconds + 60.0
-
-    def taking(app: ASGIApp, sender_header: str | None) -> ASGIApp:
-        return Pulls(app, puller, seconds=longest, sender_header=sender_header)
-
     try:
-        yield taking
+        yield Pulling(puller, 2 * settings.quotas.seconds + 60.0)
     finally:
         puller.stop()
 
 
-def upstream_for(named: str, cargo: str, seconds: float) -> Callable[[], IndexedUpstream]:
+def upstream_for(named: str, cargo: str, seconds: float) -> Callable[[Stopped], IndexedUpstream]:
     """What makes the upstream of one pull.
 
     Args:
@@ -75,26 +95,27 @@ def upstream_for(named: str, cargo: str, seconds: float) -> Callable[[], Indexed
     """
     network = network_for()
     if named != "cargo":
-        return lambda: SparseUpstream(named, network=network, remembered={})
+        return lambda stopped: SparseUpstream(named, network=network, remembered={}, stopped=stopped)
     # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
     authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
-    return lambda: CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities}, seconds)
+    environment = {**os.environ, **authorities}
+    return lambda stopped: CargoUpstream(cargo, home.cargo_home(), environment, seconds, stopped)
 
 
 def _bring(
     directory: Path,
     settings: PullSettings,
     signer: OnlineSettings,
-    upstream: Callable[[], IndexedUpstream],
+    upstream: Callable[[Stopped], IndexedUpstream],
     shares: Sequence[Share],
     progress: Progress,
-    stopped: Callable[[], bool],
+    stopped: Stopped,
 ) -> None:
     quotas = settings.quotas
     with Store.open(directory, write=True) as store, online(directory, signer, PassphraseSource()) as client:
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
         at_once = _ALL if settings.upstream == "cargo" else _AT_ONCE
-        bounded = BoundedUpstream(upstream(), size, quotas.seconds, at_once, stopped)
+        bounded = BoundedUpstream(upstream(stopped), size, quotas.seconds, at_once, stopped)
         bring(store, client, bounded, shares, settings, now=home.now(), progress=progress)
     brought = sum(len(share.end.published) for share in shares)
     undecided = sum(len(share.end.undecided) for share in shares)

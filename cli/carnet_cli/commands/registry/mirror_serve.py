@@ -116,7 +116,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
                 pulls = stack.enter_context(pulling(directory, said, settings, cargo))
 
             def taking(app: ASGIApp) -> ASGIApp:
-                app = app if pulls is None else pulls(app, sender_header)
+                app = app if pulls is None else pulls.in_front_of(app, sender_header)
                 proposals = Proposals(app, partial(_take_proposal, directory, settings), sender_header=sender_header)
                 return Submissions(proposals, partial(_take, directory, settings), sender_header=sender_header)
 
@@ -127,7 +127,8 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
                 _complain,
                 remind=partial(_remind, directory, Reminders()),
             )
-            run(directory, address, access_log=access_log, ready=ready, background=upkeep, around=taking)
+            beside = upkeep if pulls is None else pulls.beside(upkeep)
+            run(directory, address, access_log=access_log, ready=ready, background=beside, around=taking)
 
 
 def _remind(directory: Path, reminders: Reminders) -> None:
