@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from carnet_verifier.memory.pack import replace_file
 from carnet_verifier.outcomes import Admission
 
 _MAX = 100_000_000
-_HEAD = b"carnet settled 1 "
+_HEAD = b"carnet settled 2 "
 """Another number makes older files unread: raise it when what is remembered changes its meaning."""
 _FOLDER = "settled"
 
@@ -94,14 +94,15 @@ class SettledCrates:
     def _unchanged(self) -> dict[CrateId, Settled]:
         roots = source_roots(self._home, strict=True) if self._known else []
         found = {}
-        for crate, key in self._keys.items():
-            then = self._known.get(crate.stem)
-            if then is None or then[0] != key or self._now < then[2]:
-                continue
-            with suppress(FileNotFoundError), as_storage_error(self._home, but=FileNotFoundError):
-                entries, holding = self._look(crate, roots)
-                if then[1] == _digest(entries):
-                    found[crate] = Settled(crate, Level.REGISTRY, holding)
+        with as_storage_error(self._home):
+            for crate, key in self._keys.items():
+                then = self._known.get(crate.stem)
+                if then is None or then[0] != key or self._now < then[2]:
+                    continue
+                with suppress(FileNotFoundError):
+                    told = self._look(crate, roots)
+                    if then[1] == told.digest():
+                        found[crate] = Settled(crate, Level.REGISTRY, told.holding)
         return found
 
     def remember(self, admissions: Sequence[Admission], unpacked: Unpacked) -> None:
@@ -135,13 +136,13 @@ class SettledCrates:
     ) -> str | None:
         """What is told of a crate's files, all of which are those that were compared; None where that is not sure."""
         files = self._compare_files(admission)
-        entries, _ = self._look(admission.crate, roots)
-        for path, told in entries:
+        found = self._look(admission.crate, roots)
+        for path, told in found.by_path():
             device, inode, *_, changed = told
             there = files.get(path) == told or unpacked.stamps.get(path) == (inode, changed)
             if not there or device not in devices or changed > unpacked.began - TICK:
                 return None
-        return _digest(entries)
+        return found.digest()
 
     def _compare_files(self, admission: Admission) -> dict[str, Stamp]:
         """Read the tarball and the index file again, now that what mappings of them held is on the disk."""
@@ -154,21 +155,48 @@ class SettledCrates:
         return {tarball: of_tarball, index: of_index}
 
     def _places(self, crate: CrateId) -> tuple[str, str]:
-        return str(self._registry.tarball(crate)), f"{self._registry.path}/{paths.index_path(crate.name)}"
+        return self._registry.place(crate), f"{self._registry.path}/{paths.index_path(crate.name)}"
 
-    def _look(self, crate: CrateId, roots: Sequence[Path]) -> tuple[list[tuple[str, Stamp]], tuple[Path, ...]]:
-        """What is told of a crate's files, and of all in its trees, by path; and the folders that have it."""
-        entries = [(place, stamp(os.lstat(place))) for place in self._places(crate)]
-        holding = []
+    def _look(self, crate: CrateId, roots: Sequence[Path]) -> _Told:
+        """What is told of a crate's files, and of all in its trees."""
+        beside = [(place, stamp(os.lstat(place))) for place in self._places(crate)]
+        trees, holding = [], []
         for root in roots:
             tree = f"{root}/{crate.stem}"
             try:
-                entries.append((tree, stamp(os.lstat(tree))))
+                inside = [("", stamp(os.lstat(tree)))]
             except FileNotFoundError:
                 continue
             holding.append(root)
-            _walk(tree, entries)
-        return entries, tuple(holding)
+            _walk(tree, inside)
+            trees.append((tree, inside))
+        return _Told(beside, trees, tuple(holding))
+
+
+@value
+class _Told:
+    """What is told of a crate's files.
+
+    Attributes:
+        beside: Of its tarball and its index file, by path.
+        trees: Of each tree, by its path, what is told of all in it, by the path below it, which is empty for itself.
+        holding: The folders that have these trees.
+    """
+
+    beside: list[tuple[str, Stamp]]
+    trees: list[tuple[str, list[tuple[str, Stamp]]]]
+    holding: tuple[Path, ...]
+
+    def by_path(self) -> Iterator[tuple[str, Stamp]]:
+        """All of it, by whole paths."""
+        yield from self.beside
+        for tree, inside in self.trees:
+            yield from ((f"{tree}/{below}" if below else tree, told) for below, told in inside)
+
+    def digest(self) -> str:
+        """The same for the same, and for nothing else."""
+        # Version 2 writes equal values as equal bytes, five times as fast as JSON: a walk has a hundred thousand numbers.
+        return sha256_hex(marshal.dumps((self.beside, self.trees), 2))
 
 
 def forget(folder: Path) -> None:
@@ -185,28 +213,24 @@ def forget(folder: Path) -> None:
             remove_tree(folder / _FOLDER)
 
 
-def _walk(tree: str, entries: list[tuple[str, Stamp]]) -> None:
+def _walk(tree: str, inside: list[tuple[str, Stamp]]) -> None:
     """Add what is told of everything in a tree."""
-    todo = [tree]
+    told, add = stamp, inside.append
+    todo = [""]
     while todo:
-        folder = todo.pop()
+        below = todo.pop()
         # By the open folder, the kernel need not go all the way to each file. Their order is the folder's own: as long
         # as nothing changes in it, it is the same.
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(tree + "/" + below, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             with os.scandir(descriptor) as listed:
                 for entry in listed:
-                    path = f"{folder}/{entry.name}"
-                    entries.append((path, stamp(entry.stat(follow_symlinks=False))))
+                    path = below + entry.name
+                    add((path, told(entry.stat(follow_symlinks=False))))
                     if entry.is_dir(follow_symlinks=False):
-                        todo.append(path)
+                        todo.append(path + "/")
         finally:
             os.close(descriptor)
-
-
-def _digest(entries: list[tuple[str, Stamp]]) -> str:
-    # Version 2 writes equal values as equal bytes, five times as fast as JSON: a walk has a hundred thousand numbers.
-    return sha256_hex(marshal.dumps(entries, 2))
 
 
 def _read_written_back(path: str) -> tuple[bytes, Stamp]:

@@ -121,7 +121,11 @@ class LocalRegistry:
 
     def tarball(self, crate: CrateId) -> Path:
         """Where a crate's tarball is kept."""
-        return self.path / f"{crate.stem}.crate"
+        return Path(self.place(crate))
+
+    def place(self, crate: CrateId) -> str:
+        """The same as text: a path takes longer to make than a file to look at."""
+        return f"{self.path}/{crate.stem}.crate"
 
     def keep(self, tarballs: Iterable[tuple[Admission, bytes]]) -> None:
         """Keep admitted tarballs; one that is kept already is not written again.

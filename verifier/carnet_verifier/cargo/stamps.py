@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import operator
 import os
 import struct
 import sys
@@ -31,17 +32,13 @@ _WRITES_BACK = frozenset((0xEF53, 0x58465342, 0x9123683E))
 """The numbers of ext4 (and 2, 3), XFS and Btrfs: in `struct statfs`."""
 
 
+_told = operator.attrgetter("st_dev", "st_ino", "st_mode", "st_nlink", "st_size", "st_mtime_ns", "st_ctime_ns")
+
+
 def stamp(status: os.stat_result) -> Stamp:
     """All that a change of a file or folder, be it of its name, leaves in its status."""
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_mode,
-        status.st_nlink,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    told: Stamp = _told(status)
+    return told
 
 
 def write_back(descriptor: int) -> None:
