@@ -18,13 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from carnet.cargo.index_file import IndexFile
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.durable import as_storage_error, private_folder, read_file
 from carnet.errors import CarnetError
 from carnet.level import Level
-from carnet.strictjson import encode, parse_object
+from carnet.strictjson import encode, parse_known
 from carnet.tuf import paths
 from carnet.value import value
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked, remove_tree, source_roots
@@ -146,6 +145,8 @@ class SettledCrates:
 
     def _compare_files(self, admission: Admission) -> dict[str, Stamp]:
         """Read the tarball and the index file again, now that what mappings of them held is on the disk."""
+        from carnet.cargo.index_file import IndexFile  # start-up time counts, and where nothing changed none is read
+
         tarball, index = self._places(admission.crate)
         data, of_tarball = _read_written_back(tarball)
         lines, of_index = _read_written_back(index)
@@ -195,7 +196,7 @@ class _Told:
 
     def digest(self) -> str:
         """The same for the same, and for nothing else."""
-        # Version 2 writes equal values as equal bytes, five times as fast as JSON: a walk has a hundred thousand numbers.
+        # Version 2 writes equal values as equal bytes, five times as fast as JSON: a walk has many thousand numbers.
         return sha256_hex(marshal.dumps((self.beside, self.trees), 2))
 
 
@@ -247,7 +248,9 @@ def _read(file: Path) -> dict[str, Any]:
         head, _, data = read_file(file, "what is settled", max_bytes=_MAX).partition(b"\n")
         if head != _HEAD + sha256_hex(data).encode():
             return {}
-        known = parse_object(data, "what is settled", max_bytes=_MAX)
+        known: Any = parse_known(data, "what is settled")  # as its digest says
     except (FileNotFoundError, CarnetError):
+        return {}
+    if not isinstance(known, dict):
         return {}
     return {stem: one for stem, one in known.items() if isinstance(one, list) and [*map(type, one)] == [str, str, int]}
