@@ -20,6 +20,7 @@ import operator
 import os
 import struct
 import sys
+from collections.abc import Callable
 
 Stamp = tuple[int, int, int, int, int, int, int]
 """Device, inode, permissions and kind, names, length, time of the last write and of the last change in nanoseconds."""
@@ -32,13 +33,10 @@ _WRITES_BACK = frozenset((0xEF53, 0x58465342, 0x9123683E))
 """The numbers of ext4 (and 2, 3), XFS and Btrfs: in `struct statfs`."""
 
 
-_told = operator.attrgetter("st_dev", "st_ino", "st_mode", "st_nlink", "st_size", "st_mtime_ns", "st_ctime_ns")
-
-
-def stamp(status: os.stat_result) -> Stamp:
-    """All that a change of a file or folder, be it of its name, leaves in its status."""
-    told: Stamp = _told(status)
-    return told
+stamp: Callable[[os.stat_result], Stamp] = operator.attrgetter(
+    "st_dev", "st_ino", "st_mode", "st_nlink", "st_size", "st_mtime_ns", "st_ctime_ns"
+)
+"""All that a change of a file or folder, be it of its name, leaves in its status."""
 
 
 def write_back(descriptor: int) -> None:
