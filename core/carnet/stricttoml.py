@@ -36,6 +36,7 @@ _LARGE = 20_000
 _NUMBER = re.compile(rb"[=,\[]\s*[-+]?[0-9]")
 _NUMBER_UNITS = 7
 _LONG_NUMBER = re.compile(rb"[=,\[\s][-+]?[0-9][0-9A-Za-z_.+:-]{200}")
+_LONG_LINE, _MANY_DOTS = 200, 16
 _DEEP_HEADER = re.compile(rb"\n[ \t]*\[(?:[^.\n]*\.){16}")
 
 
@@ -91,18 +92,20 @@ def _nothing_collected(data: bytes) -> Iterator[None]:
 
 
 def _check_weight(data: bytes, what: str, hint: str) -> None:
-    allowed = _FREE + len(data) // 4
+    allowed, lines = _FREE + len(data) // 4, data.split(b"\n")
     weight = sum(data.count(sign) * units for sign, units in _WEIGHTS)
     if len(data) > _LARGE and weight <= allowed:
         weight += _NUMBER_UNITS * sum(1 for _ in _NUMBER.finditer(data))
-        if _LONG_NUMBER.search(data) is not None:
+        # Such a number is longer than nearly all lines, and it is one line's: patterns search a byte at a time.
+        if max(map(len, lines)) > _LONG_LINE and _LONG_NUMBER.search(data) is not None:
             raise FormatError(f"{what} has a number of more than 200 digits", hint=hint)
     if weight <= allowed and data.count(b".") > 100:
         dots = (line[0].count(b".") for line in _DOTTED_LINE.finditer(data))
         weight += sum(3 * count + count * count // 10 for count in dots)
     if weight > allowed:
         raise FormatError(f"{what} is nothing but syntax, more than carnet parses in a file of its size", hint=hint)
-    deep = _DEEP_HEADER.search(b"\n" + data)
+    many = any(line.count(b".") >= _MANY_DOTS for line in lines)
+    deep = _DEEP_HEADER.search(b"\n" + data) if many else None
     if deep is not None:
         line = data.count(b"\n", 0, deep.start()) + 1
         raise FormatError(f"{what} names a table with more than 16 parts (line {line})", hint=hint)

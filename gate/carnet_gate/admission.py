@@ -15,11 +15,11 @@ from carnet_gate.args import Invocation
 from carnet_gate.comparison.settled import Settled
 from carnet_gate.mirror_asks import MirrorAsks
 from carnet_gate.reporter import Reporter
-from carnet_verifier.admit import Admission, admit_all
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.budget import DEFAULT_BOUNDS, RunBounds
 from carnet_verifier.net.route import DIRECT, Network
+from carnet_verifier.outcomes import Admission
 from carnet_verifier.policy.foreign import foreign_verdicts
 from carnet_verifier.policy.policy import Policy
 from carnet_verifier.policy.verdict import Verdict
@@ -117,9 +117,13 @@ def admit_lock(
     errors: list[CarnetError] = []
     absent: list[CrateId] = []
     inspected: dict[CrateId, Kept] = {}
+    if wanted:  # it reads index files: start-up time counts, and where nothing changed nothing is judged
+        from carnet_verifier.admit import admit_all
     with reporter.counting("admitting", len(wanted)) as count:
-        for outcome in admit_all(
-            repository, wanted, grounds.policy, trust, now=now, cache=trust.index_files, kept=registry
+        for outcome in (
+            admit_all(repository, wanted, grounds.policy, trust, now=now, cache=trust.index_files, kept=registry)
+            if wanted
+            else ()
         ):
             count(1)
             if isinstance(outcome.result, Admission):

@@ -5,7 +5,7 @@ not in it is allowed, as cargo ignores what it does not know, except below `regi
 crates come from: there, what is not known is refused.
 """
 
-from __future__ import annotations
+# Without annotations that wait, as in `carnet_gate.commands.table`.
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple

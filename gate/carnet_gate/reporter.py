@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from carnet.cargo.asked import AskedFor
-from carnet.cargo.names import CrateId
-from carnet.errors import CarnetError
-from carnet.level import Level
 from carnet.value import value
-from carnet_verifier.policy.verdict import Verdict
+
+if TYPE_CHECKING:
+    # What reads requirements is imported where there are some: start-up time counts.
+    from carnet.cargo.asked import AskedFor
+    from carnet.cargo.names import CrateId
+    from carnet.errors import CarnetError
+    from carnet.level import Level
+    from carnet_verifier.policy.verdict import Verdict
 
 if TYPE_CHECKING:
     from carnet.cargo.pull import PullEnd, PullProgress

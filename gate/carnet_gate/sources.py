@@ -20,10 +20,10 @@ from carnet_gate.confinement.protection import Confine
 from carnet_gate.home import CargoHome
 from carnet_gate.project import Project
 from carnet_gate.reporter import Reporter
-from carnet_verifier.admit import Admission
 from carnet_verifier.cargo import localregistry
 from carnet_verifier.cargo.localregistry import Kept, LocalRegistry, Unfinished, Unpacked
 from carnet_verifier.cargo.stamps import TICK
+from carnet_verifier.outcomes import Admission
 from carnet_verifier.tuf.view import View
 
 _AT_ONCE = 16  # tarballs that are fetched, and wait on the disk

@@ -17,8 +17,10 @@ from tests.support.machines.cargo import Machine
 from tests.support.machines.gatebox import EVIL, NEWER_LEAF, GateBox, gate_box
 from tests.support.machines.processes import running
 
+from carnet_gate.confinement import landlock
 from carnet_gate.confinement.protection import WRITABLE
 from carnet_verifier.cargo.localregistry import remove_tree
+from carnet_verifier.cargo.stamps import tells
 
 pytestmark = pytest.mark.cargo
 
@@ -51,6 +53,37 @@ def test_a_second_run_compiles_nothing_and_fetches_no_crate(box: GateBox) -> Non
     assert "Compiling" not in second
     assert "Finished" in second
     assert box.downloads() == []
+    third = box.works("build", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    lines = [line for line in third.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    assert "carnet_gate.gate" in imported
+    assert not NEVER & imported
+    if landlock.abi() >= landlock.LEAST_ABI and tells(str(box.machine.path)):  # else it is judged and compared anew
+        assert not WHERE_SOMETHING_CHANGED & imported
+
+
+NEVER = {
+    *(
+        "click",
+        "dataclasses",
+        "email",
+        "hashlib",
+        "http.client",
+        "inspect",
+        "orjson",
+        "sqlite3",
+        "ssl",
+        "urllib.request",
+    ),
+    *("in_toto", "securesystemslib", "tuf", "cryptography.hazmat.primitives.serialization"),
+}
+WHERE_SOMETHING_CHANGED = {
+    *("carnet.cargo.crate", "carnet.cargo.index_file", "carnet.cargo.index_line", "carnet.cargo.requirement"),
+    *("carnet_gate.choosing.choices", "carnet_gate.comparison.state", "carnet_verifier.admit", "carnet_verifier.line"),
+    *("carnet_verifier.provenance.provenance", "carnet_verifier.tarballs"),
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+}
+"""What takes a start's time, and judges or compares what an unchanged build neither judges nor compares."""
 
 
 def asked(box: GateBox, *args: str, env: dict[str, str] | None = None) -> tuple[list[str], str]:

@@ -104,7 +104,8 @@ def read_lockfile(data: bytes, what: str = "Cargo.lock") -> Lockfile:
     old = _metadata_checksums(document, what)
     packages: dict[tuple[str, str, str | None], LockedPackage | None] = {}
     for entry in _entries(document, what):
-        name, version, source = (_text(entry, key, what) for key in ("name", "version", "source"))
+        name, version = _text(entry, "name", what), _text(entry, "version", what)
+        source = _text(entry, "source", what)
         if name is None or version is None:
             raise FormatError(f"{what} has a package without a name or version", hint=_REGENERATE)
         if (name, version, source) in packages:

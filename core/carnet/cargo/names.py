@@ -130,7 +130,11 @@ def _is_plain(text: str) -> bool:
     parts = text.split(".")
     if len(parts) != 3 or not text.isascii():
         return False
-    return all(part.isdigit() and len(part) < 19 and (part[0] != "0" or part == "0") for part in parts)
+    return _is_small(parts[0]) and _is_small(parts[1]) and _is_small(parts[2])  # one by one: a lock has a thousand
+
+
+def _is_small(part: str) -> bool:
+    return part.isdigit() and len(part) < 19 and (part[0] != "0" or part == "0")
 
 
 def _identifiers(text: str | None) -> tuple[tuple[int, int, str], ...]:

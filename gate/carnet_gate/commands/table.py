@@ -5,7 +5,7 @@ are asked for often. A command that is not in it is refused. A row whose name ha
 external one, as `nextest run`.
 """
 
-from __future__ import annotations
+# Without annotations that wait: a named tuple compiles each of those at every start.
 
 from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
@@ -72,7 +72,7 @@ class Command(NamedTuple):
         """What is typed for it."""
         return tuple(self.name.split())
 
-    def given(self, flags: Collection[str]) -> Command:
+    def given(self, flags: Collection[str]) -> "Command":
         """The same with flags: with one it may need no gate, and without one it may be refused."""
         if self.only_with and not any(flag in flags for flag in self.only_with):
             return self._replace(kind=CommandKind.REFUSE, compiles=False)

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from carnet.cargo.index_file import IndexFile
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.durable import as_storage_error, private_folder, read_file
 from carnet.errors import CarnetError
 from carnet.level import Level
-from carnet.strictjson import encode, parse_object
+from carnet.strictjson import encode, parse_known
 from carnet.tuf import paths
 from carnet.value import value
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked, remove_tree, source_roots
@@ -34,7 +33,7 @@ from carnet_verifier.memory.pack import replace_file
 from carnet_verifier.outcomes import Admission
 
 _MAX = 100_000_000
-_HEAD = b"carnet settled 1 "
+_HEAD = b"carnet settled 2 "
 """Another number makes older files unread: raise it when what is remembered changes its meaning."""
 _FOLDER = "settled"
 
@@ -94,14 +93,15 @@ class SettledCrates:
     def _unchanged(self) -> dict[CrateId, Settled]:
         roots = source_roots(self._home, strict=True) if self._known else []
         found = {}
-        for crate, key in self._keys.items():
-            then = self._known.get(crate.stem)
-            if then is None or then[0] != key or self._now < then[2]:
-                continue
-            with suppress(FileNotFoundError), as_storage_error(self._home, but=FileNotFoundError):
-                entries, holding = self._look(crate, roots)
-                if then[1] == _digest(entries):
-                    found[crate] = Settled(crate, Level.REGISTRY, holding)
+        with as_storage_error(self._home):
+            for crate, key in self._keys.items():
+                then = self._known.get(crate.stem)
+                if then is None or then[0] != key or self._now < then[2]:
+                    continue
+                with suppress(FileNotFoundError):
+                    told = self._look(crate, roots)
+                    if then[1] == told.digest():
+                        found[crate] = Settled(crate, Level.REGISTRY, told.holding)
         return found
 
     def remember(self, admissions: Sequence[Admission], unpacked: Unpacked) -> None:
@@ -135,16 +135,18 @@ class SettledCrates:
     ) -> str | None:
         """What is told of a crate's files, all of which are those that were compared; None where that is not sure."""
         files = self._compare_files(admission)
-        entries, _ = self._look(admission.crate, roots)
-        for path, told in entries:
+        found = self._look(admission.crate, roots)
+        for path, told in found.by_path():
             device, inode, *_, changed = told
             there = files.get(path) == told or unpacked.stamps.get(path) == (inode, changed)
             if not there or device not in devices or changed > unpacked.began - TICK:
                 return None
-        return _digest(entries)
+        return found.digest()
 
     def _compare_files(self, admission: Admission) -> dict[str, Stamp]:
         """Read the tarball and the index file again, now that what mappings of them held is on the disk."""
+        from carnet.cargo.index_file import IndexFile  # start-up time counts, and where nothing changed none is read
+
         tarball, index = self._places(admission.crate)
         data, of_tarball = _read_written_back(tarball)
         lines, of_index = _read_written_back(index)
@@ -154,21 +156,52 @@ class SettledCrates:
         return {tarball: of_tarball, index: of_index}
 
     def _places(self, crate: CrateId) -> tuple[str, str]:
-        return str(self._registry.tarball(crate)), f"{self._registry.path}/{paths.index_path(crate.name)}"
+        return self._registry.place(crate), f"{self._registry.path}/{paths.index_path(crate.name)}"
 
-    def _look(self, crate: CrateId, roots: Sequence[Path]) -> tuple[list[tuple[str, Stamp]], tuple[Path, ...]]:
-        """What is told of a crate's files, and of all in its trees, by path; and the folders that have it."""
-        entries = [(place, stamp(os.lstat(place))) for place in self._places(crate)]
+    def _look(self, crate: CrateId, roots: Sequence[Path]) -> _Told:
+        """What is told of a crate's files, and of all in its trees."""
+        whole = [(place, stamp(os.lstat(place))) for place in self._places(crate)]
+        folders: list[Folder] = []
         holding = []
         for root in roots:
             tree = f"{root}/{crate.stem}"
             try:
-                entries.append((tree, stamp(os.lstat(tree))))
+                whole.append((tree, stamp(os.lstat(tree))))
             except FileNotFoundError:
                 continue
             holding.append(root)
-            _walk(tree, entries)
-        return entries, tuple(holding)
+            _walk(tree, folders)
+        return _Told(whole, folders, tuple(holding))
+
+
+Folder = tuple[str, list[tuple[str, Stamp]]]
+"""A folder's path, and what is told of each entry by its name: paths of all files would take as long as the walk."""
+
+
+@value
+class _Told:
+    """What is told of a crate's files.
+
+    Attributes:
+        whole: Of its tarball, its index file and each of its trees, by path.
+        folders: Of all in those trees.
+        holding: The folders that have these trees.
+    """
+
+    whole: list[tuple[str, Stamp]]
+    folders: list[Folder]
+    holding: tuple[Path, ...]
+
+    def by_path(self) -> Iterator[tuple[str, Stamp]]:
+        """All of it, by whole paths."""
+        yield from self.whole
+        for folder, inside in self.folders:
+            yield from ((f"{folder}/{name}", told) for name, told in inside)
+
+    def digest(self) -> str:
+        """The same for the same, and for nothing else."""
+        # Version 2 writes equal values as equal bytes, five times as fast as JSON: a walk has many thousand numbers.
+        return sha256_hex(marshal.dumps((self.whole, self.folders), 2))
 
 
 def forget(folder: Path) -> None:
@@ -185,28 +218,25 @@ def forget(folder: Path) -> None:
             remove_tree(folder / _FOLDER)
 
 
-def _walk(tree: str, entries: list[tuple[str, Stamp]]) -> None:
+def _walk(tree: str, folders: list[Folder]) -> None:
     """Add what is told of everything in a tree."""
+    told = stamp
     todo = [tree]
     while todo:
         folder = todo.pop()
+        inside: list[tuple[str, Stamp]] = []
+        folders.append((folder, inside))
         # By the open folder, the kernel need not go all the way to each file. Their order is the folder's own: as long
         # as nothing changes in it, it is the same.
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             with os.scandir(descriptor) as listed:
                 for entry in listed:
-                    path = f"{folder}/{entry.name}"
-                    entries.append((path, stamp(entry.stat(follow_symlinks=False))))
+                    inside.append((entry.name, told(entry.stat(follow_symlinks=False))))
                     if entry.is_dir(follow_symlinks=False):
-                        todo.append(path)
+                        todo.append(f"{folder}/{entry.name}")
         finally:
             os.close(descriptor)
-
-
-def _digest(entries: list[tuple[str, Stamp]]) -> str:
-    # Version 2 writes equal values as equal bytes, five times as fast as JSON: a walk has a hundred thousand numbers.
-    return sha256_hex(marshal.dumps(entries, 2))
 
 
 def _read_written_back(path: str) -> tuple[bytes, Stamp]:
@@ -223,7 +253,9 @@ def _read(file: Path) -> dict[str, Any]:
         head, _, data = read_file(file, "what is settled", max_bytes=_MAX).partition(b"\n")
         if head != _HEAD + sha256_hex(data).encode():
             return {}
-        known = parse_object(data, "what is settled", max_bytes=_MAX)
+        known: Any = parse_known(data, "what is settled")  # as its digest says
     except (FileNotFoundError, CarnetError):
+        return {}
+    if not isinstance(known, dict):
         return {}
     return {stem: one for stem, one in known.items() if isinstance(one, list) and [*map(type, one)] == [str, str, int]}

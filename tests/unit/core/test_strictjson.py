@@ -245,3 +245,90 @@ def test_what_was_parsed_before_is_parsed_alike(data: bytes) -> None:
 def test_what_was_parsed_before_and_is_damaged_is_an_error() -> None:
     with pytest.raises(FormatError, match="thing is not JSON"):
         strictjson.parse_known(b'{"a":', "thing")
+
+
+# --- runs of entries ---
+
+RUN = ",".join(f'"role-{number:04}.json":{{"version":{number % 7 + 1}}}' for number in range(700))
+AROUND = [
+    '{"a":{RUN,"z":2},"b":[1]}',
+    '{"meta":{"a":{"version":1},RUN,"z":{"version":3}},"other":{"~~":{}}}',
+    '{"first":{"role-0001.json":{"version":9}},"meta":{RUN,"z":{}}}',
+    '[{"meta":{RUN, "z":{}}}]',
+    '{RUN,"z":1}',
+    '{"a":{RUN}}',
+    '{"z":1,"a":{RUN,RUN2}}',
+    # What has an escape or the run's place in it is parsed as a whole.
+    '{"a\\\\":{RUN,"z":1}}',
+    '{"x\\RUN,"z":1}',
+    '{"\\u007e":{},"a":{RUN,"z":1}}',
+    '{"~":{},"a":{RUN,"z":1}}',
+    '{"x":"~","a":{RUN,"z":1}}',
+]
+WRONG = [
+    '{"a":[RUN,"z":2]}',
+    '{"a":{"b":"c" RUN,"z":2}}',
+    '{"a":{RUN,}}',
+    '{"a":{RUN,RUN}}',
+    '{"a":{"role-0003.json":1,RUN,"z":1}}',
+    '{"a":{RUN,"z":1.5}}',
+    '{"a":{RUN,"z":1,"z":2}}',
+    'RUN,"z":1',
+    '{"a":{RUN,"z":1}} x',
+    '"a:RUN,"z":1',
+]
+
+
+def around(text: str) -> bytes:
+    return text.replace("RUN2", RUN.replace("role", "other")).replace("RUN", RUN).encode()
+
+
+@pytest.mark.parametrize("text", AROUND)
+def test_a_run_is_read_as_what_it_is(text: str) -> None:
+    data = around(text)
+    value = strictjson.parse(data, "the file", max_bytes=LIMIT)
+    plain = json.loads(data)
+    assert value == plain
+    assert json.dumps(value) == json.dumps(plain)  # in the same order
+    assert strictjson.canonical_again(value) == strictjson.canonical(plain) == canonical(plain)
+
+
+def canonical(value: Any) -> bytes:
+    return str(encode_canonical(value)).encode()
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_run_hides_nothing_that_is_wrong(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FormatError) as found:
+        strictjson.parse(around(text), "the file", max_bytes=LIMIT)
+    monkeypatch.setattr(strictjson, "_LEAST_RUN", LIMIT)
+    with pytest.raises(FormatError) as expected:
+        strictjson.parse(around(text), "the file", max_bytes=LIMIT)
+    assert str(found.value) == str(expected.value)
+
+
+@given(
+    st.integers(0, 34_000), st.sampled_from([b'"', b"\\", b"~", b"{", b"}", b",", b":", b"0", b"1", b"-", b"a", b""])
+)
+def test_a_run_with_one_byte_changed_is_read_as_by_the_parser_alone(place: int, byte: bytes) -> None:
+    data = around(AROUND[1])
+    data = data[: place % len(data)] + byte + data[place % len(data) + 1 :]
+
+    def read() -> object:
+        try:
+            return strictjson.parse(data, "the file", max_bytes=LIMIT)
+        except FormatError as error:
+            return str(error)
+
+    found = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strictjson, "_LEAST_RUN", LIMIT)
+        assert found == read()
+
+
+def test_a_run_is_recognised() -> None:
+    assert [strictjson._Run.in_document(around(text)) is not None for text in AROUND[:7]] == [True] * 7
+    assert [strictjson._Run.in_document(around(text)) for text in AROUND[7:11]] == [None] * 4
+    value = strictjson.parse(around(AROUND[1]), "the file", max_bytes=LIMIT)
+    assert strictjson._write_around(value) is not None
+    assert strictjson._write_around(json.loads(around(AROUND[1]))) is None

@@ -262,7 +262,6 @@ def test_a_package_from_elsewhere_is_let_in_by_the_policy_alone(monkeypatch: pyt
         raise PolicyRefused("from elsewhere")
 
     verdict: Any = SimpleNamespace(require=refuses)
-    monkeypatch.setattr(admission, "admit_all", lambda *_, **__: iter(()))
     monkeypatch.setattr(admission, "foreign_verdicts", lambda lock, policy, now: (verdict,))
     reporter: Any = SimpleNamespace(
         counting=lambda what, number: nullcontext(lambda step: None), remarks=lambda one: None, refused=lambda one: None

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carnet.cargo.index_file import MAX_FILE, IndexFile
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex, sha256_raw
 from carnet.durable import make_folder, read_file, write_file, write_files
@@ -29,8 +28,9 @@ from carnet_verifier.cargo.stamps import begin_write_back, write_back
 from carnet_verifier.outcomes import Admission
 
 if TYPE_CHECKING:
-    # What reads tarballs is imported where one is read: start-up time counts, and mostly none is.
+    # What reads tarballs and index files is imported where one is read: start-up time counts, and mostly none is.
     from carnet.cargo.crate import CrateFile
+    from carnet.cargo.index_file import IndexFile
 
 MARKER = ".cargo-ok"
 """What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""
@@ -123,7 +123,11 @@ class LocalRegistry:
 
     def tarball(self, crate: CrateId) -> Path:
         """Where a crate's tarball is kept."""
-        return self.path / f"{crate.stem}.crate"
+        return Path(self.place(crate))
+
+    def place(self, crate: CrateId) -> str:
+        """The same as text: a path takes longer to make than a file to look at."""
+        return f"{self.path}/{crate.stem}.crate"
 
     def keep(self, tarballs: Iterable[tuple[Admission, bytes]]) -> None:
         """Keep admitted tarballs; one that is kept already is not written again.
@@ -214,6 +218,8 @@ class LocalRegistry:
                 write_file(path, data, mode=0o600)
 
     def _read_index(self, path: Path, name: CrateName) -> IndexFile | None:
+        from carnet.cargo.index_file import MAX_FILE, IndexFile
+
         try:
             index = IndexFile.from_bytes(read_file(path, "the index file", max_bytes=MAX_FILE), name)
             _ = index.lines  # every line has to parse

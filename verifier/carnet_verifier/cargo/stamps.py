@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import operator
 import os
 import struct
 import sys
+from collections.abc import Callable
 
 Stamp = tuple[int, int, int, int, int, int, int]
 """Device, inode, permissions and kind, names, length, time of the last write and of the last change in nanoseconds."""
@@ -32,17 +34,10 @@ _WRITES_BACK = frozenset((0xEF53, 0x58465342, 0x9123683E))
 """The numbers of ext4 (and 2, 3), XFS and Btrfs: in `struct statfs`."""
 
 
-def stamp(status: os.stat_result) -> Stamp:
-    """All that a change of a file or folder, be it of its name, leaves in its status."""
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_mode,
-        status.st_nlink,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+stamp: Callable[[os.stat_result], Stamp] = operator.attrgetter(
+    "st_dev", "st_ino", "st_mode", "st_nlink", "st_size", "st_mtime_ns", "st_ctime_ns"
+)
+"""All that a change of a file or folder, be it of its name, leaves in its status."""
 
 
 def write_back(descriptor: int) -> None:
