@@ -12,9 +12,6 @@ orjson is several times as fast, and what it imports takes longer than all the s
 comes with the first large file, and what it reads counts only when it writes the very same bytes again: then nothing
 was dropped or folded, and the strict parser would have read the same.
 
-A snapshot lists many thousand roles, of most of which it says the version and nothing else. Such a run of entries is
-recognised and read as a whole (`_Run`), and the parser reads the rest: a third of the work, and the same value.
-
 A document costs in proportion to its size, whatever is in it: objects and lists, which cost most for the bytes that
 they take, are counted before anything is parsed (`make hostile` measures the worst of each kind).
 """
@@ -26,7 +23,7 @@ import sys
 from json.decoder import JSONDecodeError, JSONDecoder
 from json.encoder import JSONEncoder
 from types import ModuleType
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias
 
 from carnet.errors import FormatError
 
@@ -42,17 +39,7 @@ it in memory; the densest metadata in use has one for 20 bytes."""
 
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _LARGE = 500_000
-"""Bytes of a file from which on orjson is worth its import, some 12 ms; what stands in a run does not count."""
-
-# One way only in which each entry can match, and no way back: the search takes time in proportion to the document.
-_RUNS = rb'(?:"[A-Za-z0-9._-]*+":\{"version":(?:0|[1-9][0-9]{0,14}+)\},)++'
-_ENTRY_MIDDLE, _ENTRY_END = '":{"version":', '},"'
-_LEAST_RUN = 20_000
-"""Bytes; below that there is nothing to save."""
-_LEAST_ENTRIES = 500
-"""Of a table that is written as a run."""
-_IN_ITS_PLACE = "~"
-"""A key that none of those entries has: it stands for the run while the rest is read or written."""
+"""Bytes of a file from which on orjson is worth its import, some 12 ms."""
 
 # A number with a fraction or an exponent inside an object or list; what only looks like one is no harm. Three searches
 # that begin with one byte each are twice as fast as one with a choice.
@@ -77,8 +64,7 @@ def parse(data: bytes, what: str, *, max_bytes: int) -> Json:
         max_bytes: Refused above this size, before parsing.
 
     Returns:
-        The value: objects, lists, strings, integers from -2^63 to 2^64 - 1, booleans, null. It is not to be changed:
-        equal entries of a run are one object.
+        The value: objects, lists, strings, integers from -2^63 to 2^64 - 1, booleans, null.
 
     Raises:
         FormatError: Too large, not UTF-8, not JSON, a duplicate key, a float or NaN, an integer past 64 bits, a lone
@@ -92,10 +78,6 @@ def parse(data: bytes, what: str, *, max_bytes: int) -> Json:
             f"{what} is nested deeper than {MAX_DEPTH} levels, or hardly anything but brackets: "
             f"{containers} in {len(data)} bytes"
         )
-    run = _Run.in_document(data)
-    value = None if run is None else _parse_around(run, what)
-    if value is not None:
-        return value
     orjson = _orjson(len(data))
     value = _parse_quickly(orjson, data) if orjson is not None else None
     if value is None:
@@ -124,73 +106,6 @@ def parse_known(data: bytes, what: str) -> Json:
     except (ValueError, RecursionError):
         raise FormatError(f"{what} is not JSON") from None
     return value
-
-
-def _parse_around(run: _Run, what: str) -> Json:
-    """The value of a document with a run; None where the whole has to be parsed, which says what is wrong with it."""
-    try:
-        return run.put_back(parse(run.rest, what, max_bytes=len(run.rest)))
-    except FormatError:
-        return None
-
-
-class _Run:
-    """The longest run of entries `"NAME":{"version":N},` in a document.
-
-    Whoever reads the document with one other entry in its place finds out whether it is where entries of an object are:
-    what stands for it is a key of an object then, and no other object has that key, for the document has no escapes.
-
-    Args:
-        data: The document.
-        start: Where the run begins.
-        end: Where it ends, after a comma.
-    """
-
-    def __init__(self, data: bytes, start: int, end: int) -> None:
-        self.rest = b"%s%s:{},%s" % (data[:start], _PLACE, data[end:])
-        # `"a":{"version":1},"b":{"version":2},` is a, 1, b, 2 between what stands in each entry.
-        words = data[start + 1 : end - 2].decode("ascii").replace(_ENTRY_MIDDLE, _ENTRY_END).split(_ENTRY_END)
-        self._names, versions = words[::2], words[1::2]
-        entries: dict[str, JsonObject] = {version: {"version": int(version)} for version in set(versions)}
-        self._entries = [entries[version] for version in versions]
-
-    @classmethod
-    def in_document(cls, data: bytes) -> _Run | None:
-        """The run of a document that has one worth the trouble."""
-        if len(data) < _LEAST_RUN:
-            return None
-        start, end = max((found.span() for found in re.finditer(_RUNS, data)), key=_length, default=(0, 0))
-        if end - start < _LEAST_RUN or b"\\" in data or _PLACE in data:
-            return None
-        return cls(data, start, end)
-
-    def put_back(self, rest: Json) -> Json:
-        """The document's value, from that of its rest: equal entries are one object. None where it has to be parsed.
-
-        That is where the run stood in no object, or one of its names stands in that object twice.
-        """
-        todo: list[Json] = [rest]
-        while todo:
-            item = todo.pop()
-            if isinstance(item, dict) and _IN_ITS_PLACE in item:
-                before = {**item}
-                item.clear()
-                for key, entry in before.items():
-                    if key == _IN_ITS_PLACE:
-                        item.update(zip(self._names, self._entries, strict=True))
-                    else:
-                        item[key] = entry
-                return rest if len(item) == len(before) - 1 + len(self._names) else None
-            if type(item) in _CONTAINERS:
-                todo.extend(item.values() if isinstance(item, dict) else cast("list[Json]", item))
-        return None
-
-
-_PLACE = f'"{_IN_ITS_PLACE}"'.encode()
-
-
-def _length(span: tuple[int, int]) -> int:
-    return span[1] - span[0]
 
 
 def _orjson(size: int) -> ModuleType | None:
@@ -292,26 +207,8 @@ def canonical_again(value: Json, size: int = 0, what: str = "value") -> bytes:
         size: The bytes that it came from.
         what: As for `canonical`.
     """
-    encoded = _write_around(value) or _write(_orjson(size), value, what)
+    encoded = _write(_orjson(size), value, what)
     return _unescape_controls(encoded) if b"\\" in encoded else encoded
-
-
-def _write_around(value: Json) -> bytes | None:
-    """The canonical form of an object one of whose members is a table with a run; None where there is none such.
-
-    Equal entries are one object there, and written once; names that are printable ASCII are written as they are.
-    """
-    tables = [(key, one) for key, one in value.items() if type(one) is dict] if type(value) is dict else []
-    name, table = max(tables, key=lambda one: len(one[1]), default=("", {}))
-    alike = {id(entry): entry for entry in table.values()} if len(table) >= _LEAST_ENTRIES else {}
-    together = "".join(table) if alike and len(alike) <= len(table) // 2 else ""
-    if not together.isprintable() or not together.isascii() or not together or '"' in together or "\\" in together:
-        return None
-    texts = {key: _ENCODER.encode(entry) for key, entry in alike.items()}
-    written = ",".join([f'"{key}":{texts[id(table[key])]}' for key in sorted(table)])
-    around = _ENCODER.encode({**cast("JsonObject", value), name: {_IN_ITS_PLACE: {}}})
-    place = f'{{"{_IN_ITS_PLACE}":{{}}}}'
-    return around.replace(place, f"{{{written}}}").encode() if around.count(place) == 1 else None
 
 
 def encode(value: Any, what: str = "value") -> bytes:

@@ -201,33 +201,21 @@ def _read_timestamp(common: _Common, signed: JsonObject, profile: Profile) -> Ti
 
 def _read_snapshot(common: _Common, signed: JsonObject, profile: Profile) -> Snapshot:
     listed = _object(signed.get("meta"), "meta")
-    roles = _roles(listed)
+    meta: dict[str, MetaFile] = {}
     # Most entries of a large snapshot are bins with a version only, or empty shards that are one file: equal ones share
-    # one value, and those of a run are one object already (`carnet.strictjson`).
+    # one value.
     known: dict[int | str, MetaFile] = {}
-    read: dict[int, MetaFile] = {}
-    for number, entry in {id(entry): entry for entry in listed.values()}.items():
+    for name, entry in listed.items():
+        role = name[:-5]
+        if name[-5:] != ".json" or not role:
+            raise FormatError(f"meta lists {name[:80]!a}, which is not a metadata file")
         only = entry.get("version") if type(entry) is dict and len(entry) == 1 else None
         alike = only if type(only) is int else repr(entry)
         found = known.get(alike)
         if found is None:
-            name = next(name for name, one in listed.items() if one is entry)
             found = known[alike] = _meta_file(entry, name)
-        read[number] = found
-    meta = dict(zip(roles, [read[id(entry)] for entry in listed.values()], strict=True))
+        meta[role] = found
     return Snapshot(*common, meta)
-
-
-def _roles(listed: JsonObject) -> list[str]:
-    """The roles whose files a snapshot lists."""
-    # All at once, where each name is of one line: a line that ends in `.json` loses that.
-    lines = "\n".join([*listed, ""])
-    if lines.count("\n") == lines.count(".json\n") == len(listed) and ".json" not in listed:
-        return lines.replace(".json\n", "\n").split("\n")[:-1]
-    for name in listed:
-        if name[-5:] != ".json" or name == ".json":
-            raise FormatError(f"meta lists {name[:80]!a}, which is not a metadata file")
-    return [name[:-5] for name in listed]
 
 
 def _read_targets(common: _Common, signed: JsonObject, profile: Profile) -> Targets:
