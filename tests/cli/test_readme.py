@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ from tests.support.machines.processes import running
 from tests.support.registries.sparse import sparse_registry
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-UNLOCKS = ("key generate", "root sign", "mirror init", "mirror sync", "mirror serve")
+UNLOCKS = ("key generate", "root sign", "mirror init", "mirror sync", "mirror serve", "mirror quickstart")
 
 
 def block(name: str) -> list[str]:
@@ -50,7 +52,9 @@ class Reader:
             text += self._unlock
         if text.startswith("carnet root sign"):
             text += " --yes"
-        return shlex.split(text.replace("8790", str(self.port)))
+        if text.startswith("carnet mirror quickstart"):
+            text += f" --port {self.port} --least-age-days 0"  # what these crates' index does not say is no age
+        return shlex.split(text.replace("8790", str(self.port)).replace("~", str(self.machine.home)))
 
     def types(self, text: str, **more: str) -> str:
         done = self.machine.run(*self.command(text), cwd=self.folder, env=more)
@@ -58,17 +62,20 @@ class Reader:
         return done.stdout + done.stderr
 
     @contextmanager
-    def leaves_running(self, text: str) -> Iterator[None]:
+    def leaves_running(self, text: str, **more: str) -> Iterator[list[str]]:
         with running(
             self.command(text),
             cwd=self.folder,
-            env=self.machine.env(),
+            env=self.machine.env(more),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         ) as process:
-            assert process.stdout.readline() == f"listening on http://127.0.0.1:{self.port}\n"
-            yield
+            lines = [process.stdout.readline()]
+            while lines[-1] and not lines[-1].startswith("listening"):
+                lines.append(process.stdout.readline())
+            assert lines[-1] == f"listening on http://127.0.0.1:{self.port}\n"
+            yield lines
 
 
 @pytest.mark.cargo
@@ -89,3 +96,48 @@ def test_the_readme_leads_from_an_empty_folder_to_a_verified_build(tmp_path: Pat
     assert "Admitted 1 crate " in told["cargo carnet build"]
     assert "Compiling adler2 v2.0.1" in told["cargo carnet build"]
     assert "adler2@2.0.1: allowed at level registry" in told["carnet explain adler2@2.0.1"]
+
+
+@pytest.mark.cargo
+def test_the_readme_leads_from_nothing_to_a_build_through_a_mirror_that_was_empty(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    with sparse_registry() as upstream:
+        upstream.add(honest_crate("adler2", "2.0.1"))
+        reader.machine.project("project", {"adler2": '"2"'})
+        home = {"CARGO_HOME": str(upstream.cargo_home(tmp_path / "upstream-home"))}
+        (begin,) = block("quickstart")
+        trust, build = block("newcomer")
+        with reader.leaves_running(begin, **home) as said:
+            typed = " ".join(reader.command(trust))
+            assert f"    {typed}\n" in said, "what it prints is what is typed"
+            reader.types(trust)
+            assert "Compiling adler2 v2.0.1" in reader.types(build)
+        keys = reader.machine.home / "mirror/keys"
+        before = {file.name: file.read_bytes() for file in keys.iterdir() if file.is_file()}
+        with reader.leaves_running(begin, **home):
+            assert "Admitted 1 crate " in reader.types(build), "the same command again serves what is there"
+        assert {file.name: file.read_bytes() for file in keys.iterdir() if file.is_file()} == before
+        assert b"correct horse" not in b"".join(before.values())
+
+
+@pytest.mark.parametrize("place", ["ceremony", ".mirror/mirror.db"])
+def test_a_quickstart_that_was_interrupted_goes_on(tmp_path: Path, place: str) -> None:
+    """Whatever was made stays; the passphrase is the one that was chosen."""
+    reader = Reader(tmp_path)
+    reader.folder.mkdir(parents=True)
+    (begin,) = block("quickstart")
+    reader.machine.home.mkdir(parents=True)
+    there = reader.machine.home / "mirror" / place
+    with running(
+        reader.command(begin),
+        cwd=reader.folder,
+        env=reader.machine.env(),
+        end=signal.SIGKILL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while not there.exists() and process.poll() is None:
+            time.sleep(0.005)
+    key = (reader.machine.home / "mirror/keys/holder").read_bytes()
+    with reader.leaves_running(begin):
+        reader.types(block("newcomer")[0])
+    assert (reader.machine.home / "mirror/keys/holder").read_bytes() == key

@@ -21,6 +21,7 @@ from carnet_cli.commands.registry.mirror_checks import (
 )
 from carnet_cli.commands.registry.mirror_export import export
 from carnet_cli.commands.registry.mirror_pending import pending
+from carnet_cli.commands.registry.mirror_quickstart import quickstart
 from carnet_cli.commands.registry.mirror_revoke import revoke
 from carnet_cli.commands.registry.mirror_serve import serve
 from carnet_cli.config import home
@@ -336,5 +337,6 @@ command.add_command(status)
 command.add_command(fsck)
 command.add_command(pending)
 command.add_command(export)
+command.add_command(quickstart)
 command.add_command(revoke)
 command.add_command(approve)
