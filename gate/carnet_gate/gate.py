@@ -52,7 +52,7 @@ from carnet_gate.home import CargoHome, lasting_home, lasting_path
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
-from carnet_gate.sources import Complete, keep, refuses, unpack, unpacked_already
+from carnet_gate.sources import Complete, beside, keep, refuses, unpack, unpacked_already
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
 from carnet_verifier.judgements import keys_of
 from carnet_verifier.tuf.view import View
@@ -274,7 +274,7 @@ class Gate:
     ) -> Prepared | CompletedProcess[str] | None:
         """4. Everything that cargo compiles from, complete and compared; or what cargo said against the lock.
 
-        None where cargo has something left to do, and crates were taken for what they were in an earlier run.
+        None where crates were taken for what they were in an earlier run, and something was done to them since.
         """
         project = self._project.reading(self._lock.data, self._folder / "locks")
         crates = [admission.crate for admission in admitted.admissions]
@@ -290,10 +290,11 @@ class Gate:
         if assumed or (admitted.settled and not refuses(project, home, self._confine)):
             unpacked = unpacked_already(home, kept, admitted.settled)
         if unpacked is None:
-            if admitted.settled:
-                return None
             assumed, foreign = False, bool(admitted.foreign)
             unpacked = unpack(project, home, kept, self._confine, foreign=foreign, synced=by_landlock)
+            # cargo, and what it started, could write there: what was not compared is looked at again.
+            if isinstance(unpacked, Unpacked) and not (memory.still_settled() and beside(unpacked, admitted.settled)):
+                return None
         left = announce(registry, found, look(registry, path, crates))
         if isinstance(unpacked, CompletedProcess):
             return unpacked

@@ -123,6 +123,32 @@ def test_a_lock_that_is_complete_no_longer_is_completed_whatever_is_remembered(b
     assert "Compiling" not in box.cargo("build", "--locked").stderr
 
 
+@pytest.mark.skipif(landlock.abi() < landlock.LEAST_ABI, reason="nothing is remembered without Landlock")
+@pytest.mark.parametrize("evil", [False, True])
+def test_beside_a_crate_that_is_unpacked_the_others_are_looked_at_again(box: GateBox, evil: bool) -> None:
+    """An update changes one crate of hundreds: the others are not read, unless something was done to them meanwhile."""
+    if not tells(str(box.machine.path)):
+        pytest.skip("nothing is remembered on this file system")
+    for _ in range(2):
+        box.works("build")
+    box.registry.add(NEWER_LEAF)
+    box.works("update", "leaf")
+    (branch,) = box.machine.sources("branch-0.2.0")
+    source = branch / "src/lib.rs"
+    text, times = source.read_bytes(), source.stat()
+    lines = f"chmod u+w {source} && sed -i s/2/3/ {source} && touch -d @{times.st_mtime} {source} && chmod u-w {source}"
+    told, log = box.machine.path / "cargo-that-writes", box.project / "asked"
+    told.write_text(f'#!/bin/sh\necho "$1" >> {log}\n[ "$1" != fetch ] || {lines if evil else ":"}\nexec cargo "$@"\n')
+    told.chmod(0o755)
+    done = box.cargo("run", "-q", env={"CARGO": str(told)})
+    if evil:
+        assert source.read_bytes() != text
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "branch@0.2.0: 'src/lib.rs' was changed" in done.stderr
+    else:
+        assert (done.stdout, log.read_text().split()) == ("answer 43\n", ["metadata", "fetch", "fetch", "run"])
+
+
 def test_a_build_that_fails_is_not_made_twice(box: GateBox) -> None:
     box.works("build")
     (box.project / "src/main.rs").write_text("fn main() { not rust }\n")

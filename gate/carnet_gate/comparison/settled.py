@@ -104,6 +104,10 @@ class SettledCrates:
                         found[crate] = Settled(crate, Level.REGISTRY, told.holding)
         return found
 
+    def still_settled(self) -> bool:
+        """Whether nothing has changed about those crates since: something ran that could write there."""
+        return self._unchanged() == self.settled
+
     def remember(self, admissions: Sequence[Admission], unpacked: Unpacked) -> None:
         """Remember crates of this run, beside those that are settled still; where nothing can be written, none are.
 
