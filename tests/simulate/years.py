@@ -42,6 +42,7 @@ class Life:
         away: When the mirror is switched off, and for how long.
         years: How long it is looked at.
         reads_every: How often somebody reads what `serve` tells.
+        begins: How long after the ceremony it is looked at for the first time.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Life:
     away: tuple[timedelta, timedelta] | None = None
     years: float = 3
     reads_every: timedelta = DAY
+    begins: timedelta = timedelta(0)
 
 
 @dataclass
@@ -109,6 +111,7 @@ class Simulation:
         self._reminders = Reminders()
         self._outcome = Outcome()
         self._newest = "crate-0"
+        self._world.now += life.begins
         self._reminded = NOW
 
     def run(self) -> Outcome:
@@ -132,11 +135,11 @@ class Simulation:
         """In the order of time; the clock stands at each when it is handed out."""
         tick, look = timedelta(hours=12), 1.75 * DAY
         pending: list[tuple[datetime, timedelta | None, Callable[[], None]]] = [
-            (NOW + tick, tick, self._tick),
-            (NOW + look, look, self._look),
+            (self._world.now + tick, tick, self._tick),
+            (self._world.now + look, look, self._look),
         ]
         if self._life.gaps is not None:
-            pending.append((NOW + self._life.gaps(self._chance), None, self._publish))
+            pending.append((self._world.now + self._life.gaps(self._chance), None, self._publish))
         while True:
             pending.sort(key=lambda one: one[0])
             moment, every, what = pending.pop(0)
