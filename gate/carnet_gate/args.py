@@ -42,6 +42,9 @@ _SHORT_WITH_VALUE = ("-p", "-F", "-j", "-Z", "-C", "-e", "-f", "-s", "-P")
 _VALUELESS = {"install": frozenset(("-f",))}  # `--force`; for others `--format`
 _STRICT = frozenset(("--locked", "--offline", "--frozen"))
 _ENDS_AT_A_WORD = frozenset(("run", "miri run", "llvm-cov run"))
+_PLAIN_FLAGS = frozenset(("-q", "--quiet", "-v", "--verbose", "--no-pager", *_STRICT))
+_PLAIN_VALUES = frozenset(("--color", "--config", "--config-file", "--manifest-path", "--user-config-file"))
+"""What each program understands alike that has commands of its own: flags, and options with a value."""
 _FORMAT = "--message-format"
 _FORMATS = ("human", "json")
 _OF_CARGO_ITSELF = {"--version": "version", "-V": "version", "--list": "help", "--explain": "help"}
@@ -230,8 +233,8 @@ def understand(args: Sequence[str], alias: Alias = no_alias) -> Invocation:
     _follow(rest, leading, alias)
     name = rest.popleft()
     own = [*leading, *rest]
-    if name in table.GROUPS:
-        name = _inner(name, own)
+    while name in table.GROUPS and (inner := _inner(name, own)) != name:
+        name = inner
     return _invocation(toolchain, table.find(name), tuple(own))
 
 
@@ -328,11 +331,29 @@ def _inner(name: str, own: list[str]) -> str:
     position = next((position for position, option, _ in _parts("", own) if not option), None)
     if position is None:
         return name
-    both = f"{name} {own[position]}"
-    if both in table.COMMANDS or both in table.SHORT:
+    word = own[position]
+    both = f"{name} {word}"
+    if both in table.GROUPS or (both in table.COMMANDS and table.COMMANDS[both].kind is CommandKind.HARMLESS):
+        _require_plain(own[:position], name, word)
+    if both in table.COMMANDS or both in table.SHORT or both in table.GROUPS:
         del own[position]
         return both
     return name if name in table.SHORT else both
+
+
+def _require_plain(before: Sequence[str], name: str, word: str) -> None:
+    """Refuse to take a word for a command that passes the gate, where a program may read it as an option's value.
+
+    Its options are its own: what is no flag of each program's, or takes a value in one and none in another, may swallow
+    the word, and then another command is done.
+    """
+    for position, option, given in _options("", before):
+        if option not in (_PLAIN_FLAGS if given is None else _PLAIN_VALUES):
+            raise ConfigError(
+                f"{word!a} may be a command of `cargo {name}`, or belong to {before[position]}",
+                hint=f"write `cargo carnet {name} {word}` and its options behind it, or the option with =, such as "
+                f"{option}={word}, behind the command that is meant",
+            )
 
 
 def without_configs(args: Sequence[str], left: int) -> list[str]:

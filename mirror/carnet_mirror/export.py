@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -92,7 +93,7 @@ def export(
         counting: Is told that so many more files are there.
 
     Raises:
-        ConfigError: The folder holds something else.
+        ConfigError: The folder holds something else, or a folder in it is a link or somebody else's.
         StorageError: The disk failed, or a file of the mirror is damaged: the tree's timestamp is the old one.
     """
     _require_ours(store, to)
@@ -131,14 +132,47 @@ def _require_ours(store: Store, to: Path) -> None:
     if there == here or here in there.parents or there in here.parents:
         raise ConfigError(f"{to} is the mirror's own folder, or within it", hint="export into another folder")
     with as_storage_error(to):
-        if not to.exists() or not any(to.iterdir()):
+        if not to.exists():
+            return
+        if not any(to.iterdir()):
+            _require_own(to)
             return
     with suppress(FileNotFoundError):
         if read_file(to / _ROOT, "the root of the tree", max_bytes=_MAX_ROOT) == store.read(_ROOT):
+            _require_own(to)
             return
     raise ConfigError(
         f"{to} is not empty, and holds no earlier export of this mirror", hint="export into a new or an empty folder"
     )
+
+
+def _require_own(to: Path) -> None:
+    """Refuse a tree in which what is written, opened to everybody or removed may lie elsewhere.
+
+    Raises:
+        ConfigError: A folder of it is a link, another user's, or open for others to write: they could make it a link at
+            any moment.
+        StorageError: It cannot be looked at.
+    """
+    todo = [to.resolve()]
+    with as_storage_error(to):
+        while todo:
+            place = todo.pop()
+            status = place.lstat()
+            if not stat.S_ISDIR(status.st_mode):
+                problem = "is a link, or no folder"
+            elif status.st_uid != os.geteuid():
+                problem = "is another user's"
+            elif status.st_mode & 0o022:
+                problem = "can be written by other users"
+            else:
+                with os.scandir(place) as inside:
+                    todo += [Path(one.path) for one in inside if one.is_dir(follow_symlinks=False) or one.is_symlink()]
+                continue
+            raise ConfigError(
+                f"{place} {problem}: what is exported there could land elsewhere",
+                hint="export as the user who owns the tree, with folders that nobody else writes to; or into a new one",
+            )
 
 
 def _parts(store: Store) -> Iterator[_Part]:

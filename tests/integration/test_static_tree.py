@@ -131,6 +131,56 @@ def test_a_folder_of_something_else_is_left_alone(mirror: MirrorDirectory, tmp_p
         assert (sorted(folder.rglob("*")) if folder.exists() else []) == before
 
 
+@pytest.mark.parametrize("where", ["index", "targets/index/de", "api/v1/crates/demo", "metadata/timestamp.json"])
+def test_a_tree_whose_folders_lead_elsewhere_is_not_written_to(
+    mirror: MirrorDirectory, tmp_path: Path, where: str
+) -> None:
+    """Whoever once wrote in the tree could have what is not the tree's be replaced, opened to all, and removed."""
+    tree, elsewhere = tmp_path / "www", tmp_path / "elsewhere"
+    written(mirror, tree)
+    (tree / where).rename(elsewhere)
+    (tree / where).symlink_to(elsewhere)
+    if elsewhere.is_dir():
+        (elsewhere / "config.json").write_text("mine")
+        (elsewhere / "secret").write_text("mine")
+        long_ago = time.time() - exporting.KEPT_FOR - 60
+        os.utime(elsewhere / "secret", (long_ago, long_ago))
+        elsewhere.chmod(0o700)
+    before = {one: one.read_bytes() for one in elsewhere.rglob("*") if one.is_file()}
+    with pytest.raises(ConfigError, match="is a link"):
+        written(mirror, tree, url="http://other", prune=True)
+    assert {one: one.read_bytes() for one in elsewhere.rglob("*") if one.is_file()} == before
+    assert elsewhere.is_file() or stat.S_IMODE(elsewhere.stat().st_mode) == 0o700
+
+
+def test_a_tree_that_others_write_to_is_not_written_to(mirror: MirrorDirectory, tmp_path: Path) -> None:
+    """They could put a link there while it is written."""
+    tree = tmp_path / "www"
+    written(mirror, tree)
+    for folder in (tree, tree / "index"):
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        folder.chmod(0o777)
+        with pytest.raises(ConfigError, match="can be written by other users"):
+            written(mirror, tree)
+        folder.chmod(mode)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty").chmod(0o777)
+    with pytest.raises(ConfigError, match="can be written by other users"):
+        written(mirror, tmp_path / "empty")
+    link = tmp_path / "link"
+    link.symlink_to(tree)
+    assert written(mirror, link).written == 0, "a link to the tree is what whoever exports names"
+
+
+@pytest.mark.root
+def test_a_tree_of_another_user_is_not_written_to(mirror: MirrorDirectory, tmp_path: Path) -> None:
+    tree = tmp_path / "www"
+    written(mirror, tree)
+    os.chown(tree / "api", 12345, -1)
+    with pytest.raises(ConfigError, match="is another user's"):
+        written(mirror, tree)
+
+
 def test_a_damaged_file_of_the_mirror_is_not_carried_on(mirror: MirrorDirectory, tmp_path: Path) -> None:
     damaged = replace(mirror, path=tmp_path / "damaged")
     shutil.copytree(mirror.path, damaged.path)

@@ -36,7 +36,7 @@ class Command(NamedTuple):
     """A cargo command.
 
     Attributes:
-        name: As it is typed; two words for a subcommand of an external one.
+        name: As it is typed; two words or more for a subcommand of an external one.
         kind: What is done with it.
         why: The reason, as a main clause whose subject is the command.
         hint: What to type instead, where it is refused.
@@ -159,7 +159,7 @@ ROWS: tuple[Command, ...] = (
     *_of(CommandKind.HARMLESS, _LOCAL, "pkgid", "read-manifest", "report", "uninstall", "verify-project", "version"),
     *_of(CommandKind.HARMLESS, _LOCAL, "fmt", "llvm-cov clean", "llvm-cov report", "llvm-cov show-env", external=True),
     *_of(CommandKind.HARMLESS, _LOCAL, "miri", "miri clean", external=True),
-    *_of(CommandKind.HARMLESS, _LOCAL, "nextest", "nextest self", "nextest show-config", external=True),
+    *_of(CommandKind.HARMLESS, _LOCAL, "nextest", "nextest self", "nextest show-config version", external=True),
     *_of(CommandKind.HARMLESS, _ACCOUNTS, "login", "logout", "owner", "yank"),
     _refused(
         "audit",
@@ -203,6 +203,11 @@ ROWS: tuple[Command, ...] = (
         "run `cargo carnet build --target TRIPLE`, with `linker` in cargo's configuration",
     ),
     _refused(
+        "nextest show-config test-groups",
+        "it compiles the tests to say which groups they are in",
+        "run `cargo carnet nextest list`, and look at `test-groups` in .config/nextest.toml",
+    ),
+    _refused(
         "miri setup",
         "it compiles the standard library, whose lock is another one",
         "run `cargo miri setup` itself, before `cargo carnet miri test`",
@@ -221,8 +226,8 @@ SHORT: Mapping[str, str] = MappingProxyType(
 )
 """Shorter names that cargo and its external subcommands have themselves."""
 
-GROUPS: frozenset[str] = frozenset(row.words[0] for row in ROWS if len(row.words) > 1)
-"""External subcommands whose own subcommand decides."""
+GROUPS: frozenset[str] = frozenset(" ".join(row.words[:count]) for row in ROWS for count in range(1, len(row.words)))
+"""External subcommands whose own subcommand decides, and such of those that have some in turn."""
 
 SUBCOMMANDS: tuple[str, ...] = tuple(
     sorted({row.words[0] for row in ROWS if row.kind not in (CommandKind.HARMLESS, CommandKind.REFUSE)})

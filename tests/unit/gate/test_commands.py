@@ -99,6 +99,11 @@ def test_reasons_are_sentences_that_follow_the_command() -> None:
         (["nextest"], CommandKind.HARMLESS),
         (["nextest", "--version"], CommandKind.HARMLESS),
         (["nextest", "show-config", "version"], CommandKind.HARMLESS),
+        (["nextest", "show-config", "test-groups"], CommandKind.REFUSE),
+        (["nextest", "show-config", "--show-default", "test-groups"], CommandKind.REFUSE),
+        (["nextest", "show-config"], CommandKind.REFUSE),
+        (["llvm-cov", "--output-dir=report"], CommandKind.USE),
+        (["-v", "llvm-cov", "--color", "never", "report"], CommandKind.HARMLESS),
         (["-q", "nextest", "-v", "run", "x"], CommandKind.USE),
         (["llvm-cov"], CommandKind.USE),
         (["llvm-cov", "--html"], CommandKind.USE),
@@ -114,6 +119,21 @@ def test_reasons_are_sentences_that_follow_the_command() -> None:
 def test_whole_command_lines(args: Sequence[str], kind: CommandKind) -> None:
     """What a program that stands in the place of cargo has to know of each call."""
     assert understand(args).kind is kind
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "llvm-cov --html --output-dir report",  # a folder of that name: the tests are compiled
+        "llvm-cov --ignore-filename-regex clean",
+        "llvm-cov --branch test report",  # a flag there, and of git elsewhere: the tests whose names have that word
+        "nextest --pager show-config run",
+        "nextest show-config --groups version test-groups",
+    ],
+)
+def test_a_word_that_may_be_an_options_value_does_not_pass_for_a_command_that_needs_no_gate(typed: str) -> None:
+    with pytest.raises(ConfigError, match="may be a command of"):
+        understand(typed.split())
 
 
 def test_where_the_flags_of_the_gate_go() -> None:
