@@ -16,6 +16,7 @@ from carnet_cli.commands.registry.mirror_approve import approve
 from carnet_cli.commands.registry.mirror_checks import (
     DIRECTORY,
     fsck,
+    locked_in,
     online_options,
     status,
     warn_without_second_opinion,
@@ -38,7 +39,6 @@ from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.cargo.lockfile import LockedPackage, Lockfile
     from carnet_mirror.state.store import Store
     from carnet_mirror.upstream.packages import IndexedUpstream
     from carnet_signer.metadata.publish import PublishResult
@@ -208,7 +208,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
             hint=f"name a lock, `carnet mirror sync {directory} --lockfile FILE`, or crates, "
             f"`carnet mirror sync {directory} NAME@REQUIREMENT`",
         )
-    packages = _locked(lockfile or Path("Cargo.lock")) if lockfile is not None or not asked else ()
+    packages = locked_in(lockfile or Path("Cargo.lock")) if lockfile is not None or not asked else ()
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
     missing: tuple[Missing, ...] = ()
@@ -227,27 +227,6 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     synced = SyncedReport(report, crates, versions, missing, dry_run)
     output.show(synced, message_format, synced_as_text, synced_as_json)
     return 1 if synced.refused else 3 if synced.undecided else 0
-
-
-def _locked(path: Path) -> tuple[LockedPackage, ...]:
-    """The packages of a lock that this mirror stands for; what others are there is told."""
-    lock = _read_lockfile(path)
-    for package in lock.packages:
-        if package.kind.value in ("registry", "git"):
-            output.warn(f"{package.id} comes from {package.source}, which this mirror does not stand for")
-    return lock.registry_packages
-
-
-def _read_lockfile(path: Path) -> Lockfile:
-    from carnet import durable
-    from carnet.cargo.lockfile import MAX_LOCK, read_lockfile
-
-    with durable.users_file(path, "lock file"):
-        try:
-            data = durable.read_file(path, "lock file", max_bytes=MAX_LOCK)
-        except FileNotFoundError:
-            raise ConfigError(f"there is no {path}", hint="`cargo generate-lockfile` makes one") from None
-        return read_lockfile(data, str(path))
 
 
 # --- refresh ---
