@@ -53,7 +53,7 @@ BEHIND_OTHERS = {
     "cli/carnet_cli/commands/own_view.py:_read_saved": "read_saved_view_from: saved-view",
     "cli/carnet_cli/config/workspace.py:_read": "stricttoml.parse, of a project's manifests: toml",
     "cli/carnet_cli/config/network/logins.py:read_logins": "stricttoml.parse, of the user's own file: toml",
-    "cli/carnet_cli/config/pull_file.py:read_pull_file": "stricttoml.parse, of the operator's own file: toml",
+    "cli/carnet_cli/config/mirror_file.py:read_mirror_file": "stricttoml.parse, of the operator's own file: toml",
     "cli/carnet_cli/config/let_in_file.py:read_let_in_file": "stricttoml.parse, of the operator's own file: toml",
     "signer/carnet_signer/ceremony/ceremony.py:_make": "a role file that the strict parser has read: ceremony-file",
     "signer/carnet_signer/ceremony/folder.py:_read_claims": "ClaimFiles.of over a folder's files: claim-file",

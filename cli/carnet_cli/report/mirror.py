@@ -86,12 +86,14 @@ class SyncedReport:
         crates: How many crates the mirror has now.
         versions: And how many versions.
         missing: What was asked for by name and requirement, or is depended on, and is not to be had.
+        dry_run: Whether it was only asked what a sync would do.
     """
 
     sync: SyncReport
     crates: int
     versions: int
     missing: Sequence[Missing] = ()
+    dry_run: bool = False
 
     @property
     def refused(self) -> bool:
@@ -105,16 +107,23 @@ class SyncedReport:
 
 
 def synced_as_text(report: SyncedReport) -> None:
-    """For people: two lines; findings and refusals on stderr."""
+    """For people: two lines, and with a dry run one for each version; findings and refusals on stderr."""
     sync = report.sync
     _tell_missing(report.missing)
     _tell_findings(sync)
+    if report.dry_run:
+        for what, crates in (("add", sync.added), ("update", sync.updated)):
+            for crate in crates:
+                output.echo(f"would {what} {crate}")
     words = [f"{len(sync.added)} added", f"{len(sync.updated)} updated", f"{sync.unchanged} unchanged"]
     words += [f"{len(sync.refused)} refused"] if sync.refused else []
     words += [f"{len(sync.waiting)} waiting"] if sync.waiting else []
     words += [f"{len(sync.kept)} kept although the upstream says less"] if sync.kept else []
-    output.echo(f"{', '.join(words)}; the mirror has {report.versions} versions of {report.crates} crates")
-    if sync.published is None:
+    would = "would be: " if report.dry_run else ""
+    output.echo(f"{would}{', '.join(words)}; the mirror has {report.versions} versions of {report.crates} crates")
+    if report.dry_run:
+        output.echo("this was a dry run: no tarball was fetched or looked at, nothing was changed")
+    elif sync.published is None:
         output.echo("nothing had changed: nothing was published")
     else:
         output.echo(f"published snapshot {sync.published.snapshot}, timestamp {sync.published.timestamp}")
@@ -143,6 +152,7 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
             for one in report.missing
         ],
         "published": None if sync.published is None else _published(sync.published),
+        "dry_run": report.dry_run,
     }
 
 

@@ -1,9 +1,12 @@
-"""What an operator says of pulling, as values; the file that says it is `carnet_cli.config.pull_file`'s."""
+"""What an operator says of bringing, as values; the file that says it is `carnet_cli.config.mirror_file`'s."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 
+from carnet.cargo.asked import AskedFor
 from carnet_mirror.pull.quotas import PullQuotas
 from carnet_mirror.pull.rules import PullRules
 
@@ -21,3 +24,37 @@ class PullSettings:
     upstream: str
     rules: PullRules
     quotas: PullQuotas = field(default_factory=PullQuotas)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSettings:
+    """What a mirror syncs by the clock.
+
+    Attributes:
+        upstream: As for pulling.
+        every: From one turn to the next.
+        crates: By name and requirement; each comes with what it depends on.
+        lockfiles: Locks, read anew at each turn; they come as they are.
+        yanks: Whether the upstream is asked about everything that the mirror has, so that yanks are followed.
+        rules: How old a version has to be that no lock names.
+    """
+
+    upstream: str
+    every: timedelta
+    crates: tuple[AskedFor, ...]
+    lockfiles: tuple[Path, ...]
+    yanks: bool
+    rules: PullRules
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorSettings:
+    """All that the file says.
+
+    Attributes:
+        pull: What is brought when a client asks; None for nothing.
+        sync: What is brought by the clock; None for nothing.
+    """
+
+    pull: PullSettings | None = None
+    sync: SyncSettings | None = None

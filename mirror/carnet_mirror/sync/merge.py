@@ -16,8 +16,9 @@ from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
-from carnet_mirror.sync.outcome import KeptVersion, Refused, SyncNote, WaitingVersion
+from carnet_mirror.sync.outcome import KeptVersion, Refused, SyncNote, SyncReport, WaitingVersion
 from carnet_mirror.upstream.packages import Listing
+from carnet_signer.metadata.publish import PublishResult
 
 CLAIMED = "this crate is claimed here: its versions come from its maintainers, not from upstream"
 
@@ -162,6 +163,32 @@ class Merge:
         said = {crate.name.canonical for crate in also if crate in self.locked}
         touched = said | {crate.name.canonical for crate in self.added | self.updated}
         return [(self.names[key], list(self._crates[key].values())) for key in sorted(touched)]
+
+    def report(
+        self,
+        here: int,
+        refused: Sequence[Refused],
+        findings: Sequence[SyncNote] = (),
+        published: PublishResult | None = None,
+    ) -> SyncReport:
+        """What came of all of it.
+
+        Args:
+            here: How many packages of claimed crates were asked for and are here.
+            refused: What was not taken before it came here.
+            findings: What a person should know of what was.
+            published: What the publish did, if there was one.
+        """
+        return SyncReport(
+            added=tuple(sorted(self.added)),
+            updated=tuple(sorted(self.updated)),
+            unchanged=here + len(self.locked - self.added - self.updated),
+            refused=tuple(sorted([*refused, *self.refused], key=lambda item: item.crate)),
+            kept=self.kept,
+            waiting=tuple(sorted(self.waiting, key=lambda item: item.crate)),
+            findings=(*findings, *self.findings),
+            published=published,
+        )
 
     # --- what the mirror has ---
 

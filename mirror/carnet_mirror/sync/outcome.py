@@ -64,7 +64,7 @@ class SyncReport:
         kept: What stays as it was although the upstream says less, locked or not.
         waiting: What the mirror does not have, and the upstream did not say enough of.
         findings: What a person should know.
-        published: What the publish did; None when nothing had changed.
+        published: What the publish did; None when nothing had changed, or it was only asked what would.
     """
 
     added: tuple[CrateId, ...]

@@ -70,7 +70,7 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
         SigningError: The online signer refused; nothing was published.
     """
     with _scratch() as scratch:
-        wanted, here, refused = _not_claimed(store, packages)
+        wanted, here, refused = not_claimed(store, packages)
         before = UnverifiedView(store).let_in({package.id.name for package in packages})
         offered = before | dict(let_in or {})
         with progress("fetching", len(wanted)) as count:
@@ -99,16 +99,7 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
             merge.miss(missed)
             merge.follow_upstream({item.package.id.name: item.index for item in fetched if item.index})
             published = _publish(store, online, merge, before, used, now, progress)
-        return SyncReport(
-            added=tuple(sorted(merge.added)),
-            updated=tuple(sorted(merge.updated)),
-            unchanged=here + len(merge.locked - merge.added - merge.updated),
-            refused=tuple(sorted(refused + merge.refused, key=lambda item: item.crate)),
-            kept=merge.kept,
-            waiting=tuple(sorted(merge.waiting, key=lambda item: item.crate)),
-            findings=tuple(findings + merge.findings),
-            published=published,
-        )
+        return merge.report(here, refused, findings, published)
 
 
 @contextlib.contextmanager
@@ -120,8 +111,16 @@ def _scratch() -> Iterator[Path]:
         raise StorageError(f"cannot use a temporary folder: {error.strerror or error}") from None
 
 
-def _not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[LockedPackage], int, list[Refused]]:
-    """Which packages to ask the upstream for; of the claimed ones, how many are here, and what is wrong with others."""
+def not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[LockedPackage], int, list[Refused]]:
+    """Which packages to ask an upstream for, since no claimed crate comes from one.
+
+    Args:
+        store: The mirror.
+        packages: All packages of a lock.
+
+    Returns:
+        Those that are not claimed; how many of the claimed ones are here; what is wrong with the others.
+    """
     claimed = UnverifiedView(store).claimed({package.id.name for package in packages})
     wanted: list[LockedPackage] = []
     here = 0

@@ -21,7 +21,7 @@ from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.pull import MAX_ASKED, NotBrought, PullAsk, PullEnd, PullProgress, read_line
 from carnet.errors import ConfigError, FormatError, StorageError
 from carnet.progress import Progress
-from carnet_cli.config.pull_file import FILE_NAME, read_pull_file
+from carnet_cli.config.mirror_file import FILE_NAME, read_mirror_file
 from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.bring import Share, bring
 from carnet_mirror.pull.puller import NoPlace, Puller
@@ -442,15 +442,15 @@ def test_the_lines_of_an_answer_are_read_as_they_are_written() -> None:
 
 
 def test_mirror_toml_is_read_strictly(tmp_path: Path) -> None:
-    assert read_pull_file(tmp_path) is None
+    assert read_mirror_file(tmp_path).pull is None
     file = tmp_path / FILE_NAME
     file.write_text("")
-    assert read_pull_file(tmp_path) is None
+    assert read_mirror_file(tmp_path).pull is None
     file.write_text(
         '[pull]\nupstream = "cargo"\nallow = ["*"]\ndeny = ["left-pad*"]\napprove = ["acme-*"]\nleast-age-days = 7\n'
         "[pull.quotas]\nasks-per-hour = 5\nmegabytes = 10\n"
     )
-    read = read_pull_file(tmp_path)
+    read = read_mirror_file(tmp_path).pull
     assert read is not None
     rules = PullRules((Pattern("*"),), (Pattern("left-pad*"),), (Pattern("acme-*"),), timedelta(days=7))
     assert (read.upstream, read.rules) == ("cargo", rules)
@@ -471,5 +471,5 @@ def test_mirror_toml_is_read_strictly(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=says_what) as refused:
-            read_pull_file(tmp_path)
+            read_mirror_file(tmp_path)
         assert refused.value.hint

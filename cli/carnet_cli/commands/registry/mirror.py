@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from carnet_cli.commands.registry.mirror_approve import approve
 from carnet_cli.commands.registry.mirror_checks import (
     DIRECTORY,
     fsck,
+    locked_in,
     online_options,
     status,
     warn_without_second_opinion,
@@ -38,7 +40,6 @@ from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
-    from carnet.cargo.lockfile import LockedPackage, Lockfile
     from carnet_mirror.state.store import Store
     from carnet_mirror.upstream.packages import IndexedUpstream
     from carnet_signer.metadata.publish import PublishResult
@@ -146,6 +147,7 @@ def _show_published(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Take the versions in this file although their index lines are not their manifests': clients are told.",
 )
+@click.option("--dry-run", is_flag=True, help="Ask the upstream's index only, say what would come, and change nothing.")
 @passphrase_options
 @output.message_format
 def sync(  # noqa: PLR0913  -- one parameter for each flag
@@ -156,6 +158,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     upstream: str | None,
     cargo: str,
     let_in_file: Path | None,
+    dry_run: bool,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> int:
@@ -171,6 +174,8 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     What the upstream does not say is no statement: when it errs, lists less or cannot be read, what the mirror has
     stays as it is, and what it does not have waits. Exit status 3 when something was not decided.
 
+    With `--dry-run` the exit status is what it would be by the index: what only a tarball shows is not known then.
+
     \b
     Example:
       carnet mirror sync /srv/carnet --lockfile app/Cargo.lock
@@ -181,10 +186,15 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.config.let_in_file import read_let_in_file
     from carnet_mirror.state.store import Store
     from carnet_mirror.sync.closure import Missing, close
+    from carnet_mirror.sync.plan import plan
     from carnet_mirror.sync.sync import sync as run
     from carnet_mirror.upstream.cargo import CargoUpstream
     from carnet_mirror.upstream.sparse import SparseUpstream
 
+    if dry_run and let_in_file is not None:
+        raise ConfigError(
+            "--let-in is about what a tarball says, and --dry-run looks at none", hint="leave one of the two away"
+        )
     network = network_for()
     if upstream is not None:
         source: IndexedUpstream = SparseUpstream(upstream, network=network)
@@ -199,43 +209,25 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
             hint=f"name a lock, `carnet mirror sync {directory} --lockfile FILE`, or crates, "
             f"`carnet mirror sync {directory} NAME@REQUIREMENT`",
         )
-    packages = _locked(lockfile or Path("Cargo.lock")) if lockfile is not None or not asked else ()
+    packages = locked_in(lockfile or Path("Cargo.lock")) if lockfile is not None or not asked else ()
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
     missing: tuple[Missing, ...] = ()
-    with Store.open(directory, write=True) as store:
-        with online(directory, OnlineSettings.of(store), passphrase) as signer:
-            if asked:
-                closed = close(store, source, asked)
-                locked = {package.id for package in packages}
-                packages += tuple(package for package in closed.packages if package.id not in locked)
-                missing = closed.missing
+    with Store.open(directory, write=not dry_run) as store, ExitStack() as stack:
+        signer = None if dry_run else stack.enter_context(online(directory, OnlineSettings.of(store), passphrase))
+        if asked:
+            closed = close(store, source, asked)
+            locked = {package.id for package in packages}
+            packages += tuple(package for package in closed.packages if package.id not in locked)
+            missing = closed.missing
+        if signer is None:
+            report = plan(store, source, packages, now=now)
+        else:
             report = run(store, signer, source, packages, now=now, progress=output.counting, let_in=let_in)
         crates, versions = store.crates.count()
-    synced = SyncedReport(report, crates, versions, missing)
+    synced = SyncedReport(report, crates, versions, missing, dry_run)
     output.show(synced, message_format, synced_as_text, synced_as_json)
     return 1 if synced.refused else 3 if synced.undecided else 0
-
-
-def _locked(path: Path) -> tuple[LockedPackage, ...]:
-    """The packages of a lock that this mirror stands for; what others are there is told."""
-    lock = _read_lockfile(path)
-    for package in lock.packages:
-        if package.kind.value in ("registry", "git"):
-            output.warn(f"{package.id} comes from {package.source}, which this mirror does not stand for")
-    return lock.registry_packages
-
-
-def _read_lockfile(path: Path) -> Lockfile:
-    from carnet import durable
-    from carnet.cargo.lockfile import MAX_LOCK, read_lockfile
-
-    with durable.users_file(path, "lock file"):
-        try:
-            data = durable.read_file(path, "lock file", max_bytes=MAX_LOCK)
-        except FileNotFoundError:
-            raise ConfigError(f"there is no {path}", hint="`cargo generate-lockfile` makes one") from None
-        return read_lockfile(data, str(path))
 
 
 # --- refresh ---

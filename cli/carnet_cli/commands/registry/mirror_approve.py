@@ -73,14 +73,14 @@ def approve(
 def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: PassphraseSource) -> SyncedReport:
     from carnet_cli.commands.registry.mirror_pull import upstream_for
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
-    from carnet_cli.config.pull_file import FILE_NAME, read_pull_file
+    from carnet_cli.config.mirror_file import FILE_NAME, read_mirror_file
     from carnet_mirror.state.approvals import no_longer
     from carnet_mirror.state.store import Store
     from carnet_mirror.sync.closure import Taking, close
     from carnet_mirror.sync.sync import sync
     from carnet_mirror.upstream.stopping import never
 
-    said, now = read_pull_file(directory), home.now()
+    said, now = read_mirror_file(directory).pull, home.now()
     if said is None:
         raise ConfigError(
             f"{directory / FILE_NAME} does not say what is brought",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from carnet_cli.config import home
 from carnet_cli.report.mirror import StatusReport, checked_as_json, checked_as_text, status_as_json, status_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
+
+if TYPE_CHECKING:
+    from carnet.cargo.lockfile import LockedPackage, Lockfile
 
 DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 
@@ -36,6 +39,33 @@ def online_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+def locked_in(path: Path) -> tuple[LockedPackage, ...]:
+    """The packages of a lock that a mirror stands for; what others are there is told.
+
+    Raises:
+        ConfigError: There is no such file.
+        FormatError: It is no lock.
+        StorageError: It cannot be read.
+    """
+    lock = _read_lockfile(path)
+    for package in lock.packages:
+        if package.kind.value in ("registry", "git"):
+            output.warn(f"{package.id} comes from {package.source}, which this mirror does not stand for")
+    return lock.registry_packages
+
+
+def _read_lockfile(path: Path) -> Lockfile:
+    from carnet import durable
+    from carnet.cargo.lockfile import MAX_LOCK, read_lockfile
+
+    with durable.users_file(path, "lock file"):
+        try:
+            data = durable.read_file(path, "lock file", max_bytes=MAX_LOCK)
+        except FileNotFoundError:
+            raise ConfigError(f"there is no {path}", hint="`cargo generate-lockfile` makes one") from None
+        return read_lockfile(data, str(path))
 
 
 @click.command()

@@ -1,8 +1,9 @@
-"""What `carnet mirror serve` brings because clients ask for it: who does the work, and from where it comes."""
+"""What `carnet mirror serve` brings because clients ask for it, or by the clock: who does the work, and from where."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp
 
 from carnet.progress import Progress
 from carnet_cli.commands.network import network_for
+from carnet_cli.commands.registry.mirror_checks import locked_in
 from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -21,7 +23,8 @@ from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.bring import Share, bring
 from carnet_mirror.pull.puller import Puller
 from carnet_mirror.pull.quotas import PullQuotas, Usage
-from carnet_mirror.pull.settings import PullSettings
+from carnet_mirror.pull.scheduled import Scheduled, sync_what_is_named, taking_turns
+from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.cargo import CargoUpstream
 from carnet_mirror.upstream.packages import IndexedUpstream
@@ -33,6 +36,8 @@ _AT_ONCE = 32
 _ALL = 1_000_000
 """cargo has to be told everything at once."""
 _MEGABYTE = 1_000_000
+_SECONDS = 3600.0
+"""How long a scheduled sync may let cargo fetch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +56,23 @@ class Pulling:
         """Take asks, and leave everything else to an application."""
         return Pulls(app, self.puller, seconds=self.seconds, sender_header=sender_header)
 
-    def beside(self, background: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-        """What runs beside the server, and lets nobody wait any more once that is ended."""
 
-        async def run() -> None:
-            try:
-                await background()
-            finally:
-                self.puller.halt()
+def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """What runs beside the server, and halts something once that is ended: nobody waits for it any more."""
 
-        return run
+    async def run() -> None:
+        try:
+            await background()
+        finally:
+            halt()
+
+    return run
 
 
 @contextmanager
-def pulling(directory: Path, settings: PullSettings, signer: OnlineSettings, cargo: str) -> Iterator[Pulling]:
+def pulling(
+    directory: Path, settings: PullSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+) -> Iterator[Pulling]:
     """Take asks while the block runs.
 
     Args:
@@ -72,14 +80,64 @@ def pulling(directory: Path, settings: PullSettings, signer: OnlineSettings, car
         settings: What its operator says of it.
         signer: How its online signer is reached.
         cargo: The cargo that fetches, where the operator's own does.
+        turn: Held while something is brought.
     """
     upstream = upstream_for(settings.upstream, cargo, settings.quotas.seconds)
     _ = upstream(never)  # what is wrong with its configuration is told now, and not when somebody asks
-    puller = Puller(partial(_bring, directory, settings, signer, upstream), Usage(settings.quotas))
+
+    def bring_in_turn(shares: Sequence[Share], progress: Progress, stopped: Stopped) -> None:
+        with taking_turns(turn, stopped):
+            _bring(directory, settings, signer, upstream, shares, progress, stopped)
+
+    puller = Puller(bring_in_turn, Usage(settings.quotas))
     try:
         yield Pulling(puller, 2 * settings.quotas.seconds + 60.0)
     finally:
         puller.stop()
+
+
+@contextmanager
+def syncing(
+    directory: Path, settings: SyncSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+) -> Iterator[Scheduled]:
+    """Sync by the clock while the block runs.
+
+    Args:
+        directory: The mirror.
+        settings: What its operator says of it.
+        signer: How its online signer is reached.
+        cargo: The cargo that fetches, where the operator's own does.
+        turn: Held while something is brought.
+    """
+    upstream = upstream_for(settings.upstream, cargo, _SECONDS)
+    _ = upstream(never)  # as for pulling
+    scheduled = Scheduled(partial(_sync, directory, settings, signer, upstream), settings.every, turn)
+    scheduled.start()
+    try:
+        yield scheduled
+    finally:
+        scheduled.stop()
+
+
+def _sync(
+    directory: Path,
+    settings: SyncSettings,
+    signer: OnlineSettings,
+    upstream: Callable[[Stopped], IndexedUpstream],
+    stopped: Stopped,
+) -> None:
+    locked = [package for path in settings.lockfiles for package in locked_in(path)]
+    with Store.open(directory, write=True) as store, online(directory, signer, PassphraseSource()) as client:
+        brought = sync_what_is_named(
+            store, client, upstream(stopped), settings, locked, now=home.now(), progress=output.counting
+        )
+    report = brought.report
+    for one in report.refused:
+        output.warn(f"sync: {one.crate}: {one.reason}")
+    for missing in brought.missing:
+        output.warn(f"sync: {missing.asked} is not to be had: {missing.reason}")
+    left = f"; {len(report.waiting)} not decided" if report.waiting else ""
+    output.note(f"sync: {len(report.added)} added, {len(report.updated)} updated, {len(report.refused)} refused{left}")
 
 
 def upstream_for(named: str, cargo: str, seconds: float) -> Callable[[Stopped], IndexedUpstream]:

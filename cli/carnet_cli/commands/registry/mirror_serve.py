@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -70,15 +72,16 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     While it serves, metadata is signed again before it expires. Syncing into the same directory meanwhile is fine:
     a publish becomes visible all at once.
 
-    A file mirror.toml in the directory says what the mirror brings from upstream because a client asks for it; without
-    it, nothing. It is read at the start.
+    A file mirror.toml in the directory says what the mirror brings from upstream because a client asks for it, and what
+    by the clock; without it, nothing. It is read at the start.
 
     \b
     Example:
       carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
     """
+    from carnet_cli.commands.registry.mirror_pull import pulling, syncing, until
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
-    from carnet_cli.config.pull_file import read_pull_file
+    from carnet_cli.config.mirror_file import read_mirror_file
     from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import Reminders, keep_fresh
     from carnet_mirror.state.store import Store
@@ -107,13 +110,14 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
         if wrong is not None:  # what is published can be served, and nothing is signed until it is set
             output.report(wrong)
 
-        said = read_pull_file(directory)
+        said = read_mirror_file(directory)
         with signer_beside(directory, settings, passphrase), ExitStack() as stack:
-            pulls = None
-            if said is not None:
-                from carnet_cli.commands.registry.mirror_pull import pulling
-
-                pulls = stack.enter_context(pulling(directory, said, settings, cargo))
+            pulls, halts, turn = None, list[Callable[[], None]](), threading.Lock()
+            if said.pull is not None:
+                pulls = stack.enter_context(pulling(directory, said.pull, settings, cargo, turn))
+                halts.append(pulls.puller.halt)
+            if said.sync is not None:
+                halts.append(stack.enter_context(syncing(directory, said.sync, settings, cargo, turn)).halt)
 
             def taking(app: ASGIApp) -> ASGIApp:
                 app = app if pulls is None else pulls.in_front_of(app, sender_header)
@@ -127,7 +131,9 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
                 _complain,
                 remind=partial(_remind, directory, Reminders()),
             )
-            beside = upkeep if pulls is None else pulls.beside(upkeep)
+            beside: Callable[[], Awaitable[None]] = upkeep
+            for halt in halts:
+                beside = until(halt, beside)
             run(directory, address, access_log=access_log, ready=ready, background=beside, around=taking)
 
 

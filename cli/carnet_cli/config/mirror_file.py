@@ -1,0 +1,146 @@
+"""`mirror.toml` in a mirror's directory: what it brings because clients ask, and by the clock. Without it, nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from carnet import stricttoml
+from carnet.cargo.asked import AskedFor
+from carnet.durable import read_file
+from carnet.errors import ConfigError, FormatError
+from carnet_mirror.pull.quotas import PullQuotas
+from carnet_mirror.pull.rules import PullRules
+from carnet_mirror.pull.settings import MirrorSettings, PullSettings, SyncSettings
+from carnet_verifier.policy.policy import Pattern
+
+FILE_NAME = "mirror.toml"
+MAX_FILE = 256 * 1024
+"""Bytes in such a file."""
+_KEYS = ("upstream", "allow", "deny", "approve", "least-age-days", "quotas")
+_SYNC_KEYS = ("every", "upstream", "crates", "lockfiles", "yanks", "least-age-days")
+_EVERY = re.compile(r"([1-9][0-9]{0,4})(m|h|d)")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_QUOTAS = {one.name.replace("_", "-"): one.name for one in fields(PullQuotas)}
+_MOST = 1_000_000_000
+_MOST_DAYS = 3650
+_HINT = "docs/mirror.md shows every key of it"
+
+
+def read_mirror_file(directory: Path) -> MirrorSettings:
+    """Read the file.
+
+    Args:
+        directory: The mirror's.
+
+    Returns:
+        What it says; nothing is brought where there is no file, or it has no such table.
+
+    Raises:
+        ConfigError: It is not of this form.
+        StorageError: It cannot be read.
+    """
+    path = directory / FILE_NAME
+    try:
+        document = stricttoml.parse(read_file(path, "the file", max_bytes=MAX_FILE), str(path), max_bytes=MAX_FILE)
+    except FileNotFoundError:
+        return MirrorSettings()
+    except FormatError as error:
+        raise ConfigError(str(error), hint=_HINT) from None
+    _only(document, ("pull", "sync"), str(path))
+    pull, sync = f"{path}: [pull]", f"{path}: [sync]"
+    return MirrorSettings(
+        _pull(_table(document["pull"], pull), pull) if "pull" in document else None,
+        _sync(_table(document["sync"], sync), sync, directory) if "sync" in document else None,
+    )
+
+
+def _sync(table: Mapping[str, Any], where: str, directory: Path) -> SyncSettings:
+    _only(table, _SYNC_KEYS, where)
+    every = _EVERY.fullmatch(table["every"]) if isinstance(table.get("every"), str) else None
+    if every is None:
+        raise ConfigError(f"{where} does not say how often", hint='write every = "1h", or minutes (m) or days (d)')
+    yanks = table.get("yanks", False)
+    if not isinstance(yanks, bool):
+        raise ConfigError(f"{where}: yanks is neither true nor false", hint="write yanks = true")
+    try:
+        crates = tuple(AskedFor.parse(text) for text in _strings(table, "crates", where, '["serde@1", "tokio"]'))
+    except FormatError as error:
+        raise ConfigError(f"{where}: crates: {error}", hint=error.hint) from None
+    locks = tuple(directory / text for text in _strings(table, "lockfiles", where, '["/srv/app/Cargo.lock"]'))
+    if not crates and not locks and not yanks:
+        raise ConfigError(
+            f"{where} names nothing", hint="write crates = [...], lockfiles = [...], yanks = true, or leave it away"
+        )
+    days = _number(table, "least-age-days", where, 3, least=0, most=_MOST_DAYS)
+    rules = PullRules((Pattern("*"),), least_age=timedelta(days=days))
+    return SyncSettings(_upstream(table, where), int(every[1]) * _UNITS[every[2]], crates, locks, yanks, rules)
+
+
+def _pull(table: Mapping[str, Any], where: str) -> PullSettings:
+    _only(table, _KEYS, where)
+    upstream = _upstream(table, where)
+    if "allow" not in table and "approve" not in table:
+        raise ConfigError(f"{where} lets nothing be brought", hint='write allow = ["*"], or name crates')
+    days = _number(table, "least-age-days", where, 3, least=0, most=_MOST_DAYS)
+    rules = PullRules(
+        _patterns(table, "allow", where),
+        _patterns(table, "deny", where),
+        _patterns(table, "approve", where),
+        timedelta(days=days),
+    )
+    return PullSettings(upstream, rules, _quotas(_table(table.get("quotas", {}), f"{where}.quotas"), f"{where}.quotas"))
+
+
+def _upstream(table: Mapping[str, Any], where: str) -> str:
+    upstream = table.get("upstream")
+    if not isinstance(upstream, str) or not (upstream == "cargo" or upstream.startswith("sparse+")):
+        raise ConfigError(
+            f"{where}: upstream is neither `cargo` nor the URL of a sparse index",
+            hint='write upstream = "cargo" for your own cargo, or "sparse+https://host/index/"',
+        )
+    return upstream
+
+
+def _quotas(table: Mapping[str, Any], where: str) -> PullQuotas:
+    _only(table, tuple(_QUOTAS), where)
+    return PullQuotas(**{_QUOTAS[key]: _number(table, key, where, 1, least=1, most=_MOST) for key in table})
+
+
+def _number(table: Mapping[str, Any], key: str, where: str, otherwise: int, *, least: int, most: int) -> int:
+    said = table.get(key, otherwise)
+    if type(said) is not int or not least <= said <= most:
+        raise ConfigError(
+            f"{where}: {key} is no whole number from {least} to {most}", hint="write the number alone, without quotes"
+        )
+    return said
+
+
+def _patterns(table: Mapping[str, Any], key: str, where: str) -> tuple[Pattern, ...]:
+    try:
+        return tuple(Pattern(text) for text in _strings(table, key, where, '["serde", "acme-*"]'))
+    except FormatError as error:
+        raise ConfigError(f"{where}: {key}: {error}", hint=error.hint) from None
+
+
+def _strings(table: Mapping[str, Any], key: str, where: str, example: str) -> list[str]:
+    said = table.get(key, [])
+    if not isinstance(said, list) or not all(isinstance(text, str) for text in said):
+        raise ConfigError(f"{where}: {key} is not a list of strings", hint=f"write {key} = {example}")
+    return said
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where} is not a table", hint=_HINT)
+    return value
+
+
+def _only(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key[:60]!a}", hint=f"known are {', '.join(sorted(known))}")
