@@ -11,6 +11,7 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.commands.network import network_for
+from carnet_cli.commands.registry.mirror_backup import backup, restore
 from carnet_cli.commands.registry.mirror_checks import (
     DIRECTORY,
     fsck,
@@ -328,3 +329,5 @@ command.add_command(status)
 command.add_command(fsck)
 command.add_command(pending)
 command.add_command(revoke)
+command.add_command(backup)
+command.add_command(restore)
