@@ -13,8 +13,12 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carnet.errors import ConfigError, FormatError, MalformedFile, StorageError, UnfitFile
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _LEFTOVER = ".carnet-"
 _BATCH = 64
@@ -85,6 +89,29 @@ def create_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         with as_storage_error(path, but=FileExistsError):
             _write_new({temporary: data}, mode)
             os.link(temporary, path)  # unlike a rename, this fails when the name is taken
+            temporary.unlink()
+            sync_folder(path.parent)
+    finally:
+        _remove([temporary])
+
+
+@contextlib.contextmanager
+def creating(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """Create a large file that must not exist yet, as `create_file` does, from what the block writes.
+
+    Raises:
+        FileExistsError: Something is there already.
+        StorageError: The disk failed or is full; there is no file, or the whole one without a promise.
+    """
+    temporary = _temporary(path.parent)
+    try:
+        with as_storage_error(path, but=FileExistsError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(temporary, path)
             temporary.unlink()
             sync_folder(path.parent)
     finally:

@@ -98,6 +98,7 @@ def publish(
     now: datetime,
     evidence: Sequence[Established] = (),
     clock_is_right: bool = False,
+    whole: bool = False,
 ) -> PublishResult:
     """Publish a change: what is new in its offline roles and evidence needs a second opinion, unless that is off.
 
@@ -110,6 +111,7 @@ def publish(
         now: The time.
         evidence: What was established for each release that is new, or that is judged anew.
         clock_is_right: As for `writing`.
+        whole: Whether every bin gets a new version.
 
     Raises:
         ConfigError: The clock is absurd.
@@ -125,7 +127,7 @@ def publish(
 
     wanted = second_opinion if wants_second_opinion(store) else None
     look_first = None if clock_is_right else look
-    return metadata.publish(store, online, change, now=now, second_opinion=wanted, look_first=look_first)
+    return metadata.publish(store, online, change, now=now, second_opinion=wanted, look_first=look_first, whole=whole)
 
 
 def wants_second_opinion(store: Store) -> bool:

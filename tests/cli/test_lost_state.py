@@ -91,3 +91,19 @@ def test_versions_that_were_seen() -> None:
 
 def test_flags_of_a_rebuild_without_it(site: Site) -> None:
     assert "only for `--rebuild`" in site.carnet("fsck", "mirror", "--root", "1.root.json", code=2).stderr
+
+
+def test_a_back_up_and_what_it_asks_for_when_it_is_restored(site: Site) -> None:
+    done = site.carnet("backup", "mirror", "week.tar")
+    assert done.stdout.startswith("week.tar: snapshot ")
+    assert "its key is not in it" in done.stderr
+    assert (site.folder / "week.tar").stat().st_mode & 0o777 == 0o600
+    said = site.signing("restore", "week.tar", "again", "--memory", "new.memory", code=2).stderr
+    assert "--seen timestamp=N --seen snapshot=N" in said
+    assert not (site.folder / "again").exists()
+    seen = ("--seen", "timestamp=90", "--seen", "snapshot=90")
+    done = site.signing("restore", "week.tar", "again", "--memory", "new.memory", *seen)
+    assert done.stdout.endswith("signed again as snapshot 91, timestamp 91\n")
+    assert "what came after" in done.stderr
+    site.carnet("fsck", "again")
+    site.signing("refresh", "again")

@@ -86,7 +86,7 @@ class Member(NamedTuple):
     size: int
 
 
-def members(tar: bytes | bytearray, *, max_members: int) -> Iterator[Member]:
+def members(tar: bytes | bytearray | memoryview, *, max_members: int) -> Iterator[Member]:
     """Walk over an uncompressed archive.
 
     Args:

@@ -8,7 +8,7 @@ it. Killed at any point, there is the old database or the new one, and what was 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,8 +62,12 @@ def open_alone(directory: Path) -> Store | None:
 
 
 @contextmanager
-def made_anew(directory: Path) -> Iterator[Store]:
-    """Make an empty database inside `alone`; it takes its place when the block ends, unless an error leaves it.
+def made_anew(directory: Path, begin: Callable[[Path], Database] = Database.create) -> Iterator[Store]:
+    """Make a database inside `alone`; it takes its place when the block ends, unless an error leaves it.
+
+    Args:
+        directory: The mirror's.
+        begin: Makes the database that the block changes, at this path; an empty one unless told otherwise.
 
     Raises:
         StorageError: The disk or SQLite failed: nothing was changed.
@@ -71,7 +75,7 @@ def made_anew(directory: Path) -> Iterator[Store]:
     new = directory / _NEW
     _sweep(new)  # what a killed run left
     try:
-        with Store(directory, Database.create(new)) as store:
+        with Store(directory, begin(new)) as store:
             yield store
             store.settle()
         if new.with_name(f"{_NEW}-wal").exists():  # SQLite takes it away when the last connection closes

@@ -159,6 +159,28 @@ class Database:
             if self._connection.in_transaction:
                 self._connection.rollback()
 
+    def copy_to(self, path: Path) -> None:
+        """Write one state of the database to a new file, while others go on writing.
+
+        Raises:
+            StorageError: SQLite failed.
+        """
+        with failures(self.path), closing(sqlite3.connect(path)) as copy:
+            self._connection.backup(copy)
+
+    def demand_own_tables(self) -> None:
+        """Demand exactly the tables of today's layout: no view and no trigger that somebody else put there.
+
+        Raises:
+            StorageError: Others.
+        """
+        listing = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+        with closing(sqlite3.connect(":memory:")) as plain:
+            plain.executescript(schema.tables())
+            wanted = plain.execute(listing).fetchall()
+        if self.rows(listing) != wanted:
+            raise StorageError(f"{self.path} has other tables than a mirror's database", hint=_REBUILD)
+
     def integrity(self) -> list[str]:
         """What SQLite finds wrong with the database file; empty when it is sound."""
         try:

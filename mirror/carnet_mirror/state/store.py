@@ -266,6 +266,27 @@ class Store:
             raise StorageError(f"{key!a} is no setting of a mirror")
         self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", key, value)
 
+    def forget_setting(self, key: str) -> None:
+        """Remember one of the settings no longer, inside a `change`."""
+        self._database.execute("DELETE FROM settings WHERE key = ?", key)
+
+    @contextmanager
+    def copied(self, directory: Path) -> Iterator[Store]:
+        """A copy of the database, in a folder of its own and without what is not published; files are not copied.
+
+        Args:
+            directory: An empty folder.
+
+        Raises:
+            StorageError: SQLite or the disk failed.
+        """
+        self._database.copy_to(directory / DATABASE)
+        with Store(directory, Database.open(directory / DATABASE, write=True)) as copy:
+            with copy.change():
+                copy.drop()
+            copy.settle()
+            yield copy
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Read one state of the database throughout, whatever is published meanwhile."""

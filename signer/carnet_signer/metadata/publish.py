@@ -35,7 +35,16 @@ from carnet_signer.metadata.new_roles import Accepted, Change, add_release
 from carnet_signer.metadata.publication import Publication
 from carnet_signer.metadata.published_state import PublishedState, metadata_path, read_published_state, target_path
 
-__all__ = ["Change", "OnlineSigner", "Publication", "PublishResult", "name_again", "publish", "refresh_due"]
+__all__ = [
+    "Change",
+    "OnlineSigner",
+    "Publication",
+    "PublishResult",
+    "SignerAbove",
+    "name_again",
+    "publish",
+    "refresh_due",
+]
 
 
 class OnlineSigner(Protocol):
@@ -56,6 +65,31 @@ class OnlineSigner(Protocol):
         Raises:
             SigningError: One of them may not be signed: none was.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class SignerAbove:
+    """An online signer, where somebody knows of versions that it does not remember: what follows goes past those too.
+
+    Attributes:
+        signer: The signer itself.
+        seen: The highest versions that anybody may have seen, by role.
+    """
+
+    signer: OnlineSigner
+    seen: Mapping[str, int]
+
+    def last_version(self, role: str) -> int:
+        """See `OnlineSigner`: the highest that was ever signed, or seen."""
+        return max(self.signer.last_version(role), self.seen.get(role, 0))
+
+    def named_snapshot(self) -> tuple[int, str] | None:
+        """See `OnlineSigner`."""
+        return self.signer.named_snapshot()
+
+    def sign(self, payloads: Mapping[str, bytes]) -> dict[str, list[Signature]]:
+        """See `OnlineSigner`."""
+        return self.signer.sign(payloads)
 
 
 @dataclass(frozen=True)
@@ -93,6 +127,7 @@ def publish(
     now: datetime,
     second_opinion: SecondOpinion | None = None,
     look_first: Callable[[PublishedState], None] | None = None,
+    whole: bool = False,
 ) -> PublishResult:
     """Publish a change; with an empty one, sign the timestamp again.
 
@@ -105,6 +140,7 @@ def publish(
         now: The time.
         second_opinion: Asked about what was accepted before the online signer signs anything.
         look_first: Looks at what is published before the change is, and raises to refuse it.
+        whole: Whether every bin gets a new version, whatever is due.
 
     Raises:
         MetadataError: A new role file is not what its delegator demands, or what is published is not what was signed.
@@ -116,7 +152,9 @@ def publish(
     current = read_published_state(publication, online.named_snapshot(), change.roles.get(paths.ROOT))  # 1
     if look_first is not None:
         look_first(current)
-    return _publish(current, online, change, now, due=due_bins(current, now), second_opinion=second_opinion)
+    bins = current.bins() if whole else None
+    due = list(bins.names()) if bins is not None else due_bins(current, now)
+    return _publish(current, online, change, now, due=due, second_opinion=second_opinion)
 
 
 def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime, most: int = 1024) -> PublishResult:

@@ -25,6 +25,8 @@ _LOG, _LOCK = "signed.log", "lock"
 _MAX_LOG = 256_000_000
 _MAX_LINE = 2_000
 _COMPACT_AT = 4_000_000
+_TRIES = 20
+"""So often a memory that is written to is read, until what was read fits together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,54 @@ class SigningMemory:
             raise StorageError(f"{path}: {(error.strerror or 'failed').lower()}") from error
 
 
+def copy_memory(folder: Path) -> dict[str, bytes]:
+    """What a signer remembers, as files by name, while it may be signing: of one moment, or of a later one.
+
+    Raises:
+        SigningError: It is damaged, or changed too often to be read.
+        StorageError: It cannot be read.
+    """
+    log = _whole_lines(folder / _LOG)
+    for _ in range(_TRIES):
+        files = {_LOG: log} if log else {}
+        for path in sorted(folder.glob(_snapshot_file(0).replace("0", "*", 1))):
+            with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile
+                files[path.name] = durable.read_file(path, "the signer's memory", max_bytes=_MAX_LOG)
+        before, log = log, _whole_lines(folder / _LOG)
+        if log == before:  # a snapshot is only forgotten once a later one stands in the log
+            _entries_of(log, folder / _LOG)
+            return files
+    raise SigningError(f"the memory {folder} changes all the time", hint="try again in a minute")
+
+
+def _whole_lines(path: Path) -> bytes:
+    """The log without a last line that is being written."""
+    try:
+        data = durable.read_file(path, "the signer's memory", max_bytes=_MAX_LOG)
+    except FileNotFoundError:
+        return b""
+    return data[: data.rfind(b"\n") + 1]
+
+
+def versions_in(files: Mapping[str, bytes]) -> dict[str, int]:
+    """The highest version of each role that a copy of a memory knows of, signed or named in a snapshot.
+
+    Args:
+        files: As `copy_memory` gives them.
+
+    Raises:
+        SigningError: It is damaged.
+    """
+    entries = _entries_of(files.get(_LOG, b""), Path(_LOG))
+    found = {role: entry.version for role, entry in entries.items()}
+    last = entries.get(paths.TIMESTAMP)
+    named = None if last is None or last.snapshot is None else files.get(_snapshot_file(last.snapshot[0]))
+    if named is not None:
+        for role, meta in _read_snapshot(named, _LOG).meta.items():
+            found[role] = max(found.get(role, 0), meta.version)
+    return found
+
+
 def take_memory(folder: Path) -> int | None:
     """Take a memory's lock for a signer that is about to be started; None while another signer has it.
 
@@ -204,6 +254,10 @@ def _read_log(path: Path) -> dict[str, Entry]:
     data = b""
     with contextlib.suppress(FileNotFoundError):
         data = durable.read_file(path, "the signer's memory", max_bytes=_MAX_LOG)
+    return _entries_of(data, path)
+
+
+def _entries_of(data: bytes, path: Path) -> dict[str, Entry]:
     whole, newline, _torn = data.rpartition(b"\n")  # a torn last line was never acknowledged
     try:
         entries = [Entry.from_line(line) for line in whole.split(b"\n")] if newline else []
@@ -223,9 +277,13 @@ def _read_snapshots(folder: Path) -> dict[int, Mapping[str, MetaFile]]:
     found = {}
     for path in folder.glob(_snapshot_file(0).replace("0", "*", 1)):
         data = durable.read_file(path, "the signer's memory", max_bytes=_MAX_LOG)
-        try:
-            snapshot = role_files.read_signed(data, Snapshot)
-        except CarnetError as error:
-            raise SigningError(f"{path} is damaged: {error}") from None
+        snapshot = _read_snapshot(data, path)
         found[snapshot.version] = snapshot.meta
     return found
+
+
+def _read_snapshot(data: bytes, path: Path | str) -> Snapshot:
+    try:
+        return role_files.read_signed(data, Snapshot)
+    except CarnetError as error:
+        raise SigningError(f"{path} is damaged: {error}") from None

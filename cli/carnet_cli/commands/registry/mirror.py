@@ -13,6 +13,7 @@ import click
 from carnet.errors import ConfigError
 from carnet_cli.commands.network import network_for
 from carnet_cli.commands.registry.mirror_approve import approve
+from carnet_cli.commands.registry.mirror_backup import backup, restore
 from carnet_cli.commands.registry.mirror_checks import (
     DIRECTORY,
     fsck,
@@ -332,3 +333,5 @@ command.add_command(export)
 command.add_command(quickstart)
 command.add_command(revoke)
 command.add_command(approve)
+command.add_command(backup)
+command.add_command(restore)

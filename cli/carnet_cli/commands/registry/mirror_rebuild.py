@@ -62,16 +62,25 @@ class RebuildFlags:
         Raises:
             ConfigError: One is not of that form.
         """
-        found: dict[str, int] = {}
-        for text in self.seen:
-            role, _, version = text.partition("=")
-            if role not in SEEN or not (version.isascii() and version.isdecimal()) or not 0 < len(version) < 19:
-                raise ConfigError(
-                    f"--seen {text[:80]!a} is not ROLE=VERSION",
-                    hint=f"such as --seen timestamp=120; roles are {', '.join(SEEN)}",
-                )
-            found[role] = max(int(version), found.get(role, 0))
-        return found
+        return seen_versions(self.seen)
+
+
+def seen_versions(seen: tuple[str, ...]) -> dict[str, int]:
+    """What `--seen ROLE=VERSION`, as it was typed, says: the highest version of each role.
+
+    Raises:
+        ConfigError: One is not of that form.
+    """
+    found: dict[str, int] = {}
+    for text in seen:
+        role, _, version = text.partition("=")
+        if role not in SEEN or not (version.isascii() and version.isdecimal()) or not 0 < len(version) < 19:
+            raise ConfigError(
+                f"--seen {text[:80]!a} is not ROLE=VERSION",
+                hint=f"such as --seen timestamp=120; roles are {', '.join(SEEN)}",
+            )
+        found[role] = max(int(version), found.get(role, 0))
+    return found
 
 
 def rebuild(

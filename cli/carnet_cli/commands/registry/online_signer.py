@@ -100,6 +100,8 @@ class OnlineSettings:
         for name, value in (("online-key", self.key), ("online-memory", self.memory), ("online-socket", self.socket)):
             if value is not None:
                 store.put_setting(name, str(value))
+            else:
+                store.forget_setting(name)
         if self.example_keys:
             store.put_setting("example-keys", "yes")
 

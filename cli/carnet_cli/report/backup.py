@@ -1,0 +1,108 @@
+"""What a back-up holds, and what became of a restored mirror, as `carnet mirror` shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carnet_cli.report import as_json
+from carnet_cli.terminal import output
+
+if TYPE_CHECKING:
+    from carnet_mirror.backup.backup import BackedUp
+    from carnet_mirror.backup.restore import Restored
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """What was written.
+
+    Attributes:
+        done: What the back-up holds.
+        directory: The mirror.
+        file: The archive.
+    """
+
+    done: BackedUp
+    directory: Path
+    file: Path
+
+
+def backed_up_as_text(report: BackupReport) -> None:
+    """For people: what is in it on stdout; what is not, on stderr."""
+    done, header = report.done, report.done.header
+    output.echo(
+        f"{report.file}: snapshot {header.snapshot}, timestamp {header.timestamp}, {done.versions} versions of "
+        f"{done.crates} crates, {header.files} files, {done.size:,} bytes"
+    )
+    if header.memory:
+        output.note("with what the online signer remembers; its key is not in it: keep a copy of that apart")
+    else:
+        output.note(
+            "the online signer's memory and its key are kept apart: back both up with the machine that has them"
+        )
+
+
+def backed_up_as_json(report: BackupReport) -> Iterator[Any]:
+    """For machines."""
+    done, header = report.done, report.done.header
+    yield {
+        "reason": "backed-up",
+        "directory": str(report.directory),
+        "file": str(report.file),
+        "snapshot": header.snapshot,
+        "timestamp": header.timestamp,
+        "crates": done.crates,
+        "versions": done.versions,
+        "files": header.files,
+        "bytes": done.size,
+        "memory": header.memory,
+    }
+
+
+@dataclass(frozen=True)
+class RestoredReport:
+    """What came of a restore.
+
+    Attributes:
+        restored: What was done.
+        directory: The mirror.
+    """
+
+    restored: Restored
+    directory: Path
+
+
+def restored_as_text(report: RestoredReport) -> None:
+    """For people: what is published now on stdout; what is not in it, on stderr."""
+    header, published = report.restored.header, report.restored.published
+    for note in report.restored.report.notes:
+        output.note(f"note: {note}")
+    for warning in published.warnings:
+        output.warn(warning)
+    output.echo(
+        f"the mirror in {report.directory} is restored: snapshot {header.snapshot} of {header.made:%Y-%m-%d %H:%M} "
+        f"UTC, signed again as snapshot {published.snapshot}, timestamp {published.timestamp}"
+    )
+    output.note(
+        f"what came after {header.made:%Y-%m-%d %H:%M} UTC is not in it: sync again what was synced; a client that has "
+        "seen a claim, a release or a ceremony of later refuses this mirror until that is handed in again"
+    )
+
+
+def restored_as_json(report: RestoredReport) -> Iterator[Any]:
+    """For machines."""
+    header, published = report.restored.header, report.restored.published
+    yield {
+        "reason": "restored",
+        "directory": str(report.directory),
+        "made": as_json.time(header.made),
+        "from": {"snapshot": header.snapshot, "timestamp": header.timestamp},
+        "snapshot": published.snapshot,
+        "timestamp": published.timestamp,
+        "files": report.restored.report.files,
+        "versions": report.restored.report.versions,
+        "notes": report.restored.report.notes,
+    }

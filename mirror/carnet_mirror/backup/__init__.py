@@ -1,0 +1,1 @@
+"""A mirror as one file, and a mirror out of one."""
