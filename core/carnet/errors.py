@@ -62,6 +62,11 @@ class CarnetError(Exception):
         super().__init__(_cut(message))
         self.hint = _cut(hint)
 
+    @property
+    def kind(self) -> str:
+        """The name of its class as machines are told it: `policy-refused`."""
+        return "".join(f"-{char.lower()}" if char.isupper() else char for char in type(self).__name__).removeprefix("-")
+
 
 def _cut(text: str) -> str:
     """What input is quoted in an error does not make it a page long, wherever that is forgotten."""

@@ -30,7 +30,7 @@ TICK = 60.0
 _REMIND_EVERY = 6 * 3600.0
 STAGES = (timedelta(days=30), timedelta(days=14), timedelta(days=7), timedelta(0))
 """Before the end, when they are told of it again."""
-_LIVES = {"timestamp": TIMESTAMP_LIFE, "snapshot": SNAPSHOT_LIFE, "index-*": BIN_LIFE}
+LIVES = {"timestamp": TIMESTAMP_LIFE, "snapshot": SNAPSHOT_LIFE, "index-*": BIN_LIFE}
 """Of what the mirror signs by itself, from half of it on."""
 
 
@@ -54,7 +54,7 @@ class Expiry:
         """What a person should know about it at `now`; empty when all is well."""
         if self.expires <= now:
             return "expired"
-        if self.online and self.expires - now < _LIVES[self.role] / 4:
+        if self.online and self.expires - now < LIVES[self.role] / 4:
             return "should have been signed again"
         if not self.online and self.expires - now <= WARNING:
             days = (self.expires - now).days
@@ -79,8 +79,13 @@ def bin_count(store: Store) -> int:
     return 0 if succinct is None else 1 << succinct.bit_length
 
 
-def expiries(store: Store) -> list[Expiry]:
+def expiries(store: Store, known: dict[tuple[str, int], datetime] | None = None) -> list[Expiry]:
     """When each role ends, in the order of the trust model; bins as one line, claims' owners and crates left out.
+
+    Args:
+        store: The mirror.
+        known: When files end that were read before, by role and version: whoever looks often gives the same one each
+            time, and no file is read twice. It holds what is current, and is brought up to date.
 
     Raises:
         StorageError: Nothing is published, or a file is missing.
@@ -93,11 +98,16 @@ def expiries(store: Store) -> list[Expiry]:
     found.append(Expiry("snapshot", view.snapshot.version, view.snapshot.expires, online=True))
     bins: list[Expiry] = []
     shards: list[Expiry] = []
+    before = {} if known is None else known.copy()
+    read: dict[tuple[str, int], datetime] = {}
     for role, meta in view.snapshot.meta.items():
         kind = place_of(role).kind
-        expires = None if kind in (RoleKind.OWNER, RoleKind.CRATE) else view.expires(role)
+        expires = before.get((role, meta.version))
+        if expires is None and kind not in (RoleKind.OWNER, RoleKind.CRATE):
+            expires = view.expires(role)
         if expires is None:
             continue
+        read[role, meta.version] = expires
         if kind == RoleKind.BIN:
             bins.append(Expiry("index-*", meta.version, expires, online=True))
         elif kind == RoleKind.SHARD:
@@ -107,6 +117,9 @@ def expiries(store: Store) -> list[Expiry]:
     for group in (shards, bins):
         if group:
             found.append(min(group, key=lambda one: one.expires))
+    if known is not None:
+        known.clear()
+        known.update(read)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from carnet_verifier.admit import Admission, Outcome
     from carnet_verifier.policy.verdict import Verdict
 
-_BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])")
-
 
 def time(moment: datetime) -> str:
     """A time of day in UTC, as RFC 3339 writes it: `2027-01-31T12:00:00Z`."""
@@ -23,8 +20,7 @@ def time(moment: datetime) -> str:
 
 def error_object(error: CarnetError) -> dict[str, Any]:
     """An error: its kind in kebab-case (`policy-refused`), its message, its hint; of a refusal, who decided it."""
-    kind = _BOUNDARY.sub("-", type(error).__name__).lower()
-    said: dict[str, Any] = {"kind": kind, "message": str(error), "hint": error.hint or None}
+    said: dict[str, Any] = {"kind": error.kind, "message": str(error), "hint": error.hint or None}
     return said | {"decided_by": error.decided_by or None} if isinstance(error, PolicyRefused) else said
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -265,20 +265,22 @@ def _let_in(crate: CrateId, said: LetIn) -> dict[str, Any]:
     }
 
 
-def tell_what_ends(roles: Iterable[Expiry], claims: Iterable[Expiry], now: datetime) -> None:
+def tell_what_ends(
+    roles: Iterable[Expiry], claims: Iterable[Expiry], now: datetime, warn: Callable[[str, str], None] = output.warn
+) -> None:
     """On stderr: what has ended or ends soon, and who can do something about it."""
     for one in claims:
-        output.warn(
+        warn(
             f"{one.role} {one.warning(now)}",
-            hint="its owners or maintainers sign the next version: `carnet claim --help`, `carnet release --help`",
+            "its owners or maintainers sign the next version: `carnet claim --help`, `carnet release --help`",
         )
     for one in roles:
         warning = one.warning(now)
         if warning and not one.online:
-            output.warn(f"{one.role} {warning}", hint="its holders sign the next version: `carnet root --help`")
+            warn(f"{one.role} {warning}", "its holders sign the next version: `carnet root --help`")
         elif warning:
             told = "has expired" if one.expires <= now else warning
-            output.warn(f"{one.role} {told}", hint="`carnet mirror refresh` signs it again")
+            warn(f"{one.role} {told}", "`carnet mirror refresh` signs it again")
 
 
 # --- checked ---

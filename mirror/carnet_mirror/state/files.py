@@ -19,6 +19,7 @@ _HASHED = re.compile(r"([0-9a-f]{64})\.")
 _FILE = re.compile(r"(?:metadata|targets|blobs)/[A-Za-z0-9_.+/-]+\Z")
 _METADATA = re.compile(r"metadata/[1-9][0-9]{0,18}\.[A-Za-z0-9_.-]{1,100}\.json\Z")
 _SELECT = "SELECT path, sha256, length FROM files"
+_SIZES = "SELECT substr(path, 1, instr(path, '/') - 1), sum(length), count(*) FROM files WHERE published = 1 GROUP BY 1"
 
 
 class Files:
@@ -43,6 +44,11 @@ class Files:
     def all_published(self) -> list[StoredFile]:
         """Every file that is published, by path."""
         return [StoredFile(*row) for row in self._database.rows(f"{_SELECT} WHERE published = 1 ORDER BY path")]
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Bytes and number of the files that are published, by folder."""
+        rows = self._database.rows(_SIZES)
+        return {str(folder): (int(size), int(count)) for folder, size, count in rows}
 
     def known(self, path: str) -> StoredFile | None:
         """The file at a path, published or staged."""

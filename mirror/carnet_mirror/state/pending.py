@@ -148,6 +148,11 @@ class Pending:
         place = after or PendingPlace()
         return list(self._entries(_STANDING, times.written(now), place.asked, place.digest, most))
 
+    def count(self, now: datetime) -> int:
+        """How many still count."""
+        row = self._database.row("SELECT count(*) FROM pending WHERE until > ?", times.written(now))
+        return 0 if row is None else int(row[0])
+
     def add(self, entry: PendingEntry, *, now: datetime) -> None:
         """Keep one, inside a change; what is over is forgotten, and what crowds is made to make room.
 

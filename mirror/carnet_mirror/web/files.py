@@ -25,10 +25,13 @@ from carnet import strictjson
 from carnet.cargo.names import CrateId
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError
+from carnet.strictjson import JsonObject
 from carnet.tuf.paths import DOWNLOAD_PREFIX, METADATA_PREFIX, SPARSE_INDEX_PREFIX, TARGETS_PREFIX, metadata_name
+from carnet_mirror import log
 from carnet_mirror.state.records import StoredFile
 from carnet_mirror.state.store import Store
 from carnet_mirror.web.pending import PendingPages
+from carnet_mirror.web.tally import Tally
 
 _FOREVER = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
@@ -69,7 +72,7 @@ class Mirror:
         try:
             response = self._respond(scope)
         except CarnetError as error:
-            print(f"error: {scope['path']!a}: {error}", file=sys.stderr, flush=True)
+            log.error(f"{scope['path']!a}: {error}")
             response = _text(500, "this mirror cannot read a file that it published; its operator has been told")
         await response(scope, receive, send)
 
@@ -176,11 +179,17 @@ class RequestLog:
     Args:
         app: What answers.
         stream: Where the lines go.
+        log_format: How they are written.
+        tally: Counts them.
     """
 
-    def __init__(self, app: ASGIApp, stream: TextIO) -> None:
+    def __init__(
+        self, app: ASGIApp, stream: TextIO, log_format: log.LogFormat = "text", tally: Tally | None = None
+    ) -> None:
         self._app = app
         self._stream = stream
+        self._format = log_format
+        self._tally = tally or Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request and log it."""
@@ -206,13 +215,19 @@ class RequestLog:
                 self._write(scope, 500, 0, time.monotonic() - started)
 
     def _write(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
-        request = Request(scope)
-        when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._tally.answered(scope["path"], status, seconds)
+        request, now = Request(scope), datetime.now(UTC)
         client = request.client.host if request.client is not None else "-"
-        agent = ascii(request.headers.get("user-agent", "-")[:100])[1:-1]
-        path = ascii(scope["path"][:_MAX_PATH])[1:-1].replace(" ", "%20")
-        line = f'{when} {client} {scope["method"]} {path} {status} {sent} {seconds * 1000:.1f}ms "{agent}"\n'
-        self._stream.write(line)
+        agent, path = request.headers.get("user-agent", "-")[:100], scope["path"][:_MAX_PATH]
+        if self._format == "json":
+            said: JsonObject = {"client": client, "method": scope["method"], "path": path, "status": status}
+            said |= {"bytes": sent, "microseconds": int(seconds * 1e6), "agent": agent}
+            line = log.json_line("request", now, said)
+        else:
+            agent, path = ascii(agent)[1:-1], ascii(path)[1:-1].replace(" ", "%20")
+            when = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            line = f'{when} {client} {scope["method"]} {path} {status} {sent} {seconds * 1000:.1f}ms "{agent}"'
+        self._stream.write(f"{line}\n")
         self._stream.flush()
 
 

@@ -29,6 +29,7 @@ from carnet_mirror.state.store import Store
 from carnet_mirror.waiting import MAX_PROPOSAL, Public
 from carnet_mirror.web.posted import Bounds, Posted
 from carnet_mirror.web.senders import network_of
+from carnet_mirror.web.tally import Tally
 
 BOUNDS = Bounds(size=MAX_PROPOSAL, deadline=60.0, at_once=128, from_one=4, room=128 * MAX_PROPOSAL)
 PAGE = 50
@@ -50,6 +51,7 @@ class Proposals(Posted):
         take: Judges a body that came from a network; runs in a thread. None on a mirror that signs nothing.
         bounds: What a body may cost.
         sender_header: As for `carnet_mirror.web.submissions.Submissions`.
+        tally: Counts what is refused.
     """
 
     def __init__(
@@ -59,10 +61,17 @@ class Proposals(Posted):
         bounds: Bounds = BOUNDS,
         *,
         sender_header: str | None = None,
+        tally: Tally | None = None,
     ) -> None:
         judged = None if take is None else lambda body, sender: _given(take(body, network_of(sender)))
         super().__init__(
-            app, path=PROPOSALS_PATH, what="proposal", take=judged, bounds=bounds, sender_header=sender_header
+            app,
+            path=PROPOSALS_PATH,
+            what="proposal",
+            take=judged,
+            bounds=bounds,
+            sender_header=sender_header,
+            tally=tally,
         )
 
 

@@ -9,7 +9,6 @@ cargo reads: `{"errors":[{"detail":"...","hint":"..."}]}`.
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +30,9 @@ from carnet.errors import (
     VerificationError,
 )
 from carnet.strictjson import JsonObject
+from carnet_mirror import log
 from carnet_mirror.web.senders import Arrival, Full, Senders, Turns, sender_of
+from carnet_mirror.web.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Posted:
             takes nothing.
         bounds: What a body may cost.
         sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
+        tally: Counts what is refused, and is told how much waits.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Posted:
         take: Callable[[bytes, str], JsonObject | Response] | None,
         bounds: Bounds,
         sender_header: str | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._app = app
         self._path = f"/{path}"
@@ -108,6 +111,8 @@ class Posted:
         self._senders = Senders(
             at_once=self._bounds.at_once, from_one=self._bounds.from_one, least_rate=self._bounds.least_rate
         )
+        self._tally = tally or Tally()
+        self._tally.waiting[what] = self._senders.__len__
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -117,8 +122,10 @@ class Posted:
         try:
             response = await self._answer(scope, receive)
         except NotTaken as refused:
+            self._tally.refused(self._what, f"status-{refused.status}")
             response = _json(refused.status, {"errors": [{"detail": str(refused)}]}, refused.headers)
         except CarnetError as error:
+            self._tally.refused(self._what, error.kind)
             response = _error(error, self._what)
         await response(scope, receive, send)
 
@@ -227,11 +234,11 @@ def _error(error: CarnetError, what: str) -> Response:
         status = 422
     elif isinstance(error, OpinionsDiffer):
         # Whoever submitted it may be the one who found it: both are told, and only the operator can look further.
-        print(f"alarm: a {what} was not published: {error}", file=sys.stderr, flush=True)
+        log.alarm(f"a {what} was not published: {error}")
         status = 500
     else:
         # What failed here is the operator's to know and to mend.
-        print(f"error: a {what} was not decided: {error}", file=sys.stderr, flush=True)
+        log.error(f"a {what} was not decided: {error}")
         busy = isinstance(error, StorageError | SigningError | TransportError)
         return _json(
             503 if busy else 500, {"errors": [{"detail": "the mirror could not decide; its operator was told"}]}

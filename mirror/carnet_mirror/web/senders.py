@@ -129,6 +129,10 @@ class Senders:
         finally:
             self._places.discard(place)
 
+    def __len__(self) -> int:
+        """How many places are taken."""
+        return len(self._places)
+
     def held(self, sender: str) -> int:
         """Bytes that wait in the places of one sender."""
         return sum(place.received for place in self._places if place.sender == sender)

@@ -13,16 +13,21 @@ import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
 from carnet.errors import ConfigError, StorageError
+from carnet_mirror.log import LogFormat
 from carnet_mirror.state.store import Store
 from carnet_mirror.web.files import Mirror, RequestLog, open_log
+from carnet_mirror.web.tally import Tally
+from carnet_mirror.web.watch import Watch
+from carnet_mirror.web.watching import Watching
 from carnet_verifier.net.known_hosts import KnownHosts
 
 try:  # before a key is asked for or a port is taken: whoever only builds has no web server
@@ -68,13 +73,40 @@ class Address:
         public = urlsplit(self.url or "").hostname
         return (*self.names, self.host, *([public] if public else []))
 
+    def base(self, port: int) -> str:
+        """The base URL, without a slash at its end, once the port is known."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.url or f"http://{host}:{port}").rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """How a mirror lets itself be watched.
+
+    Attributes:
+        access_log: The file that gets a line for each request; stderr when None.
+        log_format: How those lines are written.
+        address: Where `/health`, `/ready` and `/metrics` have a port of their own. When None they are answered on the
+            mirror's, to this machine, unless a proxy is said to stand before it.
+        behind_proxy: Whether one is.
+        tally: What is counted.
+        now: Tells the time.
+    """
+
+    access_log: Path | None = None
+    log_format: LogFormat = "text"
+    address: Address | None = None
+    behind_proxy: bool = False
+    tally: Tally = field(default_factory=Tally)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
 
 def serve(
     directory: Path,
     address: Address,
     *,
-    access_log: Path | None,
-    ready: Callable[[str], None],
+    watched: Watched,
+    ready: Callable[[str, str | None], None],
     background: Callable[[], Awaitable[None]] | None = None,
     around: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> None:
@@ -83,8 +115,9 @@ def serve(
     Args:
         directory: The mirror.
         address: Where to listen.
-        access_log: The file that gets a line for each request; stderr when None.
-        ready: Called with the base URL once requests are answered.
+        watched: What is logged and counted, and who may ask for it.
+        ready: Called with the base URL once requests are answered, and with that for whoever watches when it is
+            another one.
         background: Runs beside the server, and ends it when it ends.
         around: Puts something in front of the application, such as what takes submissions.
 
@@ -97,18 +130,35 @@ def serve(
             f"listening on {address.host or 'every address'}, clients need to know a URL",
             hint="give it with --url, such as --url https://crates.example.org",
         )
-    with Store.open(directory) as store, claim(address) as claimed:
-        port = claimed.getsockname()[1]
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        url = (address.url or f"http://{host}:{port}").rstrip("/")
+    with Store.open(directory) as store, ExitStack() as claims:
+        port = claims.enter_context(claim(address)).getsockname()[1]
+        url, own = address.base(port), watched.address
         try:
-            log = open_log(access_log)
+            log = open_log(watched.access_log)
         except OSError as error:
-            raise StorageError(f"cannot write the request log {access_log}: {error.strerror}") from None
+            raise StorageError(f"cannot write the request log {watched.access_log}: {error.strerror}") from None
+        watch, tally = Watch(directory, store, watched.now), watched.tally
         app: ASGIApp = Mirror(store, url)
-        app = RequestLog(KnownHosts(app if around is None else around(app), address.hosts), log)
+        app = app if around is None else around(app)
+        listeners = []
+        if own is None and not watched.behind_proxy:
+            app = Watching(watch, tally, app, near=True)
+        elif own is not None:
+            beside = claims.enter_context(claim(own)).getsockname()[1]
+            listeners.append(_Listener(own.host, beside, KnownHosts(Watching(watch, tally), own.hosts)))
+        app = RequestLog(KnownHosts(app, address.hosts), log, watched.log_format, tally)
+        listeners.insert(0, _Listener(address.host, port, app))
         _allow_connections()
-        asyncio.run(_run(app, address.host, port, lambda: ready(url), background))
+        asyncio.run(_run(listeners, lambda: ready(url, None if own is None else own.base(beside)), background))
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """A port, and what answers there."""
+
+    host: str
+    port: int
+    app: ASGIApp
 
 
 def _allow_connections() -> None:
@@ -150,13 +200,11 @@ def claim(address: Address) -> AbstractContextManager[socket.socket]:
     return closing(claimed)
 
 
-async def _run(
-    app: ASGIApp, host: str, port: int, ready: Callable[[], None], background: Callable[[], Awaitable[None]] | None
-) -> None:
-    server = Server(
-        app,
-        address=host,
-        port=port,
+def _server(listener: _Listener) -> Server:
+    return Server(
+        listener.app,
+        address=listener.host,
+        port=listener.port,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=_HEADERS_WITHIN, max_buffer_size=_HEADERS_MAX),
@@ -165,15 +213,22 @@ async def _run(
         backlog=1024,
         backpressure=_CONNECTIONS,
     )
-    stop_server: Callable[[], None] = server.stop
+
+
+async def _run(
+    listeners: list[_Listener], ready: Callable[[], None], background: Callable[[], Awaitable[None]] | None
+) -> None:
+    servers = [_server(listener) for listener in listeners]
+    stops: list[Callable[[], None]] = [server.stop for server in servers]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    serving = asyncio.ensure_future(server.serve())
-    tasks: set[asyncio.Future[object]] = {serving, asyncio.ensure_future(stop.wait())}
+    serving: list[asyncio.Future[object]] = [asyncio.ensure_future(server.serve()) for server in servers]
+    tasks: set[asyncio.Future[object]] = {*serving, asyncio.ensure_future(stop.wait())}
     try:
-        await _wait_until_open(host, port, serving)
+        for listener, started in zip(listeners, serving, strict=True):
+            await _wait_until_open(listener.host, listener.port, started)
         ready()
         if background is not None:
             tasks.add(asyncio.ensure_future(background()))
@@ -181,14 +236,15 @@ async def _run(
         for task in done:
             task.result()
     finally:
-        stop_server()
-        for task in tasks - {serving}:
+        for stop_server in stops:
+            stop_server()
+        for task in tasks - {*serving}:
             task.cancel()
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), _STOPPED_WITHIN)
 
 
-async def _wait_until_open(host: str, port: int, serving: asyncio.Future[None]) -> None:
+async def _wait_until_open(host: str, port: int, serving: asyncio.Future[object]) -> None:
     deadline = asyncio.get_running_loop().time() + _STARTED_WITHIN
     while asyncio.get_running_loop().time() < deadline and not serving.done():
         try:

@@ -10,6 +10,7 @@ from carnet.claims.submission import MAX_SUBMISSION, URL_PATH
 from carnet.strictjson import Json, JsonObject
 from carnet_mirror.intake import Receipt
 from carnet_mirror.web.posted import Bounds, Posted
+from carnet_mirror.web.tally import Tally
 
 BOUNDS = Bounds(size=MAX_SUBMISSION)
 
@@ -22,6 +23,7 @@ class Submissions(Posted):
         take: Judges a body; runs in a thread, never twice at a time. None on a mirror that publishes nothing.
         bounds: What a body may cost.
         sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
+        tally: Counts what is refused.
     """
 
     def __init__(
@@ -31,9 +33,18 @@ class Submissions(Posted):
         bounds: Bounds = BOUNDS,
         *,
         sender_header: str | None = None,
+        tally: Tally | None = None,
     ) -> None:
         judged = None if take is None else lambda body, _: _answer(take(body))
-        super().__init__(app, path=URL_PATH, what="submission", take=judged, bounds=bounds, sender_header=sender_header)
+        super().__init__(
+            app,
+            path=URL_PATH,
+            what="submission",
+            take=judged,
+            bounds=bounds,
+            sender_header=sender_header,
+            tally=tally,
+        )
 
 
 def _answer(receipt: Receipt) -> JsonObject:

@@ -132,12 +132,14 @@ class RunningMirror:
         directory: What it serves; changes are seen at once.
         access_log: The file with a line for each request.
         process: The server.
+        watched_at: The base URL of the port for whoever watches it, if it has one.
     """
 
     url: str
     directory: MirrorDirectory
     access_log: Path
     process: subprocess.Popen[str]
+    watched_at: str | None = None
 
     @property
     def root(self) -> bytes:
@@ -208,7 +210,8 @@ def serving(directory: MirrorDirectory, *arguments: str) -> Iterator[RunningMirr
     with running(command, end=signal.SIGKILL, env={**os.environ, "NO_COLOR": "1"}, **pipes) as process:
         line = process.stdout.readline()
         assert line, f"the mirror did not start: {process.stderr.read()}"
-        yield RunningMirror(json.loads(line)["url"], directory, log, process)
+        started = json.loads(line)
+        yield RunningMirror(started["url"], directory, log, process, started.get("metrics"))
 
 
 @contextlib.contextmanager

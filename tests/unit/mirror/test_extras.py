@@ -16,6 +16,7 @@ ROOMS = ("core", "evidence", "signer", "verifier", "gate", "mirror", "cli", "lay
 EXTRAS = {
     "keyring": {"cli/carnet_cli/config/network/logins.py"},
     "granian": {"mirror/carnet_mirror/web/serve.py"},
+    "prometheus_client": {"mirror/carnet_mirror/web/metrics.py"},
     "pkcs11": {"signer/carnet_signer/keys/pkcs11_token.py", "signer/carnet_signer/keys/pkcs11.py"},
     "securesystemslib": {"signer/carnet_signer/keys/pkcs11.py"},
 }
@@ -67,7 +68,7 @@ def test_whatever_else_is_imported_comes_with_a_plain_install() -> None:
     plain = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in project["dependencies"]}
     groups = project["optional-dependencies"]
     extra = {
-        re.split(r"[^\w-]", line)[0].removeprefix("python-")
+        re.split(r"[^\w-]", line)[0].removeprefix("python-").replace("-", "_")
         for name in ("mirror", "hsm", "keyring")
         for line in groups[name]
     }

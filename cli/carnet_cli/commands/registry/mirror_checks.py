@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +108,12 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
     return 1 if report.expired or wrong is not None else 0
 
 
-def warn_without_second_opinion(wanted: bool) -> None:
+def warn_without_second_opinion(wanted: bool, warn: Callable[[str, str], None] = output.warn) -> None:
     """Say what a mirror goes without, each time somebody looks at it or starts it."""
     if not wanted:
-        output.warn(
+        warn(
             "the second opinion is off: what this mirror publishes is judged by carnet alone",
-            hint="`carnet mirror refresh DIR --second-opinion` switches it on again",
+            "`carnet mirror refresh DIR --second-opinion` switches it on again",
         )
 
 

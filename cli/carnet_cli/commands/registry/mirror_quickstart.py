@@ -15,7 +15,7 @@ import click
 from carnet.durable import as_storage_error, make_folder, private_folder, write_file
 from carnet.errors import ConfigError
 from carnet_cli.config import home
-from carnet_cli.config.pull_file import FILE_NAME
+from carnet_cli.config.mirror_file import FILE_NAME
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 

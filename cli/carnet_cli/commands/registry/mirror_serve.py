@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from carnet.errors import ConfigError
 from carnet_cli.commands.registry.mirror_checks import DIRECTORY, warn_without_second_opinion
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from carnet_cli.commands.registry.online_signer import OnlineSettings
     from carnet_mirror.intake import Receipt
+    from carnet_mirror.log import LogFormat
     from carnet_mirror.schedule import Reminders
     from carnet_mirror.waiting import Public
 
@@ -50,6 +52,20 @@ if TYPE_CHECKING:
     show_default=True,
     help="The cargo that fetches what clients ask for, where mirror.toml says so.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the lines of both logs are written; in JSON there is one for everything that is published, too.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="A port of their own for /health, /ready and /metrics. Without it they are on the mirror's, for this machine "
+    "alone, and with --url or --sender-header nowhere.",
+)
+@click.option("--metrics-host", help="The address for it.  [default: 127.0.0.1]")
 @click.option("--read-only", is_flag=True, help="Sign nothing: no key is opened, and metadata expires in its time.")
 @passphrase_options
 @output.message_format
@@ -63,6 +79,9 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     sender_header: str | None,
     access_log: Path | None,
     cargo: str,
+    log_format: LogFormat,
+    metrics_port: int | None,
+    metrics_host: str | None,
     read_only: bool,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
@@ -82,33 +101,44 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.commands.registry.mirror_pull import pulling, syncing, until
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
     from carnet_cli.config.mirror_file import read_mirror_file
+    from carnet_mirror import log
     from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import Reminders, keep_fresh
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import is_due
     from carnet_mirror.web.pending import Proposals
-    from carnet_mirror.web.serve import Address
+    from carnet_mirror.web.serve import Address, Watched
     from carnet_mirror.web.serve import serve as run
     from carnet_mirror.web.submissions import Submissions
     from carnet_mirror.writing import wants_second_opinion
 
-    def ready(base: str) -> None:
+    def ready(base: str, watched_at: str | None) -> None:
         if message_format == "json":
-            output.emit_json({"event": "listening", "url": base})
+            more = {} if watched_at is None else {"metrics": watched_at}
+            output.emit_json({"event": "listening", "url": base} | more)
         else:
             output.echo(f"listening on {base}")
+            if watched_at is not None:
+                output.echo(f"watched at {watched_at}")
         sys.stdout.flush()
 
-    address = Address(host, port, url, names)
+    if metrics_host is not None and metrics_port is None:
+        raise ConfigError("--metrics-host is only for --metrics-port", hint="add --metrics-port, such as 9464")
+    log.write_as(log_format)
+    own = None if metrics_port is None else Address(metrics_host or "127.0.0.1", metrics_port, None, names)
+    address, behind_proxy = Address(host, port, url, names), url is not None or sender_header is not None
+    watched = Watched(access_log, log_format, own, behind_proxy, now=home.now)
     if read_only:
-        run(directory, address, access_log=access_log, ready=ready, around=_takes_nothing)
+        run(directory, address, watched=watched, ready=ready, around=_takes_nothing)
         return
     with Store.open(directory) as store:
         settings = OnlineSettings.of(store)
-        warn_without_second_opinion(wants_second_opinion(store))
+        warn_without_second_opinion(wants_second_opinion(store), log.warn)
         wrong = clock_problem(store, now=home.now())
         if wrong is not None:  # what is published can be served, and nothing is signed until it is set
-            output.report(wrong)
+            log.error(wrong)
+
+        counted: Any = {"sender_header": sender_header, "tally": watched.tally}
 
         said = read_mirror_file(directory)
         with signer_beside(directory, settings, passphrase), ExitStack() as stack:
@@ -121,8 +151,8 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
 
             def taking(app: ASGIApp) -> ASGIApp:
                 app = app if pulls is None else pulls.in_front_of(app, sender_header)
-                proposals = Proposals(app, partial(_take_proposal, directory, settings), sender_header=sender_header)
-                return Submissions(proposals, partial(_take, directory, settings), sender_header=sender_header)
+                proposals = Proposals(app, partial(_take_proposal, directory, settings), **counted)
+                return Submissions(proposals, partial(_take, directory, settings), **counted)
 
             upkeep = partial(
                 keep_fresh,
@@ -134,38 +164,44 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
             beside: Callable[[], Awaitable[None]] = upkeep
             for halt in halts:
                 beside = until(halt, beside)
-            run(directory, address, access_log=access_log, ready=ready, background=beside, around=taking)
+            run(directory, address, watched=watched, ready=ready, background=beside, around=taking)
 
 
 def _remind(directory: Path, reminders: Reminders) -> None:
     """Tell of what people have to sign soon: at the start, and whenever there is something new to tell."""
     from carnet_cli.report.mirror import tell_what_ends
+    from carnet_mirror import log
     from carnet_mirror.schedule import claims_that_end, expiries
     from carnet_mirror.state.store import Store
 
     now = home.now()
     with Store.open(directory) as store:
         roles, claims = expiries(store), claims_that_end(store, now=now)
-    tell_what_ends(reminders.due(roles, now=now), reminders.due(claims, now=now), now)
+    tell_what_ends(reminders.due(roles, now=now), reminders.due(claims, now=now), now, log.warn)
 
 
 def _upkeep(directory: Path, settings: OnlineSettings) -> None:
     from carnet_cli.commands.registry.online_signer import online
+    from carnet_mirror import log
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import sign_again
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        sign_again(store, signer, now=home.now())
+        done = sign_again(store, signer, now=home.now())
+    log.note("signed again", snapshot=done.snapshot, timestamp=done.timestamp, roles=dict(done.roles))
 
 
 def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
     """Judge one submission, in whichever thread the server runs it."""
     from carnet_cli.commands.registry.online_signer import online
+    from carnet_mirror import log
     from carnet_mirror.intake import take_submission
     from carnet_mirror.state.store import Store
 
     with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
-        return take_submission(store, signer, body, now=home.now())
+        receipt = take_submission(store, signer, body, now=home.now())
+    log.note(f"taken: {receipt.words}", crate=receipt.crate, snapshot=receipt.snapshot)
+    return receipt
 
 
 def _take_proposal(directory: Path, settings: OnlineSettings, body: bytes, source: str) -> Public:
@@ -186,4 +222,6 @@ def _takes_nothing(app: ASGIApp) -> ASGIApp:
 
 
 def _complain(text: str) -> None:
-    output.warn(text, hint="it is tried again in a minute")
+    from carnet_mirror import log
+
+    log.warn(text, "it is tried again in a minute")
