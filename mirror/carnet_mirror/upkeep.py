@@ -11,7 +11,9 @@ from pathlib import Path
 
 from carnet.errors import CarnetError
 from carnet.tuf import paths
+from carnet_mirror import log
 from carnet_mirror.clock import check_clock
+from carnet_mirror.pruning import prune
 from carnet_mirror.schedule import timestamp_due
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
@@ -71,7 +73,7 @@ def sign_again(
     memory_lost: bool = False,
     progress: Callable[[int], None] = lambda missed: None,
 ) -> PublishResult:
-    """Sign what would expire: the timestamp, and snapshot and index where they are due.
+    """Sign what would expire: the timestamp, and snapshot and index where they are due; take away what is too old.
 
     After a long absence that is many bins: they are published some at a time, so that what is signed stays signed
     wherever it ends.
@@ -94,6 +96,7 @@ def sign_again(
     """
     new_root = (roles or {}).get(paths.ROOT)
     with writing(store, signer, now=now, new_root=new_root, clock_is_right=clock_is_right, memory_lost=memory_lost):
+        _prune(store)
         if roles:
             done = publish(store, signer, Change(roles=roles), now=now, clock_is_right=clock_is_right)
             done = replace(done, missed=len(missed_bins(read_published_state(store), now)))
@@ -105,6 +108,14 @@ def sign_again(
             progress(done.missed)
             done = _together(done, refresh_due(store, signer, now=now))
         return done
+
+
+def _prune(store: Store) -> None:
+    """Take away what is too old; what is damaged there keeps nobody from signing again."""
+    try:
+        prune(store)
+    except CarnetError as error:
+        log.warn(f"what was superseded stays: {error}", "`carnet mirror fsck DIR` looks at every file")
 
 
 def _together(before: PublishResult, after: PublishResult) -> PublishResult:

@@ -50,6 +50,12 @@ class Files:
         rows = self._database.rows(_SIZES)
         return {str(folder): (int(size), int(count)) for folder, size, count in rows}
 
+    def paths(self, prefix: str) -> list[str]:
+        """The paths of the published files below a folder, such as `metadata/`."""
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        rows = self._database.rows("SELECT path FROM files WHERE published = 1 AND path >= ? AND path < ?", prefix, end)
+        return [str(path) for (path,) in rows]
+
     def known(self, path: str) -> StoredFile | None:
         """The file at a path, published or staged."""
         row = self._database.row(f"{_SELECT} WHERE path = ?", path)
@@ -90,6 +96,13 @@ class Files:
             if not path.is_dir()
         }
 
+    def left_over(self, prefix: str) -> set[str]:
+        """The files of a folder, such as `metadata/`, that no row names."""
+        folder = self._directory / prefix
+        with durable.as_storage_error(folder):
+            there = {f"{prefix}{path.name}" for path in folder.iterdir()}
+        return there - {str(path) for (path,) in self._database.rows("SELECT path FROM files")}
+
     # --- writing: the store calls these, inside a change ---
 
     def stage(self, files: Mapping[str, bytes]) -> None:
@@ -118,6 +131,11 @@ class Files:
         """Let files that are on the disk already be staged."""
         for file in files:
             self._database.execute("INSERT INTO files VALUES (?, ?, ?, 0)", file.path, file.sha256, file.length)
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Let files be published no more; they stay on the disk."""
+        for path in paths:
+            self._database.execute("DELETE FROM files WHERE path = ? AND published = 1", path)
 
     def publish(self) -> None:
         """Let everything that is staged count."""

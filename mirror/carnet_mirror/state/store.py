@@ -17,7 +17,7 @@ timestamp was ever signed (see `carnet_mirror.writing`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -232,6 +232,20 @@ class Store:
         self.files.enter(files)
         for name, versions in crates:
             self.crates.stage(name, versions)
+
+    def prune(self, paths: Sequence[str]) -> None:
+        """Take files away that nobody can ask for any more, inside a change with nothing staged: rows, then files.
+
+        Raises:
+            StorageError: The disk failed: some files may lie there that nothing refers to.
+        """
+        self._demand_change()
+        places = [self.files.place(StoredFile(path, "", 0)) for path in paths]
+        self.files.forget(paths)
+        self._database.commit()
+        for place in places:
+            with durable.as_storage_error(place):
+                place.unlink(missing_ok=True)
 
     def settle(self) -> None:
         """Let the database file be whole by itself, without a log beside it; the store is closed next."""
