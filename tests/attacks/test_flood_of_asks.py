@@ -296,3 +296,29 @@ def test_each_version_is_judged_once_however_many_ask_for_it(mirror_directory: M
         closed = close(store, SparseUpstream(registry.index_url), asked, taking=Taking(why_no_version=why_not))
     assert sorted(judged) == ["leaf@1.0.0", "leaf@1.1.0", "leaf@2.0.0"]
     assert [str(one.id) for one in closed.packages] == ["leaf@1.1.0"]
+
+
+def test_whoever_asks_while_it_is_counted_what_was_done_for_it_loses_no_count() -> None:
+    usage = Usage(PullQuotas(names_per_day=10), lambda: 0.0)
+    usage.ask("net")
+    counting = threading.Thread(target=lambda: usage.count("net", names=7))
+
+    def count_meanwhile() -> None:
+        counting.start()
+        counting.join(0.2)
+
+    looks: list[Callable[[], None]] = [lambda: None, count_meanwhile]  # between taking up what it used and putting it
+
+    class Name(str):
+        """The same name; whoever looks it up is interrupted."""
+
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            if looks:
+                looks.pop(0)()
+            return str.__hash__(self)
+
+    usage.ask(Name("net"))
+    counting.join()
+    assert usage.names_left("net") == 3
