@@ -21,14 +21,19 @@ from tests.support.registries.sparse import SparseRegistry, sparse_registry
 from tests.support.worlds.claims import NAME, World
 
 from carnet.cargo.asked import AskedFor
+from carnet.cargo.index_line import IndexLine
+from carnet.cargo.names import CrateName
 from carnet.cargo.pull import LINES, MAX_ASK, URL_PATH, PullAsk, PullEnd
 from carnet.progress import Progress
+from carnet_mirror.pull import bounded as bounds
 from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.bring import Share, bring
 from carnet_mirror.pull.puller import Puller
 from carnet_mirror.pull.quotas import PullQuotas, Usage
 from carnet_mirror.pull.rules import PullRules
 from carnet_mirror.pull.settings import PullSettings
+from carnet_mirror.sync.closure import Taking, close
+from carnet_mirror.upstream.packages import UpstreamIndex
 from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_mirror.web.pull import Pulls
 from carnet_verifier.net.patience import Patience
@@ -204,3 +209,116 @@ def test_an_upstream_that_lies_about_a_tarball_is_refused_and_stops_nobody(
     end = brought(mirror, registry, "liar", "other", "swapped")
     assert end.published == ("other@1.0.0",)
     assert {one.what for one in end.refused} == {"liar@1.0.0", "swapped@1.0.0"}
+
+
+# --- one ask that takes long ---
+
+
+class Clock:
+    """Seconds that pass at each look."""
+
+    def __init__(self, step: float) -> None:
+        self.step, self.now, self.looks = step, 0.0, 0
+
+    def monotonic(self) -> float:
+        self.now += self.step
+        self.looks += 1
+        return self.now
+
+
+@pytest.fixture
+def mirror_directory(tmp_path: Path) -> MirrorDirectory:
+    return make_mirror(tmp_path / "mirror")
+
+
+def test_one_ask_that_is_looked_up_for_long_leaves_time_for_the_others(
+    mirror_directory: MirrorDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a program that is run once for each name that there is not: it goes on until it is ended."""
+    clock = Clock(0.0)
+    monkeypatch.setattr(bounds, "time", clock)
+    with sparse_registry() as registry:
+        registry.add(honest_crate("leaf"))
+        registry.add(honest_crate("slow"))
+        real = SparseUpstream(registry.index_url, patience=Patience(tries=1), remembered={})
+
+        class Program:
+            name = "program"
+
+            def index(self, names: Sequence[CrateName], scratch: Path) -> Any:
+                while CrateName("endless") in names and not upstream.is_over():
+                    clock.now += 10
+                found = real.index(names, scratch)
+                return {
+                    name: UpstreamIndex((), "it was cut off") if upstream.is_over() else found[name] for name in names
+                }
+
+            fetch = real.fetch
+
+        upstream = BoundedUpstream(Program(), 10**9, 600.0, 32, _begun=0.0)
+        shares = [
+            Share(PullAsk(tuple(map(AskedFor.parse, names))), 1000, 1000)
+            for names in (("endless", "slow"), ("slow",), ("leaf",))
+        ]
+        with mirror_directory.open(write=True) as store:
+            bring(store, mirror_directory.signer, upstream, shares, ALL, now=mirror_directory.now, progress=quiet)
+    assert clock.now < 300
+    assert [one.what for one in shares[0].end.undecided] == ["endless@*", "slow@*"]
+    assert [one.end.published for one in shares[1:]] == [("slow@0.1.0",), ("leaf@0.1.0",)]
+
+
+def test_one_crate_that_is_asked_for_a_thousand_times_is_looked_through_for_a_bounded_time(
+    mirror_directory: MirrorDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(1.0)
+    monkeypatch.setattr(bounds, "time", clock)
+    with sparse_registry() as registry, mirror_directory.open(write=True) as store:
+        registry.add(honest_crate("leaf"))
+        upstream = BoundedUpstream(SparseUpstream(registry.index_url, remembered={}), 10**9, 60.0, 32, _begun=0.0)
+        ask = PullAsk(tuple(AskedFor.of("leaf", f">=0.0.{number}") for number in range(1000)))
+        one = Share(ask, 1000, 1000)
+        bring(store, mirror_directory.signer, upstream, [one], ALL, now=mirror_directory.now, progress=quiet)
+    assert clock.looks < 100
+    assert len(one.end.undecided) == 1000
+
+
+def test_each_version_is_judged_once_however_many_ask_for_it(mirror_directory: MirrorDirectory) -> None:
+    judged: list[str] = []
+
+    def why_not(line: IndexLine) -> str:
+        judged.append(str(line.id))
+        return "no" if line.id.version.text == "2.0.0" else ""
+
+    with sparse_registry() as registry, mirror_directory.open() as store:
+        for version in ("1.0.0", "1.1.0", "2.0.0"):
+            registry.add(honest_crate("leaf", version))
+        asked = [AskedFor.of("leaf", f">={number}.0.0") for number in (1, 0, 2)] + [AskedFor.of("leaf", "^1")]
+        closed = close(store, SparseUpstream(registry.index_url), asked, taking=Taking(why_no_version=why_not))
+    assert sorted(judged) == ["leaf@1.0.0", "leaf@1.1.0", "leaf@2.0.0"]
+    assert [str(one.id) for one in closed.packages] == ["leaf@1.1.0"]
+
+
+def test_whoever_asks_while_it_is_counted_what_was_done_for_it_loses_no_count() -> None:
+    usage = Usage(PullQuotas(names_per_day=10), lambda: 0.0)
+    usage.ask("net")
+    counting = threading.Thread(target=lambda: usage.count("net", names=7))
+
+    def count_meanwhile() -> None:
+        counting.start()
+        counting.join(0.2)
+
+    looks: list[Callable[[], None]] = [lambda: None, count_meanwhile]  # between taking up what it used and putting it
+
+    class Name(str):
+        """The same name; whoever looks it up is interrupted."""
+
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            if looks:
+                looks.pop(0)()
+            return str.__hash__(self)
+
+    usage.ask(Name("net"))
+    counting.join()
+    assert usage.names_left("net") == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ class BoundedUpstream:
     names_left: int = 2**31
     names_asked: int = 0
     _begun: float = field(default_factory=time.monotonic)
+    _turn_ends: float = math.inf
     _down: str = ""
     _indexed: dict[CrateName, UpstreamIndex] = field(default_factory=dict)
 
@@ -43,6 +45,35 @@ class BoundedUpstream:
     def name(self) -> str:
         """How the mirror remembers it."""
         return self.upstream.name
+
+    def give_turn(self, senders: int) -> None:
+        """Look up for one sender from now on, until another gets a turn, or `end_turns`.
+
+        Half of all the time is for looking up. Of what is left of that each sender has the same part, whatever those
+        before it asked for: one ask can make the mirror look up for long.
+
+        Args:
+            senders: How many are left, this one among them.
+        """
+        now = time.monotonic()
+        self._turn_ends = now + max(0.0, self._begun + self.seconds / 2 - now) / senders
+
+    def end_turns(self) -> None:
+        """Work for all of them together from now on."""
+        self._turn_ends = math.inf
+
+    def is_over(self) -> bool:
+        """Whether what it asks the real one has to end: that may take any time, and ask several times at once."""
+        return bool(self._over())
+
+    def go_on(self) -> None:
+        """Demand that there is a reason to go on.
+
+        Raises:
+            TransportError: There is none, and why.
+        """
+        if reason := self._over():
+            raise TransportError(reason)
 
     def index(self, names: Sequence[CrateName], scratch: Path) -> dict[CrateName, UpstreamIndex]:
         """See `IndexedUpstream.index`; each crate is asked about once.
@@ -55,11 +86,12 @@ class BoundedUpstream:
         if len(new) > self.names_left:
             raise VerificationError("this needs more crates looked up than this network may have looked up in a day")
         if new:
-            if reason := self._over():
-                raise TransportError(reason)
+            self.go_on()
             self.names_left -= len(new)
             self.names_asked += len(new)
-            self._indexed |= self.upstream.index(new, scratch)
+            found = self.upstream.index(new, scratch)
+            self.go_on()  # what was cut off says nothing, to this sender and to the next
+            self._indexed |= found
         return {name: self._indexed[name] for name in names}
 
     def fetch(
@@ -106,6 +138,9 @@ class BoundedUpstream:
             return "the mirror is being stopped: ask again"
         if self.size < 0:
             return "there was no room for it any more: ask again for less, or ask the mirror's operator"
-        if time.monotonic() - self._begun > self.seconds:
+        now = time.monotonic()
+        if now - self._begun > self.seconds:
             return f"it had not come after {self.seconds:.0f} seconds: ask again"
+        if now > self._turn_ends:
+            return "to look up what this needs took longer than there was time for: ask again, or for less at once"
         return ""

@@ -68,7 +68,9 @@ class Share:
     ) -> list[LockedPackage]:
         """1. The versions that it needs and the mirror has not."""
         asked = [one for one in self.ask.asked if not (self.ask.locked and _is_here(store, one))]
-        taking = Taking(rules.why_no_crate, lambda line: rules.why_no_version(line, now), self.ask.locked)
+        taking = Taking(
+            rules.why_no_crate, lambda line: rules.why_no_version(line, now), self.ask.locked, upstream.go_on
+        )
         before, upstream.names_left = upstream.names_asked, self.names_left
         try:
             closed = close(store, upstream, asked, most=most, taking=taking)
@@ -157,10 +159,12 @@ def bring(
     rules, most = settings.rules, settings.quotas.versions_per_ask
     wanted: dict[CrateId, LockedPackage] = {}
     with progress("resolving", len(shares)) as count:
-        for share in shares:
+        for number, share in enumerate(shares):
+            upstream.give_turn(len(shares) - number)
             new = share.close(store, upstream, rules, now, most)
             wanted |= {package.id: package for package in share.take(new, set(wanted))}
             count(1)
+    upstream.end_turns()
     report: SyncReport | None = None
     if wanted:
         try:

@@ -6,6 +6,7 @@ network has the others for nothing (`carnet_mirror.web.senders.network_of`), so 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -87,6 +88,7 @@ class Usage:
     def __init__(self, quotas: PullQuotas, clock: Callable[[], float] = time.monotonic) -> None:
         self._quotas = quotas
         self._clock = clock
+        self._lock = threading.Lock()
         self._networks: OrderedDict[str, Used] = OrderedDict()
 
     def ask(self, network: str) -> None:
@@ -95,29 +97,33 @@ class Usage:
         Raises:
             OverQuota: It has used up its asks, or what they may cost; this one is not counted.
         """
-        used, now = self._of(network), self._clock()
-        for window, most, what in (
-            (used.asks, self._quotas.asks_per_hour, "asks of this hour"),
-            (used.names, self._quotas.names_per_day, "look-ups of this day"),
-            (used.versions, self._quotas.versions_per_day, "versions of this day"),
-        ):
-            if window.now(now).used >= most:
-                raise OverQuota(what, int(window.begun + window.length - now) + 1)
-        used.asks.used += 1
+        with self._lock:
+            used, now = self._of(network), self._clock()
+            for window, most, what in (
+                (used.asks, self._quotas.asks_per_hour, "asks of this hour"),
+                (used.names, self._quotas.names_per_day, "look-ups of this day"),
+                (used.versions, self._quotas.versions_per_day, "versions of this day"),
+            ):
+                if window.now(now).used >= most:
+                    raise OverQuota(what, int(window.begun + window.length - now) + 1)
+            used.asks.used += 1
 
     def names_left(self, network: str) -> int:
         """About how many crates the upstream may still be asked for a network."""
-        return max(0, self._quotas.names_per_day - self._of(network).names.now(self._clock()).used)
+        with self._lock:
+            return max(0, self._quotas.names_per_day - self._of(network).names.now(self._clock()).used)
 
     def versions_left(self, network: str) -> int:
         """How many versions may still be brought for a network."""
-        return max(0, self._quotas.versions_per_day - self._of(network).versions.now(self._clock()).used)
+        with self._lock:
+            return max(0, self._quotas.versions_per_day - self._of(network).versions.now(self._clock()).used)
 
     def count(self, network: str, *, names: int = 0, versions: int = 0) -> None:
         """Say what was done for a network."""
-        used = self._of(network)
-        used.names.used += names
-        used.versions.used += versions
+        with self._lock:
+            used = self._of(network)
+            used.names.used += names
+            used.versions.used += versions
 
     def _of(self, network: str) -> Used:
         now = self._clock()

@@ -68,11 +68,13 @@ class Taking:
             counts all the same.
         why_no_version: Why a version is not taken, in words; empty where it is.
         locked: Whether a whole lock is asked for, so that nothing else is needed, and a yanked version is as good.
+        go_on: Raises when it has taken long enough: a crate has a thousand versions, and may be asked for as often.
     """
 
     why_no_crate: Callable[[CrateName], str] = lambda _: ""
     why_no_version: Callable[[IndexLine], str] = lambda _: ""
     locked: bool = False
+    go_on: Callable[[], None] = lambda: None
 
 
 EVERYTHING = Taking()
@@ -104,7 +106,7 @@ def close(
 
     Raises:
         VerificationError: It is more.
-        TransportError: The upstream said nothing at all.
+        TransportError: The upstream said nothing at all, or it took longer than it may.
         StorageError: The disk failed.
     """
     with temporary_folder() as scratch:
@@ -129,12 +131,14 @@ class _Search:
     chosen: dict[CrateId, IndexLine] = field(default_factory=dict)
     active: dict[CrateId, frozenset[str]] = field(default_factory=dict)
     missing: dict[AskedFor, Missing] = field(default_factory=dict)
+    refused: dict[CrateId, str] = field(default_factory=dict)
 
     def follow(self, edges: Sequence[_Edge]) -> list[_Edge]:
         """Take what these ask for; returns what that depends on and was not asked for before."""
         self._look_up(list(dict.fromkeys(edge.asked.name for edge in edges)))
         grown: dict[CrateId, frozenset[str]] = {}
         for edge in edges:
+            self.taking.go_on()
             line = self._newest(edge)
             if line is None:
                 continue
@@ -184,11 +188,17 @@ class _Search:
         wanted: AdmittedVersions = admitted(edge.asked.requirement)
         fitting = [line for line in self.lines[edge.asked.name] if wanted.admits(line.id.version)]
         standing = [line for line in fitting if self.taking.locked or not line.yanked]
-        taken = [line for line in standing if self._is_ours(line) or not self.taking.why_no_version(line)]
+        taken = [line for line in standing if self._is_ours(line) or not self._why_no_version(line)]
         if taken:
             return max(taken, key=lambda line: line.id.version)
         self.missing.setdefault(edge.asked, self._why_not(edge, standing, yanked=bool(fitting)))
         return None
+
+    def _why_no_version(self, line: IndexLine) -> str:
+        """Asked once of each: many requirements may be about it."""
+        if line.id not in self.refused:
+            self.refused[line.id] = self.taking.why_no_version(line)
+        return self.refused[line.id]
 
     def _is_ours(self, line: IndexLine) -> bool:
         return line.id.name in self.claimed or line.id.name in self.unasked
@@ -201,7 +211,7 @@ class _Search:
             reason = self.unasked[name]
         elif standing:
             newest = max(standing, key=lambda line: line.id.version)
-            reason = f"{newest.id}: {self.taking.why_no_version(newest)}"
+            reason = f"{newest.id}: {self._why_no_version(newest)}"
         elif yanked:
             reason = "all versions that this admits were yanked: a lock that pins one has it synced all the same"
         elif name in self.claimed:

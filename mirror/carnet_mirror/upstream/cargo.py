@@ -91,7 +91,7 @@ class CargoUpstream:
             arguments = ["add", "--dry-run", "--quiet", "--manifest-path", str(folder / "Cargo.toml"), "--", *wanted]
             error = self._run(arguments, home, self.deadline)
             rest = [name for name in left if not _kept_index(home, "*", name)[0]]
-            if not error or not rest:
+            if not error or not rest or self.stopped():
                 break
             reasons[rest[0]] = error
             left = rest[1:]

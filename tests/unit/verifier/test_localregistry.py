@@ -12,7 +12,7 @@ from tests.support.crates.archives import TarballBuilder, honest_crate
 from tests.support.worlds.admissions import admission_of
 from tests.support.worlds.claims import with_dependency
 
-from carnet.cargo.crate import CrateFile, read_crate
+from carnet.cargo.crate import MAX_DEPTH, CrateFile, read_crate
 from carnet.cargo.names import CrateId
 from carnet.errors import ArchiveRefused, MetadataMismatch
 from carnet_verifier.cargo import localregistry
@@ -296,3 +296,30 @@ def test_cleaning_removes_what_was_asked_for(tmp_path: Path, registry: LocalRegi
     assert [tree.exists() for tree in trees] == [False, True]
     assert registry.clean(None, [tmp_path]) == 2
     assert not trees[1].exists()
+
+
+@pytest.mark.parametrize("levels", [200, 1200])
+def test_folders_in_folders_without_end_are_found(tmp_path: Path, levels: int) -> None:
+    """Whoever writes where cargo unpacks has them for nothing: they neither end carnet nor use up its open files."""
+    crate = read_crate(DEMO)
+    tree = unpacked(tmp_path, crate)
+    folder = os.open(tree, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(os.open("added", os.O_WRONLY | os.O_CREAT, dir_fd=folder))
+    os.close(folder)
+    assert localregistry.protect(tmp_path, [crate.id]) == 1
+    with pytest.raises(Poisoned):
+        localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
+    while (tree / "d/d").exists():  # what removes the folders of tests cannot go so deep
+        (tree / "d").chmod(0o700)
+        (tree / "d/d").rename(tree / "e")
+        (tree / "d").rmdir()
+        (tree / "e").rename(tree / "d")
+
+
+def test_protecting_goes_as_deep_as_a_tarball_does() -> None:
+    assert localregistry._DEEPEST == MAX_DEPTH

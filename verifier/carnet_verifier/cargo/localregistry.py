@@ -36,6 +36,8 @@ MARKER = ".cargo-ok"
 """What cargo writes into a tree that it has unpacked completely, and never unpacks from a tarball."""
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FOLDER = _FILE | os.O_DIRECTORY
+_DEEPEST = 100
+"""`carnet.cargo.crate.MAX_DEPTH`, which is not imported at each start."""
 _FINISHED = b'{"v":1}'
 _FINISHED_DIGEST = sha256_raw(_FINISHED)
 
@@ -376,7 +378,8 @@ def compare_tree(tree: Path, kept: Kept, *, protected: bool = False, synced: boo
 def protect(home: Path, crates: Iterable[CrateId]) -> int:
     """Take the write permission from unpacked trees: nobody edits an admitted source by accident.
 
-    No link is followed, and what has another name somewhere else is left as it is: `compare_tree` refuses both. What
+    No link is followed, and what has another name somewhere else, or lies deeper than in any tarball, is left as it is:
+    `compare_tree` refuses it. What
     was written is on its way to the disk when this returns, all of it at once.
 
     Returns:
@@ -393,13 +396,14 @@ def protect(home: Path, crates: Iterable[CrateId]) -> int:
     return protected
 
 
-def _close(folder: int) -> None:
-    """Take the write permission from an open folder and all below it, and close it."""
+def _close(folder: int, parts: int = 0) -> None:
+    """Take the write permission from an open folder and all below it, as deep as a tarball goes, and close it."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    _close(os.open(entry.name, _FOLDER, dir_fd=folder))
+                    if parts < _DEEPEST:
+                        _close(os.open(entry.name, _FOLDER, dir_fd=folder), parts + 1)
                 elif entry.is_file(follow_symlinks=False):
                     _close_file(os.open(entry.name, _FILE, dir_fd=folder))
         os.fchmod(folder, 0o555)

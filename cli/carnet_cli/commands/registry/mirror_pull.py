@@ -173,7 +173,8 @@ def _bring(
     with Store.open(directory, write=True) as store, online(directory, signer, PassphraseSource()) as client:
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
         at_once = _ALL if settings.upstream == "cargo" else _AT_ONCE
-        bounded = BoundedUpstream(upstream(stopped), size, quotas.seconds, at_once, stopped)
+        source = upstream(lambda: bounded.is_over())  # noqa: PLW0108  -- it is made in the next line
+        bounded = BoundedUpstream(source, size, quotas.seconds, at_once, stopped)
         bring(store, client, bounded, shares, settings, now=home.now(), progress=progress)
     brought = sum(len(share.end.published) for share in shares)
     undecided = sum(len(share.end.undecided) for share in shares)
