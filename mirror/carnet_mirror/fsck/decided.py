@@ -81,6 +81,7 @@ SETTINGS: Mapping[str, Decision] = {
     "example-keys": Decision(TOLD, "--insecure-example-keys"),
     "second-opinion": Decision(LOST, "whether the second opinion was off: it is on"),
     "staged": _NOTHING,
+    "withheld": Decision(DERIVED, "what the signed bins say of versions that were taken down"),
 }
 """By key."""
 

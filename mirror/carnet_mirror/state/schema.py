@@ -70,7 +70,7 @@ CREATE TABLE {prefix}versions (
 """
 
 SETTINGS = frozenset(
-    ("online-key", "online-memory", "online-socket", "example-keys", "second-opinion", "staged"),
+    ("online-key", "online-memory", "online-socket", "example-keys", "second-opinion", "staged", "withheld"),
 )
 """Every key of the table of settings: no other one can be written, so that each has a place when they are lost."""
 

@@ -22,6 +22,7 @@ from carnet_cli.commands.registry.mirror_checks import (
 from carnet_cli.commands.registry.mirror_pending import pending
 from carnet_cli.commands.registry.mirror_revoke import revoke
 from carnet_cli.commands.registry.mirror_serve import serve
+from carnet_cli.commands.registry.mirror_takedown import takedown
 from carnet_cli.config import home
 from carnet_cli.report.mirror import (
     PublishReport,
@@ -329,5 +330,6 @@ command.add_command(status)
 command.add_command(fsck)
 command.add_command(pending)
 command.add_command(revoke)
+command.add_command(takedown)
 command.add_command(backup)
 command.add_command(restore)
