@@ -137,6 +137,7 @@ def _proxy() -> Registry:
 def _site() -> files.Mirror:
     nothing: Any = SimpleNamespace(
         read=lambda path: None,
+        withheld=lambda path: None,
         published_index=lambda path: None,
         files=SimpleNamespace(published=lambda path: None),
         crates=SimpleNamespace(version=lambda crate: None),

@@ -55,6 +55,8 @@ BEHIND_OTHERS = {
     "cli/carnet_cli/config/network/logins.py:read_logins": "stricttoml.parse, of the user's own file: toml",
     "cli/carnet_cli/config/mirror_file.py:read_mirror_file": "stricttoml.parse, of the operator's own file: toml",
     "cli/carnet_cli/config/let_in_file.py:read_let_in_file": "stricttoml.parse, of the operator's own file: toml",
+    "mirror/carnet_mirror/backup/archive.py:BackupHeader.from_bytes": "strictjson.parse_object: json; test_backup.py",
+    "mirror/carnet_mirror/state/store.py:Store.withheld": "what the mirror wrote into its own database",
     "signer/carnet_signer/ceremony/ceremony.py:_make": "a role file that the strict parser has read: ceremony-file",
     "signer/carnet_signer/ceremony/folder.py:_read_claims": "ClaimFiles.of over a folder's files: claim-file",
     "signer/carnet_signer/metadata/published_state.py:read_published_state": "role files: root, timestamp, snapshot",

@@ -142,6 +142,7 @@ def attribute(
     Raises:
         NotFound: The maintainers never signed this version.
         MetadataMismatch: The registry's line or checksum is not what they signed, or it hides a version.
+        VerificationError: The mirror's operator took it down.
         ExpiredMetadata: It was let in until a day that is over.
         FormatError: What the registry signed of versions that are let in does not parse.
     """
@@ -158,8 +159,11 @@ def attribute(
 
 
 def _let_in(vouched: Vouched, now: datetime | None) -> LetIn | None:
-    """What the mirror's operator says of a version whose index line is not its manifest's."""
-    if now is None or not vouched.target.custom:
+    """What the mirror's operator says of a version whose index line is not its manifest's; none may be taken down."""
+    if not vouched.target.custom:
+        return None
+    _check_not_taken_down(vouched)
+    if now is None:
         return None
     from carnet.cargo.let_in import read_let_in  # hardly any index file has one
 
@@ -178,6 +182,17 @@ def _let_in(vouched: Vouched, now: datetime | None) -> LetIn | None:
             hint="ask the operator to look at it again, or use another version",
         )
     return let_in
+
+
+def _check_not_taken_down(vouched: Vouched) -> None:
+    from carnet.cargo.takedown import read_takedowns  # hardly any index file has one
+
+    said = read_takedowns(vouched.target.custom, vouched.target.path).get(str(vouched.line.id.version))
+    if said is not None:
+        raise VerificationError(
+            f"{vouched.line.id} is not to be used: {said}",
+            hint="use another version, and look at what this one has done where it was built; the operator knows more",
+        )
 
 
 def attribute_all(

@@ -16,6 +16,7 @@ from carnet_cli.terminal import output
 if TYPE_CHECKING:
     from carnet.cargo.let_in import LetIn
     from carnet.cargo.names import CrateId
+    from carnet.cargo.takedown import Takedown
     from carnet_mirror.export import Exported
     from carnet_mirror.fsck.fsck import FsckReport
     from carnet_mirror.fsck.rebuild import Rebuilt
@@ -201,6 +202,7 @@ class StatusReport:
         now: When it was looked at.
         second_opinion: Whether it publishes only what python-tuf and in-toto take as well.
         let_in: Versions whose index lines are not their manifests', and what is said of each.
+        taken_down: Versions that were taken down, and why.
     """
 
     directory: Path
@@ -211,6 +213,7 @@ class StatusReport:
     now: datetime
     second_opinion: bool
     let_in: Mapping[CrateId, LetIn]
+    taken_down: Mapping[CrateId, Takedown]
 
     @property
     def expired(self) -> bool:
@@ -230,6 +233,8 @@ def status_as_text(report: StatusReport) -> None:
     for crate, said in sorted(report.let_in.items()):
         ended = "" if said.counts(report.now) or said.revoked is not None else " (ended)"
         output.echo(f"index differs: {crate} {said.sha256}: {said}{ended}")
+    for crate, why in sorted(report.taken_down.items()):
+        output.echo(f"taken down: {crate}: {why}")
     tell_what_ends(report.roles, report.claims, report.now)
 
 
@@ -251,6 +256,7 @@ def status_as_json(report: StatusReport) -> Iterator[Any]:
             for one in (*report.roles, *report.claims)
         ],
         "let-in": [_let_in(crate, said) for crate, said in sorted(report.let_in.items())],
+        "taken-down": [_taken_down(crate, said) for crate, said in sorted(report.taken_down.items())],
     }
     tell_what_ends(report.roles, report.claims, report.now)
 
@@ -263,6 +269,10 @@ def _let_in(crate: CrateId, said: LetIn) -> dict[str, Any]:
         "expires": as_json.time(said.expires),
         "revoked": None if said.revoked is None else as_json.time(said.revoked),
     }
+
+
+def _taken_down(crate: CrateId, said: Takedown) -> dict[str, Any]:
+    return {"crate": str(crate), "why": said.reason, "since": as_json.time(said.since)}
 
 
 def tell_what_ends(
@@ -358,6 +368,41 @@ def revoked_as_json(report: RevokedReport) -> Iterator[Any]:
     """For machines."""
     snapshot = None if report.published is None else report.published.snapshot
     yield {"reason": "revoked", "snapshot": snapshot} | _let_in(report.crate, report.said)
+
+
+@dataclass(frozen=True)
+class TakedownReport:
+    """A version that was taken down, or is not any longer.
+
+    Attributes:
+        crate: Which one.
+        said: What is said of it, or was.
+        published: What the publish did; None when the same was said before.
+        undone: Whether the takedown was taken back.
+    """
+
+    crate: CrateId
+    said: Takedown
+    published: PublishResult | None
+    undone: bool
+
+
+def takedown_as_text(report: TakedownReport) -> None:
+    """For people: one line; what it means on stderr."""
+    if report.published is None:
+        output.echo(f"{report.crate} is taken down already: {report.said}")
+        return
+    what = "is served again" if report.undone else f"is taken down ({report.said.reason})"
+    output.echo(f"{report.crate} {what}, as snapshot {report.published.snapshot} says")
+    if not report.undone:
+        output.note("its tarball stays on the disk and is not served; clients refuse it from their next look on")
+
+
+def takedown_as_json(report: TakedownReport) -> Iterator[Any]:
+    """For machines."""
+    snapshot = None if report.published is None else report.published.snapshot
+    reason = "takedown-undone" if report.undone else "taken-down"
+    yield {"reason": reason, "snapshot": snapshot} | _taken_down(report.crate, report.said)
 
 
 # --- a database made anew ---

@@ -82,6 +82,7 @@ SETTINGS: Mapping[str, Decision] = {
     "second-opinion": Decision(LOST, "whether the second opinion was off: it is on"),
     "staged": _NOTHING,
     "approvals": Decision(LOST, "what clients asked for and waited for approval: who asks again waits again"),
+    "withheld": Decision(DERIVED, "what the signed bins say of versions that were taken down"),
 }
 """By key."""
 

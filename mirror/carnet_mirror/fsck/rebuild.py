@@ -32,6 +32,7 @@ from carnet_mirror.fsck.signed_files import SignedFiles, follow, read_signed_cha
 from carnet_mirror.state.anew import alone, kept_aside, made_anew, open_alone
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
+from carnet_mirror.sync.takedown import withhold
 from carnet_signer.metadata.publish import OnlineSigner, name_again
 from carnet_signer.metadata.role_files import SNAPSHOT_LIFE
 
@@ -141,6 +142,7 @@ def _make(directory: Path, anchors: Anchors, sound: Rebuilt | None, now: datetim
                 store.enter(found.files.values(), found.crates)
                 anchors.remember(store)
                 store.reveal(timestamp.data)
+                withhold(store, UnverifiedView(store).all_taken_down())
             report = fsck(store, now=now, progress=progress)  # 6.
             if report.problems:
                 first = report.problems[0]

@@ -5,14 +5,17 @@ Clients verify everything, and so does `fsck`. Here the question is only what st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
 
 from carnet import times
 from carnet.cargo.let_in import LetIn, read_let_in
 from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.cargo.takedown import Takedown, read_takedowns
 from carnet.errors import StorageError
+from carnet.strictjson import JsonObject
 from carnet.tuf.paths import (
     INDEX,
     METADATA_PREFIX,
@@ -28,6 +31,8 @@ from carnet.tuf.read import parse_role
 from carnet.tuf.roles import RoleFile, RoleT, Root, Snapshot, Targets, Timestamp
 from carnet.tuf.tree import is_bin
 from carnet_mirror.state.store import Store
+
+T = TypeVar("T")
 
 
 class UnverifiedView:
@@ -101,9 +106,36 @@ class UnverifiedView:
         Raises:
             FormatError: What is published of them does not parse.
         """
+        return self._said_of(names, read_let_in)
+
+    def all_let_in(self) -> dict[CrateId, LetIn]:
+        """Every version that is or was let in, and of which something is still said.
+
+        Raises:
+            FormatError: What is published of one does not parse.
+        """
+        return self._all_said(read_let_in)
+
+    def taken_down(self, names: Iterable[CrateName]) -> dict[CrateId, Takedown]:
+        """Versions of these crates that were taken down.
+
+        Raises:
+            FormatError: What is published of them does not parse.
+        """
+        return self._said_of(names, read_takedowns)
+
+    def all_taken_down(self) -> dict[CrateId, Takedown]:
+        """Every version that was taken down.
+
+        Raises:
+            FormatError: What is published of one does not parse.
+        """
+        return self._all_said(read_takedowns)
+
+    def _said_of(self, names: Iterable[CrateName], read: Callable[[JsonObject, str], dict[str, T]]) -> dict[CrateId, T]:
         index = self.targets(INDEX)
         succinct = None if index is None or index.delegations is None else index.delegations.succinct
-        found: dict[CrateId, LetIn] = {}
+        found: dict[CrateId, T] = {}
         bins: dict[str, Targets | None] = {}
         if succinct is None:
             return found
@@ -115,23 +147,18 @@ class UnverifiedView:
             listed = bins[role]
             target = None if listed is None else listed.targets.get(path)
             if target is not None and target.custom:
-                versions = read_let_in(target.custom, path)
+                versions = read(target.custom, path)
                 found |= {CrateId(name, Version(version)): said for version, said in versions.items()}
         return found
 
-    def all_let_in(self) -> dict[CrateId, LetIn]:
-        """Every version that is or was let in, and of which something is still said.
-
-        Raises:
-            FormatError: What is published of one does not parse.
-        """
-        found: dict[CrateId, LetIn] = {}
+    def _all_said(self, read: Callable[[JsonObject, str], dict[str, T]]) -> dict[CrateId, T]:
+        found: dict[CrateId, T] = {}
         for role, meta in self.snapshot.meta.items():
             if not is_bin(role) or b'"custom"' not in self._file(role, meta.version):
                 continue
             listed = self.targets(role)
             for path, target in {} if listed is None else listed.targets.items():
-                for version, said in read_let_in(target.custom, path).items() if target.custom else ():
+                for version, said in read(target.custom, path).items() if target.custom else ():
                     name = CrateName(path.rpartition("/")[2])
                     found[CrateId(CrateName(self._store.crates.spelling(name) or name.text), Version(version))] = said
         return found

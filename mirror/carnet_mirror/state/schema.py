@@ -70,7 +70,10 @@ CREATE TABLE {prefix}versions (
 """
 
 SETTINGS = frozenset(
-    ("online-key", "online-memory", "online-socket", "example-keys", "second-opinion", "staged", "approvals"),
+    (
+        *("online-key", "online-memory", "online-socket", "example-keys"),
+        *("second-opinion", "staged", "approvals", "withheld"),
+    ),
 )
 """Every key of the table of settings: no other one can be written, so that each has a place when they are lost."""
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from carnet import durable
+from carnet import durable, strictjson
 from carnet.cargo.names import CrateName
 from carnet.digests import sha256_hex
 from carnet.errors import ConfigError, StorageError
@@ -38,6 +38,8 @@ DATABASE = "mirror.db"
 _TIMESTAMP = METADATA_PREFIX + metadata_name(TIMESTAMP, None)
 _SEALED = "staged"
 """The setting that holds version and sha256 of the snapshot that was sealed last, until it is revealed or dropped."""
+WITHHELD = "withheld"
+"""The setting that holds, as JSON, the files that are kept and not served, each with the reason."""
 _LOCK_WAIT = 10.0
 """Seconds that a writer waits for another one: longer than a re-signing, shorter than a person's patience."""
 REBUILD = "`carnet mirror fsck DIR --rebuild` makes it anew from the files"
@@ -263,6 +265,13 @@ class Store:
             return sha256_hex((self.directory / path).read_bytes()) == sha256
         except OSError:
             return False
+
+    def withheld(self, path: str) -> str | None:
+        """Why a file below the mirror's directory is kept and not served, or None."""
+        files = self.setting(WITHHELD)
+        if files is None or f'"{path}"' not in files:
+            return None
+        return str(strictjson.parse_object(files.encode(), WITHHELD, max_bytes=len(files.encode())).get(path))
 
     def published_index(self, path: str) -> StoredFile | None:
         """The sparse-index file that cargo gets under `index/<prefix>/<name>`, or None."""

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from carnet.cargo.let_in import LetIn, write_let_in
 from carnet.cargo.names import CrateId
+from carnet.cargo.takedown import write_takedowns
 from carnet.errors import ConfigError
 from carnet.tuf.paths import index_path
 from carnet_mirror.state.crates import index_file
@@ -56,5 +57,7 @@ def revoke(
         versions = store.crates.versions(crate.name)
         path = index_path(crate.name)
         listed = {str(one.version): entry for one, entry in {**said, crate: taken_back}.items()}
-        change = Change(index_files={path: index_file(crate.name, versions)}, custom={path: write_let_in(listed)})
+        down = {str(one.version): entry for one, entry in UnverifiedView(store).taken_down([crate.name]).items()}
+        custom = write_let_in(listed) | write_takedowns(down)
+        change = Change(index_files={path: index_file(crate.name, versions)}, custom={path: custom})
         return taken_back, publish(store, online, change, now=now)

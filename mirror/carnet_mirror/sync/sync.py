@@ -24,6 +24,7 @@ from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.cargo.let_in import LetIn, write_let_in
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId
+from carnet.cargo.takedown import write_takedowns
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
 from carnet.progress import Progress
@@ -223,10 +224,12 @@ def _publish(
         for name, versions in changed:
             index_files[index_path(name)] = store.crates.stage(name, versions)
             count(1)
+        down = UnverifiedView(store).taken_down(name for name, _ in changed)
         custom = {
             index_path(name): write_let_in(
                 {str(version.id.version): let_in[version.id] for version in versions if version.id in let_in}
             )
+            | write_takedowns({str(one.id.version): down[one.id] for one in versions if one.id in down})
             for name, versions in changed
         }
         published = publish(store, online, Change(index_files=index_files, custom=custom), now=now)

@@ -108,6 +108,9 @@ class Mirror:
             file = self._store.published_index(path)
             return _not_found() if file is None else self._send(headers, file, "text/plain; charset=utf-8", _REVALIDATE)
         if path.startswith((METADATA_PREFIX, TARGETS_PREFIX)):
+            why = self._store.withheld(path)
+            if why is not None:
+                return _text(451, why)
             file = self._store.files.published(path)
             return _not_found() if file is None else self._send(headers, file, _media_type(path), _FOREVER)
         return _not_found()
@@ -123,6 +126,9 @@ class Mirror:
         if slash != "/" or last != "download" or stored is None or stored.id != crate:
             return _not_found(f"this mirror does not have {crate}\n")
         file = self._store.files.published(stored.path)
+        why = self._store.withheld(stored.path)
+        if why is not None:
+            return _text(451, why)
         return _not_found() if file is None else self._send(headers, file, "application/gzip", _FOREVER)
 
     def _changing(self, headers: Headers, body: bytes, media_type: str) -> Response:

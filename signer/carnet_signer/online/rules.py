@@ -8,7 +8,7 @@ see to it that
 * no version is signed twice with different content, none goes back, and none leaps to where no later one is left;
 * a snapshot loses no name and lowers no version of the snapshot before, and a timestamp names no older snapshot;
 * a bin lists index files only, each in the bin that its hash puts it in, says of them at most which versions are let
-  in (`carnet.cargo.let_in`), and delegates to nobody;
+  in (`carnet.cargo.let_in`) or taken down (`carnet.cargo.takedown`), and delegates to nobody;
 * a receipt has exactly a receipt's fields and the signer's own time, and what is signed of it begins as no role does.
 """
 
@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from carnet import strictjson
-from carnet.cargo import let_in
+from carnet.cargo import let_in, takedown
 from carnet.claims.receipt import CLOCKS, ClaimReceipt, message
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, SigningError
@@ -190,7 +190,7 @@ def _check_bin(role: str, number: str, document: JsonObject, signed: Targets) ->
         if entry.keys() - {"custom"} != {"length", "hashes"} or entry["hashes"].keys() != {"sha256"}:
             raise SigningError(f"{role} lists {path[:80]!a} with more than its length and sha256")
         if "custom" in entry:
-            _check_let_in(f"{role} lists {path[:80]!a} with more than its length and sha256", entry["custom"])
+            _check_custom(f"{role} lists {path[:80]!a} with more than its length and sha256", entry["custom"])
     # How many bins there are is not known here; the name's digits leave four possibilities, and one must fit all paths.
     hashes = [int(sha256_hex(path.encode())[:8], 16) for path in listed]
     widths = range(4 * len(number) - 3, 4 * len(number) + 1)
@@ -198,10 +198,11 @@ def _check_bin(role: str, number: str, document: JsonObject, signed: Targets) ->
         raise SigningError(f"{role} lists an index file that belongs into another bin")
 
 
-def _check_let_in(what: str, custom: JsonObject) -> None:
-    """Of an index file a bin may also say which versions an operator lets in, and nothing else."""
+def _check_custom(what: str, custom: JsonObject) -> None:
+    """Of an index file a bin may also say which versions an operator lets in or took down, and nothing else."""
+    read = {let_in.FIELD: let_in.read_let_in, takedown.FIELD: takedown.read_takedowns}
     try:
-        alone = custom.keys() == {let_in.FIELD} and bool(let_in.read_let_in(custom, "custom"))
+        alone = bool(custom) and all(name in read and read[name](custom, "custom") for name in custom)
     except CarnetError as error:
         raise SigningError(f"{what}: {error}") from None
     if not alone:

@@ -27,6 +27,7 @@ from carnet_cli.commands.registry.mirror_pending import pending
 from carnet_cli.commands.registry.mirror_quickstart import quickstart
 from carnet_cli.commands.registry.mirror_revoke import revoke
 from carnet_cli.commands.registry.mirror_serve import serve
+from carnet_cli.commands.registry.mirror_takedown import takedown
 from carnet_cli.config import home
 from carnet_cli.report.mirror import (
     PublishReport,
@@ -333,5 +334,6 @@ command.add_command(export)
 command.add_command(quickstart)
 command.add_command(revoke)
 command.add_command(approve)
+command.add_command(takedown)
 command.add_command(backup)
 command.add_command(restore)

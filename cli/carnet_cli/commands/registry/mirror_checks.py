@@ -99,6 +99,7 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
             now,
             second_opinion=wants_second_opinion(store),
             let_in=UnverifiedView(store).all_let_in(),
+            taken_down=UnverifiedView(store).all_taken_down(),
         )
         wrong = clock_problem(store, now=now)
     output.show(report, message_format, status_as_text, status_as_json)
