@@ -13,8 +13,10 @@ this registry's, and is told.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def read_workspace(manifest: Path) -> Asks:
         ConfigError: A manifest is missing, or is not of this form (`carnet.errors.MalformedFile`).
         StorageError: One cannot be read.
     """
-    folder = manifest.resolve().parent
+    folder = _real(manifest).parent
     reading = _Reading(folder, {folder: _read(manifest)})
     root = reading.documents[folder]
     with users_file(manifest, "manifest"):
@@ -63,7 +65,7 @@ def read_workspace(manifest: Path) -> Asks:
     while reading.left:
         member = reading.left.pop()
         with users_file(member / _FILE, "manifest"):
-            if not (member / _FILE).resolve().is_relative_to(folder):
+            if not _real(member / _FILE).is_relative_to(folder):
                 raise FormatError("it is a link that leads out of the workspace's folder", hint="put a file there")
         reading.documents[member] = _read(member / _FILE)
         with users_file(member / _FILE, "manifest"):
@@ -81,7 +83,7 @@ class _Reading:
 
     def member(self, folder: Path) -> bool:
         """Read a folder's manifest too, once; whether it is within the root's folder."""
-        found = folder.resolve()
+        found = _real(folder)
         inside = found.is_relative_to(self.root)
         if inside and found not in self.documents and found not in self.left:
             self.left.append(found)
@@ -128,7 +130,7 @@ class _Reading:
 
 
 def _members(root: Path, workspace: Mapping[str, Any]) -> Iterator[Path]:
-    excluded = [(root / text).resolve() for text in _texts(workspace, "exclude")]
+    excluded = [_real(root / text) for text in _texts(workspace, "exclude")]
     found = 0
     for pattern in _texts(workspace, "members"):
         if pattern.startswith("/") or ".." in Path(pattern).parts:
@@ -137,15 +139,21 @@ def _members(root: Path, workspace: Mapping[str, Any]) -> Iterator[Path]:
                 hint="sync it by its own manifest",
             )
         literal = not set(pattern) & set("*?[")
-        for member in [root / pattern] if literal else root.glob(pattern):
-            found += 1
-            if found > _MOST:
-                raise FormatError(f"the members match more than {_MOST} folders", hint="name them less broadly")
-            place = member.resolve()
+        matching = [root / pattern] if literal else list(islice(root.glob(pattern), _MOST + 1))
+        found += len(matching)
+        if found > _MOST:
+            raise FormatError(f"the members match more than {_MOST} folders", hint="name them less broadly")
+        for member in matching:
+            place = _real(member)
             if literal or ((member / _FILE).is_file() and not any(place.is_relative_to(one) for one in excluded)):
                 if not place.is_relative_to(root):
                     raise FormatError(f"the member {pattern[:80]!a} is a link that leads out of the workspace's folder")
                 yield member
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads, links followed; a loop of links leads nowhere, and reading it says so."""
+    return Path(os.path.realpath(path))
 
 
 def _targets(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

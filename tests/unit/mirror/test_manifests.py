@@ -11,7 +11,7 @@ from tests.support.crates.archives import honest_crate
 from tests.support.registries.mirror_process import CARNET, make_mirror
 from tests.support.registries.sparse import sparse_registry
 
-from carnet.errors import ConfigError
+from carnet.errors import ConfigError, StorageError
 from carnet_mirror.sync.manifests import read_workspace
 
 _PACKAGE = '[package]\nname = "{0}"\nversion = "0.1.0"\n'
@@ -101,6 +101,12 @@ def test_a_manifest_that_is_none_is_the_users_to_mend(text: str, says_what: str,
     with pytest.raises(ConfigError, match=says_what) as refused:
         read_workspace(manifest)
     assert refused.value.hint
+
+
+def test_links_that_lead_in_a_circle_are_told(tmp_path: Path) -> None:
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with pytest.raises(StorageError, match=r"round/Cargo\.toml: too many"):
+        read_workspace(_write(tmp_path, root='[workspace]\nmembers = ["round"]'))
 
 
 def test_a_workspace_is_resolved_by_the_mirror_and_nothing_of_it_runs(tmp_path: Path) -> None:

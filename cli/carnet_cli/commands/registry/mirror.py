@@ -143,7 +143,11 @@ def _show_published(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Copy what a package or workspace without a lock asks for: the Cargo.toml of its root.",
 )
-@click.option("--upstream", help="Read this sparse index directly (`sparse+https://...`), without cargo.")
+@click.option(
+    "--upstream",
+    metavar="INDEX",
+    help="Without cargo: a sparse index, `sparse+https://...`, or a folder in the form of cargo's local registries.",
+)
 @click.option("--cargo", envvar="CARGO", default="cargo", show_default=True, help="The cargo that fetches.")
 @click.option(
     "--let-in",
@@ -197,6 +201,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_mirror.sync.plan import plan
     from carnet_mirror.sync.sync import sync as run
     from carnet_mirror.upstream.cargo import CargoUpstream
+    from carnet_mirror.upstream.folder import FolderUpstream
     from carnet_mirror.upstream.sparse import SparseUpstream
 
     if dry_run and let_in_file is not None:
@@ -204,8 +209,10 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
             "--let-in is about what a tarball says, and --dry-run looks at none", hint="leave one of the two away"
         )
     network = network_for()
-    if upstream is not None:
-        source: IndexedUpstream = SparseUpstream(upstream, network=network)
+    if upstream is not None and "://" not in upstream:
+        source: IndexedUpstream = FolderUpstream(Path(upstream))
+    elif upstream is not None:
+        source = SparseUpstream(upstream, network=network)
     else:
         # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
         authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
