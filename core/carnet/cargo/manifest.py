@@ -97,19 +97,33 @@ def read_manifest(data: bytes, what: str = "Cargo.toml") -> Manifest:
     name, version = package.text("name"), package.text("version")
     if name is None or version is None:
         raise FormatError(f"{what} has no package name and version")
-    dependencies = list(_dependencies(table, None))
-    targets = table.table("target")
-    for target in sorted(targets.values):
-        dependencies.extend(_dependencies(targets.table(target), target))
     features = table.table("features")
     return Manifest(
         id=CrateId.of(name, version.strip()),
-        dependencies=tuple(dependencies),
+        dependencies=dependencies_of(document, what),
         features={feature: features.texts(feature) for feature in sorted(features.values)},
         links=package.text("links"),
         rust_version=package.text("rust-version"),
         document=document,
     )
+
+
+def dependencies_of(document: Mapping[str, Any], what: str) -> tuple[Dependency, ...]:
+    """The dependencies that a manifest names, of every kind and for every platform.
+
+    Args:
+        document: The parsed manifest; nothing in it is inherited from a workspace.
+        what: What it is, for messages.
+
+    Raises:
+        FormatError: A field has the wrong type, or is inherited.
+    """
+    table = _Table(document, what)
+    dependencies = list(_dependencies(table, None))
+    targets = table.table("target")
+    for target in sorted(targets.values):
+        dependencies.extend(_dependencies(targets.table(target), target))
+    return tuple(dependencies)
 
 
 @value

@@ -20,8 +20,8 @@ from carnet_verifier.net.http1 import Limits
 from carnet_verifier.net.patience import Patience
 from carnet_verifier.net.route import DIRECT, Network
 
-_MAX_INDEX = 64 * 1024 * 1024
-_MAX_TARBALL = 64 * 1024 * 1024
+MAX_INDEX = 64 * 1024 * 1024
+MAX_TARBALL = 64 * 1024 * 1024
 _MAX_CONFIG = 64 * 1024
 _CONNECTIONS = 8
 _GZIP = b"\x1f\x8b"
@@ -102,7 +102,7 @@ class SparseUpstream:
 
 
 def _index_lines(downloads: Downloads, base: str, name: CrateName) -> tuple[bytes, ...]:
-    data = downloads.get(urljoin(base, f"{index_prefix(name)}/{name.text.lower()}"), _MAX_INDEX)
+    data = downloads.get(urljoin(base, f"{index_prefix(name)}/{name.text.lower()}"), MAX_INDEX)
     return tuple(line for line in data.split(b"\n") if line.strip())
 
 
@@ -121,7 +121,7 @@ def _fetch_one(
     except TransportError as error:
         return UpstreamCrate(package, None, str(error), has_none=error.absent, silence=str(error))
     try:
-        tarball = downloads.get(fill_template(template, package.id, package.checksum or ""), _MAX_TARBALL)
+        tarball = downloads.get(fill_template(template, package.id, package.checksum or ""), MAX_TARBALL)
     except TransportError as error:
         return UpstreamCrate(package, None, str(error), error.status in _HAS_NONE, index, silence)
     if not tarball.startswith(_GZIP):

@@ -140,7 +140,17 @@ def _show_published(
     show_default="Cargo.lock, where no name is given",
     help="Copy every crate that it locks from crates-io.",
 )
-@click.option("--upstream", help="Read this sparse index directly (`sparse+https://...`), without cargo.")
+@click.option(
+    "--workspace",
+    metavar="MANIFEST",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Copy what a package or workspace without a lock asks for: the Cargo.toml of its root.",
+)
+@click.option(
+    "--upstream",
+    metavar="INDEX",
+    help="Without cargo: a sparse index, `sparse+https://...`, or a folder in the form of cargo's local registries.",
+)
 @click.option("--cargo", envvar="CARGO", default="cargo", show_default=True, help="The cargo that fetches.")
 @click.option(
     "--let-in",
@@ -157,6 +167,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     directory: Path,
     wanted: tuple[str, ...],
     lockfile: Path | None,
+    workspace: Path | None,
     upstream: str | None,
     cargo: str,
     let_in_file: Path | None,
@@ -167,7 +178,8 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     """Copy the crates of a lock file, or some crates and all that they depend on, into a mirror, and publish them.
 
     Of each NAME, the newest version comes that REQUIREMENT admits (`1.2` means `^1.2`, as in a manifest), with what it
-    depends on: all of its features, every platform. What is claimed here is not looked for upstream.
+    depends on: all of its features, every platform. What is claimed here is not looked for upstream. `--workspace`
+    reads names and requirements from manifests instead, and executes nothing of them.
 
     Your own cargo fetches them, with your registries, proxies and credentials, into a scratch directory. Each tarball
     is compared with the lock, read strictly, and its index line compared with the manifest inside. What is refused
@@ -188,9 +200,11 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.config.let_in_file import read_let_in_file
     from carnet_mirror.state.store import Store
     from carnet_mirror.sync.closure import Missing, close
+    from carnet_mirror.sync.manifests import read_workspace
     from carnet_mirror.sync.plan import plan
     from carnet_mirror.sync.sync import sync as run
     from carnet_mirror.upstream.cargo import CargoUpstream
+    from carnet_mirror.upstream.folder import FolderUpstream
     from carnet_mirror.upstream.sparse import SparseUpstream
 
     if dry_run and let_in_file is not None:
@@ -198,20 +212,28 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
             "--let-in is about what a tarball says, and --dry-run looks at none", hint="leave one of the two away"
         )
     network = network_for()
-    if upstream is not None:
-        source: IndexedUpstream = SparseUpstream(upstream, network=network)
+    if upstream is not None and "://" not in upstream:
+        source: IndexedUpstream = FolderUpstream(Path(upstream))
+    elif upstream is not None:
+        source = SparseUpstream(upstream, network=network)
     else:
         # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
         authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
         source = CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities})
     asked = [AskedFor.parse(text) for text in wanted]
-    if lockfile is None and not asked and not Path("Cargo.lock").exists():
+    if workspace is not None:
+        asks = read_workspace(workspace)
+        for note in asks.notes:
+            output.warn(note)
+        asked += [one for one in asks.asked if one not in asked]
+    named = bool(asked) or workspace is not None
+    if lockfile is None and not named and not Path("Cargo.lock").exists():
         raise ConfigError(
             "nothing says what to copy: no crate is named, and there is no Cargo.lock here",
             hint=f"name a lock, `carnet mirror sync {directory} --lockfile FILE`, or crates, "
             f"`carnet mirror sync {directory} NAME@REQUIREMENT`",
         )
-    packages = locked_in(lockfile or Path("Cargo.lock")) if lockfile is not None or not asked else ()
+    packages = locked_in(lockfile or Path("Cargo.lock")) if lockfile is not None or not named else ()
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
     missing: tuple[Missing, ...] = ()
