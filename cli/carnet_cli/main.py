@@ -27,7 +27,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "record": ("carnet_cli.commands.maintain.record", "Carry out one step of a release, and sign what was done."),
     "release": ("carnet_cli.commands.maintain.release", "Release a version of a claimed crate, or take one back."),
     "online": ("carnet_cli.commands.registry.online", "Hold a mirror's online keys in a process of their own."),
-    "mirror": ("carnet_cli.commands.registry.mirror", "Publish crates with signed metadata."),
+    "mirror": ("carnet_cli.commands.registry.mirror.group", "Publish crates with signed metadata."),
     "trust": ("carnet_cli.commands.build.trust", "Say which mirror you trust, and from which root on."),
     "verify": ("carnet_cli.commands.build.verify", "Check a lock file, a tarball or one crate."),
     "vendor": ("carnet_cli.commands.build.vendor", "Write the crates of a lock into a folder, for builds offline."),

@@ -13,7 +13,7 @@ import gzip
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ class Exported:
         snapshot: The version that the tree has now.
         files: How many files the tree has for it, without compressed forms.
         written: How many of them were not there, or were others.
-        removed: How many were removed.
+        removed: How many were removed: what was taken down, and with `prune` what is published no more.
     """
 
     snapshot: int
@@ -102,7 +102,7 @@ def export(
         if timestamp is None:
             raise StorageError("nothing is published", hint="`carnet mirror init` makes and publishes a mirror")
         snapshot = UnverifiedView(store).timestamp.snapshot.version
-        parts = list(_parts(store))
+        withheld, parts = _divided(store)
         tree = _Tree(to, compressed=compressed)
         for part in parts:
             if part.changes or tree.length(part.path) != part.file.length:
@@ -118,13 +118,24 @@ def export(
             tree.flush()
             tree.put(path, data)
         tree.flush()
+    removed = _remove(to, withheld)  # the index in the tree says by now why it is gone
     wanted = {*(part.path for part in parts), _CONFIG, _TIMESTAMP}
-    return Exported(snapshot, len(wanted), tree.written, _remove_others(to, wanted) if prune else 0)
+    removed += _remove_others(to, wanted) if prune else 0
+    return Exported(snapshot, len(wanted), tree.written, removed)
 
 
 def part_count(store: Store) -> int:
     """How many files `export` looks at: what `counting` counts up to."""
-    return sum(1 for _ in _parts(store))
+    return len(_divided(store)[1])
+
+
+def _divided(store: Store) -> tuple[list[_Part], list[_Part]]:
+    """What the mirror withholds, because it was taken down, and what it serves."""
+    withheld: list[_Part] = []
+    served: list[_Part] = []
+    for part in _parts(store):
+        (served if store.withheld(part.file.path) is None else withheld).append(part)
+    return withheld, served
 
 
 def _require_ours(store: Store, to: Path) -> None:
@@ -240,6 +251,15 @@ class _Tree:
                     place.chmod(0o755)
                     place = place.parent
         self._waiting, self._size = {}, 0
+
+
+def _remove(to: Path, parts: Iterable[_Part]) -> int:
+    removed = 0
+    for part in parts:
+        with as_storage_error(to / part.path), suppress(FileNotFoundError):
+            (to / part.path).unlink()
+            removed += 1
+    return removed
 
 
 def _remove_others(to: Path, wanted: set[str]) -> int:

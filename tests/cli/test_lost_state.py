@@ -14,7 +14,7 @@ from tests.support.worlds.ceremony import PASSPHRASE, make_ceremony
 
 from carnet.errors import ConfigError
 from carnet.tuf import paths
-from carnet_cli.commands.registry.mirror_rebuild import RebuildFlags
+from carnet_cli.commands.registry.mirror.rebuild import RebuildFlags
 
 REBUILD = ("fsck", "mirror", "--rebuild")
 

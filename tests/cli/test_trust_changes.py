@@ -207,10 +207,10 @@ def test_what_is_not_trusted_is_not_removed(machine: Machine, registry: SignedRe
 def test_a_mirror_and_a_proxy_beside_each_other_need_no_flags() -> None:
     """Both have a default port, and one machine may run both."""
     from carnet_cli.commands.build import proxy
-    from carnet_cli.commands.registry import mirror_serve
+    from carnet_cli.commands.registry.mirror import serve
 
     ports = [
         {parameter.name: parameter.default for parameter in command.params}["port"]
-        for command in (proxy.command, mirror_serve.serve)
+        for command in (proxy.command, serve.serve)
     ]
     assert ports == [8791, 8790]

@@ -24,9 +24,11 @@ from tests.support.registries.mirror_process import MirrorDirectory, make_mirror
 from tuf.ngclient import Updater
 
 from carnet import durable
+from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, ConfigError, MetadataError, StorageError
 from carnet_mirror import export as exporting
 from carnet_mirror.export import export
+from carnet_mirror.sync.takedown import take_down
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import read_repository
 
@@ -117,6 +119,21 @@ def test_what_is_published_no_more_is_removed_after_a_week(mirror: MirrorDirecto
     assert not list(tree.glob("metadata/1.gone*"))
     read_repository(mirror.root, read(tree), now=mirror.now)
     assert (tree / "metadata/timestamp.json.gz").exists()
+
+
+def test_what_is_taken_down_leaves_the_tree_at_once(mirror: MirrorDirectory, tmp_path: Path) -> None:
+    tree, copy = tmp_path / "www", replace(mirror, path=tmp_path / "copy")
+    shutil.copytree(mirror.path, copy.path)
+    written(copy, tree)
+    place = tree / "api/v1/crates/demo/0.1.0/download"
+    assert place.exists()
+    signer = copy.signer
+    with copy.open(write=True) as store:
+        take_down(store, signer, CrateId.parse("demo@0.1.0"), "it reads keys", now=mirror.now)
+    assert written(copy, tree).removed == 1
+    assert not place.exists()
+    assert (tree / "api/v1/crates/other/0.1.0/download").exists()
+    assert written(copy, tree).removed == 0
 
 
 def test_a_folder_of_something_else_is_left_alone(mirror: MirrorDirectory, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from carnet_cli.commands.own_view import (
 )
 from carnet_cli.config import home
 from carnet_cli.config.settings import run_bounds
-from carnet_cli.report.ceremony import CeremonyReport, ceremony_as_json, ceremony_as_text, say_next
+from carnet_cli.report.registry.ceremony import CeremonyReport, ceremony_as_json, ceremony_as_text, say_next
 from carnet_cli.report.signing import SCREEN
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options

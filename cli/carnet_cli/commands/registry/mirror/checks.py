@@ -10,7 +10,13 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.config import home
-from carnet_cli.report.mirror import StatusReport, checked_as_json, checked_as_text, status_as_json, status_as_text
+from carnet_cli.report.registry.mirror import (
+    StatusReport,
+    checked_as_json,
+    checked_as_text,
+    status_as_json,
+    status_as_text,
+)
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
@@ -178,7 +184,7 @@ def fsck(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror fsck /srv/carnet --second-opinion
       carnet mirror fsck /srv/carnet --rebuild --root 1.root.json --online-key keys/online
     """
-    from carnet_cli.commands.registry.mirror_rebuild import RebuildFlags, rebuild
+    from carnet_cli.commands.registry.mirror.rebuild import RebuildFlags, rebuild
     from carnet_cli.commands.registry.online_signer import signed_last
     from carnet_mirror.fsck.fsck import fsck as check
     from carnet_mirror.state.store import Store

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from carnet.errors import CarnetError, ConfigError
 from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home, trusting
-from carnet_cli.report.mirror import RebuiltReport, rebuilt_as_json, rebuilt_as_text
+from carnet_cli.report.registry.mirror import RebuiltReport, rebuilt_as_json, rebuilt_as_text
 from carnet_cli.terminal import output
 from carnet_mirror.fsck.rebuild import SEEN, Anchors
 from carnet_mirror.fsck.rebuild import rebuild as make_anew

@@ -72,7 +72,7 @@ def quickstart(
     Example:
       carnet mirror quickstart ~/mirror
     """
-    from carnet_cli.commands.registry.mirror_serve import serve
+    from carnet_cli.commands.registry.mirror.serve import serve
 
     mirror = folder / "mirror"
     secret = passphrase.ask(f"passphrase of {folder}") if mirror.exists() else _make(folder, mirror, passphrase)

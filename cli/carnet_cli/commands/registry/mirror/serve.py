@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carnet.errors import ConfigError
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY, warn_without_second_opinion
+from carnet_cli.commands.registry.mirror.checks import DIRECTORY, warn_without_second_opinion
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
@@ -98,7 +98,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     Example:
       carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
     """
-    from carnet_cli.commands.registry.mirror_pull import pulling, syncing, until
+    from carnet_cli.commands.registry.mirror.pull import pulling, syncing, until
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
     from carnet_cli.config.mirror_file import read_mirror_file
     from carnet_mirror import log
@@ -169,7 +169,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
 
 def _remind(directory: Path, reminders: Reminders) -> None:
     """Tell of what people have to sign soon: at the start, and whenever there is something new to tell."""
-    from carnet_cli.report.mirror import tell_what_ends
+    from carnet_cli.report.registry.mirror import tell_what_ends
     from carnet_mirror import log
     from carnet_mirror.schedule import claims_that_end, expiries
     from carnet_mirror.state.store import Store

@@ -12,9 +12,9 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.commands.network import network_for
-from carnet_cli.commands.registry.mirror_approve import approve
-from carnet_cli.commands.registry.mirror_backup import backup, restore
-from carnet_cli.commands.registry.mirror_checks import (
+from carnet_cli.commands.registry.mirror.approve import approve
+from carnet_cli.commands.registry.mirror.backup import backup, restore
+from carnet_cli.commands.registry.mirror.checks import (
     DIRECTORY,
     fsck,
     locked_in,
@@ -22,14 +22,14 @@ from carnet_cli.commands.registry.mirror_checks import (
     status,
     warn_without_second_opinion,
 )
-from carnet_cli.commands.registry.mirror_export import export
-from carnet_cli.commands.registry.mirror_pending import pending
-from carnet_cli.commands.registry.mirror_quickstart import quickstart
-from carnet_cli.commands.registry.mirror_revoke import revoke
-from carnet_cli.commands.registry.mirror_serve import serve
-from carnet_cli.commands.registry.mirror_takedown import takedown
+from carnet_cli.commands.registry.mirror.export import export
+from carnet_cli.commands.registry.mirror.pending import pending
+from carnet_cli.commands.registry.mirror.quickstart import quickstart
+from carnet_cli.commands.registry.mirror.revoke import revoke
+from carnet_cli.commands.registry.mirror.serve import serve
+from carnet_cli.commands.registry.mirror.takedown import takedown
 from carnet_cli.config import home
-from carnet_cli.report.mirror import (
+from carnet_cli.report.registry.mirror import (
     PublishReport,
     SyncedReport,
     published_as_json,

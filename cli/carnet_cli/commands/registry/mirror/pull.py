@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from carnet.progress import Progress
 from carnet_cli.commands.network import network_for
-from carnet_cli.commands.registry.mirror_checks import locked_in
+from carnet_cli.commands.registry.mirror.checks import locked_in
 from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.terminal import output

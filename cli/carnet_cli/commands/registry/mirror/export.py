@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY
-from carnet_cli.report.mirror import exported_as_json, exported_as_text
+from carnet_cli.commands.registry.mirror.checks import DIRECTORY
+from carnet_cli.report.registry.mirror import exported_as_json, exported_as_text
 from carnet_cli.terminal import output
 
 

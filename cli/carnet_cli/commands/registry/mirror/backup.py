@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY, online_options
+from carnet_cli.commands.registry.mirror.checks import DIRECTORY, online_options
 from carnet_cli.config import home
-from carnet_cli.report.backup import (
+from carnet_cli.report.registry.backup import (
     BackupReport,
     RestoredReport,
     backed_up_as_json,
@@ -112,7 +112,7 @@ def restore(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror restore carnet-2026-11-20.tar /srv/carnet --seen timestamp=812 --seen snapshot=97
     """
     from carnet.errors import ConfigError
-    from carnet_cli.commands.registry.mirror_rebuild import seen_versions
+    from carnet_cli.commands.registry.mirror.rebuild import seen_versions
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_mirror.backup.restore import OnlineMeans, Seen
     from carnet_mirror.backup.restore import restore as make_again

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY
+from carnet_cli.commands.registry.mirror.checks import DIRECTORY
 from carnet_cli.config import home
-from carnet_cli.report.approvals import AwaitedReport, awaited_as_json, awaited_as_text
-from carnet_cli.report.mirror import SyncedReport, synced_as_json, synced_as_text
+from carnet_cli.report.registry.approvals import AwaitedReport, awaited_as_json, awaited_as_text
+from carnet_cli.report.registry.mirror import SyncedReport, synced_as_json, synced_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
@@ -71,7 +71,7 @@ def approve(
 
 
 def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: PassphraseSource) -> SyncedReport:
-    from carnet_cli.commands.registry.mirror_pull import upstream_for
+    from carnet_cli.commands.registry.mirror.pull import upstream_for
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_cli.config.mirror_file import FILE_NAME, read_mirror_file
     from carnet_mirror.state.approvals import no_longer

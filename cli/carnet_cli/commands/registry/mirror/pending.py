@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from carnet.errors import ConfigError
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY
+from carnet_cli.commands.registry.mirror.checks import DIRECTORY
 from carnet_cli.config import home
-from carnet_cli.report.mirror import PendingReport, pending_as_json, pending_as_text
+from carnet_cli.report.registry.mirror import PendingReport, pending_as_json, pending_as_text
 from carnet_cli.terminal import output
 
 

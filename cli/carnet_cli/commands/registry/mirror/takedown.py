@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from carnet_cli.commands.registry.mirror_checks import DIRECTORY
+from carnet_cli.commands.registry.mirror.checks import DIRECTORY
 from carnet_cli.config import home
-from carnet_cli.report.mirror import TakedownReport, takedown_as_json, takedown_as_text
+from carnet_cli.report.registry.mirror import TakedownReport, takedown_as_json, takedown_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 

@@ -1,0 +1,1 @@
+"""`carnet mirror`: a command in each file."""

@@ -1,0 +1,1 @@
+"""What the commands of `carnet mirror` and `carnet root` say."""
