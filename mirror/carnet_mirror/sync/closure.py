@@ -117,6 +117,33 @@ def close(
         return search.found()
 
 
+def history(store: Store, upstream: IndexedUpstream, asked: Sequence[AskedFor]) -> Closed:
+    """Find out every version that these admit, yanked or not, without what they depend on.
+
+    A first claim adopts what is published here, and nothing comes from upstream after it: so its crate's history comes
+    before. `*` admits pre-releases here.
+
+    Args:
+        store: The mirror: which crates are claimed.
+        upstream: Whose index says what there is.
+        asked: What is asked for.
+
+    Raises:
+        VerificationError: It is too much.
+        TransportError: The upstream said nothing at all.
+        StorageError: The disk failed.
+    """
+    with temporary_folder() as scratch:
+        search = _Search(store, upstream, scratch, MOST, Taking(locked=True))
+        search.follow([_Edge(one, None, frozenset()) for one in asked])
+        for one in asked:
+            wanted = admitted(one.requirement)
+            lines = search.lines[one.name]
+            taken = [line for line in lines if one.requirement == "*" or wanted.admits(line.id.version)]
+            search.chosen |= {line.id: line for line in taken}
+        return search.found()
+
+
 @dataclass
 class _Search:
     store: Store

@@ -159,6 +159,12 @@ def _show_published(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Take the versions in this file although their index lines are not their manifests': clients are told.",
 )
+@click.option(
+    "--history",
+    "whole",
+    is_flag=True,
+    help="Also every version that each REQUIREMENT admits, yanked ones too: before a claim, which adopts what is here.",
+)
 @click.option("--dry-run", is_flag=True, help="Ask the upstream's index only, say what would come, and change nothing.")
 @passphrase_options
 @output.message_format
@@ -171,6 +177,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     upstream: str | None,
     cargo: str,
     let_in_file: Path | None,
+    whole: bool,
     dry_run: bool,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
@@ -199,7 +206,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_cli.config.let_in_file import read_let_in_file
     from carnet_mirror.state.store import Store
-    from carnet_mirror.sync.closure import Missing, close
+    from carnet_mirror.sync.closure import Missing, close, history
     from carnet_mirror.sync.manifests import read_workspace
     from carnet_mirror.sync.plan import plan
     from carnet_mirror.sync.sync import sync as run
@@ -221,6 +228,9 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
         authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
         source = CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities})
     asked = [AskedFor.parse(text) for text in wanted]
+    if whole and not asked:
+        raise ConfigError("--history is of crates that are named", hint="write --history NAME")
+    histories = tuple(asked) if whole else ()
     if workspace is not None:
         asks = read_workspace(workspace)
         for note in asks.notes:
@@ -244,6 +254,10 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
             locked = {package.id for package in packages}
             packages += tuple(package for package in closed.packages if package.id not in locked)
             missing = closed.missing
+        if histories:
+            known = {package.id for package in packages}
+            every = history(store, source, histories).packages
+            packages += tuple(package for package in every if package.id not in known)
         if signer is None:
             report = plan(store, source, packages, now=now)
         else:
