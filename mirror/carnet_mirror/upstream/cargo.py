@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +75,9 @@ class CargoUpstream:
         """See `Upstream.fetch`."""
         home = self._scratch_home(scratch)
         with _watching(home, packages, progress):
-            error = self._cargo_fetch(scratch / "all", home, packages, self.deadline)
+            error = ""
+            for number, apart in enumerate(without_rivals(packages)):
+                error = self._cargo_fetch(scratch / f"all-{number}", home, apart, self.deadline) or error
         reasons = self._fetch_each(packages, scratch, home, error, progress)
         found = _tarballs(home)
         return [self._fetched(package, home, found, reasons.get(package, "")) for package in packages]
@@ -268,6 +271,21 @@ def _line(home: Path, package: LockedPackage) -> IndexLine | None:
     version = str(package.id.version)
     index, silence = _cached_index(home, "*", package)
     return Listing(index, package.id.name, {version}, silence).lines.get(version)
+
+
+def without_rivals(packages: Sequence[LockedPackage]) -> list[list[LockedPackage]]:
+    """Parts that cargo takes into one project: two compatible versions of a crate, as of two locks, it does not."""
+    parts: list[list[LockedPackage]] = []
+    so_far: Counter[tuple[str, ...]] = Counter()
+    for package in packages:
+        major, minor, patch = str(package.id.version).partition("-")[0].partition("+")[0].split(".")
+        compatible = (major,) if major != "0" else (major, minor) if minor != "0" else (major, minor, patch)
+        range_ = (str(package.id.name), *compatible)
+        if so_far[range_] == len(parts):
+            parts.append([])
+        parts[so_far[range_]].append(package)
+        so_far[range_] += 1
+    return parts
 
 
 def write_project(folder: Path, packages: Iterable[LockedPackage], without: Sequence[Stub] = ()) -> None:

@@ -19,7 +19,7 @@ from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage, read_lockfile
 from carnet.cargo.names import CrateId
 from carnet_mirror.sync.sync import SyncReport, pubtime, sync
-from carnet_mirror.upstream.cargo import parse_index_cache, write_project
+from carnet_mirror.upstream.cargo import parse_index_cache, without_rivals, write_project
 from carnet_mirror.upstream.packages import UpstreamCrate
 from carnet_mirror.upstream.sparse import SparseUpstream, fill_template
 
@@ -249,3 +249,16 @@ def test_an_upstream_is_never_asked_for_a_claimed_crate(tmp_path: Path) -> None:
     report = sync(world.store, world.online, upstream, forged, now=world.now, progress=quiet)
     assert "its maintainers released" in report.refused[0].reason
     world.store.close()
+
+
+def test_versions_that_one_project_cannot_have_are_fetched_by_several() -> None:
+    """Otherwise cargo fetches nothing for anybody at once, and is started again for each package alone."""
+    wanted = ["a@1.0.0", "a@1.2.0", "a@2.0.0", "b@0.1.0", "b@0.1.1-rc.1", "b@0.2.0", "c@0.0.1", "c@0.0.2", "a@1.3.0+x"]
+    packages = [LockedPackage(CrateId.parse(text), CRATES_IO, None) for text in wanted]
+    parts = [[str(one.id) for one in part] for part in without_rivals(packages)]
+    assert parts == [
+        ["a@1.0.0", "a@2.0.0", "b@0.1.0", "b@0.2.0", "c@0.0.1", "c@0.0.2"],
+        ["a@1.2.0", "b@0.1.1-rc.1"],
+        ["a@1.3.0+x"],
+    ]
+    assert without_rivals([]) == []
