@@ -26,7 +26,6 @@ from carnet.errors import (
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile
 from carnet.tuf.roles import Root, Snapshot, Timestamp
-from carnet_verifier.memory import snapshot_reading
 from carnet_verifier.memory.lookup_memory import LookupMemory
 from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
 from carnet_verifier.memory.trust import TrustDirectory
@@ -116,8 +115,7 @@ def update(
         raise MetadataError(f"more than {MAX_NEW_ROOTS} new roots at once: nothing was decided (TUF 5.3.3)")
     trusted.check_root()  # 3.
     try:
-        reading = store.read(snapshot_reading.KEPT_AS)
-        trusted.recall(store.read(paths.TIMESTAMP), store.read(paths.SNAPSHOT), reading)
+        trusted.recall(store.read(paths.TIMESTAMP), store.read(paths.SNAPSHOT))
     except FormatError as error:
         raise StorageError(
             f"what was trusted last is damaged: {error}",
@@ -133,8 +131,6 @@ def update(
         data = fetcher.get(_metadata(paths.SNAPSHOT, version), max_bytes=most)
         trusted.accept_snapshot(data)
         store.keep(paths.SNAPSHOT, data)
-    if not snapshot_reading.is_of(reading, trusted.snapshot.raw):
-        store.cache({snapshot_reading.KEPT_AS: snapshot_reading.written(trusted.snapshot)})
     return trusted
 
 

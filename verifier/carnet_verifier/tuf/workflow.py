@@ -36,7 +36,6 @@ from carnet.tuf.keys import Profile
 from carnet.tuf.read import check_read_as, parse_role
 from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, RoleT, Root, Signed, Snapshot, Targets, Timestamp
 from carnet.tuf.tree import Signers, is_bin, place_of
-from carnet_verifier.memory.snapshot_reading import take_up
 
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
@@ -116,24 +115,17 @@ class TrustedRoles:
         """
         self._check_fresh(self.root.signed, paths.ROOT, "5.3.10")
 
-    def recall(self, timestamp: bytes | None, snapshot: bytes | None, reading: bytes | None = None) -> None:
+    def recall(self, timestamp: bytes | None, snapshot: bytes | None) -> None:
         """Take up what was trusted last, to compare newer versions with; never as fresh by itself.
 
         What the newest root's keys did not sign is forgotten: that is how a repository recovers from stolen online keys
         that signed absurdly high versions (TUF 5.3.11).
 
-        Args:
-            timestamp: The file that was trusted last.
-            snapshot: Likewise.
-            reading: What that snapshot says (`carnet_verifier.memory.snapshot_reading`); it counts with a proof alone.
-
         Raises:
             FormatError: A stored file does not parse: the disk damaged it.
         """
         self._old_timestamp = self._recalled(timestamp, Timestamp)
-        proven = snapshot is not None and _proof(self._signers(paths.SNAPSHOT), snapshot) in self._proofs
-        found = take_up(reading, snapshot) if snapshot is not None and proven else None
-        self._old_snapshot = found or self._recalled(snapshot, Snapshot)
+        self._old_snapshot = self._recalled(snapshot, Snapshot)
 
     def _recalled(self, data: bytes | None, role_type: type[RoleT]) -> RoleFile[RoleT] | None:
         if data is None:
