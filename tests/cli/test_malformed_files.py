@@ -107,6 +107,7 @@ OTHERWISE = {
     "release assemble tarball": "what it is asked about: an archive that breaks a rule is refused (1)",
     "release assemble layout": "it has to be the file in force, byte for byte, whatever it holds",
     "mirror sync let_in_file": "tried in tests/cli/test_mirror.py",
+    "mirror sync workspace": "tried in tests/unit/mirror/test_manifests.py",
     "mirror sync lockfile": "tried in tests/cli/test_mirror.py",
     "claim handover layout": "read as that of `claim new` is",
     "claim review view": "read as that of `root sign` is",

@@ -50,6 +50,7 @@ BEHIND_OTHERS = {
     "gate/carnet_gate/project.py:Project.reading": "bytes that are compared with a lock that was read: lock",
     "cli/carnet_cli/commands/editors/standard_library.py:describe": "the user's own cargo, about its own toolchain",
     "gate/carnet_gate/project.py:open_project": "what _places has read as JSON before: cargo-metadata",
+    "mirror/carnet_mirror/sync/manifests.py:_read": "the strict reader of TOML, and dependencies_of: manifest",
     "cli/carnet_cli/commands/own_view.py:_read_saved": "read_saved_view_from: saved-view",
     "cli/carnet_cli/config/workspace.py:_read": "stricttoml.parse, of a project's manifests: toml",
     "cli/carnet_cli/config/network/logins.py:read_logins": "stricttoml.parse, of the user's own file: toml",

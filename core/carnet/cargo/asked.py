@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from carnet.cargo.names import CrateName
-from carnet.cargo.requirement import requirement
 from carnet.errors import FormatError
 from carnet.value import value
 
@@ -39,6 +38,8 @@ class AskedFor:
         Raises:
             FormatError: Not a crate name, or not a requirement that cargo reads.
         """
+        from carnet.cargo.requirement import requirement  # start-up time counts, and hardly any run asks for something
+
         return cls(CrateName(name), requirement(wanted))
 
     def __str__(self) -> str:

@@ -189,7 +189,10 @@ def test_a_plain_copy_of_last_week_is_refused_by_clients_and_by_the_signer(site:
     shutil.rmtree(site.mirror)
     shutil.rmtree(site.memory)
     with tarfile.open(week(site)) as tar:
-        tar.extractall(site.mirror, filter="data")
+        for member in filter(tarfile.TarInfo.isfile, tar):
+            place = site.mirror / member.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(tar.extractfile(member).read())  # type: ignore[union-attr]
     (site.mirror / "memory").rename(site.memory)
     with pytest.raises(RollbackDetected):
         site.look("late")

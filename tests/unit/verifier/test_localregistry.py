@@ -314,8 +314,10 @@ def test_folders_in_folders_without_end_are_found(tmp_path: Path, levels: int) -
     assert localregistry.protect(tmp_path, [crate.id]) == 1
     with pytest.raises(Poisoned):
         localregistry.compare_sources(tmp_path, {crate.id: Kept.of(crate)})
+    tree.chmod(0o700)
     while (tree / "d/d").exists():  # what removes the folders of tests cannot go so deep
-        (tree / "d").chmod(0o700)
+        for folder_above in (tree / "d", tree / "d/d"):
+            folder_above.chmod(0o700)
         (tree / "d/d").rename(tree / "e")
         (tree / "d").rmdir()
         (tree / "e").rename(tree / "d")
