@@ -52,12 +52,12 @@ _STANDING = (
     "ORDER BY asked, digest LIMIT ?"
 )
 _COUNT = (
-    "SELECT source, count(*), sum(asked > ?2 AND dropped IS NULL) FROM pending "
-    "WHERE ?1 IS NULL OR crate = ?1 GROUP BY source"
+    "SELECT source, count(*), sum(asked > ? AND dropped IS NULL) FROM pending "
+    "WHERE ? IS NULL OR crate = ? GROUP BY source"
 )
 _DROP_NEWEST = (
-    "DELETE FROM pending WHERE digest = (SELECT digest FROM pending WHERE (?1 IS NULL OR crate = ?1) "
-    "AND source = ?2 AND asked > ?3 AND dropped IS NULL ORDER BY asked DESC, digest LIMIT 1)"
+    "DELETE FROM pending WHERE digest = (SELECT digest FROM pending WHERE (? IS NULL OR crate = ?) "
+    "AND source = ? AND asked > ? AND dropped IS NULL ORDER BY asked DESC, digest LIMIT 1)"
 )
 _FULL = "too many claims wait already"
 _HINT = "try again tomorrow, or tell the mirror's operator"
@@ -202,14 +202,14 @@ class Pending:
         self._database.execute("DELETE FROM pending WHERE crate = ?", crate.canonical)
 
     def _check_network(self, source: str) -> None:
-        counts = {network: count for network, count, _ in self._database.rows(_COUNT, None, "")}
+        counts = {network: count for network, count, _ in self._database.rows(_COUNT, "", None, None)}
         few = sum(counts.values()) >= MAX_BEFORE_FEW
         if counts.get(source, 0) >= (1 if few else MAX_OF_NETWORK):
             raise StorageError(f"{_FULL} that came from one network", hint=_HINT)
 
     def _make_room(self, source: str, most: int, crate: str | None, young: str) -> None:
         """Let one go where `most` are younger than `young`: of the heaviest wide network that has any of those."""
-        rows = list(self._database.rows(_COUNT, crate, young))
+        rows = list(self._database.rows(_COUNT, young, crate, crate))
         if sum(fresh for _, _, fresh in rows) < most:
             return
         wide: Counter[str] = Counter()
@@ -218,7 +218,7 @@ class Pending:
         own = wide[_wide(source)]
         weight, _, heaviest = max((wide[_wide(network)], count, network) for network, count, fresh in rows if fresh)
         if weight > own + 1:
-            self._database.execute(_DROP_NEWEST, crate, heaviest, young)
+            self._database.execute(_DROP_NEWEST, crate, crate, heaviest, young)
         elif own or crate is None:
             raise StorageError(_FULL, hint=_HINT)
 
