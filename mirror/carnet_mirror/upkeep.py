@@ -71,7 +71,7 @@ def sign_again(
     roles: Mapping[str, bytes] | None = None,
     clock_is_right: bool = False,
     memory_lost: bool = False,
-    progress: Callable[[int], None] = lambda missed: None,
+    progress: Callable[[int], None] = lambda left: None,
 ) -> PublishResult:
     """Sign what would expire: the timestamp, and snapshot and index where they are due; take away what is too old.
 
@@ -99,14 +99,15 @@ def sign_again(
         _prune(store)
         if roles:
             done = publish(store, signer, Change(roles=roles), now=now, clock_is_right=clock_is_right)
-            done = replace(done, missed=len(missed_bins(read_published_state(store), now)))
+            missed = missed_bins(read_published_state(store), now)
+            done = replace(done, left=tuple(dict.fromkeys([*missed, *done.left])))
         else:
             if not clock_is_right:
                 check_clock(store, now=now)
             done = refresh_due(store, signer, now=now)
-        while done.missed:
-            progress(done.missed)
-            done = _together(done, refresh_due(store, signer, now=now))
+        while done.left:
+            progress(len(done.left))
+            done = _together(done, refresh_due(store, signer, now=now, left=done.left))
         return done
 
 

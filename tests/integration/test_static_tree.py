@@ -57,7 +57,11 @@ def read(tree: Path) -> ReadFetcher:
 
 def test_a_client_verifies_the_tree_and_a_second_export_writes_nothing(mirror: MirrorDirectory, tmp_path: Path) -> None:
     tree = tmp_path / "www"
-    first = written(mirror, tree)
+    before = os.umask(0o077)
+    try:
+        first = written(mirror, tree)
+    finally:
+        os.umask(before)
     assert first.written == first.files
     view = read_repository(mirror.root, read(tree), now=mirror.now)
     assert view.download(view.find_target("index/de/mo/demo")).startswith(b'{"name":"demo"')

@@ -166,13 +166,14 @@ class Simulation:
 
     def _upkeep(self, *, after_absence: bool = False) -> None:
         done = sign_again(self._world.store, self._world.online, now=self._world.now)
-        assert not done.missed
+        assert not done.left
         self._count(done.roles, after_absence)
 
     def _publish(self) -> None:
         before = dict(self._world.online.versions)
-        self._newest = f"crate-{self._outcome.publishes}"
-        self._world.add(honest_crate(self._newest, "1.0.0"))
+        # Of a few crates: their bins are signed anyway, and all the others only when they are due.
+        self._newest = f"crate-{self._outcome.publishes % 3}"
+        self._world.add(honest_crate(self._newest, f"1.0.{self._outcome.publishes}"))
         signed = {role: version for role, version in self._world.online.versions.items() if before.get(role) != version}
         self._count(signed, False)
 

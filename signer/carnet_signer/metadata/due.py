@@ -33,13 +33,13 @@ def turns(bins: int, since: datetime, now: datetime) -> Iterable[int]:
 
 
 def due_bins(current: PublishedState, now: datetime) -> list[str]:
-    """The bins that a publication at `now` signs again."""
+    """The bins that a publication at `now` signs again, those first that end first."""
     succinct = current.bins()
     if succinct is None or current.timestamp is None:
         return []
     since = current.timestamp.signed.expires - role_files.TIMESTAMP_LIFE
     names = (succinct.name(number) for number in turns(1 << succinct.bit_length, since, now))
-    return [name for _, name in _ending(current, names, now + role_files.BIN_LIFE / 2)]
+    return [name for _, name in sorted(_ending(current, names, now + role_files.BIN_LIFE / 2))]
 
 
 def missed_bins(current: PublishedState, now: datetime) -> list[str]:

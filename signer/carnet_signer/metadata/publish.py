@@ -16,7 +16,7 @@ run goes past it, because the online signer signs no second content for one numb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
@@ -103,7 +103,7 @@ class PublishResult:
         roles: Every role that got a new version, with it; only the timestamp when there was nothing else to do.
         bytes_written: Over all files.
         warnings: What a person should know, in words.
-        missed: How many bins have missed their turn and are still to be signed, as far as that was looked at.
+        left: The bins that are to be signed again and were not, because that is a bounded number in one publish.
     """
 
     snapshot: int
@@ -112,8 +112,11 @@ class PublishResult:
     roles: Mapping[str, int]
     bytes_written: int
     warnings: tuple[str, ...] = ()
-    missed: int = 0
+    left: tuple[str, ...] = ()
 
+
+MOST_BINS = 1024
+"""Bins that are signed again in one publish: a token may take a second for each."""
 
 SecondOpinion = Callable[[Accepted], None]
 """Raises when somebody else's judgement of the accepted files is another one."""
@@ -153,26 +156,31 @@ def publish(
     if look_first is not None:
         look_first(current)
     bins = current.bins() if whole else None
-    due = list(bins.names()) if bins is not None else due_bins(current, now)
-    return _publish(current, online, change, now, due=due, second_opinion=second_opinion)
+    due = due_bins(current, now) if bins is None else []
+    signed = due[:MOST_BINS] if bins is None else list(bins.names())
+    result = _publish(current, online, change, now, due=signed, second_opinion=second_opinion)
+    return replace(result, left=tuple(name for name in due if name not in result.roles))
 
 
-def refresh_due(publication: Publication, online: OnlineSigner, *, now: datetime, most: int = 1024) -> PublishResult:
+def refresh_due(
+    publication: Publication, online: OnlineSigner, *, now: datetime, most: int = MOST_BINS, left: Sequence[str] = ()
+) -> PublishResult:
     """Sign again what is due: the timestamp always, the snapshot from half-life on, and bins.
 
     Args:
         publication: As for `publish`.
         online: As for `publish`.
         now: The time.
-        most: At most so many bins that have missed their turn are signed again in one run, those first that end first.
+        most: So many bins are signed again at most, those first that have missed their turn, and end first.
+        left: Bins that a publish before left.
 
     Raises:
         MetadataError: As `publish`, and so on.
     """
     current = read_published_state(publication, online.named_snapshot())  # 1
-    due, missed = due_bins(current, now), missed_bins(current, now)
-    result = _publish(current, online, Change(), now, due={*due, *missed[:most]})
-    return replace(result, missed=len({*missed[most:]} - {*due}))
+    due = list(dict.fromkeys([*missed_bins(current, now), *left, *due_bins(current, now)]))
+    result = _publish(current, online, Change(), now, due=due[:most])
+    return replace(result, left=tuple(due[most:]))
 
 
 def _publish(

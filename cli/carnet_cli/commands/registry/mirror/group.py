@@ -351,7 +351,7 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
                 roles=files,
                 clock_is_right=clock_is_right,
                 memory_lost=memory_lost,
-                progress=lambda missed: output.note(f"{missed:,} bins of the index are still to be signed again"),
+                progress=lambda left: output.note(f"{left:,} bins of the index are still to be signed again"),
             )
         if settings.next_key is not None:
             with store.change():
