@@ -52,7 +52,7 @@ from carnet_gate.home import CargoHome, lasting_home, lasting_path
 from carnet_gate.outputs import make_outputs, require_apart
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Reporter
-from carnet_gate.sources import Complete, beside, keep, refuses, unpack, unpacked_already
+from carnet_gate.sources import Complete, keep, refuses, unpack, unpacked_already
 from carnet_verifier.cargo.localregistry import LocalRegistry, Unpacked
 from carnet_verifier.judgements import keys_of
 from carnet_verifier.tuf.view import View
@@ -293,7 +293,7 @@ class Gate:
             assumed, foreign = False, bool(admitted.foreign)
             unpacked = unpack(project, home, kept, self._confine, foreign=foreign, synced=by_landlock)
             # cargo, and what it started, could write there: what was not compared is looked at again.
-            if isinstance(unpacked, Unpacked) and not (memory.still_settled() and beside(unpacked, admitted.settled)):
+            if isinstance(unpacked, Unpacked) and not memory.still_settled():
                 return None
         left = announce(registry, found, look(registry, path, crates))
         if isinstance(unpacked, CompletedProcess):

@@ -137,20 +137,9 @@ def unpacked_already(
         return None
     if localregistry.protect(home.path, kept):
         return None
-    return unpacked if beside(unpacked, settled) else None
-
-
-def beside(unpacked: Unpacked, settled: Mapping[CrateId, Settled]) -> bool:
-    """Whether one folder has all crates of the lock: cargo compiles from one.
-
-    Args:
-        unpacked: Those that were compared.
-        settled: The others.
-    """
-    sets = [set(one.roots) for one in settled.values()]
-    if unpacked.stamps:
-        sets.append(set(unpacked.roots))
-    return not sets or bool(set.intersection(*sets))
+    # cargo compiles from one folder, which has all of them.
+    sets = [set(one.roots) for one in settled.values()] + ([set(unpacked.roots)] if kept else [])
+    return unpacked if not sets or set.intersection(*sets) else None
 
 
 def refuses(project: Project, home: CargoHome, confine: Confine) -> bool:

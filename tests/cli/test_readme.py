@@ -114,9 +114,12 @@ def test_the_readme_leads_from_nothing_to_a_build_through_a_mirror_that_was_empt
             assert "Compiling adler2 v2.0.1" in reader.types(build)
         keys = reader.machine.home / "mirror/keys"
         before = {file.name: file.read_bytes() for file in keys.iterdir() if file.is_file()}
+        settings = reader.machine.home / "mirror/mirror/mirror.toml"
+        settings.write_text(settings.read_text() + 'deny = ["left-pad"]\n')
         with reader.leaves_running(begin, **home):
             assert "Admitted 1 crate " in reader.types(build), "the same command again serves what is there"
         assert {file.name: file.read_bytes() for file in keys.iterdir() if file.is_file()} == before
+        assert "left-pad" in settings.read_text(), "what its operator changed stays"
         assert b"correct horse" not in b"".join(before.values())
 
 

@@ -105,7 +105,10 @@ class SettledCrates:
         return found
 
     def still_settled(self) -> bool:
-        """Whether nothing has changed about those crates since: something ran that could write there."""
+        """Whether nothing has changed about those crates since: something ran that could write there.
+
+        A copy in one more folder, which that would compile from, is a change too.
+        """
         return self._unchanged() == self.settled
 
     def remember(self, admissions: Sequence[Admission], unpacked: Unpacked) -> None:
