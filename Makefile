@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench bench-gate hostile simulate faults power mutants fuzz interop commands editors dist clean
+.PHONY: demo test check lint types imports bench bench-gate hostile simulate faults power serves mutants fuzz interop commands editors dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -60,6 +60,9 @@ faults: .venv/ready
 
 power: .venv/ready
 	$(BIN)/python tests/faults/power.py
+
+serves: .venv/ready
+	$(BIN)/python tests/faults/serves.py
 
 # What python-tuf, go-tuf and tuf-js make of the format; go and node, and the modules that go.sum and package-lock.json pin.
 interop: .venv/ready
