@@ -99,10 +99,12 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
     Raises:
         FormatError: The submission does not parse.
         VerificationError: A client would not admit it, or somebody else published the same version first.
+        NoRoom: The disk is full, up to what is kept for upkeep.
         StorageError: The disk failed.
         SigningError: The online signer refused.
         OpinionsDiffer: python-tuf or in-toto judges it otherwise.
     """
+    store.disk.require(len(body))
     taken_apart = Submission.from_bytes(body)  # 1.
     check_holds_a_role(taken_apart)
     timestamp = store.read(_TIMESTAMP)

@@ -1,4 +1,4 @@
-"""`mirror.toml` in a mirror's directory: what it brings because clients ask, and by the clock. Without it, nothing."""
+"""`mirror.toml` in a mirror's directory: what it brings when asked or by the clock, and what its disk keeps."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from carnet.errors import ConfigError, FormatError
 from carnet_mirror.pull.quotas import PullQuotas
 from carnet_mirror.pull.rules import PullRules
 from carnet_mirror.pull.settings import MirrorSettings, PullSettings, SyncSettings
+from carnet_mirror.state.disk import KEEP, LEAST_KEEP, RESERVE, DiskRules
+from carnet_mirror.state.store import Store, check_there
 from carnet_verifier.policy.policy import Pattern
 
 FILE_NAME = "mirror.toml"
@@ -24,6 +26,9 @@ MAX_FILE = 256 * 1024
 _KEYS = ("upstream", "allow", "deny", "approve", "least-age-days", "quotas")
 _SYNC_KEYS = ("every", "upstream", "crates", "lockfiles", "yanks", "least-age-days")
 _EVERY = re.compile(r"([1-9][0-9]{0,4})(m|h|d)")
+_SIZE = re.compile(r"([1-9][0-9]{0,5})(MB|GB|TB)")
+_SIZES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+_LEAST_RESERVE = 64 * 10**6
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _QUOTAS = {one.name.replace("_", "-"): one.name for one in fields(PullQuotas)}
 _MOST = 1_000_000_000
@@ -51,12 +56,58 @@ def read_mirror_file(directory: Path) -> MirrorSettings:
         return MirrorSettings()
     except FormatError as error:
         raise ConfigError(str(error), hint=_HINT) from None
-    _only(document, ("pull", "sync"), str(path))
+    _only(document, ("pull", "sync", "metadata", "disk"), str(path))
     pull, sync = f"{path}: [pull]", f"{path}: [sync]"
+    metadata, disk = f"{path}: [metadata]", f"{path}: [disk]"
     return MirrorSettings(
         _pull(_table(document["pull"], pull), pull) if "pull" in document else None,
         _sync(_table(document["sync"], sync), sync, directory) if "sync" in document else None,
+        DiskRules(
+            _reserve(_table(document.get("disk", {}), disk), disk),
+            _keep(_table(document.get("metadata", {}), metadata), metadata),
+        ),
     )
+
+
+def open_mirror(directory: Path, *, write: bool = False) -> Store:
+    """Open a mirror for somebody who takes something in, or tells how much room there is.
+
+    Raises:
+        ConfigError: There is none, or its file is not of this form.
+        StorageError: As `Store.open`.
+    """
+    check_there(directory)
+    return Store.open(directory, write=write, rules=read_mirror_file(directory).disk)
+
+
+def _reserve(table: Mapping[str, Any], where: str) -> int:
+    _only(table, ("reserve",), where)
+    said = table.get("reserve")
+    if said is None:
+        return RESERVE
+    found = _SIZE.fullmatch(said) if isinstance(said, str) else None
+    size = 0 if found is None else int(found[1]) * _SIZES[found[2]]
+    if size < _LEAST_RESERVE:
+        raise ConfigError(
+            f"{where}: reserve is no size of {_LEAST_RESERVE // 10**6} MB or more",
+            hint='write reserve = "1GB", or another number of MB, GB or TB',
+        )
+    return size
+
+
+def _keep(table: Mapping[str, Any], where: str) -> timedelta:
+    _only(table, ("keep",), where)
+    said = table.get("keep")
+    if said is None:
+        return KEEP
+    found = _EVERY.fullmatch(said) if isinstance(said, str) else None
+    keep = timedelta(0) if found is None else int(found[1]) * _UNITS[found[2]]
+    if not LEAST_KEEP <= keep <= timedelta(days=_MOST_DAYS):
+        raise ConfigError(
+            f"{where}: keep is no time of {LEAST_KEEP.days} days or more",
+            hint='write keep = "7d": clients may still ask for what was superseded less than that ago',
+        )
+    return keep
 
 
 def _sync(table: Mapping[str, Any], where: str, directory: Path) -> SyncSettings:

@@ -21,12 +21,13 @@ from carnet.cargo.asked import AskedFor
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId
 from carnet.cargo.pull import NotBrought, PullAsk, PullEnd
-from carnet.errors import TransportError, VerificationError
+from carnet.errors import NoRoom, TransportError, VerificationError
 from carnet.progress import Progress
 from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.rules import APPROVAL, PullRules
 from carnet_mirror.pull.settings import PullSettings
 from carnet_mirror.state.approvals import await_approval
+from carnet_mirror.state.disk import FULL
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.closure import Missing, Taking, close
@@ -177,9 +178,9 @@ def bring(
                 progress=progress,
                 require=lambda line: rules.require(line, now),
             )
-        except TransportError as error:
+        except (TransportError, NoRoom) as error:
             for share in shares:
-                share.fail(str(error))
+                share.fail(FULL if isinstance(error, NoRoom) else str(error))
     await_approval(store, [(one, share.network) for share in shares for one in share.awaited], times.written(now))
     snapshot = UnverifiedView(store).snapshot.version
     for share in shares:

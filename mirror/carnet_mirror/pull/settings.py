@@ -1,4 +1,4 @@
-"""What an operator says of bringing, as values; the file that says it is `carnet_cli.config.mirror_file`'s."""
+"""What an operator says of bringing and of the disk, as values; the file is `carnet_cli.config.mirror_file`'s."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from carnet.cargo.asked import AskedFor
 from carnet_mirror.pull.quotas import PullQuotas
 from carnet_mirror.pull.rules import PullRules
+from carnet_mirror.state.disk import DiskRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ class MirrorSettings:
     Attributes:
         pull: What is brought when a client asks; None for nothing.
         sync: What is brought by the clock; None for nothing.
+        disk: What is kept for how long, and what is kept free.
     """
 
     pull: PullSettings | None = None
     sync: SyncSettings | None = None
+    disk: DiskRules = field(default_factory=DiskRules)

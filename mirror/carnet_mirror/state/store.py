@@ -28,6 +28,7 @@ from carnet.errors import ConfigError, StorageError
 from carnet.lock import locked, take_folder
 from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, metadata_name
 from carnet_mirror.state.crates import Crates
+from carnet_mirror.state.disk import Disk, DiskRules
 from carnet_mirror.state.files import FOLDERS, Files, blob_path, check_path
 from carnet_mirror.state.pending import Pending
 from carnet_mirror.state.records import StoredFile, StoredVersion
@@ -55,21 +56,26 @@ class Store:
         files: Its immutable files.
         crates: Its crates and their versions.
         pending: Claims and takeovers that wait.
+        disk: How much room there is, and what is kept for how long.
     """
 
-    def __init__(self, directory: Path, database: Database, held: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, database: Database, held: int | None = None, rules: DiskRules | None = None
+    ) -> None:
         """Bring the parts together.
 
         Args:
             directory: Where it is.
             database: Its database.
             held: The directory's descriptor, on which this store has a lock; closed with it.
+            rules: What the operator says of the disk.
         """
         self.directory = directory
         self._held = held
         self.files = Files(directory, database)
         self.crates = Crates(database)
         self.pending = Pending(database)
+        self.disk = Disk(directory, rules or DiskRules())
         self._database = database
         self._changing = False
 
@@ -95,8 +101,13 @@ class Store:
             return cls(directory, Database.create(directory / DATABASE), held)
 
     @classmethod
-    def open(cls, directory: Path, *, write: bool = False) -> Store:
+    def open(cls, directory: Path, *, write: bool = False, rules: DiskRules | None = None) -> Store:
         """Open a mirror that `create` made; until it is closed nobody makes its database anew.
+
+        Args:
+            directory: Where it is.
+            write: Whether it may be changed.
+            rules: What its operator says of the disk.
 
         Raises:
             ConfigError: There is none.
@@ -104,7 +115,7 @@ class Store:
         """
         check_there(directory)
         with _in_use(directory) as held:
-            return cls(directory, Database.open(directory / DATABASE, write=write), held)
+            return cls(directory, Database.open(directory / DATABASE, write=write), held, rules)
 
     def close(self) -> None:
         """Close the database."""

@@ -68,6 +68,7 @@ class Merge:
         self._compared: set[CrateId] = set()
         self.names: dict[str, CrateName] = {}
         self.tarballs: dict[str, Path] = {}
+        self.comes = 0  # bytes of these tarballs
         self.added: set[CrateId] = set()
         self.updated: set[CrateId] = set()
         self.locked: set[CrateId] = set()
@@ -98,6 +99,7 @@ class Merge:
         if known is None:
             versions[str(crate.version)] = self._new(item)
             self.tarballs[item.line.cksum] = item.tarball
+            self.comes += item.length
             self.added.add(crate)
             here = Destination(published=tuple(one.id for one in versions.values()))
             self.findings += [SyncNote(crate, text) for text in remarks_on(crate, here)]

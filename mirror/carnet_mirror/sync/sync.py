@@ -67,9 +67,11 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
 
     Raises:
         TransportError: The upstream gave nothing at all.
+        NoRoom: The disk is full, up to what is kept for upkeep; nothing was published.
         StorageError: Another process is writing to the mirror, or a disk failed; nothing was published.
         SigningError: The online signer refused; nothing was published.
     """
+    store.disk.require()
     with _scratch() as scratch:
         wanted, here, refused = not_claimed(store, packages)
         before = UnverifiedView(store).let_in({package.id.name for package in packages})
@@ -218,6 +220,7 @@ def _publish(
     let_in = {**before, **let_in}
     if not changed:
         return None
+    store.disk.require(merge.comes)
     with progress("publishing", len(changed) + 1) as count:
         store.stage_tarballs(_read_again(merge.tarballs))
         index_files: dict[str, bytes] = {}

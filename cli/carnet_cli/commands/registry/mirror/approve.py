@@ -80,7 +80,8 @@ def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: P
     from carnet_mirror.sync.sync import sync
     from carnet_mirror.upstream.stopping import never
 
-    said, now = read_mirror_file(directory).pull, home.now()
+    settings, now = read_mirror_file(directory), home.now()
+    said = settings.pull
     if said is None:
         raise ConfigError(
             f"{directory / FILE_NAME} does not say what is brought",
@@ -88,7 +89,7 @@ def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: P
         )
     rules = said.rules.signed_off()
     source = upstream_for(said.upstream, cargo, said.quotas.seconds)(never)
-    with Store.open(directory, write=True) as store:
+    with Store.open(directory, write=True, rules=settings.disk) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
             taking = Taking(rules.why_no_crate, lambda line: rules.why_no_version(line, now))
             closed = close(store, source, asked, taking=taking)

@@ -10,13 +10,8 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.config import home
-from carnet_cli.report.registry.mirror import (
-    StatusReport,
-    checked_as_json,
-    checked_as_text,
-    status_as_json,
-    status_as_text,
-)
+from carnet_cli.report.registry.mirror import checked_as_json, checked_as_text
+from carnet_cli.report.registry.status import DiskReport, StatusReport, status_as_json, status_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
@@ -81,20 +76,20 @@ def _read_lockfile(path: Path) -> Lockfile:
 def status(directory: Path, message_format: output.MessageFormat) -> int:
     """Show what is published and when it expires.
 
-    Exit status 1 when something has expired, or this machine's clock cannot be right.
+    Exit status 1 when something has expired, this machine's clock cannot be right, or the disk is full.
 
     \b
     Example:
       carnet mirror status /srv/carnet
     """
+    from carnet_cli.config.mirror_file import open_mirror
     from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import claims_that_end, expiries
     from carnet_mirror.state.published import UnverifiedView
-    from carnet_mirror.state.store import Store
     from carnet_mirror.writing import wants_second_opinion
 
     now = home.now()
-    with Store.open(directory) as store:
+    with open_mirror(directory) as store:
         crates, versions = store.crates.count()
         report = StatusReport(
             directory,
@@ -106,13 +101,15 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
             second_opinion=wants_second_opinion(store),
             let_in=UnverifiedView(store).all_let_in(),
             taken_down=UnverifiedView(store).all_taken_down(),
+            disk=DiskReport(store.disk.free(), store.disk.rules.reserve, full=store.disk.shortage()),
         )
         wrong = clock_problem(store, now=now)
     output.show(report, message_format, status_as_text, status_as_json)
     warn_without_second_opinion(report.second_opinion)
-    if wrong is not None:
-        output.report(wrong)
-    return 1 if report.expired or wrong is not None else 0
+    for problem in (wrong, report.disk.full):
+        if problem is not None:
+            output.report(problem)
+    return 1 if report.expired or wrong is not None or report.disk.full is not None else 0
 
 
 def warn_without_second_opinion(wanted: bool, warn: Callable[[str, str], None] = output.warn) -> None:

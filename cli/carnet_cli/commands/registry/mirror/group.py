@@ -36,8 +36,8 @@ from carnet_cli.report.registry.mirror import (
     published_as_text,
     synced_as_json,
     synced_as_text,
-    tell_what_ends,
 )
+from carnet_cli.report.registry.status import tell_what_ends
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
@@ -205,7 +205,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     from carnet.cargo.asked import AskedFor
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_cli.config.let_in_file import read_let_in_file
-    from carnet_mirror.state.store import Store
+    from carnet_cli.config.mirror_file import open_mirror
     from carnet_mirror.sync.closure import Missing, close, history
     from carnet_mirror.sync.manifests import read_workspace
     from carnet_mirror.sync.plan import plan
@@ -247,7 +247,9 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
     missing: tuple[Missing, ...] = ()
-    with Store.open(directory, write=not dry_run) as store, ExitStack() as stack:
+    with open_mirror(directory, write=not dry_run) as store, ExitStack() as stack:
+        if not dry_run:
+            store.disk.require()  # before a passphrase is asked for
         signer = None if dry_run else stack.enter_context(online(directory, OnlineSettings.of(store), passphrase))
         if asked:
             closed = close(store, source, asked)

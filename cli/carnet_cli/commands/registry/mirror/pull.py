@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from starlette.types import ASGIApp
 
@@ -25,6 +24,7 @@ from carnet_mirror.pull.puller import Puller
 from carnet_mirror.pull.quotas import PullQuotas, Usage
 from carnet_mirror.pull.scheduled import Scheduled, sync_what_is_named, taking_turns
 from carnet_mirror.pull.settings import PullSettings, SyncSettings
+from carnet_mirror.state.disk import Disk
 from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.cargo import CargoUpstream
 from carnet_mirror.upstream.packages import IndexedUpstream
@@ -32,6 +32,8 @@ from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_mirror.upstream.stopping import Stopped, never
 from carnet_mirror.web.pull import Pulls
 
+Opened = Callable[[], Store]
+"""Opens a mirror for writing, by the rules of its operator; each thread works with a connection of its own."""
 _AT_ONCE = 32
 _ALL = 1_000_000
 """cargo has to be told everything at once."""
@@ -52,9 +54,9 @@ class Pulling:
     puller: Puller
     seconds: float
 
-    def in_front_of(self, app: ASGIApp, sender_header: str | None) -> ASGIApp:
+    def in_front_of(self, app: ASGIApp, sender_header: str | None, disk: Disk) -> ASGIApp:
         """Take asks, and leave everything else to an application."""
-        return Pulls(app, self.puller, seconds=self.seconds, sender_header=sender_header)
+        return Pulls(app, self.puller, seconds=self.seconds, sender_header=sender_header, disk=disk)
 
 
 def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -71,12 +73,12 @@ def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -
 
 @contextmanager
 def pulling(
-    directory: Path, settings: PullSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+    opened: Opened, settings: PullSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
 ) -> Iterator[Pulling]:
     """Take asks while the block runs.
 
     Args:
-        directory: The mirror.
+        opened: Opens the mirror for writing.
         settings: What its operator says of it.
         signer: How its online signer is reached.
         cargo: The cargo that fetches, where the operator's own does.
@@ -87,7 +89,7 @@ def pulling(
 
     def bring_in_turn(shares: Sequence[Share], progress: Progress, stopped: Stopped) -> None:
         with taking_turns(turn, stopped):
-            _bring(directory, settings, signer, upstream, shares, progress, stopped)
+            _bring(opened, settings, signer, upstream, shares, progress, stopped)
 
     puller = Puller(bring_in_turn, Usage(settings.quotas))
     try:
@@ -98,12 +100,12 @@ def pulling(
 
 @contextmanager
 def syncing(
-    directory: Path, settings: SyncSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+    opened: Opened, settings: SyncSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
 ) -> Iterator[Scheduled]:
     """Sync by the clock while the block runs.
 
     Args:
-        directory: The mirror.
+        opened: Opens the mirror for writing.
         settings: What its operator says of it.
         signer: How its online signer is reached.
         cargo: The cargo that fetches, where the operator's own does.
@@ -111,7 +113,7 @@ def syncing(
     """
     upstream = upstream_for(settings.upstream, cargo, _SECONDS)
     _ = upstream(never)  # as for pulling
-    scheduled = Scheduled(partial(_sync, directory, settings, signer, upstream), settings.every, turn)
+    scheduled = Scheduled(partial(_sync, opened, settings, signer, upstream), settings.every, turn)
     scheduled.start()
     try:
         yield scheduled
@@ -120,14 +122,14 @@ def syncing(
 
 
 def _sync(
-    directory: Path,
+    opened: Opened,
     settings: SyncSettings,
     signer: OnlineSettings,
     upstream: Callable[[Stopped], IndexedUpstream],
     stopped: Stopped,
 ) -> None:
     locked = [package for path in settings.lockfiles for package in locked_in(path)]
-    with Store.open(directory, write=True) as store, online(directory, signer, PassphraseSource()) as client:
+    with opened() as store, online(store.directory, signer, PassphraseSource()) as client:
         brought = sync_what_is_named(
             store, client, upstream(stopped), settings, locked, now=home.now(), progress=output.counting
         )
@@ -161,7 +163,7 @@ def upstream_for(named: str, cargo: str, seconds: float) -> Callable[[Stopped], 
 
 
 def _bring(
-    directory: Path,
+    opened: Opened,
     settings: PullSettings,
     signer: OnlineSettings,
     upstream: Callable[[Stopped], IndexedUpstream],
@@ -170,7 +172,7 @@ def _bring(
     stopped: Stopped,
 ) -> None:
     quotas = settings.quotas
-    with Store.open(directory, write=True) as store, online(directory, signer, PassphraseSource()) as client:
+    with opened() as store, online(store.directory, signer, PassphraseSource()) as client:
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
         at_once = _ALL if settings.upstream == "cargo" else _AT_ONCE
         source = upstream(lambda: bounded.is_over())  # noqa: PLW0108  -- it is made in the next line
@@ -184,7 +186,8 @@ def _bring(
 
 def _room(store: Store, quotas: PullQuotas) -> int:
     """Bytes of tarballs that the mirror may still take; less than nothing when it is full."""
-    return quotas.megabytes * _MEGABYTE - store.crates.size()
+    # It is fetched into the folder for temporary files first, which may be on the same disk.
+    return min(quotas.megabytes * _MEGABYTE - store.crates.size(), store.disk.left() // 2)
 
 
 def _s(count: int) -> str:
