@@ -1,8 +1,8 @@
-"""What a back-up holds, and what became of a restored mirror, as `carnet mirror` shows it."""
+"""What a back-up holds, and what became of a mirror that was restored or moved, as `carnet mirror` shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,4 +105,42 @@ def restored_as_json(report: RestoredReport) -> Iterator[Any]:
         "files": report.restored.report.files,
         "versions": report.restored.report.versions,
         "notes": report.restored.report.notes,
+    }
+
+
+@dataclass(frozen=True)
+class RelocatedReport:
+    """What a mirror remembers of its online signer.
+
+    Attributes:
+        directory: The mirror.
+        before: Where the signer was, by flag.
+        after: Where it is.
+    """
+
+    directory: Path
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+
+
+def relocated_as_text(report: RelocatedReport) -> None:
+    """For people: what is remembered on stdout; what is left where it was, on stderr."""
+    places = ", ".join(f"{flag.removeprefix('--')} {place}" for flag, place in report.after.items())
+    same = "as before" if report.before == report.after else "from now on"
+    output.echo(f"the mirror in {report.directory} remembers {same}: {places}")
+    left = report.before.get("--memory")
+    if left is not None and left != report.after.get("--memory") and Path(left).is_dir():
+        output.warn(
+            f"the memory that it remembered before still lies in {left}, and nothing keeps it up to date any more",
+            "take it away, so that nobody puts it back one day",
+        )
+
+
+def relocated_as_json(report: RelocatedReport) -> Iterator[Any]:
+    """For machines."""
+    yield {
+        "reason": "relocated",
+        "directory": str(report.directory),
+        **{flag.removeprefix("--"): report.after.get(flag) for flag in ("--online-key", "--memory", "--online-socket")},
+        "changed": report.before != report.after,
     }

@@ -1,4 +1,4 @@
-"""`carnet mirror backup` and `restore`: a mirror as one file, and a mirror out of one."""
+"""`carnet mirror backup`, `restore` and `relocate`: a mirror as one file, out of one, and in another place."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from carnet_cli.commands.registry.mirror.checks import DIRECTORY, online_options
 from carnet_cli.config import home
 from carnet_cli.report.registry.backup import (
     BackupReport,
+    RelocatedReport,
     RestoredReport,
     backed_up_as_json,
     backed_up_as_text,
+    relocated_as_json,
+    relocated_as_text,
     restored_as_json,
     restored_as_text,
 )
@@ -139,3 +142,53 @@ def restore(  # noqa: PLR0913  -- one parameter for each flag
     known = Seen(seen_versions(seen), tuple(map(ceremony_folder.finished, ceremonies)))
     restored = make_again(file, directory, means, versions_in, known, now=home.now(), progress=output.counting)
     output.show(RestoredReport(restored, directory), message_format, restored_as_text, restored_as_json)
+
+
+@click.command()
+@DIRECTORY
+@online_options
+@passphrase_options
+@output.message_format
+def relocate(
+    *,
+    directory: Path,
+    online_key: str | None,
+    online_socket: Path | None,
+    memory: Path | None,
+    insecure_example_keys: bool,
+    passphrase: PassphraseSource,
+    message_format: output.MessageFormat,
+) -> None:
+    """Let a mirror remember where its online key and the signer's memory lie, after they were moved.
+
+    Nothing is remembered unless the key is the mirror's, and the memory no older copy. What is not said stays; a memory
+    that lies beside the key is found there. DIR is the mirror's folder, wherever it lies now: nothing in it says that.
+    Stop the mirror's `serve` first. The address is `serve --url`, and clients follow it with `carnet trust move URL`.
+
+    \b
+    Example:
+      carnet mirror relocate /srv/carnet --online-key /etc/carnet/online
+      carnet mirror relocate /srv/carnet --memory /var/lib/carnet-online
+      carnet mirror relocate /srv/carnet --online-socket /run/carnet/online.sock
+    """
+    from carnet_cli.commands.registry.online_signer import OnlineSettings, online
+    from carnet_mirror.backup.relocate import NewPlace
+    from carnet_mirror.backup.relocate import relocate as run
+    from carnet_signer.online.memory import copy_memory, versions_in
+
+    said: list[OnlineSettings] = []
+
+    def place(store: Store) -> NewPlace:
+        before = OnlineSettings.of(store)
+        after = before.moved(online_key, memory, online_socket)
+        after = replace(after, example_keys=after.example_keys or insecure_example_keys)
+        said[:] = before, after
+        left = before.memory if before.memory != after.memory else None
+        readable = left is not None and os.access(left, os.R_OK | os.X_OK)
+        versions = versions_in(copy_memory(left)) if left is not None and readable else {}
+        return NewPlace(lambda: online(directory, after, passphrase), after.remember, versions)
+
+    run(directory, place, now=home.now())
+    before, after = said
+    report = RelocatedReport(directory, before.places, after.places)
+    output.show(report, message_format, relocated_as_text, relocated_as_json)
