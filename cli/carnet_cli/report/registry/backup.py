@@ -86,15 +86,25 @@ def restored_as_text(report: RestoredReport) -> None:
         f"the mirror in {report.directory} is restored: snapshot {header.snapshot} of {header.made:%Y-%m-%d %H:%M} "
         f"UTC, signed again as snapshot {published.snapshot}, timestamp {published.timestamp}"
     )
+    later, again = report.restored.later, "sync again what was synced, take down again what was taken down"
+    if later is None:
+        output.note(
+            f"what came after {header.made:%Y-%m-%d %H:%M} UTC is not in it: {again}; a client that has seen a claim, "
+            "a release or a ceremony of later refuses this mirror until that is handed in again; `--from` brings it "
+            "from whoever shows it still"
+        )
+        return
+    signed = "".join(f", {role} {version}" for role, version in sorted(later.roles.items()))
+    output.echo(f"from the copy, up to snapshot {later.snapshot}: {later.versions} versions of crates{signed}")
     output.note(
-        f"what came after {header.made:%Y-%m-%d %H:%M} UTC is not in it: sync again what was synced; a client that has "
-        "seen a claim, a release or a ceremony of later refuses this mirror until that is handed in again"
+        f"what came after snapshot {later.snapshot} is not in it: {again}, and let people hand in again what they "
+        "signed since"
     )
 
 
 def restored_as_json(report: RestoredReport) -> Iterator[Any]:
     """For machines."""
-    header, published = report.restored.header, report.restored.published
+    header, published, later = report.restored.header, report.restored.published, report.restored.later
     yield {
         "reason": "restored",
         "directory": str(report.directory),
@@ -102,6 +112,14 @@ def restored_as_json(report: RestoredReport) -> Iterator[Any]:
         "from": {"snapshot": header.snapshot, "timestamp": header.timestamp},
         "snapshot": published.snapshot,
         "timestamp": published.timestamp,
+        "later": None
+        if later is None
+        else {
+            "snapshot": later.snapshot,
+            "timestamp": later.timestamp,
+            "versions": later.versions,
+            "roles": later.roles,
+        },
         "files": report.restored.report.files,
         "versions": report.restored.report.versions,
         "notes": report.restored.report.notes,

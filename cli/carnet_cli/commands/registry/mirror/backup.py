@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from carnet_cli.commands.network import network_for
 from carnet_cli.commands.registry.mirror.checks import DIRECTORY, online_options
 from carnet_cli.config import home
 from carnet_cli.report.registry.backup import (
@@ -85,6 +86,13 @@ def backup(directory: Path, file: Path, message_format: output.MessageFormat) ->
     type=click.Path(path_type=Path, file_okay=False),
     help="The signed files of a ceremony that took place after the back-up. Repeatable, in order.",
 )
+@click.option(
+    "--from",
+    "later",
+    metavar="FOLDER_OR_URL",
+    help="A copy of what was published after the back-up, a folder of `carnet mirror export` or the address of a "
+    "mirror: what is signed in it comes too.",
+)
 @passphrase_options
 @output.message_format
 def restore(  # noqa: PLR0913  -- one parameter for each flag
@@ -97,6 +105,7 @@ def restore(  # noqa: PLR0913  -- one parameter for each flag
     insecure_example_keys: bool,
     seen: tuple[str, ...],
     ceremonies: tuple[Path, ...],
+    later: str | None,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
 ) -> None:
@@ -104,8 +113,9 @@ def restore(  # noqa: PLR0913  -- one parameter for each flag
 
     Every file is compared with its sha256, and everything is checked as `fsck` does. Then all that the online key signs
     is signed once, with versions above those that the back-up, the signer's memory and `--seen` know of: a client takes
-    an older state for an attack, and is right. Claims, releases and ceremonies that came after the back-up are
-    not in it: they have to be handed in again.
+    an older state for an attack, and is right. Claims, releases, crates and ceremonies that came after the back-up are
+    not in it: `--from` brings them from whoever shows them still, verified as a client verifies them; others have to be
+    handed in again.
 
     Stop the old mirror's `serve` first, if it still runs.
 
@@ -113,10 +123,12 @@ def restore(  # noqa: PLR0913  -- one parameter for each flag
     Example:
       carnet mirror restore carnet-2026-11-20.tar /srv/carnet
       carnet mirror restore carnet-2026-11-20.tar /srv/carnet --seen timestamp=812 --seen snapshot=97
+      carnet mirror restore carnet-2026-11-20.tar /srv/carnet --from /srv/www
     """
     from carnet.errors import ConfigError
     from carnet_cli.commands.registry.mirror.rebuild import seen_versions
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
+    from carnet_mirror.backup.later import open_copy
     from carnet_mirror.backup.restore import OnlineMeans, Seen
     from carnet_mirror.backup.restore import restore as make_again
     from carnet_signer.ceremony import folder as ceremony_folder
@@ -139,7 +151,8 @@ def restore(  # noqa: PLR0913  -- one parameter for each flag
             versions = versions_in(copy_memory(settings.memory)) if settings.memory.is_dir() else {}
         return OnlineMeans(lambda: online(directory, settings, passphrase), settings.remember, versions)
 
-    known = Seen(seen_versions(seen), tuple(map(ceremony_folder.finished, ceremonies)))
+    copy = None if later is None else lambda: open_copy(later, network_for())
+    known = Seen(seen_versions(seen), tuple(map(ceremony_folder.finished, ceremonies)), copy)
     restored = make_again(file, directory, means, versions_in, known, now=home.now(), progress=output.counting)
     output.show(RestoredReport(restored, directory), message_format, restored_as_text, restored_as_json)
 
