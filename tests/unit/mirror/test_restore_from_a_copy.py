@@ -12,8 +12,7 @@ from tests.support.crates.archives import honest_crate
 from tests.support.registries.mirror_process import quiet
 from tests.support.worlds.ceremony import DirectOnlineSigner, make_ceremony, make_key
 from tests.support.worlds.changes import new_online_key, next_version
-from tests.support.worlds.claims import NAME, World, people
-from tests.support.worlds.waiting import signed
+from tests.support.worlds.claims import NAME, World, people, person, sign
 
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import CarnetError, RollbackDetected
@@ -43,10 +42,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> World:
     saved(world)
     world.claim()
     world.release("1.0.0")
-    world.client()
-    for owner in ("dora", "erin"):
-        changed = world.owner_proposal(OwnerChanges(owners=people(("alice", "bob", owner), 2)))
-        world.submit(signed(world, changed))
+    world.client("early").claim(NAME)
+    for signing, owner in (("bob", "dora"), ("dora", "erin")):
+        changed = world.owner_proposal(OwnerChanges(owners=people(("alice", signing, owner), 2)))
+        world.submit(sign(changed, [*map(person, ("alice", signing)), *world.ceremony.holders[:2]]))
     world.add(honest_crate("two"), honest_crate("evil"))
     take_down(world.store, world.online, EVIL, "it sends keys away", now=world.now)
     world.client()
@@ -61,7 +60,8 @@ def world(template: World, tmp_path: Path) -> World:
     folder = tmp_path / "machine"
     shutil.copytree(template.folder, folder, ignore=shutil.ignore_patterns("mirror"))
     made = World(folder, template.ceremony, DirectOnlineSigner(template.online.key), template.store, template.now)
-    made.clients["client"] = TrustDirectory.open(folder / "client")
+    for client in ("client", "early"):
+        made.clients[client] = TrustDirectory.open(folder / client)
     return made
 
 
@@ -98,7 +98,10 @@ def test_what_people_signed_since_is_there_again_and_clients_that_saw_it_follow(
     assert later.roles == {f"owner.{NAME.canonical}": 3, f"crate.{NAME.canonical}": 2, f"claims-{NAME.shard}": 4}
     assert later.versions == 3, "the released one, two, and evil"
     assert world.client().version(f"owner.{NAME.canonical}") == 3
-    for client in ("client", None):
+    claim = world.client("early").claim(NAME)
+    assert claim is not None
+    assert not claim.takeover, "followed from owners to owners, through the version in between"
+    for client in ("client", "early", None):
         world.admit("1.0.0", client=client)
         world.admit("0.1.0", name=CrateName("two"), client=client)
         with pytest.raises(CarnetError, match="took it down"):
