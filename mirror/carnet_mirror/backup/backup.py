@@ -16,7 +16,6 @@ from datetime import datetime
 from pathlib import Path
 
 from carnet import durable
-from carnet.digests import sha256_hex
 from carnet.errors import ConfigError
 from carnet.progress import Progress
 from carnet.scratch import temporary_folder
@@ -88,7 +87,7 @@ def backup(
             with durable.creating(file) as target:  # 4.
                 archive = ArchiveWriter(target, now)
                 first = header.to_bytes()
-                archive.add(StoredFile(HEADER, sha256_hex(first), len(first)), first)
+                archive.add(StoredFile.of(HEADER, first), first)
                 for one in header.inside:
                     archive.add(one, {**own, **remembered}[one.path])
                 with progress("copying files", len(files)) as count:  # 3.

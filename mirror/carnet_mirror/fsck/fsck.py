@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from carnet import times
 from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateId, CrateName
+from carnet.cargo.takedown import Takedown, read_takedowns
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
 from carnet.progress import Progress
@@ -345,7 +346,8 @@ def _check_crates(
                 path = index_path(name)
                 if name.canonical != canonical:
                     raise FormatError(f"is listed under {canonical!a}")
-                data = _index_file(report, name, versions.pop(canonical, []), files)
+                down = read_takedowns(listed[path].custom, path) if path in listed else {}
+                data = _index_file(report, name, versions.pop(canonical, []), files, down)
             except CarnetError as error:
                 report.add(ascii(text), error)
                 continue
@@ -363,7 +365,13 @@ def _check_crates(
         report.add(path, "is signed and not in the database")
 
 
-def _index_file(report: FsckReport, name: CrateName, rows: list[RawVersion], files: Mapping[str, StoredFile]) -> bytes:
+def _index_file(
+    report: FsckReport,
+    name: CrateName,
+    rows: list[RawVersion],
+    files: Mapping[str, StoredFile],
+    down: Mapping[str, Takedown],
+) -> bytes:
     lines: list[IndexLine] = []
     for row in rows:
         report.versions += 1
@@ -374,7 +382,9 @@ def _index_file(report: FsckReport, name: CrateName, rows: list[RawVersion], fil
         if row.digest != row.recomputed():
             report.add(where, "its row is not the one that was written")
         tarball = files.get(row.path)
-        if tarball is None:
+        if tarball is None and row.version in down:
+            report.notes.append(f"{where}: it was taken down, and its tarball is not kept any more")
+        elif tarball is None:
             report.add(where, f"its tarball {row.path} is not published")
         elif (tarball.sha256, tarball.length) != (row.checksum, row.length):
             report.add(where, f"its tarball {row.path} has another checksum or length")

@@ -28,7 +28,7 @@ from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, metadat
 from carnet.tuf.roles import RoleFile, Snapshot
 from carnet_mirror.fsck.decided import lost
 from carnet_mirror.fsck.fsck import FsckReport, fsck
-from carnet_mirror.fsck.signed_files import SignedFiles, follow, read_signed_chain
+from carnet_mirror.fsck.signed_files import SignedFiles, follow, read_signed_chain, reader
 from carnet_mirror.state.anew import alone, kept_aside, made_anew, open_alone
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
@@ -134,7 +134,7 @@ def _make(directory: Path, anchors: Anchors, sound: Rebuilt | None, now: datetim
         if sound is not None and current.signed.version <= sound.snapshot:
             return sound  # what lies there with a higher number was given up, and nobody has seen it
         _check_clock(current, now)
-        follow(found, directory, current.signed.version, progress)  # 4.
+        follow(found, reader(directory), current.signed.version, progress)  # 4.
         with made_anew(directory) as store:
             root = found.roots[-1].signed
             timestamp = name_again(online, root, current, anchors.seen.get(TIMESTAMP, 0), now)  # 5.

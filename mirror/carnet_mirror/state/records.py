@@ -24,6 +24,11 @@ class StoredFile:
     sha256: str
     length: int
 
+    @classmethod
+    def of(cls, path: str, data: bytes) -> StoredFile:
+        """What is said of a file with these bytes."""
+        return cls(path, sha256_hex(data), len(data))
+
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:

@@ -13,7 +13,7 @@ import click
 from carnet.errors import ConfigError
 from carnet_cli.commands.network import network_for
 from carnet_cli.commands.registry.mirror.approve import approve
-from carnet_cli.commands.registry.mirror.backup import backup, restore
+from carnet_cli.commands.registry.mirror.backup import backup, relocate, restore
 from carnet_cli.commands.registry.mirror.checks import (
     DIRECTORY,
     fsck,
@@ -375,3 +375,4 @@ command.add_command(approve)
 command.add_command(takedown)
 command.add_command(backup)
 command.add_command(restore)
+command.add_command(relocate)
