@@ -34,6 +34,7 @@ from carnet.tuf.paths import (
     crate_path,
     hashed_path,
     index_path,
+    is_history,
     metadata_name,
 )
 from carnet.tuf.read import parse_role
@@ -179,7 +180,7 @@ class _Walk:
                 place = TARGETS_PREFIX + hashed_path(path, sha256)
                 if current or place not in self.targets:
                     self.targets[place] = (sha256, length, current)
-                if current and is_bin(role):
+                if current and is_bin(role) and not is_history(path):
                     self._index[path] = place
 
     def _bin_signers(self, index: MetaFile | None) -> RoleKeys | None:

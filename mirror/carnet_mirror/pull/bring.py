@@ -176,6 +176,7 @@ def bring(
                 now=now,
                 progress=progress,
                 require=lambda line: rules.require(line, now),
+                index=upstream,
             )
         except TransportError as error:
             for share in shares:
