@@ -217,7 +217,7 @@ class Gate:
                     within=within,
                 )
                 kept = _kept(project.invocation, pinned)
-                resolved = tell(project, choices, status, kept, self._reporter, self._asks)
+                resolved = tell(project, view, choices, status, kept, self._reporter, self._asks)
                 if status != 0 and resolved.hint:
                     self._reporter.cargo_said("", resolved.hint)
             if status == 0 and self._lock.path.exists():

@@ -27,10 +27,12 @@ class Lacking:
     Attributes:
         asked: Name and requirement.
         by: The version that depends on it; None when the project does.
+        owned: Whether the crate is claimed, and its owners alone can sign such a version in.
     """
 
     asked: AskedFor
     by: CrateId | None = None
+    owned: bool = False
 
 
 @value

@@ -6,7 +6,7 @@
     3. the verifier's view of what is published, with the submitted roles on top: exact delegations, versions,
        expiries, thresholds; a first claim or a takeover was public for as long as the root asks       (TUF 5.6)
     4. no released version is lost or changed, and a release does not come with a mass yank; a first claim adopts
-       exactly what the mirror lists, and brings no version
+       exactly what the mirror lists, and brings no version; by checksum nothing is adopted but what its upstream lists
     5. each new version, and no line of another is read: the tarball by the strict reader, the index line against the
        manifest and against what was signed, nothing that cargo or the registry would not publish
        (`carnet.publishable`), the owners' layout carried out and not expired                  (in-toto 5.2, 5.3)
@@ -27,8 +27,9 @@ from datetime import datetime
 from carnet import times
 from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexFile, IndexLine, compare_line
-from carnet.cargo.names import CrateId
-from carnet.claims.adoption import Adopted, check_adopted, check_nothing_comes
+from carnet.cargo.names import CrateId, CrateName
+from carnet.claims.adoption import Adopted, check_adopted, check_adopted_later, check_nothing_comes
+from carnet.claims.history import ListedVersion
 from carnet.claims.releases import Differences, Releases, SignedRelease
 from carnet.claims.submission import ParsedSubmission, Submission
 from carnet.errors import ArchiveRefused, MetadataMismatch, PolicyRefused, VerificationError
@@ -43,6 +44,7 @@ from carnet_mirror.waiting import check_waited_for, current_view
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner
 from carnet_verifier.releases.established import Established, establish
+from carnet_verifier.releases.published_versions import read_history
 from carnet_verifier.releases.signed_releases import SignedReleases, judge_index, read_signed_releases
 from carnet_verifier.tuf.preview import preview
 from carnet_verifier.tuf.repository import TrustedRepository
@@ -125,18 +127,24 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
             return _give_up(store, online, submission, now)
         check_waited_for(store, current, claim, submission, now=now)
         signed = read_signed_releases(claim)
-        changes = Differences.between(_releases(current, submission), signed.releases)  # 4.
+        released = _releases(current, submission)
+        changes = Differences.between(released, signed.releases)  # 4.
         _check_changes(changes)
         before = current.claim(submission.crate)
         if before is None or before.facts.registry != claim.facts.registry:
             check_name(submission.crate, claim.facts.registry)
         if before is None:
-            adopted = _check_first(signed.releases, submission, standing)
+            adopted = _check_first(current, signed.releases, submission, standing)
             changes = replace(changes, yanked=adopted.yanked, unyanked=adopted.unyanked)
+        else:
+            _check_later(current, released, signed.releases, standing)
         added = {
-            release.id: _check_release(view, signed, release, submission, standing, now) for release in changes.added
+            release.id: _check_release(view, signed, release, submission, standing, now)
+            for release in changes.added
+            if not release.by_checksum
         }
         again = _check_standing(view, signed, changes, submission)  # 5.
+        again += [_check_level(view, signed, release) for release in changes.added if release.by_checksum]
         evidence = [*(established for _, established in added.values()), *again]
         lines = {crate: line for crate, (line, _) in added.items()}
         versions = _versions(standing, signed.releases, lines, now)  # 6.
@@ -215,21 +223,49 @@ def _check_changes(changes: Differences) -> None:
 
 
 def _check_first(
-    releases: Releases, submission: ParsedSubmission, standing: Mapping[CrateId, StoredVersion]
+    current: TrustedRepository,
+    releases: Releases,
+    submission: ParsedSubmission,
+    standing: Mapping[CrateId, StoredVersion],
 ) -> Adopted:
     """A first claim adopts what this mirror lists, and brings no version: whoever signed it was shown none."""
     role = submission.roles.get(paths.crate_role(submission.crate))
     if role is not None:
         check_nothing_comes(role.signed, submission.targets, submission.lines)
-    adopted = check_adopted(releases, {id_: version.line for id_, version in standing.items()})
+    lines = {id_: version.line for id_, version in standing.items()}
+    adopted = check_adopted(releases, lines, _listed(current, submission.crate))
     for release in releases:
-        if standing[release.id].length != release.tarball.length:
+        if not release.by_checksum and standing[release.id].length != release.tarball.length:
             raise MetadataMismatch(
                 f"the claim adopts {release.id} with {release.tarball.length} bytes, and its tarball has "
                 f"{standing[release.id].length}",
                 hint="make the claim again with `carnet claim new`",
             )
     return adopted
+
+
+def _check_later(
+    current: TrustedRepository, before: Releases, after: Releases, standing: Mapping[CrateId, StoredVersion]
+) -> None:
+    """What is adopted by checksum after the claim is what the upstream lists; a length that is new is the tarball's."""
+    if any(one.by_checksum and one.id.version not in before.versions for one in after):
+        lines = {id_: version.line for id_, version in standing.items()}
+        check_adopted_later(before, after, lines, _listed(current, before.name))
+    for release in before:
+        now = after.get(release.id.version)
+        if release.by_checksum and now is not None and not now.by_checksum:
+            stored = standing.get(release.id)
+            if stored is None or stored.length != now.tarball.length:
+                raise MetadataMismatch(
+                    f"{release.id} was adopted by its checksum, and this mirror has no tarball of "
+                    f"{now.tarball.length} bytes of it",
+                    hint="sign it again as it was adopted",
+                )
+
+
+def _listed(current: TrustedRepository, name: CrateName) -> dict[CrateId, ListedVersion]:
+    history = read_history(current, name)
+    return {} if history is None else {one.id: one for one in history}
 
 
 # --- 5. each version ---
@@ -244,6 +280,8 @@ def _adopted(store: Store, standing: Mapping[CrateId, StoredVersion], submission
     found = {}
     for release in Releases.of(submission.crate, submitted.signed):
         path = paths.crate_path(release.id)
+        if release.by_checksum:
+            continue
         stored = standing.get(release.id)
         if path in submission.targets or stored is None or stored.line.cksum != release.tarball.sha256:
             continue
@@ -327,10 +365,12 @@ def _versions(
     moment = times.written(now)
     for release in releases:
         stored = known.get(release.id)
+        if stored is None and release.by_checksum:
+            continue
         if stored is None:
             line = lines[release.id].with_(pubtime=moment)
             place = _place(paths.crate_path(release.id), release.tarball.sha256)
-            stored = StoredVersion(line, release.tarball.length, place, _UPSTREAM, False, moment)
+            stored = StoredVersion(line, release.tarball.known_length, place, _UPSTREAM, False, moment)
         known[release.id] = replace(stored, line=stored.line.with_(yanked=release.yanked))
     return sorted(known.values(), key=lambda version: version.id.version)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
+from carnet.claims.history import History
 from carnet.errors import TransportError
 from carnet.tuf import paths
 from carnet.tuf.roles import RoleFile, Root, Targets
@@ -95,10 +96,22 @@ class OwnView:
             FormatError: It does not parse.
             TransportError: It could not be fetched, or the saved view was written without it.
         """
-        path = paths.index_path(name)
+        data = self._listed(paths.index_path(name), name)
+        return None if data is None else IndexFile.from_bytes(data, name)
+
+    def history(self, name: CrateName) -> History | None:
+        """What the registry says that its upstream lists of a crate; None is the signed proof that it says nothing.
+
+        Raises:
+            VerificationError: As `index_file`, and so on.
+        """
+        data = self._listed(paths.history_path(name), name)
+        return None if data is None else History.from_bytes(data, name)
+
+    def _listed(self, path: str, name: CrateName) -> bytes | None:
         try:
             target = self.find_targets([path])[path]
-            return None if target is None else IndexFile.from_bytes(self.download(target), name)
+            return None if target is None else self.download(target)
         except TransportError as error:
             raise TransportError(
                 f"the versions that a claim of {name} adopts cannot be compared with the registry's index: {error}",

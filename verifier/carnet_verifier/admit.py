@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
-from carnet.errors import CarnetError, FormatError, TransportError, VerificationError
+from carnet.errors import CarnetError, FormatError, NotFound, TransportError, VerificationError
 from carnet.level import Level
 from carnet.tuf import paths
 from carnet_verifier.line import (
@@ -196,7 +196,10 @@ class _One:
         """2. to 5."""
         name = wanted.id.name
         indexed = open_index(self._repository, name, find_target(self._repository, name))
-        vouched = vouch(indexed, wanted)
+        try:
+            vouched = vouch(indexed, wanted)
+        except NotFound:
+            vouched = vouch(indexed, wanted, self._repository.claim(name))  # which says whom to ask for it
         claim, released = self._repository.claim(name), self._repository.released(name)
         return attribute(vouched, claim, released=released, now=self._now)
 
@@ -254,10 +257,11 @@ class Metadata:
             CarnetError: What else stops there.
         """
         name = item.id.name
-        target = _found(self._targets[paths.index_path(name)])
+        target, claim = _found(self._targets[paths.index_path(name)]), self._claims[name.canonical]
+        known = None if isinstance(claim, CarnetError) else claim
         if target is None:
-            raise unknown_crate(name)
-        return vouch(parse_index(name, target, _found(self._files[target.path])), item)
+            raise unknown_crate(name, item.id, known)
+        return vouch(parse_index(name, target, _found(self._files[target.path])), item, known)
 
     def attribute(self, vouched: Vouched) -> Attributed:
         """5. for one of them.

@@ -104,8 +104,13 @@ def open_index(repository: TrustedRepository, name: CrateName, target: TrustedTa
     return parse_index(name, target, repository.download(target))
 
 
-def vouch(indexed: Indexed, wanted: Wanted) -> Vouched:
+def vouch(indexed: Indexed, wanted: Wanted, claim: Claim | None = None) -> Vouched:
     """4. Find the version's line; a checksum in the lock has to be the line's.
+
+    Args:
+        indexed: The crate's index file.
+        wanted: The version.
+        claim: Who owns the crate, where that is known: whoever lacks the version is told whom to ask.
 
     Raises:
         NotFound: The signed index file has no such version.
@@ -115,8 +120,7 @@ def vouch(indexed: Indexed, wanted: Wanted) -> Vouched:
     if line is None or line.id.name != wanted.id.name:
         raise NotFound(
             f"{wanted.id} is not in the signed index: {_nearby(indexed.index, wanted.id)}",
-            hint=f"ask the mirror's operator for `carnet mirror sync DIR --lockfile FILE`, or for this version alone "
-            f"`carnet mirror sync DIR {wanted.id.name}@={wanted.id.version}`; or change the version",
+            hint=f"{whom_to_ask(wanted.id, claim)}; or change the version",
         )
     if wanted.checksum is not None and wanted.checksum != line.cksum:
         raise MetadataMismatch(
@@ -343,12 +347,39 @@ def admit(judged: Judged) -> Admission:
 # --- parts ---
 
 
-def unknown_crate(name: CrateName) -> NotFound:
-    """2. when the registry signed that there is no such crate."""
-    return NotFound(
-        f"{name} is not in the signed index",
-        hint="the mirror does not carry this crate; ask its operator for `carnet mirror sync DIR --lockfile FILE`, "
-        f"or for its newest version `carnet mirror sync DIR {name}`",
+def unknown_crate(name: CrateName, crate: CrateId | None = None, claim: Claim | None = None) -> NotFound:
+    """2. when the registry signed that there is no such crate.
+
+    Args:
+        name: The crate.
+        crate: The version that is wanted, where one is.
+        claim: Who owns the crate all the same, where somebody does.
+    """
+    hint = (
+        "the mirror does not carry this crate; ask its operator for `carnet mirror sync DIR --lockfile FILE`, "
+        f"or for its newest version `carnet mirror sync DIR {name}`"
+    )
+    if claim is not None and crate is not None:
+        hint = whom_to_ask(crate, claim)
+    return NotFound(f"{name} is not in the signed index", hint=hint)
+
+
+def whom_to_ask(crate: CrateId, claim: Claim | None) -> str:
+    """Who can do something about a version that a mirror does not list: its operator, or the crate's owners."""
+    operator = (
+        "ask the mirror's operator for `carnet mirror sync DIR --lockfile FILE`, or for this version alone "
+        f"`carnet mirror sync DIR {crate.name}@={crate.version}`"
+    )
+    if claim is None:
+        return operator
+    from carnet_verifier.releases.signed_releases import read_signed_releases  # few crates are claimed
+
+    release = read_signed_releases(claim).releases.get(crate.version)
+    if release is not None:  # adopted by its checksum, and not here yet
+        return operator
+    return (
+        f"ask the owners of {crate.name}, who sign every version: what is published elsewhere they sign in with "
+        f"`carnet claim adopt {crate}`"
     )
 
 

@@ -66,18 +66,23 @@ def fetch_files(
     missing = {item.crate: item for item in wanted if item.crate not in tarballs}
     beside = {item.crate: _beside(item) for item in wanted}
     signed = {path: sha256 for files in beside.values() for path, sha256 in files.items()}
-    claimed = {paths.crate_path(crate): crate for crate, item in missing.items() if item.release is not None}
+    claimed = {paths.crate_path(crate): crate for crate, item in missing.items() if _is_target(item)}
     targets = find_signed(repository, signed | {path: missing[crate].sha256 for path, crate in claimed.items()})
     large = [target for target in targets if target.path in claimed or target.length > _SMALL]
     small = [target for target in targets if not (target.path in claimed or target.length > _SMALL)]
     found = dict(zip((target.path for target in large), repository.download_large(large), strict=True))
     found |= zip((target.path for target in small), map(_held, repository.download_many(small)), strict=True)
     tarballs |= {crate: found[path] for path, crate in claimed.items()}
-    unlisted = [crate for crate, item in missing.items() if item.release is None]
+    unlisted = [crate for crate, item in missing.items() if not _is_target(item)]
     places = [paths.download_path(crate) for crate in unlisted]
     most = CrateLimits().compressed
     tarballs |= zip(unlisted, repository.download_unlisted(places, max_bytes=most), strict=True)
     return [FetchedTarball(tarballs[item.crate], {path: found[path] for path in beside[item.crate]}) for item in wanted]
+
+
+def _is_target(item: Attributed) -> bool:
+    """Whether its maintainers list the tarball as a target: not when they adopted it by its checksum."""
+    return item.release is not None and not item.release.by_checksum
 
 
 def _held(data: bytes) -> Callable[[], bytes]:

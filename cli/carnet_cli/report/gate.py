@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 _LACKING = ("no matching package", "failed to select a version")
 """What cargo says when the mirror does not have a crate or a version that is asked for."""
-_SYNC = "the mirror may lack it: ask its operator for `carnet mirror sync DIR --lockfile FILE`, with a lock that has it"
+_SYNC = (
+    "the mirror may lack it: ask its operator for `carnet mirror sync DIR --lockfile FILE`, with a lock that has it, "
+    "or the crate's owners where it is claimed"
+)
 
 
 _MOST = 20
@@ -85,7 +88,8 @@ class TerminalReporter:
             output.emit_json(_missing_object(absent))
         for one in lacking[:_MOST]:
             by = f", which {one.by} needs" if one.by is not None else ""
-            output.note(f"     Missing {one.asked}{by}: the mirror has none")
+            why = "its owners have signed none" if one.owned else "the mirror has none"
+            output.note(f"     Missing {one.asked}{by}: {why}")
         if len(lacking) > _MOST:
             output.note(f"     Missing {len(lacking) - _MOST} more, which the hint names")
 
@@ -149,4 +153,4 @@ def _missing_object(one: Lacking) -> dict[str, Any]:
         "requirement": str(one.asked.requirement),
         "by": None if one.by is None else str(one.by),
         "typed": one.asked.typed,
-    }
+    } | ({"owned": True} if one.owned else {})

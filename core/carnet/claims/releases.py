@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.claims.history import by_checksum, read_by_checksum
 from carnet.errors import FormatError
 from carnet.intoto.duties import Terms
 from carnet.level import Level
@@ -23,6 +24,8 @@ OWNER_FIELD = "carnet"
 """The signed field of an owner role that holds what TUF has no field for."""
 _CUSTOM = ("index", "yanked", "registry", "bundle")
 _TARBALL, _BUNDLE = ".crate", ".bundle.json"
+_HISTORY = "history"
+"""Beside `role` in `carnet` of a crate role: the versions that were adopted by checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,23 @@ class Digest:
     """A file by what it must be.
 
     Attributes:
-        length: In bytes.
+        length: In bytes; None for a tarball that was adopted by its checksum, before anybody here had it.
         sha256: In hex.
     """
 
-    length: int
+    length: int | None
     sha256: str
+
+    @property
+    def known_length(self) -> int:
+        """Its length.
+
+        Raises:
+            FormatError: Nobody knows it.
+        """
+        if self.length is None:
+            raise FormatError("the length of a tarball that was adopted by its checksum is not known")
+        return self.length
 
     @classmethod
     def of(cls, target: TargetFile) -> Digest:
@@ -65,17 +79,27 @@ class SignedRelease:
     bundle: Digest | None = None
     extra: Mapping[str, Json] = field(default_factory=dict, hash=False)
 
+    @property
+    def by_checksum(self) -> bool:
+        """Whether it was adopted by its checksum: the mirror may have its tarball by now, or bring it at any time."""
+        return self.tarball.length is None
+
     def published_as(self, other: SignedRelease) -> bool:
-        """Whether both are the same publication: everything but the yank state and the evidence."""
-        return (self.id, self.tarball, self.index, self.registry) == (
+        """Whether it is the same publication as one before: everything but the yank state and the evidence.
+
+        A length that was not known before may be known now.
+        """
+        return (self.id, self.tarball.sha256, self.index, self.registry) == (
             other.id,
-            other.tarball,
+            other.tarball.sha256,
             other.index,
             other.registry,
-        )
+        ) and other.tarball.length in (None, self.tarball.length)
 
     def to_targets(self) -> JsonObject:
-        """Its entries in the role's `targets`."""
+        """Its entries in the role's `targets`; none for one that was adopted by checksum: TUF's need a length."""
+        if self.by_checksum:
+            return {}
         custom: JsonObject = dict(self.extra) | {
             "index": self.index,
             "yanked": self.yanked,
@@ -131,6 +155,11 @@ class Releases:
             found[release.id.version] = release
             if release.bundle is not None:
                 bundles.add(paths.bundle_path(release.id))
+        for release in _adopted_by_checksum(name, crate):
+            if release.id.version in found or (spelling is not None and release.id.name != spelling):
+                raise FormatError(f"{role} says of {release.id} two things")
+            spelling = release.id.name
+            found[release.id.version] = release
         for path in crate.targets:
             if not path.endswith(_TARBALL) and path not in bundles:
                 raise FormatError(f"{role} lists {path[:120]!a}, which is neither a version nor the bundle of one")
@@ -178,6 +207,23 @@ class Releases:
         for release in self:
             found |= release.to_targets()
         return found
+
+    def to_words(self) -> JsonObject:
+        """What the role says in `carnet` beside its own name: the versions that were adopted by checksum, if any.
+
+        Raises:
+            FormatError: They are of several registries.
+        """
+        listed = [release for release in self if release.by_checksum]
+        if not listed:
+            return {}
+        registries = {release.registry for release in listed}
+        if len(registries) != 1:
+            raise FormatError(f"the history of {self.name} is of several registries")
+        versions: JsonObject = {
+            str(one.id.version): by_checksum(one.tarball.sha256, one.index, yanked=one.yanked) for one in listed
+        }
+        return {_HISTORY: {"name": str(self.name), "registry": registries.pop(), "versions": versions}}
 
 
 @dataclass(frozen=True)
@@ -299,6 +345,23 @@ def _release(name: CrateName, path: str, target: TargetFile, listed: Mapping[str
     bundle = None if bundle_path is None else Digest.of(listed[paths.bundle_path(crate)])
     extra = {key: value for key, value in target.custom.items() if key not in _CUSTOM}
     return SignedRelease(crate, Digest.of(target), index, yanked, registry, bundle, extra)
+
+
+def _adopted_by_checksum(name: CrateName, crate: Targets) -> Iterator[SignedRelease]:
+    said: Any = crate.carnet.get(_HISTORY)
+    match said:
+        case None:
+            return
+        case {"name": str(spelled), "registry": str(registry), "versions": dict(versions), **more} if not more:
+            pass
+        case _:
+            raise FormatError(f"{paths.crate_role(name)} needs name, registry and versions in its history")
+    if CrateName(spelled).canonical != name.canonical or not versions:
+        raise FormatError(f"the history in {paths.crate_role(name)} is empty, or another crate's")
+    for version, entry in versions.items():
+        release = CrateId.of(spelled, str(version))
+        cksum, index, yanked = read_by_checksum(entry, f"{release} in the history")
+        yield SignedRelease(release, Digest(None, cksum), index, yanked, registry)
 
 
 def _crate_of(name: CrateName, path: str) -> CrateId:

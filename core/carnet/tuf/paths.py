@@ -32,6 +32,7 @@ SHARDS = tuple(f"{byte:02x}" for byte in range(256))
 # --- the paths that the delegations name ---
 
 INDEX_PATTERNS = ("index/*/*", "index/*/*/*")
+_HISTORIES = "index/history/"
 CLAIMS_PATTERNS = ("crates/*/*/*", "layouts/*/*/*")
 
 
@@ -79,6 +80,16 @@ def index_prefix(name: CrateName) -> str:
 def index_path(name: CrateName) -> str:
     """The target path of a crate's sparse-index file, such as `index/se/rd/serde`."""
     return f"index/{index_prefix(name)}/{name.text.lower()}"
+
+
+def history_path(name: CrateName) -> str:
+    """The target path of what an upstream lists of a crate: no sparse-index file has its folder."""
+    return f"{_HISTORIES}{name.canonical}"
+
+
+def is_history(path: str) -> bool:
+    """Whether a target path of the index is that of a history, and of no index file."""
+    return path.startswith(_HISTORIES)
 
 
 def crate_path(crate: CrateId) -> str:

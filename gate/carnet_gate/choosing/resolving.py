@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from carnet.cargo.lockfile import Lockfile
 from carnet.cargo.names import CrateId
-from carnet.errors import ConfigError
+from carnet.errors import CarnetError, ConfigError
 from carnet.value import value
 from carnet_gate.admission import Grounds
 from carnet_gate.confinement.descendants import none_left
@@ -18,6 +18,9 @@ from carnet_gate.mirror_asks import MirrorAsks
 from carnet_gate.project import LockOnDisk, Project
 from carnet_gate.reporter import Lacking, Reporter, Skipped
 from carnet_verifier.tuf.view import View
+
+_MOST = 64
+"""Crates of which it is looked up who owns them, to say whom to ask."""
 
 if TYPE_CHECKING:
     from carnet_gate.choosing.choices import Choices
@@ -41,7 +44,7 @@ class Resolved:
     def hint(self) -> str:
         """What to do where cargo did not find all; empty where nobody knows more than cargo says."""
         if self.lacking:
-            return f"ask the mirror's operator for `{sentence(self.lacking)}`"
+            return "; ".join(_whom_to_ask(self.lacking))
         if self.skipped:
             crate = self.skipped[0].crate
             return (
@@ -120,16 +123,23 @@ def bring_up_to_date(
             environment=home.environment(project),
             within=within,
         )
-        return tell(project, choices, status, _locked(pinned), reporter, asks)
+        return tell(project, view, choices, status, _locked(pinned), reporter, asks)
 
 
 def tell(
-    project: Project, choices: Choices, status: int, before: frozenset[CrateId], reporter: Reporter, asks: MirrorAsks
+    project: Project,
+    view: View,
+    choices: Choices,
+    status: int,
+    before: frozenset[CrateId],
+    reporter: Reporter,
+    asks: MirrorAsks,
 ) -> Resolved:
     """Tell what cargo could not choose: versions that are not let in, and what the mirror lacks.
 
     Args:
         project: Whose versions were chosen.
+        view: From which: it says which crates are claimed.
         choices: What cargo was shown.
         status: cargo's exit status.
         before: What was locked before, and is not told of again.
@@ -139,7 +149,7 @@ def tell(
     from carnet_gate.choosing.choices import asked_by
 
     lock = LockOnDisk(project.workspace, project.lock).read_if_any() if status == 0 else None
-    lacking = tuple(choices.lacking(asked_by(project))) if status != 0 else ()
+    lacking = _with_owners(view, choices.lacking(asked_by(project))) if status != 0 else ()
     asks.ask([one.asked for one in lacking])
     skipped = choices.skipped(_locked(lock) - before)
     if status == 0:
@@ -161,7 +171,7 @@ def unresolved(what: str, resolved: Resolved) -> ConfigError:
     """
     otherwise = (
         "mend what cargo says; of a crate or version that it did not find, ask the mirror's operator for "
-        "`carnet mirror sync DIR --lockfile FILE`"
+        "`carnet mirror sync DIR --lockfile FILE`, or its owners where it is claimed"
     )
     return ConfigError(f"cargo could not resolve {what}; its messages are above", hint=resolved.hint or otherwise)
 
@@ -169,6 +179,44 @@ def unresolved(what: str, resolved: Resolved) -> ConfigError:
 def sentence(lacking: Sequence[Lacking]) -> str:
     """What the operator of a mirror types to bring what it lacks."""
     return " ".join(("carnet mirror sync DIR", *(one.asked.typed for one in lacking)))
+
+
+def _whom_to_ask(lacking: Sequence[Lacking]) -> Iterator[str]:
+    """The operator for what an upstream may have; the owners for versions of theirs that they have not signed."""
+    brought, owned = [one for one in lacking if not one.owned], [one for one in lacking if one.owned]
+    if brought:
+        yield f"ask the mirror's operator for `{sentence(brought)}`"
+    if owned:
+        names = ", ".join(dict.fromkeys(str(one.asked.name) for one in owned))
+        yield (
+            f"ask the owners of {names}, who sign every version: what is published elsewhere they sign in with "
+            f"`carnet claim adopt {owned[0].asked.name}@VERSION`"
+        )
+
+
+def _with_owners(view: View, lacking: Sequence[Lacking]) -> tuple[Lacking, ...]:
+    """The same, each with whether the crate's owners alone can do something about it.
+
+    What they adopted by checksum, its operator brings.
+    """
+    from carnet.cargo.admitted import admitted  # here and below: who lacks nothing needs none of it
+
+    try:
+        _, claims = view.repository.look_up((), [one.asked.name for one in lacking[:_MOST]])
+    except CarnetError:  # this is only about whom to ask
+        return tuple(lacking)
+    told = []
+    for one in lacking:
+        claim = claims.get(one.asked.name)
+        if claim is not None:
+            from carnet.claims.releases import Releases
+
+            wanted, signed = admitted(one.asked.requirement), Releases.of(claim.name, claim.crate)
+            awaited = any(release.by_checksum and wanted.admits(release.id.version) for release in signed)
+            told.append(Lacking(one.asked, one.by, owned=not awaited))
+        else:
+            told.append(one)
+    return tuple(told)
 
 
 def _locked(lock: Lockfile | None) -> frozenset[CrateId]:

@@ -25,6 +25,7 @@ from carnet import times
 from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateId, CrateName
 from carnet.cargo.takedown import Takedown, read_takedowns
+from carnet.claims.history import History
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
 from carnet.progress import Progress
@@ -38,6 +39,7 @@ from carnet.tuf.paths import (
     TIMESTAMP,
     hashed_path,
     index_path,
+    is_history,
     metadata_name,
     owner_role,
 )
@@ -361,8 +363,16 @@ def _check_crates(
                 report.add(path, "cargo is given another file than the database's versions make")
     for canonical in versions:
         report.add(canonical, "has versions in the database and no crate")
-    for path in listed:
-        report.add(path, "is signed and not in the database")
+    for path, target in listed.items():
+        if not is_history(path):
+            report.add(path, "is signed and not in the database")
+            continue
+        try:
+            file = files.get(TARGETS_PREFIX + hashed_path(path, target.sha256))
+            if file is not None:  # what lacks is told with the targets
+                History.from_bytes(store.files.read(file), CrateName(path.rpartition("/")[2]))
+        except CarnetError as error:
+            report.add(path, error)
 
 
 def _index_file(

@@ -37,6 +37,7 @@ from carnet.tuf.paths import (
     download_path,
     hashed_path,
     index_path,
+    is_history,
     metadata_name,
 )
 from carnet.tuf.read import parse_role
@@ -205,7 +206,7 @@ class _Walk:
                 place = TARGETS_PREFIX + hashed_path(path, target.sha256)
                 if current or place not in self.targets:
                     self.targets[place] = (target.sha256, target.length, current)
-                if current and is_bin(role):
+                if current and is_bin(role) and not is_history(path):
                     self._index[path] = place
                     name = CrateName(path.rpartition("/")[2]).canonical
                     self._down |= {(name, version) for version in read_takedowns(target.custom, path)}

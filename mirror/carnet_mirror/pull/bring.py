@@ -177,6 +177,7 @@ def bring(
                 now=now,
                 progress=progress,
                 require=lambda line: rules.require(line, now),
+                index=upstream,
             )
         except (TransportError, NoRoom) as error:
             for share in shares:

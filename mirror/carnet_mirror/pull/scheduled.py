@@ -21,6 +21,7 @@ from carnet.errors import CarnetError, TransportError
 from carnet.progress import Progress
 from carnet_mirror.pull.settings import SyncSettings
 from carnet_mirror.state.store import Store
+from carnet_mirror.sync.claimed import ClaimedCrates
 from carnet_mirror.sync.closure import Missing, Taking, close
 from carnet_mirror.sync.outcome import SyncReport
 from carnet_mirror.sync.plan import plan
@@ -82,14 +83,18 @@ def sync_what_is_named(
     wanted = {package.id: package for package in closed.packages} | chosen
     planned = plan(store, upstream, list(wanted.values()), now=now)
     new = [wanted[crate] for crate in planned.added] + _as_stored(store, planned.updated)
-    if not new:
+    claimed = ClaimedCrates(store, store.crates.names()) if settings.yanks else None
+    looked = [] if claimed is None else [name for name in store.crates.names() if name in claimed]
+    if not new and not looked:
         return Brought(planned, closed.missing)
 
     def require(line: IndexLine) -> None:
         if line.id not in chosen:
             settings.rules.require(line, now)
 
-    done = sync(store, online, upstream, new, now=now, progress=progress, require=require)
+    done = sync(
+        store, online, upstream, new, now=now, progress=progress, require=require, index=upstream, histories=looked
+    )
     whole = replace(
         done,
         unchanged=planned.unchanged,

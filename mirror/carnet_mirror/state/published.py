@@ -14,6 +14,8 @@ from carnet import times
 from carnet.cargo.let_in import LetIn, read_let_in
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.cargo.takedown import Takedown, read_takedowns
+from carnet.claims.history import History
+from carnet.claims.releases import Releases
 from carnet.errors import StorageError
 from carnet.strictjson import JsonObject
 from carnet.tuf.paths import (
@@ -21,14 +23,18 @@ from carnet.tuf.paths import (
     METADATA_PREFIX,
     ROOT,
     SNAPSHOT,
+    TARGETS_PREFIX,
     TIMESTAMP,
     claims_shard_role,
+    crate_role,
+    hashed_path,
+    history_path,
     index_path,
     metadata_name,
     owner_role,
 )
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import RoleFile, RoleT, Root, Snapshot, Targets, Timestamp
+from carnet.tuf.roles import RoleFile, RoleT, Root, Snapshot, SuccinctRoles, TargetFile, Targets, Timestamp
 from carnet.tuf.tree import is_bin
 from carnet_mirror.state.store import Store
 
@@ -48,6 +54,7 @@ class UnverifiedView:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._bins: dict[str, Targets | None] = {}
         self.timestamp = self._read(TIMESTAMP, None, Timestamp).signed
 
     @cached_property
@@ -100,6 +107,31 @@ class UnverifiedView:
                 found.add(name.canonical)
         return frozenset(found)
 
+    def releases(self, name: CrateName) -> Releases:
+        """The versions that the release keys of a claimed crate signed.
+
+        Raises:
+            FormatError: Its role lists what is not its to list.
+        """
+        signed = self.targets(crate_role(name))
+        return Releases(name, {}) if signed is None else Releases.of(name, signed)
+
+    def history(self, name: CrateName) -> History | None:
+        """What this mirror says that its upstream lists of a crate; None when it says nothing of that.
+
+        Raises:
+            FormatError: It does not parse.
+            StorageError: Its file is not there.
+        """
+        target = self._listed(history_path(name))
+        if target is None:
+            return None
+        path = TARGETS_PREFIX + hashed_path(history_path(name), target.sha256)
+        data = self._store.read(path)
+        if data is None:
+            raise StorageError(f"{path} is not published", hint="`carnet mirror fsck` lists what is damaged")
+        return History.from_bytes(data, name)
+
     def let_in(self, names: Iterable[CrateName]) -> dict[CrateId, LetIn]:
         """Versions of these crates that are let in although their index lines are not their manifests'.
 
@@ -133,23 +165,28 @@ class UnverifiedView:
         return self._all_said(read_takedowns)
 
     def _said_of(self, names: Iterable[CrateName], read: Callable[[JsonObject, str], dict[str, T]]) -> dict[CrateId, T]:
-        index = self.targets(INDEX)
-        succinct = None if index is None or index.delegations is None else index.delegations.succinct
         found: dict[CrateId, T] = {}
-        bins: dict[str, Targets | None] = {}
-        if succinct is None:
-            return found
         for name in names:
-            path = index_path(name)
-            role = succinct.bin_of(path)
-            if role not in bins:
-                bins[role] = self.targets(role)
-            listed = bins[role]
-            target = None if listed is None else listed.targets.get(path)
+            target = self._listed(index_path(name))
             if target is not None and target.custom:
-                versions = read(target.custom, path)
+                versions = read(target.custom, index_path(name))
                 found |= {CrateId(name, Version(version)): said for version, said in versions.items()}
         return found
+
+    def _listed(self, path: str) -> TargetFile | None:
+        """What the bins list under a path; each is read once."""
+        if self._succinct is None:
+            return None
+        role = self._succinct.bin_of(path)
+        if role not in self._bins:
+            self._bins[role] = self.targets(role)
+        listed = self._bins[role]
+        return None if listed is None else listed.targets.get(path)
+
+    @cached_property
+    def _succinct(self) -> SuccinctRoles | None:
+        index = self.targets(INDEX)
+        return None if index is None or index.delegations is None else index.delegations.succinct
 
     def _all_said(self, read: Callable[[JsonObject, str], dict[str, T]]) -> dict[CrateId, T]:
         found: dict[CrateId, T] = {}

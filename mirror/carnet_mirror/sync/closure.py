@@ -4,12 +4,14 @@ For each requirement the newest version that it admits is taken, as cargo does: 
 of what that depends on with the features that are asked of it; for every platform, without what only tests need. Where
 two requirements on one crate admit different newest versions, both are taken, so cargo finds the one that suits both.
 
-**A claimed crate is never looked for upstream**: its versions are those that its maintainers released here.
+**A claimed crate's versions are those that its maintainers released here**, and those that they adopted by checksum:
+only where some of these are not here yet is the upstream asked for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +21,11 @@ from carnet.cargo.index_line import IndexLine
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.manifest import Dependency
 from carnet.cargo.names import CrateId, CrateName
+from carnet.claims.releases import SignedRelease
 from carnet.errors import FormatError, VerificationError
 from carnet.scratch import temporary_folder
-from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
+from carnet_mirror.sync.claimed import ClaimedCrates, check_adopted_line
 from carnet_mirror.upstream.packages import IndexedUpstream, UpstreamIndex
 
 MOST = 10_000
@@ -120,8 +123,7 @@ def close(
 def history(store: Store, upstream: IndexedUpstream, asked: Sequence[AskedFor]) -> Closed:
     """Find out every version that these admit, yanked or not, without what they depend on.
 
-    A first claim adopts what is published here, and nothing comes from upstream after it: so its crate's history comes
-    before. `*` admits pre-releases here.
+    Of a claimed crate that is what was adopted. `*` admits pre-releases here.
 
     Args:
         store: The mirror: which crates are claimed.
@@ -154,6 +156,7 @@ class _Search:
     lines: dict[CrateName, list[IndexLine]] = field(default_factory=dict)
     silent: dict[CrateName, UpstreamIndex] = field(default_factory=dict)
     claimed: set[CrateName] = field(default_factory=set)
+    adopted: set[CrateId] = field(default_factory=set)
     unasked: dict[CrateName, str] = field(default_factory=dict)
     chosen: dict[CrateId, IndexLine] = field(default_factory=dict)
     active: dict[CrateId, frozenset[str]] = field(default_factory=dict)
@@ -190,26 +193,41 @@ class _Search:
     def found(self) -> Closed:
         """All of it."""
         packages = [
-            LockedPackage(line.id, CRATES_IO, line.cksum)
-            for line in self.chosen.values()
-            if line.id.name not in self.claimed and line.id.name not in self.unasked
+            LockedPackage(line.id, CRATES_IO, line.cksum) for line in self.chosen.values() if not self._is_ours(line)
         ]
         return Closed(tuple(sorted(packages, key=lambda package: package.id)), tuple(self.missing.values()))
 
     def _look_up(self, names: Sequence[CrateName]) -> None:
         new = [name for name in names if name not in self.lines]
-        claims = UnverifiedView(self.store).claimed(new)
-        self.claimed |= {name for name in new if name.canonical in claims}
-        reasons = {name: self.taking.why_no_crate(name) for name in new if name not in self.claimed}
-        self.unasked |= {name: reason for name, reason in reasons.items() if reason}
-        ours = (self.claimed | self.unasked.keys()).intersection(new)
-        for name in ours:
+        claims = ClaimedCrates(self.store, new)
+        awaited = {name: claims.awaited(name) for name in new if name in claims}
+        self.claimed |= awaited.keys()
+        reasons = {name: self.taking.why_no_crate(name) for name in new if awaited.get(name, True)}
+        refused = {name: reason for name, reason in reasons.items() if reason}
+        self.unasked |= {name: reason for name, reason in refused.items() if name not in claims}
+        for name in (self.claimed | self.unasked.keys()).intersection(new):
             self.lines[name] = [version.line for version in self.store.crates.versions(name)]
-        unclaimed = [name for name in new if name not in ours]
-        for name, index in (self.upstream.index(unclaimed, self.scratch) if unclaimed else {}).items():
-            self.lines[name] = list(_read(index.chunks, name))
-            if not self.lines[name]:
+        asked = [name for name in reasons if name not in refused]
+        for name, index in (self.upstream.index(asked, self.scratch) if asked else {}).items():
+            listed = list(_read(index.chunks, name))
+            if name in claims:
+                self._adopt(awaited[name], listed)
+                continue
+            self.lines[name] = listed
+            if not listed:
                 self.silent[name] = index
+
+    def _adopt(self, awaited: Sequence[SignedRelease], listed: Sequence[IndexLine]) -> None:
+        """Add the lines of a claimed crate's versions that were adopted by checksum, and are not here."""
+        signed = {release.id: release for release in awaited}
+        for line in listed:
+            release = signed.get(line.id)
+            if release is None:
+                continue
+            with suppress(VerificationError):  # another line than was adopted is nothing that can be taken
+                check_adopted_line(release, line)
+                self.lines[line.id.name].append(line.with_(yanked=release.yanked))
+                self.adopted.add(line.id)
 
     def _newest(self, edge: _Edge) -> IndexLine | None:
         wanted: AdmittedVersions = admitted(edge.asked.requirement)
@@ -228,7 +246,8 @@ class _Search:
         return self.refused[line.id]
 
     def _is_ours(self, line: IndexLine) -> bool:
-        return line.id.name in self.claimed or line.id.name in self.unasked
+        """Whether it is the mirror's already, and nothing that an upstream has to give."""
+        return line.id not in self.adopted and (line.id.name in self.claimed or line.id.name in self.unasked)
 
     def _why_not(self, edge: _Edge, standing: Sequence[IndexLine], *, yanked: bool) -> Missing:
         name, silent = edge.asked.name, self.silent.get(edge.asked.name)
@@ -242,7 +261,10 @@ class _Search:
         elif yanked:
             reason = "all versions that this admits were yanked: a lock that pins one has it synced all the same"
         elif name in self.claimed:
-            reason = "the crate is claimed, and its maintainers released no such version here"
+            reason = (
+                "the crate is claimed, and its maintainers signed no such version: if it is published elsewhere, its "
+                f"owners sign it in with `carnet claim adopt {name}@VERSION`"
+            )
         else:
             reason = "the upstream lists no such version"
         return Missing(edge.asked, edge.by, reason, decided=True)

@@ -10,17 +10,17 @@ from carnet.cargo.index_line import IndexLine
 from carnet.cargo.let_in import LetIn
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName
+from carnet.claims.history import History
 from carnet.errors import VerificationError
 from carnet.publishable.checks import Destination, remarks_on
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
+from carnet_mirror.sync.claimed import CLAIMED, ClaimedCrates, check_adopted_line
 from carnet_mirror.sync.outcome import KeptVersion, Refused, SyncNote, SyncReport, WaitingVersion
 from carnet_mirror.upstream.packages import Listing
 from carnet_signer.metadata.publish import PublishResult
-
-CLAIMED = "this crate is claimed here: its versions come from its maintainers, not from upstream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Merge:
         self._store = store
         self._upstream = upstream
         self._now = now
+        self._view = UnverifiedView(store)
         self._crates: dict[str, dict[str, StoredVersion]] = {}
         self._kept: dict[CrateId, KeptVersion] = {}
         self._compared: set[CrateId] = set()
@@ -75,6 +76,8 @@ class Merge:
         self.refused: list[Refused] = []
         self.waiting: list[WaitingVersion] = []
         self.findings: list[SyncNote] = []
+        self.histories: dict[CrateName, History] = {}
+        self.appeared: set[CrateId] = set()
 
     @property
     def kept(self) -> tuple[KeptVersion, ...]:
@@ -93,11 +96,17 @@ class Merge:
             except VerificationError as error:
                 self.refused.append(Refused(crate, str(error)))
 
-    def _take(self, crate: CrateId, item: Examined, claimed: frozenset[str]) -> None:
+    def _take(self, crate: CrateId, item: Examined, claimed: ClaimedCrates) -> None:
         versions = self._versions(crate, claimed)
         known = versions.get(str(crate.version))
+        adopted = claimed.adopted(crate) if crate.name in claimed else None
+        if adopted is not None:
+            check_adopted_line(adopted, item.line)
         if known is None:
-            versions[str(crate.version)] = self._new(item)
+            new = self._new(item)
+            if adopted is not None:
+                new = replace(new, line=new.line.with_(yanked=adopted.yanked))
+            versions[str(crate.version)] = new
             self.tarballs[item.line.cksum] = item.tarball
             self.comes += item.length
             self.added.add(crate)
@@ -109,7 +118,8 @@ class Merge:
                 f"the upstream now has a tarball with sha256 {item.line.cksum} for it, "
                 f"this mirror keeps {known.line.cksum}"
             )
-        self._update(known, item.line)
+        if adopted is None:
+            self._update(known, item.line)
 
     def miss(self, missed: Sequence[Missed]) -> None:
         """Keep of these what the mirror has; the others wait, unless the upstream said that it does not have them."""
@@ -134,10 +144,34 @@ class Merge:
                 self.locked.add(crate)
                 self._keep(crate, one.reason, heard=one.heard)
 
-    def follow_upstream(self, index: Mapping[CrateName, tuple[bytes, ...]]) -> None:
-        """Take the yank states of every version that the mirror has of these crates, locked or not."""
-        refused = {item.crate for item in self.refused}
+    def hear(self, index: Mapping[CrateName, tuple[bytes, ...]]) -> None:
+        """Note which versions the upstream lists of these crates, claimed or not; those of others that are here."""
+        claimed = ClaimedCrates(self._store, index)
         for name, chunks in index.items():
+            here = self._crates.get(name.canonical) or {
+                str(one.id.version): one for one in self._store.crates.versions(name)
+            }
+            spelling = self._store.crates.spelling(name) or (str(self.names[name.canonical]) if here else None)
+            if spelling != str(name):
+                continue
+            before = self._view.history(name)
+            now = (History(name, {}) if before is None else before).heard(chunks)
+            if now != before and (before is not None or any(str(version) not in here for version in now.versions)):
+                self.histories[name] = now
+            if name in claimed:
+                signed = claimed.releases(name).versions
+                self.appeared |= {one.id for one in now if one.id.version not in signed}
+
+    def follow_upstream(self, index: Mapping[CrateName, tuple[bytes, ...]]) -> None:
+        """Take the yank states of every version that the mirror has of these crates, locked or not.
+
+        Of claimed crates those are the maintainers'.
+        """
+        refused = {item.crate for item in self.refused}
+        claimed = ClaimedCrates(self._store, index)
+        for name, chunks in index.items():
+            if name in claimed:
+                continue
             versions = self._crates.get(name.canonical, {})
             others = {text for text, one in versions.items() if one.id not in self._compared | refused}
             if self.names.get(name.canonical) != name or not others:
@@ -190,16 +224,17 @@ class Merge:
             waiting=tuple(sorted(self.waiting, key=lambda item: item.crate)),
             findings=(*findings, *self.findings),
             published=published,
+            appeared=tuple(sorted(self.appeared)),
         )
 
     # --- what the mirror has ---
 
-    def _claimed(self, crates: Iterable[CrateId]) -> frozenset[str]:
-        return UnverifiedView(self._store).claimed({crate.name for crate in crates})
+    def _claimed(self, crates: Iterable[CrateId]) -> ClaimedCrates:
+        return ClaimedCrates(self._store, {crate.name for crate in crates})
 
-    def _versions(self, crate: CrateId, claimed: frozenset[str]) -> dict[str, StoredVersion]:
+    def _versions(self, crate: CrateId, claimed: ClaimedCrates) -> dict[str, StoredVersion]:
         name = crate.name
-        if name.canonical in claimed:
+        if name in claimed and claimed.adopted(crate) is None:
             raise VerificationError(CLAIMED)
         spelling = self._store.crates.spelling(name) or str(self.names.get(name.canonical, name))
         if spelling != str(name):

@@ -64,6 +64,7 @@ class SyncReport:
         kept: What stays as it was although the upstream says less, locked or not.
         waiting: What the mirror does not have, and the upstream did not say enough of.
         findings: What a person should know.
+        appeared: What the upstream lists of claimed crates, and nobody signed: their owners may adopt it.
         published: What the publish did; None when nothing had changed, or it was only asked what would.
     """
 
@@ -75,6 +76,7 @@ class SyncReport:
     waiting: tuple[WaitingVersion, ...]
     findings: tuple[SyncNote, ...]
     published: PublishResult | None
+    appeared: tuple[CrateId, ...] = ()
 
     @property
     def undecided(self) -> bool:

@@ -14,9 +14,10 @@ from carnet.cargo.lockfile import LockedPackage
 from carnet.errors import VerificationError
 from carnet.scratch import temporary_folder
 from carnet_mirror.state.store import Store
+from carnet_mirror.sync.claimed import not_claimed, why_unsigned
 from carnet_mirror.sync.merge import Examined, Merge, Missed
 from carnet_mirror.sync.outcome import Refused, SyncReport
-from carnet_mirror.sync.sync import not_claimed, pubtime
+from carnet_mirror.sync.sync import look_at_claimed, pubtime
 from carnet_mirror.upstream.packages import IndexedUpstream, Listing, UpstreamIndex
 
 _NO_TARBALL = Path()
@@ -39,10 +40,12 @@ def plan(store: Store, upstream: IndexedUpstream, packages: Sequence[LockedPacka
         ConfigError: The upstream cannot be used as it is configured.
         StorageError: The disk failed.
     """
-    wanted, here, refused = not_claimed(store, packages)
+    asked = not_claimed(store, packages)
+    wanted, refused = asked.wanted, list(asked.refused)
     names = list(dict.fromkeys(package.id.name for package in wanted))
     with temporary_folder() as scratch:
         index = upstream.index(names, scratch) if names else {}
+    looked = look_at_claimed(store, upstream, {crate.name for crate in asked.unsigned})
     examined: list[Examined] = []
     missed: list[Missed] = []
     for package in wanted:
@@ -58,8 +61,11 @@ def plan(store: Store, upstream: IndexedUpstream, packages: Sequence[LockedPacka
     merge = Merge(store, upstream.name, pubtime(now))
     merge.take(examined)
     merge.miss(missed)
-    merge.follow_upstream({name: said.chunks for name, said in index.items() if said.chunks})
-    return merge.report(here, refused)
+    listed = {name: said.chunks for name, said in index.items() if said.chunks}
+    merge.follow_upstream(listed)
+    merge.hear(listed | looked)
+    refused += [why_unsigned(crate, merge.appeared) for crate in asked.unsigned]
+    return merge.report(asked.here, refused)
 
 
 def _listed(package: LockedPackage, said: UpstreamIndex) -> Examined | Missed:

@@ -1,10 +1,11 @@
 """Copy the crates of a lock file from an upstream registry, and publish them in one go.
 
-1. the upstream gives tarballs and index lines (`upstream`), but is never asked for a crate that is claimed here;
+1. the upstream gives tarballs and index lines (`upstream`); of a crate that is claimed here only those of versions that
+   were adopted by checksum (`carnet_mirror.sync.claimed`);
 2. each tarball is held against the lock's checksum and read by the strict reader, and its index line against the
    manifest inside it;
-3. each is held against what the mirror has: a version never changes, a claimed crate never comes from upstream;
-4. what is new is published in one transaction.
+3. each is held against what the mirror has: a version never changes, one that was adopted is what was adopted;
+4. what is new is published in one transaction, with what the upstream lists beside it (`carnet.claims.history`).
 
 What is refused stops nothing else, and leaves what the mirror had as it was. **What the upstream does not say is no
 statement** (`carnet_mirror.sync.outcome`): a version that the mirror has stays as it is, and one that it does not have
@@ -14,7 +15,7 @@ waits for a sync that hears of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,18 +24,19 @@ from carnet.cargo.crate import CrateFile, read_crate
 from carnet.cargo.index_line import IndexLine, compare_line
 from carnet.cargo.let_in import LetIn, write_let_in
 from carnet.cargo.lockfile import LockedPackage
-from carnet.cargo.names import CrateId
+from carnet.cargo.names import CrateId, CrateName
 from carnet.cargo.takedown import write_takedowns
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, CarnetError, StorageError, VerificationError
 from carnet.progress import Progress
 from carnet.scratch import temporary_folder
-from carnet.tuf.paths import index_path
+from carnet.tuf.paths import history_path, index_path
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
-from carnet_mirror.sync.merge import CLAIMED, Examined, Merge, Missed
+from carnet_mirror.sync.claimed import ClaimedCrates, not_claimed, why_unsigned
+from carnet_mirror.sync.merge import Examined, Merge, Missed
 from carnet_mirror.sync.outcome import Refused, SyncNote, SyncReport
-from carnet_mirror.upstream.packages import Listing, Upstream, UpstreamCrate
+from carnet_mirror.upstream.packages import IndexedUpstream, Listing, Upstream, UpstreamCrate
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
 
@@ -51,6 +53,8 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
     progress: Progress,
     let_in: Mapping[CrateId, LetIn] | None = None,
     require: Callable[[IndexLine], None] = lambda _: None,
+    index: IndexedUpstream | None = None,
+    histories: Iterable[CrateName] = (),
 ) -> SyncReport:
     """Bring the packages of a lock into a mirror.
 
@@ -64,6 +68,8 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
         let_in: Versions that the operator lets in from now on, although their index lines are not their manifests';
             those that were let in before stay so until their day.
         require: Demands more of a version than its bytes; raises `VerificationError` where that is not so.
+        index: Asked what appeared of claimed crates, where a version is wanted that nobody signed; None asks nobody.
+        histories: Claimed crates of which it is asked although nothing of them is wanted.
 
     Raises:
         TransportError: The upstream gave nothing at all.
@@ -73,7 +79,10 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
     """
     store.disk.require()
     with _scratch() as scratch:
-        wanted, here, refused = not_claimed(store, packages)
+        asked = not_claimed(store, packages)
+        wanted, refused = asked.wanted, list(asked.refused)
+        names = {*histories, *(crate.name for crate in asked.unsigned)}
+        looked = {} if index is None else look_at_claimed(store, index, names)
         before = UnverifiedView(store).let_in({package.id.name for package in packages})
         offered = before | dict(let_in or {})
         with progress("fetching", len(wanted)) as count:
@@ -100,9 +109,30 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
             merge = Merge(store, upstream.name, pubtime(now))
             merge.take(examined)
             merge.miss(missed)
-            merge.follow_upstream({item.package.id.name: item.index for item in fetched if item.index})
+            listed = {item.package.id.name: item.index for item in fetched if item.index}
+            merge.follow_upstream(listed)
+            merge.hear(listed | looked)
+            refused += [why_unsigned(crate, merge.appeared) for crate in asked.unsigned]
             published = _publish(store, online, merge, before, used, now, progress)
-        return merge.report(here, refused, findings, published)
+        return merge.report(asked.here, refused, findings, published)
+
+
+def look_at_claimed(
+    store: Store, upstream: IndexedUpstream, names: Iterable[CrateName]
+) -> dict[CrateName, tuple[bytes, ...]]:
+    """What the upstream lists of those among these claimed crates that once came from there.
+
+    Raises:
+        TransportError: The upstream said nothing at all.
+        ConfigError: It cannot be used as it is configured.
+    """
+    names = sorted(set(names))
+    claimed = ClaimedCrates(store, names)
+    known = [name for name in names if name in claimed and claimed.came_from_upstream(name)]
+    if not known:
+        return {}
+    with _scratch() as scratch:
+        return {name: said.chunks for name, said in upstream.index(known, scratch).items() if said.chunks}
 
 
 @contextlib.contextmanager
@@ -112,36 +142,6 @@ def _scratch() -> Iterator[Path]:
             yield folder
     except OSError as error:
         raise StorageError(f"cannot use a temporary folder: {error.strerror or error}") from None
-
-
-def not_claimed(store: Store, packages: Sequence[LockedPackage]) -> tuple[list[LockedPackage], int, list[Refused]]:
-    """Which packages to ask an upstream for, since no claimed crate comes from one.
-
-    Args:
-        store: The mirror.
-        packages: All packages of a lock.
-
-    Returns:
-        Those that are not claimed; how many of the claimed ones are here; what is wrong with the others.
-    """
-    claimed = UnverifiedView(store).claimed({package.id.name for package in packages})
-    wanted: list[LockedPackage] = []
-    here = 0
-    refused: list[Refused] = []
-    for package in packages:
-        if package.id.name.canonical not in claimed:
-            wanted.append(package)
-            continue
-        stored = store.crates.version(package.id)
-        if stored is None:
-            refused.append(Refused(package.id, CLAIMED))
-        elif package.checksum not in (None, stored.line.cksum):
-            refused.append(
-                Refused(package.id, f"its maintainers released {stored.line.cksum}, the lock demands another")
-            )
-        else:
-            here += 1
-    return wanted, here, refused
 
 
 # --- 2. one tarball at a time ---
@@ -218,7 +218,7 @@ def _publish(
 ) -> PublishResult | None:
     changed = merge.changed(crate for crate, said in let_in.items() if before.get(crate) != said)
     let_in = {**before, **let_in}
-    if not changed:
+    if not changed and not merge.histories:
         return None
     store.disk.require(merge.comes)
     with progress("publishing", len(changed) + 1) as count:
@@ -227,6 +227,8 @@ def _publish(
         for name, versions in changed:
             index_files[index_path(name)] = store.crates.stage(name, versions)
             count(1)
+        for name, history in merge.histories.items():
+            index_files[history_path(name)] = history.to_bytes()
         down = UnverifiedView(store).taken_down(name for name, _ in changed)
         custom = {
             index_path(name): write_let_in(

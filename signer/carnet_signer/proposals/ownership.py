@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from carnet.cargo.index_line import IndexFile
-from carnet.cargo.names import CrateName
+from carnet.cargo.names import CrateName, Version
 from carnet.claims.decided import inherited
+from carnet.claims.history import History, ListedVersion
 from carnet.claims.holders import ClaimFacts, Holders
 from carnet.claims.releases import Demands, Digest, Releases, SignedRelease
 from carnet.claims.standing import read_standing
@@ -31,7 +32,7 @@ from carnet.tuf import paths
 from carnet.tuf.keys import PublicKey
 from carnet.tuf.least import Least, next_least
 from carnet.tuf.roles import FIELD, DelegatedRole, RoleFile, RoleKeys, Targets
-from carnet.tuf.structure import role_field, shard_field
+from carnet.tuf.structure import shard_field
 from carnet.tuf.tree import roles_of
 from carnet_signer.metadata import role_files
 from carnet_signer.own_view import VerifiedView
@@ -138,20 +139,23 @@ def team(members: Iterable[tuple[str, PublicKey]], threshold: int) -> Holders:
         raise ConfigError(str(error), hint="write PERSON=KEYFILE.pub once for each person") from None
 
 
-def adopt(index: IndexFile | None, lengths: Mapping[str, int], registry: str) -> Releases | None:
-    """The versions that are published already, by digest.
+def adopt(
+    index: IndexFile | None, lengths: Mapping[str, int], registry: str, history: History | None = None
+) -> Releases | None:
+    """The versions that are published already, by digest, and those that the upstream lists, by checksum.
 
     Args:
         index: The crate's verified index file, or None when the registry has none.
         lengths: Bytes of each tarball, by sha256.
         registry: The registry's id.
+        history: What the registry says that its upstream lists, verified; None when it says nothing of that.
 
     Raises:
         ConfigError: The length of a tarball is not known.
     """
     if index is None or not index.readable:
         return None
-    found: dict[object, SignedRelease] = {}
+    found: dict[Version, SignedRelease] = {}
     for line in sorted(index.readable, key=lambda line: line.id.version):
         if line.cksum not in lengths:
             raise ConfigError(
@@ -160,7 +164,16 @@ def adopt(index: IndexFile | None, lengths: Mapping[str, int], registry: str) ->
             )
         tarball = Digest(lengths[line.cksum], line.cksum)
         found[line.id.version] = SignedRelease(line.id, tarball, line.identity(), line.yanked, registry)
-    return Releases(index.readable[0].id.name, found)  # type: ignore[arg-type]
+    name = index.readable[0].id.name
+    for one in history or ():
+        if one.id.name == name and one.id.version not in found:
+            found[one.id.version] = by_checksum(one, registry)
+    return Releases(name, {version: found[version] for version in sorted(found)})
+
+
+def by_checksum(listed: ListedVersion, registry: str) -> SignedRelease:
+    """A version that an upstream lists, as it is adopted."""
+    return SignedRelease(listed.id, Digest(None, listed.cksum), listed.index, listed.yanked, registry)
 
 
 def new_claim(
@@ -195,6 +208,43 @@ def new_claim(
     }
     drafts |= _shard(published, name, facts.owners.signers, drafts, now)
     return Proposal(request, drafts, published.by_role(name), files)
+
+
+def adopt_listed(
+    published: PublishedClaim, name: CrateName, listed: Iterable[ListedVersion], *, now: datetime
+) -> Proposal:
+    """Sign versions of a claimed crate in that its upstream lists, by checksum: the next version of its crate role.
+
+    Where a layout is in force the owner role follows: owners alone let a version stand without its evidence.
+
+    Args:
+        published: The crate's roles, verified.
+        name: The crate.
+        listed: The versions, from the registry's verified history of it.
+        now: The time.
+
+    Raises:
+        ConfigError: The crate is not claimed.
+        FormatError: A version is signed already.
+    """
+    if published.owner is None or published.crate is None:
+        raise ConfigError(f"{name} is not claimed", hint="claim it with `carnet claim new`")
+    _, owner, crate = roles_of(name)
+    facts, demands = ClaimFacts.of(published.owner.signed), Demands.of(name, published.owner.signed)
+    releases, exempt = Releases.of(name, published.crate.signed), set(demands.adopted)
+    for one in listed:
+        releases = releases.with_release(by_checksum(one, facts.registry))
+        exempt.add(one.cksum)
+    drafts = {crate: crate_draft(name, published.crate.signed.version + 1, releases, now)}
+    if not demands.layouts:
+        return Proposal(Request("release", name, role_files.at(now)), drafts, published.by_role(name))
+    layouts: JsonObject = {
+        layout.path: role_files.target(layout.file.known_length, layout.file.sha256, layout.custom)
+        for layout in demands.layouts
+    }
+    facts = replace(facts, taken_over=told(facts, now))
+    drafts[owner] = draft(owner, _owner(name, published.owner.signed.version + 1, facts, layouts, sorted(exempt), now))
+    return Proposal(Request("owners", name, role_files.at(now)), drafts, published.by_role(name))
 
 
 @dataclass(frozen=True)
@@ -277,7 +327,7 @@ def _next(
     releases = Releases.of(name, standing.signed)
     kept = inherited(Demands.of(name, before.signed), releases, new_layout=layout is not None)
     listed: JsonObject = {
-        one.path: role_files.target(one.file.length, one.file.sha256, one.custom) for one in kept.layouts
+        one.path: role_files.target(one.file.known_length, one.file.sha256, one.custom) for one in kept.layouts
     }
     listed, files = _with_layout(name, version, listed, layout)
     _, owner, crate = roles_of(name)
@@ -314,8 +364,10 @@ def give_up(published: PublishedClaim, request: Request, *, now: datetime) -> Pr
 def crate_draft(name: CrateName, version: int, releases: Releases, now: datetime) -> RoleFile[Targets]:
     """A version of the crate role, which lists these versions of the crate; unsigned."""
     role = paths.crate_role(name)
-    life = now + role_files.CLAIM_LIFE
-    return draft(role, role_files.targets(version, life, listed=releases.to_targets(), extra=role_field(role)))
+    words: JsonObject = {FIELD: releases.to_words() | {"role": role}}
+    return draft(
+        role, role_files.targets(version, now + role_files.CLAIM_LIFE, listed=releases.to_targets(), extra=words)
+    )
 
 
 def _entry(shard: RoleFile[Targets], name: CrateName) -> DelegatedRole | None:

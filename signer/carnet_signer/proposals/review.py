@@ -167,7 +167,7 @@ def _lint_releases(proposal: Proposal, facts: ClaimFacts, crate: str) -> None:
     shard, owner, _ = roles_of(proposal.crate)
     lines = proposal.index_lines
     if _entry_of(proposal.base.get(shard), owner) is not None:
-        check_brought(proposal, after, lines, changes.added)
+        check_brought(proposal, after, lines, [one for one in changes.added if not one.by_checksum])
     else:  # only a first claim adopts: `state_before` holds its versions against the index
         check_nothing_comes(proposal.drafts[crate].signed, proposal.targets, proposal.lines)
     added = {release.id.stem: release for release in changes.added}
@@ -207,7 +207,8 @@ def remarks(proposal: Proposal) -> tuple[str, ...]:
         return ()
     try:
         after = Releases.of(proposal.crate, draft.signed)
-        return check_brought(proposal, after, proposal.index_lines, differences(proposal).added)
+        added = [one for one in differences(proposal).added if not one.by_checksum]
+        return check_brought(proposal, after, proposal.index_lines, added)
     except VerificationError:
         return ()
 
@@ -425,6 +426,9 @@ def _versions(proposal: Proposal) -> Iterator[Words]:
     said = remarks(proposal)
     if said:
         yield Words("worth a look before you sign", said)
+    left = version_words.left_out(proposal)
+    if left:
+        yield Words("LISTED BY THE UPSTREAM, AND NOT ADOPTED", left, alarm=True)
     others = tuple(version_words.yanked_otherwise(proposal))
     if others:
         yield Words("YANKED OTHERWISE THAN IT IS PUBLISHED", others, alarm=True)

@@ -44,6 +44,7 @@ def unsaid(proposal: Proposal) -> tuple[str, ...]:
         ],
         crate: [
             ("carnet", "role"),
+            ("carnet", "history", fields.REST),
             ("targets", fields.ANY, "length"),
             ("targets", fields.ANY, "hashes", "sha256"),
             *(("targets", fields.ANY, "custom", part) for part in ("index", "yanked", "registry", "bundle")),

@@ -4,7 +4,7 @@
 
     drafted roles       the folder's copy of what is published is, byte for byte, the one that the signer verified
     who signs them      every role above a drafted one names the same signers in both; whatever else it says
-    adopted versions    what a first claim lists is what the index that the signer verified lists
+    adopted versions    what a claim adopts is what the signer's verified index lists, or by checksum the history
     anything else       is the signer's own, whatever the folder has
 
 From here on the folder's `base/` is out of the game: what is linted, shown and signed stands on the signer's own roles.
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from carnet.claims.adoption import Adopted, check_adopted
+from carnet.claims.adoption import Adopted, check_adopted, check_adopted_later
 from carnet.claims.releases import Releases
 from carnet.digests import sha256_hex
 from carnet.errors import VerificationError
@@ -85,7 +85,7 @@ def compare(proposal: Proposal, view: OwnView) -> Compared:
         for role, folder in sorted(proposal.base.items())
         if role not in own or folder.raw != own[role].raw
     ]
-    adopted = None if published.owner is not None else _check_first(proposal, view)
+    adopted = _check_adopted(proposal, published.crate, view)
     mine = replace(proposal, base=own, holders=view.holders, adopted=adopted)
     return _compared(mine, view.said, view.aged, tuple(notes), view)
 
@@ -96,14 +96,21 @@ def believe_folder(proposal: Proposal) -> Compared:
     return _compared(proposal, said, True, (), None)
 
 
-def _check_first(proposal: Proposal, view: OwnView) -> Adopted | None:
-    """Of a crate that is nobody's, every version that a draft lists is published."""
-    draft = proposal.drafts.get(paths.crate_role(proposal.crate))
+def _check_adopted(proposal: Proposal, published: RoleFile[Targets] | None, view: OwnView) -> Adopted | None:
+    """Every version that a draft adopts is published, or listed by the upstream: of a first claim, every version."""
+    name = proposal.crate
+    draft = proposal.drafts.get(paths.crate_role(name))
     if draft is None:
         return None
-    index = view.index_file(proposal.crate)
+    after = Releases.of(name, draft.signed)
+    before = None if published is None else Releases.of(name, published.signed)
+    if before is not None and not any(one.by_checksum and one.id.version not in before.versions for one in after):
+        return None
+    index = view.index_file(name)
     lines = {} if index is None else {line.id: line for line in index.readable}
-    return check_adopted(Releases.of(proposal.crate, draft.signed), lines)
+    history = view.history(name)
+    listed = {} if history is None else {one.id: one for one in history}
+    return check_adopted(after, lines, listed) if before is None else check_adopted_later(before, after, lines, listed)
 
 
 def _delegations(proposal: Proposal) -> Iterator[tuple[str, str]]:

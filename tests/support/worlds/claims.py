@@ -43,6 +43,7 @@ from carnet_verifier.admit import Admission, Wanted, admit_one
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.policy.policy import Policy
+from carnet_verifier.releases.published_versions import read_history
 from carnet_verifier.tuf.refresh import read_repository, refresh
 from carnet_verifier.tuf.repository import TrustedRepository
 
@@ -188,7 +189,7 @@ class World:
         target = view.find_targets([paths.index_path(name)])[paths.index_path(name)]
         index = None if target is None else IndexFile.from_bytes(view.download(target), name)
         lengths = {version.line.cksum: version.length for version in self.store.crates.versions(name)}
-        return ownership.adopt(index, lengths, "crates-io")
+        return ownership.adopt(index, lengths, "crates-io", read_history(view, name))
 
     def claim_proposal(
         self,

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from carnet.cargo.crate import CrateLimits
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
+from carnet.claims.history import History
 from carnet.digests import sha256_hex
 from carnet.errors import MetadataMismatch
 from carnet.progress import Progress
 from carnet.tuf import paths
 
 if TYPE_CHECKING:
+    from carnet_verifier.tuf.repository import TrustedRepository
     from carnet_verifier.tuf.view import View
 
 
@@ -28,10 +30,12 @@ class PublishedVersions:
     Attributes:
         index: The crate's verified index file.
         lengths: Bytes of each tarball, by its sha256.
+        history: What its upstream lists, verified; None when the registry says nothing of that.
     """
 
     index: IndexFile
     lengths: Mapping[str, int]
+    history: History | None
 
 
 def read_published_versions(view: View, name: CrateName, progress: Progress) -> PublishedVersions | None:
@@ -62,4 +66,16 @@ def read_published_versions(view: View, name: CrateName, progress: Progress) -> 
                 raise MetadataMismatch(f"the mirror's tarball of {line.id} is not the one in its signed index")
             lengths[line.cksum] = len(data)
             count(1)
-    return PublishedVersions(index, lengths)
+    return PublishedVersions(index, lengths, read_history(view.repository, name))
+
+
+def read_history(repository: TrustedRepository, name: CrateName) -> History | None:
+    """What a registry says that its upstream lists of a crate; None when it signed that it says nothing.
+
+    Raises:
+        FormatError: It does not parse.
+        TransportError: Nothing was decided.
+    """
+    path = paths.history_path(name)
+    target = repository.find_targets([path])[path]
+    return None if target is None else History.from_bytes(repository.download(target), name)

@@ -2,7 +2,8 @@
 
 A registry's online keys sign index files. For a claimed crate they can say nothing new with them: a line is taken when
 the maintainers signed its identity, refused for that version alone when they did not, and a file that lacks a line they
-signed is refused as a whole, because hiding a fix is as good as breaking it. The yank state is the maintainers'; what
+signed is refused as a whole, because hiding a fix is as good as breaking it (but for versions that they adopted by
+checksum: a mirror brings those when it can). The yank state is the maintainers'; what
 the registry says beside it is shown as the registry's.
 
 In two steps, the second on what the first returned:
@@ -90,12 +91,14 @@ def read_signed_releases(claim: Claim) -> SignedReleases:
 def check_complete(signed: SignedReleases, index: IndexFile) -> None:
     """Demand that no version that was signed is missing from an index file.
 
+    One that was adopted by its checksum may be missing: nobody said that its tarball was here when it was signed.
+
     Raises:
         MetadataMismatch: The registry hides one: the whole file is refused.
     """
     listed = {line.id for line in index.readable}
     for release in signed.releases:
-        if release.id not in listed:
+        if release.id not in listed and not release.by_checksum:
             raise MetadataMismatch(
                 f"the index of {signed.releases.name} hides {release.id}, which its maintainers signed",
                 hint="the mirror, or whoever holds its online keys, left it out; tell its operator",

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from carnet import strictjson
@@ -62,7 +62,7 @@ def roles_to_save(repository: TrustedRepository, crates: Sequence[CrateName]) ->
     """The targets roles that people sign: all of them, or those that concern some crates.
 
     Whoever signs a shard is to see the claims of all its crates, not only of one. Whoever signs a first claim is to see
-    what the index lists of the crate: its hash bin comes along, which the online keys sign.
+    what the index and the history list of the crate: their hash bins come along, which the online keys sign.
 
     Args:
         repository: A verified view.
@@ -73,7 +73,8 @@ def roles_to_save(repository: TrustedRepository, crates: Sequence[CrateName]) ->
         TransportError: A shard could not be fetched.
     """
     wanted = sorted({crate.shard for crate in crates}) or list(paths.SHARDS)
-    found = [paths.CLAIMS, paths.INDEX, *sorted({_bin_of(repository, crate) for crate in crates})]
+    bins = {_bin_of(repository, crate, path) for crate in crates for path in (paths.index_path, paths.history_path)}
+    found = [paths.CLAIMS, paths.INDEX, *sorted(bins)]
     for shard in wanted:
         role = paths.claims_shard_role(shard)
         found.append(role)
@@ -105,11 +106,13 @@ def expired_roles(repository: TrustedRepository, roles: Iterable[str], now: date
     return sorted(found.items())
 
 
-def _bin_of(repository: TrustedRepository, crate: CrateName) -> str:
+def _bin_of(
+    repository: TrustedRepository, crate: CrateName, path: Callable[[CrateName], str] = paths.index_path
+) -> str:
     delegations = repository.role(paths.INDEX).signed.delegations
     if delegations is None or delegations.succinct is None:
         raise MetadataMismatch("index does not delegate to hash bins")
-    return delegations.succinct.bin_of(paths.index_path(crate))
+    return delegations.succinct.bin_of(path(crate))
 
 
 def save_view(view: View, roles: Iterable[str], crates: Iterable[CrateName] = ()) -> bytes:
@@ -141,7 +144,8 @@ def save_view(view: View, roles: Iterable[str], crates: Iterable[CrateName] = ()
             owned |= view.repository.claimed_files([role])
             read_standing(file.signed, owned)
         files[_path(role, file.signed.version)] = file.raw
-    for target in view.repository.find_targets(map(paths.index_path, crates)).values():
+    of_crates = [path(crate) for crate in crates for path in (paths.index_path, paths.history_path)]
+    for target in view.repository.find_targets(of_crates).values():
         if target is not None:
             path = paths.TARGETS_PREFIX + paths.hashed_path(target.path, target.sha256)
             files[path] = view.repository.download(target)

@@ -10,6 +10,7 @@ import click
 
 from carnet.cargo.names import CrateName
 from carnet_cli.commands.maintain import proposal_folders
+from carnet_cli.commands.maintain.adopting import adopt
 from carnet_cli.commands.maintain.claim_options import (
     evidence_option,
     layout_option,
@@ -77,7 +78,8 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
 ) -> None:
     """Claim the crate NAME: make the folder that everybody signs.
 
-    Versions that are published already are adopted as they are, by digest.
+    Versions that are published already are adopted as they are, by digest, and so are those that the mirror has not:
+    every version that its upstream listed when the mirror looked last, by its checksum.
 
     \b
     Example:
@@ -105,7 +107,7 @@ def new(  # noqa: PLR0913  -- one parameter for each flag
     with proposal_folders.looking(repository) as view:
         check_spelling(view.repository, crate)
         found = read_published_versions(view, crate, output.counting)
-        adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry)
+        adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry, found.history)
         proposal = ownership.new_claim(
             ownership.read_published(view.repository, crate, neighbours=True),
             Request("claim", crate, at(now), evidence, origins=origins((*owners, *releasers), binding)),
@@ -203,6 +205,36 @@ def give_up(name: str, folder: Path, evidence: tuple[str, ...], repository: str 
         proposal = replace(proposal, holders=holder_names(view.repository.trusted.root.signed))
     proposal_folders.made(proposal, folder, "claim")
     output.note("the registry's holders sign this, and nobody else: the owners' signatures are not asked for")
+
+
+@command.command("adopt")
+@click.argument("wanted", nargs=-1, required=True, metavar="NAME[@VERSION]...")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to make; it then passes from signer to signer. Without it, show what appeared.",
+)
+@proposal_folders.repository_option
+@output.message_format
+def adopt_versions(
+    wanted: tuple[str, ...], folder: Path | None, repository: str | None, message_format: output.MessageFormat
+) -> int:
+    """Show which versions of the claimed crate NAME its upstream lists and nobody signed, or sign them in.
+
+    They were published elsewhere, by you or by somebody else. They are adopted by checksum: nobody here has looked at
+    their tarballs, which the mirror brings when somebody asks for them. Your release keys sign, and the owners too
+    where a layout is in force, since such a version has no evidence. Without DIR the exit status is 1 when there are
+    some: made for cron.
+
+    \b
+    Example:
+      carnet claim adopt serde
+      carnet claim adopt serde@1.0.220 -o adopted
+    """
+    return adopt(wanted, folder, repository, message_format)
 
 
 @command.command()

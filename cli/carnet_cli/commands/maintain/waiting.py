@@ -57,7 +57,7 @@ def renew_folder(folder: Path, repository: str | None) -> None:
         published = ownership.read_published(view.repository, name, neighbours=True)
         found = None if published.owner is not None else read_published_versions(view, name, output.counting)
         registry = waiting.registry_of(proposal)
-        adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry)
+        adopted = None if found is None else ownership.adopt(found.index, found.lengths, registry, found.history)
     renewed = waiting.renew(proposal, published, adopted=adopted, now=now)
     review.lint(renewed, now=now, example_keys=True)
     save_again(renewed, folder)

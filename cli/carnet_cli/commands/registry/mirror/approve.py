@@ -12,7 +12,7 @@ from carnet.errors import ConfigError
 from carnet_cli.commands.registry.mirror.checks import DIRECTORY
 from carnet_cli.config import home
 from carnet_cli.report.registry.approvals import AwaitedReport, awaited_as_json, awaited_as_text
-from carnet_cli.report.registry.mirror import SyncedReport, synced_as_json, synced_as_text
+from carnet_cli.report.registry.synced import SyncedReport, synced_as_json, synced_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 

@@ -31,13 +31,11 @@ from carnet_cli.commands.registry.mirror.takedown import takedown
 from carnet_cli.config import home
 from carnet_cli.report.registry.mirror import (
     PublishReport,
-    SyncedReport,
     published_as_json,
     published_as_text,
-    synced_as_json,
-    synced_as_text,
 )
 from carnet_cli.report.registry.status import tell_what_ends
+from carnet_cli.report.registry.synced import SyncedReport, synced_as_json, synced_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
@@ -163,7 +161,8 @@ def _show_published(
     "--history",
     "whole",
     is_flag=True,
-    help="Also every version that each REQUIREMENT admits, yanked ones too: before a claim, which adopts what is here.",
+    help="Also every version that each REQUIREMENT admits, yanked ones too; of a claimed crate what was adopted, and "
+    "whether more appeared upstream.",
 )
 @click.option("--dry-run", is_flag=True, help="Ask the upstream's index only, say what would come, and change nothing.")
 @passphrase_options
@@ -263,7 +262,17 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
         if signer is None:
             report = plan(store, source, packages, now=now)
         else:
-            report = run(store, signer, source, packages, now=now, progress=output.counting, let_in=let_in)
+            report = run(
+                store,
+                signer,
+                source,
+                packages,
+                now=now,
+                progress=output.counting,
+                let_in=let_in,
+                index=source,
+                histories=[one.name for one in histories],
+            )
         crates, versions = store.crates.count()
     synced = SyncedReport(report, crates, versions, missing, dry_run)
     output.show(synced, message_format, synced_as_text, synced_as_json)
