@@ -81,7 +81,7 @@ def sync_what_is_named(
     chosen = {package.id: package for package in (*_here(store, settings), *locked)}
     wanted = {package.id: package for package in closed.packages} | chosen
     planned = plan(store, upstream, list(wanted.values()), now=now)
-    new = [wanted[crate] for crate in planned.added] + _as_stored(store, planned.updated)
+    new = [wanted[crate] for crate in planned.added] + _as_stored(store, (*planned.updated, *planned.taken_down))
     if not new:
         return Brought(planned, closed.missing)
 

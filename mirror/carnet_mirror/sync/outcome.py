@@ -65,6 +65,7 @@ class SyncReport:
         waiting: What the mirror does not have, and the upstream did not say enough of.
         findings: What a person should know.
         published: What the publish did; None when nothing had changed, or it was only asked what would.
+        taken_down: Versions that are taken down here because an upstream that is a mirror took them down.
     """
 
     added: tuple[CrateId, ...]
@@ -75,6 +76,7 @@ class SyncReport:
     waiting: tuple[WaitingVersion, ...]
     findings: tuple[SyncNote, ...]
     published: PublishResult | None
+    taken_down: tuple[CrateId, ...] = ()
 
     @property
     def undecided(self) -> bool:

@@ -7,6 +7,7 @@ checksum, what the strict reader refuses, a manifest that its line does not matc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from carnet_mirror.state.store import Store
 from carnet_mirror.sync.merge import Examined, Merge, Missed
 from carnet_mirror.sync.outcome import Refused, SyncReport
 from carnet_mirror.sync.sync import not_claimed, pubtime
+from carnet_mirror.sync.takedown import to_follow
 from carnet_mirror.upstream.packages import IndexedUpstream, Listing, UpstreamIndex
 
 _NO_TARBALL = Path()
@@ -59,7 +61,8 @@ def plan(store: Store, upstream: IndexedUpstream, packages: Sequence[LockedPacka
     merge.take(examined)
     merge.miss(missed)
     merge.follow_upstream({name: said.chunks for name, said in index.items() if said.chunks})
-    return merge.report(here, refused)
+    down = to_follow(store, ((name, said.taken_down) for name, said in index.items()), upstream.name)
+    return replace(merge.report(here, refused), taken_down=tuple(sorted(down)))
 
 
 def _listed(package: LockedPackage, said: UpstreamIndex) -> Examined | Missed:

@@ -12,7 +12,7 @@ from carnet.errors import ConfigError
 from carnet_cli.commands.registry.mirror.checks import DIRECTORY
 from carnet_cli.config import home
 from carnet_cli.report.registry.approvals import AwaitedReport, awaited_as_json, awaited_as_text
-from carnet_cli.report.registry.mirror import SyncedReport, synced_as_json, synced_as_text
+from carnet_cli.report.registry.synced import SyncedReport, synced_as_json, synced_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
@@ -71,7 +71,7 @@ def approve(
 
 
 def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: PassphraseSource) -> SyncedReport:
-    from carnet_cli.commands.registry.mirror.pull import upstream_for
+    from carnet_cli.commands.registry.mirror.upstreams import Sources
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_cli.config.mirror_file import FILE_NAME, read_mirror_file
     from carnet_mirror.state.approvals import no_longer
@@ -80,14 +80,15 @@ def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: P
     from carnet_mirror.sync.sync import sync
     from carnet_mirror.upstream.stopping import never
 
-    said, now = read_mirror_file(directory).pull, home.now()
+    settings, now = read_mirror_file(directory), home.now()
+    said = settings.pull
     if said is None:
         raise ConfigError(
             f"{directory / FILE_NAME} does not say what is brought",
             hint="`carnet mirror sync DIR NAME@REQUIREMENT` brings it without",
         )
     rules = said.rules.signed_off()
-    source = upstream_for(said.upstream, cargo, said.quotas.seconds)(never)
+    source = Sources(directory, settings.upstreams, cargo, said.quotas.seconds).make(said.upstream)(never)
     with Store.open(directory, write=True) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
             taking = Taking(rules.why_no_crate, lambda line: rules.why_no_version(line, now))
