@@ -31,6 +31,7 @@ class Examined:
     tarball: Path
     length: int
     let_in: LetIn | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,8 @@ class Merge:
     def _new(self, item: Examined) -> StoredVersion:
         known = item.line.pubtime is not None
         line = item.line if known else item.line.with_(pubtime=self._now)
-        return StoredVersion(line, item.length, blob_path(line.cksum), self._upstream, known, self._now)
+        origin = item.origin or self._upstream
+        return StoredVersion(line, item.length, blob_path(line.cksum), origin, known, self._now)
 
     def _keep(self, crate: CrateId, reason: str, *, heard: bool = True) -> None:
         """Tell that a version stays as it was; the first reason is the one that counts."""

@@ -53,7 +53,7 @@ def published_as_text(report: PublishReport) -> None:
 def published_as_json(report: PublishReport) -> Iterator[Any]:
     """For machines; warnings are for people, on stderr."""
     _warn(report.published)
-    yield {"directory": str(report.directory)} | published_object(report.published)
+    yield {"directory": str(report.directory)} | publication_as_json(report.published)
 
 
 def _warn(published: PublishResult) -> None:
@@ -61,8 +61,8 @@ def _warn(published: PublishResult) -> None:
         output.warn(warning)
 
 
-def published_object(published: PublishResult) -> dict[str, Any]:
-    """The versions that clients see now."""
+def publication_as_json(published: PublishResult) -> dict[str, Any]:
+    """What is published now, in the fields that every report has for it."""
     return {
         "snapshot": published.snapshot,
         "timestamp": published.timestamp,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carnet.errors import TransportError, VerificationError
-from carnet_cli.report.registry.mirror import published_object
+from carnet_cli.report.registry.mirror import publication_as_json
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
@@ -50,13 +50,14 @@ def synced_as_text(report: SyncedReport) -> None:
     _tell_missing(report.missing)
     _tell_findings(sync)
     if report.dry_run:
-        for what, crates in (("add", sync.added), ("update", sync.updated)):
+        for what, crates in (("add", sync.added), ("update", sync.updated), ("take down", sync.taken_down)):
             for crate in crates:
                 output.echo(f"would {what} {crate}")
     words = [f"{len(sync.added)} added", f"{len(sync.updated)} updated", f"{sync.unchanged} unchanged"]
     words += [f"{len(sync.refused)} refused"] if sync.refused else []
     words += [f"{len(sync.waiting)} waiting"] if sync.waiting else []
     words += [f"{len(sync.kept)} kept although the upstream says less"] if sync.kept else []
+    words += [f"{len(sync.taken_down)} taken down, as upstream"] if sync.taken_down else []
     would = "would be: " if report.dry_run else ""
     output.echo(f"{would}{', '.join(words)}; the mirror has {report.versions} versions of {report.crates} crates")
     if report.dry_run:
@@ -79,6 +80,7 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
         "refused": [{"crate": str(one.crate), "reason": one.reason} for one in sync.refused],
         "kept": [{"crate": str(one.crate), "reason": one.reason, "heard": one.heard} for one in sync.kept],
         "waiting": [{"crate": str(one.crate), "reason": one.reason} for one in sync.waiting],
+        "taken_down": [str(crate) for crate in sync.taken_down],
         "findings": [{"crate": str(one.crate), "text": one.text} for one in sync.findings],
         "missing": [
             {
@@ -90,7 +92,7 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
             for one in report.missing
         ],
         "appeared": [str(crate) for crate in sync.appeared],
-        "published": None if sync.published is None else published_object(sync.published),
+        "published": None if sync.published is None else publication_as_json(sync.published),
         "dry_run": report.dry_run,
     }
 
@@ -106,6 +108,8 @@ def _tell_missing(missing: Iterable[Missing]) -> None:
 
 
 def _tell_findings(sync: SyncReport) -> None:
+    for crate in sync.taken_down:
+        output.warn(f"{crate}: the upstream took it down, and so it is taken down here")
     for finding in sync.findings:
         output.warn(f"{finding.crate}: {finding.text}")
     for kept in sync.kept:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError
-from carnet_cli.commands.network import network_for
 from carnet_cli.commands.registry.mirror.approve import approve
 from carnet_cli.commands.registry.mirror.backup import backup, relocate, restore
 from carnet_cli.commands.registry.mirror.checks import (
@@ -41,7 +39,6 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet_mirror.state.store import Store
-    from carnet_mirror.upstream.packages import IndexedUpstream
     from carnet_signer.metadata.publish import PublishResult
 
 
@@ -147,7 +144,14 @@ def _show_published(
 @click.option(
     "--upstream",
     metavar="INDEX",
-    help="Without cargo: a sparse index, `sparse+https://...`, or a folder in the form of cargo's local registries.",
+    help="Without cargo: a sparse index, `sparse+https://...`; a folder in the form of cargo's local registries; with "
+    "--upstream-root another mirror's address or export; or a label of mirror.toml.",
+)
+@click.option(
+    "--upstream-root",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The root file of the mirror of carnet's that --upstream names: it is verified from there, as by a client.",
 )
 @click.option("--cargo", envvar="CARGO", default="cargo", show_default=True, help="The cargo that fetches.")
 @click.option(
@@ -174,6 +178,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     lockfile: Path | None,
     workspace: Path | None,
     upstream: str | None,
+    upstream_root: Path | None,
     cargo: str,
     let_in_file: Path | None,
     whole: bool,
@@ -202,30 +207,28 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror sync /srv/carnet serde@1 'tokio@>=1.40, <2'
     """
     from carnet.cargo.asked import AskedFor
+    from carnet_cli.commands.registry.mirror.upstreams import CARGO, SECONDS, Sources
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_cli.config.let_in_file import read_let_in_file
-    from carnet_cli.config.mirror_file import open_mirror
+    from carnet_cli.config.mirror_file import open_mirror, read_mirror_file
+    from carnet_mirror.state.store import check_there
     from carnet_mirror.sync.closure import Missing, close, history
     from carnet_mirror.sync.manifests import read_workspace
     from carnet_mirror.sync.plan import plan
     from carnet_mirror.sync.sync import sync as run
-    from carnet_mirror.upstream.cargo import CargoUpstream
-    from carnet_mirror.upstream.folder import FolderUpstream
-    from carnet_mirror.upstream.sparse import SparseUpstream
+    from carnet_mirror.upstream.stopping import never
 
     if dry_run and let_in_file is not None:
         raise ConfigError(
             "--let-in is about what a tarball says, and --dry-run looks at none", hint="leave one of the two away"
         )
-    network = network_for()
-    if upstream is not None and "://" not in upstream:
-        source: IndexedUpstream = FolderUpstream(Path(upstream))
-    elif upstream is not None:
-        source = SparseUpstream(upstream, network=network)
-    else:
-        # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
-        authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
-        source = CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities})
+    if upstream is None and upstream_root is not None:
+        raise ConfigError(
+            "--upstream-root is the root of the mirror that --upstream names", hint="add --upstream https://host/"
+        )
+    check_there(directory)  # before anything is remembered in it
+    sources = Sources(directory, read_mirror_file(directory).upstreams, cargo, SECONDS, remembering=False)
+    source = sources.make(CARGO if upstream is None else upstream, upstream_root)(never)
     asked = [AskedFor.parse(text) for text in wanted]
     if whole and not asked:
         raise ConfigError("--history is of crates that are named", hint="write --history NAME")

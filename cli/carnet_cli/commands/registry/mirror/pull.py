@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from starlette.types import ASGIApp
 
 from carnet.progress import Progress
-from carnet_cli.commands.network import network_for
 from carnet_cli.commands.registry.mirror.checks import locked_in
+from carnet_cli.commands.registry.mirror.upstreams import Sources
 from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -26,9 +25,7 @@ from carnet_mirror.pull.scheduled import Scheduled, sync_what_is_named, taking_t
 from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.disk import Disk
 from carnet_mirror.state.store import Store
-from carnet_mirror.upstream.cargo import CargoUpstream
 from carnet_mirror.upstream.packages import IndexedUpstream
-from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_mirror.upstream.stopping import Stopped, never
 from carnet_mirror.web.pull import Pulls
 
@@ -38,7 +35,7 @@ _AT_ONCE = 32
 _ALL = 1_000_000
 """cargo has to be told everything at once."""
 _MEGABYTE = 1_000_000
-_SECONDS = 3600.0
+SECONDS = 3600.0
 """How long a scheduled sync may let cargo fetch."""
 
 
@@ -73,23 +70,24 @@ def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -
 
 @contextmanager
 def pulling(
-    opened: Opened, settings: PullSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+    opened: Opened, sources: Sources, settings: PullSettings, signer: OnlineSettings, turn: threading.Lock
 ) -> Iterator[Pulling]:
     """Take asks while the block runs.
 
     Args:
         opened: Opens the mirror for writing.
+        sources: What upstreams are made with, and for which mirror.
         settings: What its operator says of it.
         signer: How its online signer is reached.
-        cargo: The cargo that fetches, where the operator's own does.
         turn: Held while something is brought.
     """
-    upstream = upstream_for(settings.upstream, cargo, settings.quotas.seconds)
+    sources = replace(sources, seconds=settings.quotas.seconds)
+    upstream = sources.make(settings.upstream)
     _ = upstream(never)  # what is wrong with its configuration is told now, and not when somebody asks
 
     def bring_in_turn(shares: Sequence[Share], progress: Progress, stopped: Stopped) -> None:
         with taking_turns(turn, stopped):
-            _bring(opened, settings, signer, upstream, shares, progress, stopped)
+            _bring(opened, sources, settings, signer, upstream, shares, progress, stopped)
 
     puller = Puller(bring_in_turn, Usage(settings.quotas))
     try:
@@ -100,18 +98,18 @@ def pulling(
 
 @contextmanager
 def syncing(
-    opened: Opened, settings: SyncSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+    opened: Opened, sources: Sources, settings: SyncSettings, signer: OnlineSettings, turn: threading.Lock
 ) -> Iterator[Scheduled]:
     """Sync by the clock while the block runs.
 
     Args:
         opened: Opens the mirror for writing.
+        sources: As for pulling.
         settings: What its operator says of it.
         signer: How its online signer is reached.
-        cargo: The cargo that fetches, where the operator's own does.
         turn: Held while something is brought.
     """
-    upstream = upstream_for(settings.upstream, cargo, _SECONDS)
+    upstream = replace(sources, seconds=SECONDS).make(settings.upstream)
     _ = upstream(never)  # as for pulling
     scheduled = Scheduled(partial(_sync, opened, settings, signer, upstream), settings.every, turn)
     scheduled.start()
@@ -139,31 +137,14 @@ def _sync(
     for missing in brought.missing:
         output.warn(f"sync: {missing.asked} is not to be had: {missing.reason}")
     left = f"; {len(report.waiting)} not decided" if report.waiting else ""
+    for crate in report.taken_down:
+        output.warn(f"sync: {crate} is taken down here too, as the upstream says")
     output.note(f"sync: {len(report.added)} added, {len(report.updated)} updated, {len(report.refused)} refused{left}")
 
 
-def upstream_for(named: str, cargo: str, seconds: float) -> Callable[[Stopped], IndexedUpstream]:
-    """What makes the upstream of one pull.
-
-    Args:
-        named: `cargo`, or the URL of a sparse index.
-        cargo: The program.
-        seconds: How long it may fetch.
-
-    Raises:
-        ConfigError: What is configured for networks cannot be used.
-    """
-    network = network_for()
-    if named != "cargo":
-        return lambda stopped: SparseUpstream(named, network=network, remembered={}, stopped=stopped)
-    # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
-    authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
-    environment = {**os.environ, **authorities}
-    return lambda stopped: CargoUpstream(cargo, home.cargo_home(), environment, seconds, stopped)
-
-
-def _bring(
+def _bring(  # noqa: PLR0913, PLR0917  -- a partial gives all but the last three
     opened: Opened,
+    sources: Sources,
     settings: PullSettings,
     signer: OnlineSettings,
     upstream: Callable[[Stopped], IndexedUpstream],
@@ -174,7 +155,7 @@ def _bring(
     quotas = settings.quotas
     with opened() as store, online(store.directory, signer, PassphraseSource()) as client:
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
-        at_once = _ALL if settings.upstream == "cargo" else _AT_ONCE
+        at_once = _ALL if sources.uses_cargo(settings.upstream) else _AT_ONCE
         source = upstream(lambda: bounded.is_over())  # noqa: PLW0108  -- it is made in the next line
         bounded = BoundedUpstream(source, size, quotas.seconds, at_once, stopped)
         bring(store, client, bounded, shares, settings, now=home.now(), progress=progress)

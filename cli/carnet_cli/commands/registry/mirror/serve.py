@@ -99,7 +99,8 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     Example:
       carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
     """
-    from carnet_cli.commands.registry.mirror.pull import pulling, syncing, until
+    from carnet_cli.commands.registry.mirror.pull import SECONDS, pulling, syncing, until
+    from carnet_cli.commands.registry.mirror.upstreams import Sources
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
     from carnet_cli.config.mirror_file import read_mirror_file
     from carnet_mirror import log
@@ -142,13 +143,14 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
             log.error(wrong)
 
         counted: Any = {"sender_header": sender_header, "tally": watched.tally, "disk": store.disk}
+        sources = Sources(directory, said.upstreams, cargo, SECONDS)
         with signer_beside(directory, settings, passphrase), ExitStack() as stack:
             pulls, halts, turn = None, list[Callable[[], None]](), threading.Lock()
             if said.pull is not None:
-                pulls = stack.enter_context(pulling(opened, said.pull, settings, cargo, turn))
+                pulls = stack.enter_context(pulling(opened, sources, said.pull, settings, turn))
                 halts.append(pulls.puller.halt)
             if said.sync is not None:
-                halts.append(stack.enter_context(syncing(opened, said.sync, settings, cargo, turn)).halt)
+                halts.append(stack.enter_context(syncing(opened, sources, said.sync, settings, turn)).halt)
 
             def taking(app: ASGIApp) -> ASGIApp:
                 app = app if pulls is None else pulls.in_front_of(app, sender_header, store.disk)
