@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.integration.test_mirror_crash import Killer, in_child
-from tests.support.registries.mirror_process import now_in_seconds
+from tests.support.registries.mirror_process import now_in_seconds, quiet
 from tests.support.worlds.ceremony import make_ceremony, make_key
 from tests.support.worlds.online import OracleSigner
 from tests.unit.mirror.test_backup import Site
 
 from carnet.errors import ConfigError, SigningError, StorageError
-from carnet_cli.commands.registry.online_signer import OnlineSettings
+from carnet_cli.commands.registry.online_signer import OnlineSettings, signed_last
 from carnet_mirror.backup.relocate import NewPlace, relocate
+from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.state.store import Store
 from carnet_mirror.upkeep import sign_again
 from carnet_signer.online.memory import copy_memory, versions_in
@@ -119,7 +121,7 @@ def test_killed_it_remembers_one_of_both_and_goes_through_again(site: Site) -> N
     with counting.armed(None):
         moved(site)
     shutil.rmtree(site.mirror)
-    for point in {1, counting.seen // 2, counting.seen - 1, counting.seen}:
+    for point in (counting.seen // 2, counting.seen):
         shutil.copytree(site.folder / "kept", site.mirror)
 
         def killed(point: int = point) -> None:
@@ -166,3 +168,29 @@ def test_what_is_said_wrongly(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         before.moved(*said)
+
+
+# --- what `fsck` says where the two disagree ---
+
+
+@pytest.mark.parametrize(
+    ("memory", "problem"),
+    [
+        ("memory", None),
+        ("older", "ends with timestamp 1, and 2 is published: it is lost, or an older copy"),
+        ("nowhere", "ends with timestamp 0, and 2 is published"),
+        ("another", "that it names another snapshot than is published: it is another mirror's"),
+    ],
+)
+def test_fsck_says_when_memory_and_state_disagree(memory: str, problem: str | None, site: Site) -> None:
+    """It asks for no passphrase: of a signer that does not run it reads the memory."""
+    if memory == "another":
+        shutil.copytree(site.memory, site.folder / memory)
+        log = site.folder / memory / "signed.log"
+        log.write_bytes(re.sub(rb'("file":)"[0-9a-f]{64}"', rb'\1"' + b"0" * 64 + b'"', log.read_bytes()))
+    with Store.open(site.mirror, write=True) as store:
+        with store.change():
+            OnlineSettings("/before/online", site.folder / memory).remember(store)
+        report = fsck(store, now=site.now, progress=quiet, signed=signed_last(site.mirror, store))
+    assert [one.where for one in report.problems] == ([] if problem is None else ["the online signer's memory"])
+    assert problem is None or problem in report.problems[0].what

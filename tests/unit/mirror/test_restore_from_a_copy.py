@@ -72,7 +72,7 @@ def saved(world: World) -> None:
 def restored(
     world: World, copy: str | None = COPY, seen: int = 99, roles: Mapping[str, bytes] | None = None
 ) -> Restored:
-    """Restored, opened, and sound."""
+    """Restored, and opened."""
     means = OnlineMeans(lambda: nullcontext(world.online), lambda _: None, {})
     opens = None if copy is None else lambda: open_copy(str(world.folder / copy), DIRECT)
     known = Seen({"timestamp": seen, "snapshot": seen}, [] if roles is None else [roles], opens)
@@ -86,7 +86,6 @@ def restored(
         progress=quiet,
     )
     world.store = Store.open(world.folder / "mirror", write=True)
-    assert fsck(world.store, now=world.now, progress=quiet).problems == []
     return done
 
 
@@ -129,11 +128,9 @@ def only(place: Path, pattern: str) -> Path:
 @pytest.mark.parametrize(
     ("pattern", "data", "said"),
     [
-        ("api/v1/crates/two/*/download", b"another", r"1 files .* missing or damaged: blobs/"),
         ("api/v1/crates/two/*/download", None, r"1 files .* missing or damaged: blobs/"),
-        ("targets/crates/*/*/*1.0.0.crate", None, r"missing or damaged: targets/crates/"),
         ("metadata/3.owner.*.json", None, r"missing or damaged: metadata/3.owner"),
-        ("targets/index/3/t/*.two", b"{}", r"missing or damaged: targets/index/3/t/"),
+        ("targets/index/3/t/*.two", b"{}", r"1 files .* missing or damaged: targets/index/3/t/"),
         ("metadata/timestamp.json", b"{}", "the copy .*www: timestamp: signed is not an object"),
     ],
 )
@@ -184,6 +181,7 @@ def test_a_mirror_that_was_pruned_and_from_which_something_was_taken_down(tmp_pa
     shutil.rmtree(tmp_path / "mirror")
     world.online = DirectOnlineSigner(world.online.key)
     restored(world, copy=None)
+    assert fsck(world.store, now=world.now, progress=quiet).problems == []
     world.client()
     world.admit("0.1.0", name=CrateName("one"), client="client")
     with pytest.raises(CarnetError, match="took it down"):

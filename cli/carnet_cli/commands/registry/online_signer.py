@@ -20,10 +20,11 @@ from carnet.tuf.paths import TIMESTAMP
 from carnet_cli.commands.registry.online import WAITING, signer_command
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
+from carnet_mirror.fsck.fsck import Remembered
 from carnet_mirror.state.store import Store
 from carnet_signer.keys.uri import anchored, exists, key_file
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
-from carnet_signer.online.memory import take_memory
+from carnet_signer.online.memory import copy_memory, named_in, take_memory
 
 SOCKET = "online.sock"
 _WAIT = 3600
@@ -273,16 +274,23 @@ def _reached(
             os.close(lock)
 
 
-def signed_last(directory: Path, store: Store) -> dict[str, int]:
-    """What the online signer remembers of the timestamp, when it can be asked without a passphrase."""
+def signed_last(directory: Path, store: Store) -> Remembered | None:
+    """What the online signer remembers, when it runs or its memory can be read: without a passphrase."""
     try:
-        client = _running(directory, OnlineSettings.of(store))
-        if client is None:
-            return {}
-        with client:
-            return {TIMESTAMP: client.last_version(TIMESTAMP)}
-    except CarnetError:
-        return {}
+        settings = OnlineSettings.of(store)
+        client = _running(directory, settings)
+        if client is not None:
+            with client:
+                return Remembered(client.last_version(TIMESTAMP), client.named_snapshot())
+        if settings.memory is None:
+            return None
+        try:
+            settings.memory.stat()
+        except FileNotFoundError:
+            return Remembered(0, None)
+        return Remembered(*named_in(copy_memory(settings.memory)))
+    except (CarnetError, PermissionError):
+        return None
 
 
 def _wait(directory: Path, settings: OnlineSettings, process: subprocess.Popen[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""`carnet mirror status` and `fsck`: looking at a mirror, and making its database anew where that is asked for."""
+"""`carnet mirror status`, `list` and `fsck`: looking at a mirror, and making its database anew when asked."""
 
 from __future__ import annotations
 
@@ -110,6 +110,34 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
         if problem is not None:
             output.report(problem)
     return 1 if report.expired or wrong is not None or report.disk.full is not None else 0
+
+
+@click.command("list")
+@DIRECTORY
+@click.option("--since", metavar="DAY", help="Only what came on that day or later, such as 2026-11-20, in UTC.")
+@click.option("--upstream", help="Only what came from there, as the list spells it.")
+@output.message_format
+def listed(directory: Path, since: str | None, upstream: str | None, message_format: output.MessageFormat) -> None:
+    """List the versions that a mirror has, with when each came here and from where.
+
+    What a rebuilt database knows of that is the time of publication alone, and `unknown`.
+
+    \b
+    Example:
+      carnet mirror list /srv/carnet --since 2026-11-20 --upstream cargo
+    """
+    from carnet import times
+    from carnet.errors import FormatError
+    from carnet_cli.report.registry.listed import ListReport, listed_as_json, listed_as_text
+    from carnet_mirror.state.store import Store
+
+    try:
+        first = None if since is None else times.written(times.read(f"{since}T00:00:00Z", "--since"))
+    except FormatError:
+        raise ConfigError(f"--since {(since or '')[:80]!a} is no day", hint="such as --since 2026-11-20") from None
+    with Store.open(directory) as store:
+        found = [one for one in store.crates.all_versions(first) if upstream in (None, one.upstream)]
+    output.show(ListReport(directory, found), message_format, listed_as_text, listed_as_json)
 
 
 def warn_without_second_opinion(wanted: bool, warn: Callable[[str, str], None] = output.warn) -> None:

@@ -15,6 +15,7 @@ from carnet_cli.commands.registry.mirror.backup import backup, relocate, restore
 from carnet_cli.commands.registry.mirror.checks import (
     DIRECTORY,
     fsck,
+    listed,
     locked_in,
     online_options,
     status,
@@ -378,6 +379,7 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
 
 command.add_command(serve)
 command.add_command(status)
+command.add_command(listed)
 command.add_command(fsck)
 command.add_command(pending)
 command.add_command(export)
