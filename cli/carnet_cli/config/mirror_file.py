@@ -13,6 +13,7 @@ from carnet import stricttoml
 from carnet.cargo.asked import AskedFor
 from carnet.durable import read_file
 from carnet.errors import ConfigError, FormatError
+from carnet_cli.terminal import output
 from carnet_mirror.pull.quotas import PullQuotas
 from carnet_mirror.pull.rules import PullRules
 from carnet_mirror.pull.settings import MirrorSettings, PullSettings, SyncSettings, UpstreamSettings
@@ -86,6 +87,25 @@ def open_mirror(directory: Path, *, write: bool = False) -> Store:
     """
     check_there(directory)
     return Store.open(directory, write=write, rules=read_mirror_file(directory).disk)
+
+
+def open_for_upkeep(directory: Path) -> Store:
+    """Open a mirror for writing, for somebody who keeps it alive or takes something down.
+
+    A mistake in the file, which may be about something else, keeps nobody from it: it is told, and nothing that was
+    superseded is taken away meanwhile.
+
+    Raises:
+        ConfigError: There is none.
+        StorageError: As `Store.open`.
+    """
+    check_there(directory)
+    try:
+        rules = read_mirror_file(directory).disk
+    except ConfigError as error:
+        output.warn(f"{error}; what was superseded stays meanwhile", error.hint)
+        rules = DiskRules(keep=timedelta(days=_MOST_DAYS))
+    return Store.open(directory, write=True, rules=rules)
 
 
 def _reserve(table: Mapping[str, Any], where: str) -> int:

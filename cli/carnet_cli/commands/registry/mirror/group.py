@@ -342,15 +342,15 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror refresh /srv/carnet --ceremony ceremony/ --next-online-key keys/online-2027
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
+    from carnet_cli.config.mirror_file import open_for_upkeep
     from carnet_mirror.schedule import claims_that_end, expiries
-    from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import sign_again
     from carnet_mirror.writing import set_second_opinion, wants_second_opinion
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.keys.uri import anchored
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
-    with Store.open(directory, write=True) as store:
+    with open_for_upkeep(directory) as store:
         if second_opinion is not None:
             with store.change():
                 set_second_opinion(store, wanted=second_opinion)
