@@ -47,6 +47,8 @@ class Share:
         names_left: Crates about which the upstream may be asked for it.
         versions_left: Versions that may be brought for it.
         network: Who asks.
+        ranges: Of how many compatible ranges the newest version comes, of what is asked for with any requirement: more
+            than one for those who cannot say which they want.
         names: About how many it was asked.
         versions: How many were fetched for it: one that several need counts for the first.
         end: What came of it, at the end.
@@ -56,6 +58,7 @@ class Share:
     names_left: int
     versions_left: int
     network: str = ""
+    ranges: int = 1
     names: int = 0
     versions: int = 0
     end: PullEnd = field(default_factory=PullEnd)
@@ -70,7 +73,11 @@ class Share:
         """1. The versions that it needs and the mirror has not."""
         asked = [one for one in self.ask.asked if not (self.ask.locked and _is_here(store, one))]
         taking = Taking(
-            rules.why_no_crate, lambda line: rules.why_no_version(line, now), self.ask.locked, upstream.go_on
+            rules.why_no_crate,
+            lambda line: rules.why_no_version(line, now),
+            self.ask.locked,
+            upstream.go_on,
+            self.ranges,
         )
         before, upstream.names_left = upstream.names_asked, self.names_left
         try:

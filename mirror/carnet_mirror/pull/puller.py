@@ -41,12 +41,14 @@ class Asker:
     Attributes:
         ask: What for.
         network: Whose network it is.
+        ranges: Compatible ranges of which the newest version comes, of each crate that is asked for (`Share.ranges`).
         progress: How far it is.
         end: What came of it, once it is over.
     """
 
     ask: PullAsk
     network: str
+    ranges: int = 1
     progress: PullProgress = field(default_factory=lambda: PullProgress("waiting"))
     end: PullEnd | None = None
 
@@ -67,14 +69,19 @@ class Puller:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
-    def join(self, ask: PullAsk, network: str) -> Asker:
+    def join(self, ask: PullAsk, network: str, *, ranges: int = 1) -> Asker:
         """Begin to wait.
+
+        Args:
+            ask: What for.
+            network: Whose network it is.
+            ranges: As for `Share`.
 
         Raises:
             NoPlace: As many wait as can, all of them or of this network.
             OverQuota: The network has used what it may.
         """
-        asker = Asker(ask, network)
+        asker = Asker(ask, network, ranges)
         with self._lock:
             own = len(self._waiting.get(network, ()))
             if self._stopped.is_set() or own >= _WAITING_OF_ONE or sum(map(len, self._waiting.values())) >= _WAITING:
@@ -133,7 +140,7 @@ class Puller:
         network = asker.network
         together = sum(one.network == network for one in askers)
         names, versions = self._usage.names_left(network), self._usage.versions_left(network)
-        return Share(asker.ask, names // together, versions // together, network)
+        return Share(asker.ask, names // together, versions // together, network, asker.ranges)
 
     def _next(self) -> list[Asker]:
         """Those who are served together: one of each network, and again, until they are enough."""

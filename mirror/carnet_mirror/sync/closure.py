@@ -20,7 +20,7 @@ from carnet.cargo.asked import AskedFor
 from carnet.cargo.index_line import IndexLine
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.manifest import Dependency
-from carnet.cargo.names import CrateId, CrateName
+from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.claims.releases import SignedRelease
 from carnet.errors import FormatError, VerificationError
 from carnet.scratch import temporary_folder
@@ -72,12 +72,15 @@ class Taking:
         why_no_version: Why a version is not taken, in words; empty where it is.
         locked: Whether a whole lock is asked for, so that nothing else is needed, and a yanked version is as good.
         go_on: Raises when it has taken long enough: a crate has a thousand versions, and may be asked for as often.
+        ranges: Of how many compatible ranges the newest version is taken, the newest ranges first, of what is asked for
+            by itself with any requirement at all.
     """
 
     why_no_crate: Callable[[CrateName], str] = lambda _: ""
     why_no_version: Callable[[IndexLine], str] = lambda _: ""
     locked: bool = False
     go_on: Callable[[], None] = lambda: None
+    ranges: int = 1
 
 
 EVERYTHING = Taking()
@@ -169,14 +172,12 @@ class _Search:
         grown: dict[CrateId, frozenset[str]] = {}
         for edge in edges:
             self.taking.go_on()
-            line = self._newest(edge)
-            if line is None:
-                continue
-            self.chosen[line.id] = line
-            wanted = edge.features if edge.by is not None else everything(line)
-            before = grown.get(line.id, self.active.get(line.id))
-            if before is None or not wanted <= before:
-                grown[line.id] = wanted | (before or frozenset())
+            for line in self._newest(edge):
+                self.chosen[line.id] = line
+                wanted = edge.features if edge.by is not None else everything(line)
+                before = grown.get(line.id, self.active.get(line.id))
+                if before is None or not wanted <= before:
+                    grown[line.id] = wanted | (before or frozenset())
         if len(self.chosen) > self.most:
             raise VerificationError(
                 f"this needs more than {self.most} versions", hint="ask for less at once, or sync by a lock"
@@ -209,7 +210,7 @@ class _Search:
             self.lines[name] = [version.line for version in self.store.crates.versions(name)]
         asked = [name for name in reasons if name not in refused]
         for name, index in (self.upstream.index(asked, self.scratch) if asked else {}).items():
-            listed = list(_read(index.chunks, name))
+            listed = list(_read(index.chunks, name, any_case=self.taking.ranges > 1))
             if name in claims:
                 self._adopt(awaited[name], listed)
                 continue
@@ -229,15 +230,20 @@ class _Search:
                 self.lines[line.id.name].append(line.with_(yanked=release.yanked))
                 self.adopted.add(line.id)
 
-    def _newest(self, edge: _Edge) -> IndexLine | None:
+    def _newest(self, edge: _Edge) -> list[IndexLine]:
+        """The newest version that is admitted, or those of several ranges; none where there is none, which is noted."""
         wanted: AdmittedVersions = admitted(edge.asked.requirement)
         fitting = [line for line in self.lines[edge.asked.name] if wanted.admits(line.id.version)]
         standing = [line for line in fitting if self.taking.locked or not line.yanked]
         taken = [line for line in standing if self._is_ours(line) or not self._why_no_version(line)]
         if taken:
-            return max(taken, key=lambda line: line.id.version)
+            newest: dict[str, IndexLine] = {}
+            for line in sorted(taken, key=lambda line: line.id.version, reverse=True):
+                newest.setdefault(compatible_range(line.id.version), line)
+            some = self.taking.ranges if edge.by is None and edge.asked.requirement == "*" else 1
+            return list(newest.values())[:some]
         self.missing.setdefault(edge.asked, self._why_not(edge, standing, yanked=bool(fitting)))
-        return None
+        return []
 
     def _why_no_version(self, line: IndexLine) -> str:
         """Asked once of each: many requirements may be about it."""
@@ -270,8 +276,17 @@ class _Search:
         return Missing(edge.asked, edge.by, reason, decided=True)
 
 
-def _read(chunks: Sequence[bytes], name: CrateName) -> Iterator[IndexLine]:
-    """The lines of a crate that can be read; what cannot is no statement."""
+def compatible_range(version: Version) -> str:
+    """What versions have in common that cargo takes for one another: the numbers up to the first that is not 0."""
+    major, minor, patch = str(version).partition("-")[0].partition("+")[0].split(".")
+    return major if major != "0" else f"0.{minor}" if minor != "0" else f"0.0.{patch}"
+
+
+def _read(chunks: Sequence[bytes], name: CrateName, *, any_case: bool = False) -> Iterator[IndexLine]:
+    """The lines of a crate that can be read; what cannot is no statement.
+
+    The path of an index file is in lower case: who knows no more of a name takes it in any case.
+    """
     for chunk in chunks:
         try:
             line = IndexLine.from_bytes(chunk)
@@ -279,7 +294,7 @@ def _read(chunks: Sequence[bytes], name: CrateName) -> Iterator[IndexLine]:
                 AskedFor.of(dependency.crate, dependency.req)
         except FormatError:
             continue
-        if line.id.name == name:
+        if line.id.name == name or (any_case and line.id.name.text.lower() == name.text):
             yield line
 
 

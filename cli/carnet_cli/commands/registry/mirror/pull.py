@@ -10,6 +10,7 @@ from functools import partial
 
 from starlette.types import ASGIApp
 
+from carnet.cargo.names import CrateName
 from carnet.progress import Progress
 from carnet_cli.commands.registry.mirror.checks import locked_in
 from carnet_cli.commands.registry.mirror.upstreams import Sources
@@ -21,12 +22,13 @@ from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.bring import Share, bring
 from carnet_mirror.pull.puller import Puller
 from carnet_mirror.pull.quotas import PullQuotas, Usage
+from carnet_mirror.pull.rules import APPROVAL, PullRules
 from carnet_mirror.pull.scheduled import Scheduled, sync_what_is_named, taking_turns
 from carnet_mirror.pull.settings import PullSettings, SyncSettings
-from carnet_mirror.state.disk import Disk
 from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.packages import IndexedUpstream
 from carnet_mirror.upstream.stopping import Stopped, never
+from carnet_mirror.web.plain_cargo import PlainCargo
 from carnet_mirror.web.pull import Pulls
 
 Opened = Callable[[], Store]
@@ -46,14 +48,31 @@ class Pulling:
     Attributes:
         puller: Works on them.
         seconds: How long one answer may take.
+        rules: What is brought.
     """
 
     puller: Puller
     seconds: float
+    rules: PullRules
 
-    def in_front_of(self, app: ASGIApp, sender_header: str | None, disk: Disk) -> ASGIApp:
-        """Take asks, and leave everything else to an application."""
-        return Pulls(app, self.puller, seconds=self.seconds, sender_header=sender_header, disk=disk)
+    def in_front_of(self, app: ASGIApp, store: Store, sender_header: str | None) -> ASGIApp:
+        """Take asks, those of plain cargo too, and leave everything else to an application.
+
+        Args:
+            app: The application.
+            store: The mirror, opened for reading in the thread of the event loop.
+            sender_header: As for `carnet_mirror.web.submissions.Submissions`.
+        """
+
+        def has(path: str) -> bool:
+            return store.published_index(path) is not None
+
+        def refuses(name: CrateName) -> str:
+            reason = self.rules.why_no_crate(name)
+            return "" if reason == APPROVAL else reason  # it is put on the list, and cargo shows why
+
+        plain = PlainCargo(app, self.puller, has=has, refuses=refuses, sender_header=sender_header)
+        return Pulls(plain, self.puller, seconds=self.seconds, sender_header=sender_header, disk=store.disk)
 
 
 def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -91,7 +110,7 @@ def pulling(
 
     puller = Puller(bring_in_turn, Usage(settings.quotas))
     try:
-        yield Pulling(puller, 2 * settings.quotas.seconds + 60.0)
+        yield Pulling(puller, 2 * settings.quotas.seconds + 60.0, settings.rules)
     finally:
         puller.stop()
 

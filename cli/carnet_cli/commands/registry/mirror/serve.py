@@ -153,7 +153,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
                 halts.append(stack.enter_context(syncing(opened, sources, said.sync, settings, turn)).halt)
 
             def taking(app: ASGIApp) -> ASGIApp:
-                app = app if pulls is None else pulls.in_front_of(app, sender_header, store.disk)
+                app = app if pulls is None else pulls.in_front_of(app, store, sender_header)
                 proposals = Proposals(app, partial(_take_proposal, opened, settings), **counted)
                 return Submissions(proposals, partial(_take, opened, settings), **counted)
 

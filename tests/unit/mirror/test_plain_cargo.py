@@ -1,0 +1,143 @@
+"""What plain cargo may set off with a GET: little, for each network, and nothing for names that there are not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from carnet.cargo.names import CrateName
+from carnet.cargo.pull import NotBrought, PullEnd
+from carnet.tuf.paths import index_path
+from carnet_mirror.pull.bring import Share
+from carnet_mirror.pull.puller import Puller
+from carnet_mirror.pull.quotas import PullQuotas, Usage
+from carnet_mirror.pull.rules import APPROVAL
+from carnet_mirror.web import plain_cargo
+from carnet_mirror.web.plain_cargo import RANGES, PlainCargo
+
+
+async def behind(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 299, "headers": []})
+    await send({"type": "http.response.body", "body": b"behind"})
+
+
+class Mirror:
+    """A mirror that brings some names; what it was asked for."""
+
+    def __init__(self, *there: str, quotas: PullQuotas | None = None, undecided: bool = False) -> None:
+        self.there, self.here, self.asked = set(there), set[str](), list[list[str]]()
+        self.undecided = undecided
+        self.puller = Puller(lambda shares, _, __: self.work(shares), Usage(quotas or PullQuotas()))
+        self.app = PlainCargo(
+            behind,
+            self.puller,
+            has=self.here.__contains__,
+            refuses=lambda name: "no" * (name.text == "denied"),
+            held=5.0,
+        )
+
+    def work(self, shares: Sequence[Share]) -> None:
+        for share in shares:
+            assert share.ranges == RANGES
+            names = [str(one.name) for one in share.ask.asked]
+            self.asked.append(names)
+            left = tuple(NotBrought(f"{name}@*", "the upstream has none") for name in names if name not in self.there)
+            waits = tuple(NotBrought(one.what, APPROVAL) for one in left if one.what.startswith("acme"))
+            self.here |= {index_path(CrateName(name)) for name in names if name in self.there}
+            share.end = PullEnd(undecided=left) if self.undecided else PullEnd(missing=left, waiting=waits)
+
+    async def get(self, name: str, client: str = "192.0.2.1", *, path: str = "") -> tuple[int, dict[str, str], bytes]:
+        sent = list[Any]()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            raise AssertionError
+
+        path = path or index_path(CrateName(name))
+        scope = {"type": "http", "method": "GET", "path": f"/{path}", "headers": [], "client": (client, 1)}
+        await self.app(scope, receive, send)
+        headers = {key.decode(): value.decode() for key, value in sent[0]["headers"]}
+        return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
+
+    def run(self, work: Callable[[], Any]) -> Any:
+        try:
+            return asyncio.run(work())
+        finally:
+            self.puller.stop()
+
+
+@pytest.fixture(autouse=True)
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_cargo, "_GATHERED", 0.05)
+    monkeypatch.setattr(plain_cargo, "_LOOK_EVERY", 0.01)
+
+
+def test_names_that_come_together_are_one_ask_and_whoever_comes_back_is_served() -> None:
+    mirror = Mirror("leaf", "twig")
+
+    async def work() -> None:
+        first = await asyncio.gather(mirror.get("leaf"), mirror.get("twig"), mirror.get("bud"))
+        assert [(status, headers["retry-after"]) for status, headers, _ in first] == [(503, "2")] * 3
+        again = await asyncio.gather(mirror.get("leaf"), mirror.get("twig"), mirror.get("bud"))
+        assert [status for status, _, _ in again] == [299, 299, 404]
+        assert again[2][2] == b"bud: the upstream has none\n"
+        assert (await mirror.get("bud"))[0] == 404
+
+    mirror.run(work)
+    assert mirror.asked == [["leaf", "twig", "bud"]], "what is not there is remembered"
+
+
+def test_what_is_no_index_file_or_denied_sets_nothing_off() -> None:
+    mirror = Mirror("leaf")
+
+    async def work() -> None:
+        for path in (
+            "index/config.json",
+            "index/x/y/leaf",
+            "index/le/af/LEAF",
+            "api/v1/crates/leaf/1.0.0/download",
+            "",
+        ):
+            assert (await mirror.get("leaf", path=path or "metadata/x"))[0] == 299
+        assert (await mirror.get("denied"))[0] == 299
+        assert (await mirror.get("acme-x"))[0] == 503
+        status, _, body = await mirror.get("acme-x")
+        assert (status, APPROVAL.encode() in body) == (403, True)
+
+    mirror.run(work)
+    assert mirror.asked == [["acme-x"]]
+
+
+def test_a_flood_of_names_is_a_few_asks_of_its_own_network_and_keeps_nobody_else_out() -> None:
+    mirror = Mirror("leaf", quotas=PullQuotas(asks_per_hour=3))
+
+    async def work() -> None:
+        flood = [await mirror.get(f"name-{number}", f"192.0.2.{number % 200}") for number in range(600)]
+        assert {status for status, _, _ in flood} == {503}
+        assert (await mirror.get("leaf", "198.51.100.1"))[0] == 503
+        assert (await mirror.get("leaf", "198.51.100.1"))[0] == 299
+        while mirror.app._working:
+            await asyncio.sleep(0.01)
+        told = [(await mirror.get(f"name-{number}"))[0] for number in range(256)]
+        assert set(told) == {404, 429}
+
+    mirror.run(work)
+    theirs = [names for names in mirror.asked if names != ["leaf"]]
+    assert len(theirs) == 3
+    assert sum(map(len, theirs)) <= 3 * 64
+
+
+def test_an_upstream_that_says_nothing_is_no_absence() -> None:
+    mirror = Mirror(undecided=True)
+
+    async def work() -> None:
+        await mirror.get("leaf")
+        status, headers, body = await mirror.get("leaf")
+        assert (status, headers["retry-after"], body) == (503, "2", b"leaf: the upstream has none\n")
+
+    mirror.run(work)
