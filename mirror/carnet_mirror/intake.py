@@ -221,6 +221,11 @@ def _check_first(
         check_nothing_comes(role.signed, submission.targets, submission.lines)
     adopted = check_adopted(releases, {id_: version.line for id_, version in standing.items()})
     for release in releases:
+        if not standing[release.id].is_here:
+            raise MetadataMismatch(
+                f"the claim adopts {release.id}, which this mirror lists and does not have yet",
+                hint=f"its operator brings what is missing: `carnet mirror sync DIR --history {release.id.name}`",
+            )
         if standing[release.id].length != release.tarball.length:
             raise MetadataMismatch(
                 f"the claim adopts {release.id} with {release.tarball.length} bytes, and its tarball has "

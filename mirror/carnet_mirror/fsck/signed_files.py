@@ -41,6 +41,7 @@ from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, Root, Snapshot, Targe
 from carnet.tuf.tree import is_bin
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.records import StoredFile, StoredVersion
+from carnet_mirror.upstream.index_folder import MEMORY
 
 _SNAPSHOT = re.compile(r"([1-9][0-9]{0,18})\.snapshot\.json\Z")
 _ROOT = re.compile(r"([1-9][0-9]{0,18})\.root\.json\Z")
@@ -162,6 +163,7 @@ class _Walk:
         self._index: dict[str, str] = {}
         self.targets: dict[str, tuple[str, int, bool]] = {}
         self.lacking: list[str] = []
+        self.listed_only = (directory / MEMORY).is_dir()
 
     def roles_of(self, snapshot: RoleFile[Snapshot], *, current: bool) -> None:
         version = snapshot.signed.version
@@ -249,9 +251,10 @@ class _Walk:
         released = TARGETS_PREFIX + hashed_path(crate_path(line.id), line.cksum)
         blob = blob_path(line.cksum)
         kept = self._found.files.get(released)
-        length = kept.length if kept is not None else self.check(blob, line.cksum, None, needed=True)
+        needed = not self.listed_only
+        length = kept.length if kept is not None else self.check(blob, line.cksum, None, needed=needed)
         if length is None:
-            return None
+            return None if needed else StoredVersion(line, 0, blob, "unknown", False, line.pubtime or "")
         path, upstream = (released, "maintainers") if kept is not None else (blob, "unknown")
         if kept is not None:  # adopted ones lie in both places
             self.check(blob, line.cksum, length, needed=False)

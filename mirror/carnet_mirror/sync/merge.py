@@ -25,10 +25,13 @@ CLAIMED = "this crate is claimed here: its versions come from its maintainers, n
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A tarball and its index line that passed every check that needs no state, or that an operator lets in."""
+    """A tarball and its index line that passed every check that needs no state, or that an operator lets in.
+
+    Without a tarball, the version is listed only.
+    """
 
     line: IndexLine
-    tarball: Path
+    tarball: Path | None
     length: int
     let_in: LetIn | None = None
     origin: str = ""
@@ -98,8 +101,10 @@ class Merge:
         known = versions.get(str(crate.version))
         if known is None:
             versions[str(crate.version)] = self._new(item)
-            self.tarballs[item.line.cksum] = item.tarball
             self.added.add(crate)
+            if item.tarball is None:
+                return
+            self.tarballs[item.line.cksum] = item.tarball
             here = Destination(published=tuple(one.id for one in versions.values()))
             self.findings += [SyncNote(crate, text) for text in remarks_on(crate, here)]
             return
@@ -109,6 +114,10 @@ class Merge:
                 f"this mirror keeps {known.line.cksum}"
             )
         self._update(known, item.line)
+        if item.tarball is not None and not known.is_here:
+            versions[str(crate.version)] = replace(versions[str(crate.version)], length=item.length)
+            self.tarballs[item.line.cksum] = item.tarball
+            self.added.add(crate)
 
     def miss(self, missed: Sequence[Missed]) -> None:
         """Keep of these what the mirror has; the others wait, unless the upstream said that it does not have them."""
@@ -122,6 +131,8 @@ class Merge:
                         f"this mirror keeps a tarball with sha256 {known.line.cksum}, the lock demands another; "
                         f"{one.reason}"
                     )
+                if known is not None and not known.is_here:
+                    known = None  # it is only listed
                 if known is None and one.has_none:
                     raise VerificationError(one.reason)
             except VerificationError as error:

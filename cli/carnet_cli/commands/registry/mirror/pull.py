@@ -27,6 +27,7 @@ from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.packages import IndexedUpstream
 from carnet_mirror.upstream.stopping import Stopped, never
+from carnet_mirror.web.on_demand import OnDemand, listed_in
 from carnet_mirror.web.pull import Pulls
 
 _AT_ONCE = 32
@@ -49,8 +50,9 @@ class Pulling:
     puller: Puller
     seconds: float
 
-    def in_front_of(self, app: ASGIApp, sender_header: str | None) -> ASGIApp:
-        """Take asks, and leave everything else to an application."""
+    def in_front_of(self, app: ASGIApp, store: Store, sender_header: str | None) -> ASGIApp:
+        """Take asks, bring what is downloaded and only listed, and leave everything else to an application."""
+        app = OnDemand(app, self.puller, listed_in(store), sender_header=sender_header)
         return Pulls(app, self.puller, seconds=self.seconds, sender_header=sender_header)
 
 

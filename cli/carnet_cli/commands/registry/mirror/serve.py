@@ -154,7 +154,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
                 halts.append(stack.enter_context(syncing(sources, said.sync, settings, turn)).halt)
 
             def taking(app: ASGIApp) -> ASGIApp:
-                app = app if pulls is None else pulls.in_front_of(app, sender_header)
+                app = app if pulls is None else pulls.in_front_of(app, store, sender_header)
                 proposals = Proposals(app, partial(_take_proposal, directory, settings), **counted)
                 return Submissions(proposals, partial(_take, directory, settings), **counted)
 
