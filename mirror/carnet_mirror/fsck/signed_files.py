@@ -141,7 +141,7 @@ def read_signed_chain(directory: Path, pinned: bytes) -> SignedFiles:
     return found
 
 
-def follow(found: SignedFiles, read: Reader, current: int, progress: Progress) -> None:
+def follow(found: SignedFiles, read: Reader, current: int, progress: Progress, *, listed_only: bool = False) -> None:
     """Find every file that the snapshots lead to, up to the current one.
 
     Args:
@@ -149,12 +149,13 @@ def follow(found: SignedFiles, read: Reader, current: int, progress: Progress) -
         read: Where the files are.
         current: The version of the current snapshot.
         progress: Makes the progress bars.
+        listed_only: Whether tarballs may be missing: a mirror that lists a whole index has those that were asked for.
 
     Raises:
         StorageError: A file of the current snapshot is missing or damaged, or the disk failed.
         FormatError: The current index does not parse.
     """
-    walk = _Walk(found, read)
+    walk = _Walk(found, read, listed_only=listed_only)
     wanted = sorted(version for version in found.snapshots if version <= current)
     with progress("checking snapshots", len(wanted)) as count:
         for version in wanted:
@@ -181,7 +182,7 @@ class _Walk:
         lacking: What the current snapshot needs and the disk does not have.
     """
 
-    def __init__(self, found: SignedFiles, read: Reader) -> None:
+    def __init__(self, found: SignedFiles, read: Reader, *, listed_only: bool) -> None:
         self._found = found
         self._read = read
         self._roles: dict[tuple[str, int, str, bytes], Mapping[str, TargetFile] | None] = {}
@@ -189,6 +190,7 @@ class _Walk:
         self._down: set[tuple[str, str]] = set()
         self.targets: dict[str, tuple[str, int, bool]] = {}
         self.lacking: list[str] = []
+        self._listed_only = listed_only
 
     def roles_of(self, snapshot: RoleFile[Snapshot], *, current: bool) -> None:
         version = snapshot.signed.version
@@ -281,11 +283,12 @@ class _Walk:
         blob = blob_path(line.cksum)
         kept = self._found.files.get(released)
         down = (line.id.name.canonical, str(line.id.version)) in self._down
+        needed = not down and not self._listed_only
         if kept is not None:
             length: int | None = kept.length
         else:
-            length = self.check(blob, line.cksum, None, needed=not down, address=download_path(line.id))
-        if length is None and not down:
+            length = self.check(blob, line.cksum, None, needed=needed, address=download_path(line.id))
+        if length is None and needed:
             return None
         path, upstream = (released, "maintainers") if kept is not None else (blob, "unknown")
         if kept is not None:  # adopted ones lie in both places

@@ -91,7 +91,7 @@ class Share:
         finally:
             self.names = upstream.names_asked - before
         self._missing += closed.missing
-        new = [package for package in closed.packages if store.crates.version(package.id) is None]
+        new = [package for package in closed.packages if not _has_tarball(store, package.id)]
         self._needed = {package.id for package in new}
         return new
 
@@ -135,7 +135,12 @@ def _told(missing: Missing) -> NotBrought:
 
 def _is_here(store: Store, asked: AskedFor) -> bool:
     versions = admitted(asked.requirement)
-    return any(versions.admits(one.id.version) for one in store.crates.versions(asked.name))
+    return any(versions.admits(one.id.version) and one.is_here for one in store.crates.versions(asked.name))
+
+
+def _has_tarball(store: Store, crate: CrateId) -> bool:
+    stored = store.crates.version(crate)
+    return stored is not None and stored.is_here
 
 
 def bring(

@@ -69,13 +69,15 @@ class Puller:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
-    def join(self, ask: PullAsk, network: str, *, ranges: int = 1) -> Asker:
+    def join(self, ask: PullAsk, network: str, *, ranges: int = 1, counted: bool = True) -> Asker:
         """Begin to wait.
 
         Args:
             ask: What for.
             network: Whose network it is.
             ranges: As for `Share`.
+            counted: Whether it counts as one of the asks that the network may make. What is looked up and brought for
+                it counts in any case.
 
         Raises:
             NoPlace: As many wait as can, all of them or of this network.
@@ -86,7 +88,8 @@ class Puller:
             own = len(self._waiting.get(network, ()))
             if self._stopped.is_set() or own >= _WAITING_OF_ONE or sum(map(len, self._waiting.values())) >= _WAITING:
                 raise NoPlace
-            self._usage.ask(network)
+            if counted:
+                self._usage.ask(network)
             self._waiting.setdefault(network, []).append(asker)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True, name="pull")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
-
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
@@ -146,7 +144,7 @@ class Crates:
                 "upstream" if version.pubtime_is_upstreams else "first-seen",
                 version.first_seen,
             )
-            self._database.execute(_PUT_VERSION, *astuple(row)[:-1], row.recomputed())
+            self._database.execute(_PUT_VERSION, *row.values, row.recomputed())
         return data
 
     def publish(self) -> None:

@@ -70,7 +70,7 @@ CREATE TABLE {prefix}versions (
     canonical      TEXT NOT NULL REFERENCES {prefix}crates (canonical),
     version        TEXT NOT NULL,
     checksum       TEXT NOT NULL,      -- sha256 of the tarball
-    length         INTEGER NOT NULL,
+    length         INTEGER NOT NULL,   -- of the tarball; 0 while the version is only listed
     path           TEXT NOT NULL,      -- where the tarball is, below the mirror's directory
     line           BLOB NOT NULL,      -- its line of the sparse index
     upstream       TEXT NOT NULL,      -- where it came from

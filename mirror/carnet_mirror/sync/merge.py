@@ -25,10 +25,13 @@ from carnet_signer.metadata.publish import PublishResult
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A tarball and its index line that passed every check that needs no state, or that an operator lets in."""
+    """A tarball and its index line that passed every check that needs no state, or that an operator lets in.
+
+    Without a tarball, the version is listed only.
+    """
 
     line: IndexLine
-    tarball: Path
+    tarball: Path | None
     length: int
     let_in: LetIn | None = None
     origin: str = ""
@@ -108,9 +111,11 @@ class Merge:
             if adopted is not None:
                 new = replace(new, line=new.line.with_(yanked=adopted.yanked))
             versions[str(crate.version)] = new
+            self.added.add(crate)
+            if item.tarball is None:
+                return
             self.tarballs[item.line.cksum] = item.tarball
             self.comes += item.length
-            self.added.add(crate)
             here = Destination(published=tuple(one.id for one in versions.values()))
             self.findings += [SyncNote(crate, text) for text in remarks_on(crate, here)]
             return
@@ -121,6 +126,11 @@ class Merge:
             )
         if adopted is None:
             self._update(known, item.line)
+        if item.tarball is not None and not known.is_here:
+            versions[str(crate.version)] = replace(versions[str(crate.version)], length=item.length)
+            self.tarballs[item.line.cksum] = item.tarball
+            self.comes += item.length
+            self.added.add(crate)
 
     def miss(self, missed: Sequence[Missed]) -> None:
         """Keep of these what the mirror has; the others wait, unless the upstream said that it does not have them."""
@@ -134,6 +144,8 @@ class Merge:
                         f"this mirror keeps a tarball with sha256 {known.line.cksum}, the lock demands another; "
                         f"{one.reason}"
                     )
+                if known is not None and not known.is_here:
+                    known = None  # it is only listed
                 if known is None and one.has_none:
                     raise VerificationError(one.reason)
             except VerificationError as error:

@@ -116,7 +116,7 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
             merge.follow_upstream(listed)
             merge.hear(listed | looked)
             refused += [why_unsigned(crate, merge.appeared) for crate in asked.unsigned]
-            published = _publish(store, online, merge, before, used, now, progress)
+            published = publish_merged(store, online, merge, before, used, now=now, progress=progress)
         down = to_follow(store, ((item.package.id.name, item.taken_down) for item in fetched), upstream.name)
         for crate, reason in sorted(down.items()):
             published = take_down(store, online, crate, reason, now=now)[1] or published
@@ -213,15 +213,31 @@ def pubtime(now: datetime) -> str:
 # --- 4. one publish ---
 
 
-def _publish(
+def publish_merged(
     store: Store,
     online: OnlineSigner,
     merge: Merge,
     before: Mapping[CrateId, LetIn],
     let_in: Mapping[CrateId, LetIn],
+    *,
     now: datetime,
     progress: Progress,
 ) -> PublishResult | None:
+    """Publish what a merge has that is new, inside `carnet_mirror.writing.writing`; None where there is nothing.
+
+    Args:
+        store: The mirror.
+        online: Signs it.
+        merge: The versions as they will be.
+        before: What was let in of these crates.
+        let_in: What is, from now on.
+        now: The time.
+        progress: Makes the progress bar.
+
+    Raises:
+        StorageError: The disk failed.
+        SigningError: The online signer refused.
+    """
     changed = merge.changed(crate for crate, said in let_in.items() if before.get(crate) != said)
     let_in = {**before, **let_in}
     if not changed and not merge.histories:

@@ -13,6 +13,7 @@ from carnet_cli.terminal import output
 if TYPE_CHECKING:
     from carnet_mirror.sync.closure import Missing
     from carnet_mirror.sync.outcome import SyncReport
+    from carnet_mirror.sync.whole_index import Listed
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,49 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
         "published": None if sync.published is None else publication_as_json(sync.published),
         "dry_run": report.dry_run,
     }
+
+
+# --- a whole index ---
+
+
+@dataclass(frozen=True)
+class ListedReport:
+    """What listing a whole index did.
+
+    Attributes:
+        listed: What was read, listed and left.
+        crates: How many crates the mirror has now.
+        versions: And how many versions.
+    """
+
+    listed: Listed
+    crates: int
+    versions: int
+
+
+def listed_as_text(report: ListedReport) -> None:
+    """For people: two lines."""
+    listed = report.listed
+    words = [f"{listed.added:,} added", f"{listed.updated:,} updated"]
+    words += [f"{listed.refused:,} refused"] if listed.refused else []
+    words += [f"{listed.unread:,} lines that cannot be read"] if listed.unread else []
+    words += [f"{listed.late:,} not listed yet, by the rules of mirror.toml"] if listed.late else []
+    output.echo(f"read {listed.read:,} of {listed.files:,} files: {', '.join(words)}")
+    published = "nothing was published" if listed.published is None else f"snapshot {listed.published.snapshot}"
+    output.echo(f"the mirror has {report.versions:,} versions of {report.crates:,} crates; {published}")
+
+
+def listed_as_json(report: ListedReport) -> Iterator[Any]:
+    """For machines."""
+    listed = report.listed
+    counts = {
+        name: getattr(listed, name) for name in ("files", "read", "added", "updated", "refused", "unread", "late")
+    }
+    published = None if listed.published is None else publication_as_json(listed.published)
+    yield counts | {"crates": report.crates, "versions": report.versions, "published": published}
+
+
+# --- what stands on stderr ---
 
 
 def _tell_missing(missing: Iterable[Missing]) -> None:

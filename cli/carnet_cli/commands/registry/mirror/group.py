@@ -169,6 +169,12 @@ def _show_published(
     help="Also every version that each REQUIREMENT admits, yanked ones too; of a claimed crate what was adopted, and "
     "whether more appeared upstream.",
 )
+@click.option(
+    "--whole-index",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Only list every crate of the index in this folder, a git index or a dump: tarballs come when clients ask.",
+)
 @click.option("--dry-run", is_flag=True, help="Ask the upstream's index only, say what would come, and change nothing.")
 @passphrase_options
 @output.message_format
@@ -183,6 +189,7 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     cargo: str,
     let_in_file: Path | None,
     whole: bool,
+    whole_index: Path | None,
     dry_run: bool,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
@@ -223,6 +230,15 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
         raise ConfigError(
             "--let-in is about what a tarball says, and --dry-run looks at none", hint="leave one of the two away"
         )
+    if whole_index is not None:
+        from carnet_cli.commands.registry.mirror.whole_index import list_index
+
+        if dry_run or wanted or any(said is not None for said in (lockfile, workspace, upstream, let_in_file)):
+            raise ConfigError(
+                "--whole-index lists all of an index, and nothing else is said beside it",
+                hint="run it alone, then `carnet mirror sync` for tarballs that are to be here",
+            )
+        return list_index(directory, whole_index, passphrase, message_format)
     if upstream is None and upstream_root is not None:
         raise ConfigError(
             "--upstream-root is the root of the mirror that --upstream names", hint="add --upstream https://host/"

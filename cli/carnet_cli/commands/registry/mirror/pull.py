@@ -28,6 +28,7 @@ from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.packages import IndexedUpstream
 from carnet_mirror.upstream.stopping import Stopped, never
+from carnet_mirror.web.on_demand import OnDemand, listed_in
 from carnet_mirror.web.plain_cargo import PlainCargo
 from carnet_mirror.web.pull import Pulls
 
@@ -56,10 +57,10 @@ class Pulling:
     rules: PullRules
 
     def in_front_of(self, app: ASGIApp, store: Store, sender_header: str | None) -> ASGIApp:
-        """Take asks, those of plain cargo too, and leave everything else to an application.
+        """Take asks, those of plain cargo too, bring what is downloaded and only listed, and leave everything else.
 
         Args:
-            app: The application.
+            app: The application that everything else is left to.
             store: The mirror, opened for reading in the thread of the event loop.
             sender_header: As for `carnet_mirror.web.submissions.Submissions`.
         """
@@ -71,8 +72,9 @@ class Pulling:
             reason = self.rules.why_no_crate(name)
             return "" if reason == APPROVAL else reason  # it is put on the list, and cargo shows why
 
-        plain = PlainCargo(app, self.puller, has=has, refuses=refuses, sender_header=sender_header)
-        return Pulls(plain, self.puller, seconds=self.seconds, sender_header=sender_header, disk=store.disk)
+        app = OnDemand(app, self.puller, listed_in(store), sender_header=sender_header)
+        app = PlainCargo(app, self.puller, has=has, refuses=refuses, sender_header=sender_header)
+        return Pulls(app, self.puller, seconds=self.seconds, sender_header=sender_header, disk=store.disk)
 
 
 def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

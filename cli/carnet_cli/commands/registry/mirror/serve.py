@@ -102,6 +102,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.commands.registry.mirror.pull import SECONDS, pulling, syncing, until
     from carnet_cli.commands.registry.mirror.upstreams import Sources
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
+    from carnet_cli.commands.registry.service_manager import tell_ready
     from carnet_cli.config.mirror_file import read_mirror_file
     from carnet_mirror import log
     from carnet_mirror.clock import clock_problem
@@ -123,6 +124,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
             if watched_at is not None:
                 output.echo(f"watched at {watched_at}")
         sys.stdout.flush()
+        tell_ready()
 
     if metrics_host is not None and metrics_port is None:
         raise ConfigError("--metrics-host is only for --metrics-port", hint="add --metrics-port, such as 9464")
