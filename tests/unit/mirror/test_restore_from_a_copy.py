@@ -194,8 +194,8 @@ def test_a_mirror_that_was_pruned_and_from_which_something_was_taken_down(tmp_pa
     world.add(honest_crate("one"), honest_crate("evil"))
     world.add(honest_crate("one", "0.2.0"))
     take_down(world.store, world.online, EVIL, "it sends keys away", now=world.now)
-    for days in (20, 8, 8):
-        world.later(days=days)
+    for _ in range(8):  # a clock that leaps takes nothing away
+        world.later(days=4)
         sign_again(world.store, world.online, now=world.now)
     assert world.store.files.published("metadata/1.snapshot.json") is None
     saved(world)
