@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.unit.mirror.test_backup import Site
 
 from carnet.errors import ConfigError, SigningError, StorageError
 from carnet_cli.commands.registry.online_signer import OnlineSettings, signed_last
+from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.backup.relocate import NewPlace, relocate
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.state.store import Store
@@ -148,6 +150,16 @@ def test_what_is_not_said_stays_and_a_memory_beside_the_key_is_found(tmp_path: P
     socket = before.moved(None, None, tmp_path / "sock")
     assert socket == OnlineSettings(socket=tmp_path / "sock", example_keys=True)
     assert socket.moved(str(key), None, None) == OnlineSettings(str(key), memory, example_keys=True)
+
+
+def test_a_key_or_a_memory_that_has_moved_leads_to_the_command(tmp_path: Path) -> None:
+    key, memory = tmp_path / "online", tmp_path / "memory"
+    memory.mkdir()
+    for missing in (OnlineSettings(str(key), memory), OnlineSettings("pkcs11:object=o", tmp_path / "none")):
+        with pytest.raises(SigningError, match=f"{key} is not there|none, is gone") as no:
+            missing.command(PassphraseSource())
+        assert "carnet mirror relocate DIR" in no.value.hint
+    assert str(key) not in replace(OnlineSettings(str(key), memory), next_key="next").command(PassphraseSource())
 
 
 @pytest.mark.parametrize(
