@@ -18,6 +18,7 @@ from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
+from carnet_mirror.pace import Pace
 from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.bring import Share, bring
 from carnet_mirror.pull.puller import Puller
@@ -73,7 +74,7 @@ def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -
 
 @contextmanager
 def pulling(
-    opened: Opened, settings: PullSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+    opened: Opened, settings: PullSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock, pace: Pace
 ) -> Iterator[Pulling]:
     """Take asks while the block runs.
 
@@ -83,6 +84,7 @@ def pulling(
         signer: How its online signer is reached.
         cargo: The cargo that fetches, where the operator's own does.
         turn: Held while something is brought.
+        pace: How often is published.
     """
     upstream = upstream_for(settings.upstream, cargo, settings.quotas.seconds)
     _ = upstream(never)  # what is wrong with its configuration is told now, and not when somebody asks
@@ -91,7 +93,7 @@ def pulling(
         with taking_turns(turn, stopped):
             _bring(opened, settings, signer, upstream, shares, progress, stopped)
 
-    puller = Puller(bring_in_turn, Usage(settings.quotas))
+    puller = Puller(bring_in_turn, Usage(settings.quotas), pace)
     try:
         yield Pulling(puller, 2 * settings.quotas.seconds + 60.0)
     finally:
