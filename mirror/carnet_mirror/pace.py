@@ -3,8 +3,9 @@
 Each publish writes a snapshot, which is large, and costs the same for one crate as for a hundred. So a mirror saves up
 publishes while nothing comes, one a minute and up to sixty, and spends them as things arrive: whoever waits for an
 answer on a calm mirror is not kept waiting. When they are spent, things are gathered for half a minute at most, because
-a person waits, and proxies cut an answer off that takes a minute; the more wait already, the shorter, and when as many
-wait as are served at once, there is nothing to wait for. Two publishes are a second apart at least.
+a person waits, and proxies cut an answer off that takes a minute; pulls for ten seconds, because a build waits, and
+plain cargo gives up soon. The more wait already, the shorter, and when as many wait as are served at once, there is
+nothing to wait for. Two publishes are a second apart at least.
 
 What anybody can cause leaves half of what is saved to those who have signed something. Time is a clock's that only
 grows: one that jumps makes nobody wait. Each process has a pace of its own.
@@ -14,10 +15,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
-GATHERED_FOR = 30.0
+Who = Literal["signed", "anybody"]
+GATHERED_FOR: Mapping[Who, float] = {"signed": 30.0, "anybody": 10.0}
 """Seconds after which what waits is published, however little it is."""
 SAVED = 60
 """Publishes that are saved up, ..."""
@@ -27,8 +29,6 @@ APART = 1.0
 """Seconds between two publishes, at least."""
 TOGETHER = 16
 """Things that are published together."""
-
-Who = Literal["signed", "anybody"]
 
 
 class Pace:
@@ -55,7 +55,7 @@ class Pace:
             now = self._save()
             since = now - self._last
             left = self._saved - (SAVED / 2 if who == "anybody" else 0)
-            gathered = 0.0 if left >= 1 else GATHERED_FOR * max(0.0, 1 - waiting / TOGETHER)
+            gathered = 0.0 if left >= 1 else GATHERED_FOR[who] * max(0.0, 1 - waiting / TOGETHER)
             return max(0.0, max(APART, gathered) - since)
 
     def published(self) -> None:
