@@ -155,8 +155,8 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
             def taking(app: ASGIApp) -> ASGIApp:
                 app = app if pulls is None else pulls.in_front_of(app, sender_header, store.disk)
                 proposals = Proposals(app, partial(_take_proposal, opened, settings), **counted)
-                gathering = Gathering(partial(_take, opened, settings), _is_new, pace)
-                return Submissions(proposals, partial(_look, opened), gathering=gathering, **counted)
+                counted["gathering"] = Gathering(partial(_take, opened, settings), _is_new, pace)
+                return Submissions(proposals, partial(_look, opened), **counted)
 
             upkeep = partial(
                 keep_fresh,
