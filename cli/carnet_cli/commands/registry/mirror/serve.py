@@ -139,9 +139,8 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     with Store.open(directory, rules=said.disk) as store:
         settings = OnlineSettings.of(store)
         warn_without_second_opinion(wants_second_opinion(store), log.warn)
-        wrong = clock_problem(store, now=home.now())
-        if wrong is not None:  # what is published can be served, and nothing is signed until it is set
-            log.error(wrong)
+        if (wrong := clock_problem(store, now=home.now())) is not None:
+            log.error(wrong)  # what is published can be served, and nothing is signed until it is set
 
         counted: Any = {"sender_header": sender_header, "tally": watched.tally, "disk": store.disk}
         with signer_beside(directory, settings, passphrase), ExitStack() as stack:
@@ -154,9 +153,9 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
 
             def taking(app: ASGIApp) -> ASGIApp:
                 app = app if pulls is None else pulls.in_front_of(app, sender_header, store.disk)
-                proposals = Proposals(app, partial(_take_proposal, opened, settings), **counted)
-                counted["gathering"] = Gathering(partial(_take, opened, settings), _is_new, pace)
-                return Submissions(proposals, partial(_look, opened), **counted)
+                gathering = Gathering(partial(_take, opened, settings), _is_new, pace)
+                app = Proposals(app, partial(_take_proposal, opened, settings), **counted)
+                return Submissions(app, partial(_look, opened), gathering=gathering, **counted)
 
             upkeep = partial(
                 keep_fresh,
