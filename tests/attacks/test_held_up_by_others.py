@@ -16,11 +16,11 @@ from tests.unit.mirror.test_submissions import ask, behind
 
 from carnet.claims.submission import Submission
 from carnet.errors import CarnetError, NoRoom
+from carnet_mirror.gathering import Gathering
 from carnet_mirror.intake import Receipt, published_already, take_submissions
 from carnet_mirror.pace import APART, SAVED, Pace
 from carnet_mirror.state.disk import RESERVE
 from carnet_mirror.upkeep import sign_again
-from carnet_mirror.web.gathering import Gathering
 from carnet_mirror.web.submissions import Submissions
 
 

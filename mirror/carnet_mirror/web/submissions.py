@@ -8,9 +8,9 @@ from starlette.types import ASGIApp
 
 from carnet.claims.submission import MAX_SUBMISSION, URL_PATH
 from carnet.strictjson import Json, JsonObject
+from carnet_mirror.gathering import Gathering
 from carnet_mirror.intake import Receipt
 from carnet_mirror.state.disk import Disk
-from carnet_mirror.web.gathering import Gathering
 from carnet_mirror.web.posted import Bounds, Posted
 from carnet_mirror.web.tally import Tally
 

@@ -19,12 +19,12 @@ from carnet.errors import CarnetError, FormatError, OpinionsDiffer, RollbackDete
 from carnet.tuf import paths
 from carnet_mirror import writing
 from carnet_mirror.fsck.fsck import fsck
+from carnet_mirror.gathering import Gathering
 from carnet_mirror.intake import Receipt, published_already, take_submissions
 from carnet_mirror.pace import APART, GATHERED_FOR, SAVED, SAVED_IN, TOGETHER, Pace
 from carnet_mirror.pull.puller import Puller
 from carnet_mirror.pull.quotas import PullQuotas, Usage
 from carnet_mirror.state.published import UnverifiedView
-from carnet_mirror.web.gathering import Gathering
 from carnet_signer.proposals import release
 
 OTHER = CrateName("other-lib")

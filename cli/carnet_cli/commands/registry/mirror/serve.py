@@ -104,11 +104,11 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.config.mirror_file import read_mirror_file
     from carnet_mirror import log
     from carnet_mirror.clock import clock_problem
+    from carnet_mirror.gathering import Gathering
     from carnet_mirror.pace import Pace
     from carnet_mirror.schedule import IntakePauses, Reminders, keep_fresh
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import is_due
-    from carnet_mirror.web.gathering import Gathering
     from carnet_mirror.web.pending import Proposals
     from carnet_mirror.web.serve import Address, Watched
     from carnet_mirror.web.serve import serve as run
