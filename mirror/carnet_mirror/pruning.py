@@ -35,7 +35,6 @@ from carnet.tuf.paths import (
     SPARSE_INDEX_PREFIX,
     TARGETS_PREFIX,
     hashed_path,
-    index_path,
     metadata_name,
 )
 from carnet.tuf.read import parse_role
@@ -159,7 +158,8 @@ def leave_out(copy: Store, original: Store) -> None:
     named = _snapshot(original, snapshot).meta
     versions = {role: meta.version for role, meta in named.items() if is_bin(role)} | {SNAPSHOT: snapshot}
     kept = {_path(role, version) for role, version in versions.items()}
-    kept |= {copy.crates.index_place(index_path(name)) or "" for name in copy.crates.names()}
+    for role, version in versions.items():
+        kept |= _index_files(original, role, version) if is_bin(role) else set()
     online = {_path(role, one) for role, all_ in _metadata(copy).items() if role in versions for one in all_}
     with copy.change():
         copy.files.forget(sorted({*online, *copy.files.paths(TARGETS_PREFIX + SPARSE_INDEX_PREFIX)} - kept))

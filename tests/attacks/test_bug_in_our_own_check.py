@@ -204,7 +204,7 @@ def test_evidence_that_was_dropped_on_the_way(world: World, monkeypatch: pytest.
         return replace(establish(*arguments, **options), provenance=None)
 
     with monkeypatch.context() as hole:
-        hole.setattr("carnet_mirror.intake.establish", forgetful)
+        hole.setattr("carnet_mirror.judgement.establish", forgetful)
         with nothing_is_signed(world, "evidence"):
             submit(world)
     submit(world)

@@ -125,9 +125,9 @@ def test_an_old_version_is_refused_before_its_signatures(world: World) -> None:
 
 
 def test_a_tarball_without_a_signed_role_is_not_unpacked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from carnet_mirror import intake
+    from carnet_mirror import judgement
 
-    monkeypatch.setattr(intake, "read_crate", lambda *_, **__: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(judgement, "read_crate", lambda *_, **__: pytest.fail("it was unpacked"))
     proposal = world.release_proposal("1.1.0")  # nobody has signed it
     files = {role: draft.raw for role, draft in proposal.drafts.items()}
     error, _ = refusal(world, Submission(NAME, files, proposal.targets, proposal.lines))

@@ -20,7 +20,9 @@ from tests.support.worlds.claims import World
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, ExpiredMetadata
 from carnet.tuf import paths
+from carnet_mirror import writing
 from carnet_mirror.schedule import Reminders, claims_that_end, expiries
+from carnet_mirror.state.disk import KEEP, DiskRules
 from carnet_mirror.state.store import Store
 from carnet_mirror.upkeep import is_due, sign_again
 from carnet_signer.metadata import role_files
@@ -43,6 +45,9 @@ class Life:
         years: How long it is looked at.
         reads_every: How often somebody reads what `serve` tells.
         begins: How long after the ceremony it is looked at for the first time.
+        crates: How many there are that get releases, in turn.
+        keep: How long what was superseded stays.
+        most_kept: Snapshots that may lie there at once, at most; None where nobody counts.
     """
 
     name: str
@@ -53,6 +58,9 @@ class Life:
     years: float = 3
     reads_every: timedelta = DAY
     begins: timedelta = timedelta(0)
+    crates: int = 3
+    keep: timedelta = KEEP
+    most_kept: int | None = None
 
 
 @dataclass
@@ -68,6 +76,7 @@ class Outcome:
         late: The days on which holders were late.
         told: What the log of `serve` told, and how many days ahead.
         size: Bytes below the mirror's directory at the end.
+        snapshots: The most that lay there at once, when somebody looked.
     """
 
     publishes: int = 0
@@ -78,6 +87,7 @@ class Outcome:
     late: list[tuple[datetime, datetime]] = field(default_factory=list)
     told: list[tuple[str, int]] = field(default_factory=list)
     size: int = 0
+    snapshots: int = 0
 
     def unexplained(self) -> list[tuple[datetime, CarnetError]]:
         """Refusals on days on which the holders were not late."""
@@ -103,6 +113,7 @@ class Simulation:
         ceremony = make_ceremony(bit_length=life.bit_length)
         online = ceremony.signer()
         store = Store.create(folder / "mirror")
+        store.disk.rules = DiskRules(keep=life.keep)
         with store.change():
             publish(store, online, ceremony.change, now=NOW)
         self._world = World(folder, ceremony, online, store)
@@ -127,6 +138,7 @@ class Simulation:
                 self._holders_while_away()
                 self._upkeep(after_absence=True)
             what()
+        self._count_snapshots()
         self._outcome.size = sum(file.stat().st_size for file in (self._folder / "mirror").rglob("*") if file.is_file())
         return self._outcome
 
@@ -154,6 +166,7 @@ class Simulation:
 
     def _tick(self) -> None:
         """What `serve` does a few times a day; and the holders, when they are due."""
+        self._count_snapshots()
         self._holders()
         if is_due(self._world.store, now=self._world.now):
             self._upkeep()
@@ -173,8 +186,8 @@ class Simulation:
     def _publish(self) -> None:
         before = dict(self._world.online.versions)
         # Of a few crates: their bins are signed anyway, and all the others only when they are due.
-        self._newest = f"crate-{self._outcome.publishes % 3}"
-        self._world.add(honest_crate(self._newest, f"1.0.{self._outcome.publishes}"))
+        self._newest = f"crate-{self._outcome.publishes % self._life.crates}"
+        self._world.add(honest_crate(self._newest, f"1.0.{self._outcome.publishes}"), through=writing.publish)
         signed = {role: version for role, version in self._world.online.versions.items() if before.get(role) != version}
         self._count(signed, False)
 
@@ -182,6 +195,10 @@ class Simulation:
         self._outcome.publishes += 1
         if not after_absence:
             self._outcome.most_bins = max(self._outcome.most_bins, sum(role.startswith("index-") for role in roles))
+
+    def _count_snapshots(self) -> None:
+        there = sum(1 for _ in (self._folder / "mirror/metadata").glob("*.snapshot.json"))
+        self._outcome.snapshots = max(self._outcome.snapshots, there)
 
     def _holders(self) -> None:
         now, ahead = self._world.now, self._life.holders

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from carnet.cargo.pull import NotBrought, PullAsk, PullEnd, PullProgress
 from carnet.errors import CarnetError
 from carnet.progress import Progress
+from carnet_mirror.pace import Pace
 from carnet_mirror.pull.bring import Share
 from carnet_mirror.pull.quotas import Usage
 
@@ -24,6 +25,7 @@ _TOGETHER = 16
 _WAITING = 256
 _WAITING_OF_ONE = 16
 _STOPPED_WITHIN = 5.0
+_LOOK_EVERY = 0.2
 _FAILED = "the mirror could not decide; its operator was told"
 
 Bring = Callable[[Sequence[Share], Progress, Callable[[], bool]], None]
@@ -59,10 +61,12 @@ class Puller:
     Args:
         bring: Does the work; runs in that thread, never twice at a time.
         usage: What every network has used.
+        pace: The mirror's: how soon those who wait are served, so that several are served by one publish.
     """
 
-    def __init__(self, bring: Bring, usage: Usage) -> None:
+    def __init__(self, bring: Bring, usage: Usage, pace: Pace | None = None) -> None:
         self._bring = bring
+        self._pace = pace or Pace()
         self._usage = usage
         self._lock = threading.Lock()
         self._waiting: OrderedDict[str, list[Asker]] = OrderedDict()
@@ -126,7 +130,7 @@ class Puller:
             thread.join(_STOPPED_WITHIN)
 
     def _work(self) -> None:
-        while askers := self._next():
+        while askers := self._next_in_time():
             shares = [self._share(one, askers) for one in askers]
             try:
                 self._bring(shares, _telling(askers), self._stopped.is_set)
@@ -134,6 +138,8 @@ class Puller:
                 self._failed(shares, f"{error}")
             except Exception as error:  # noqa: BLE001  -- nobody who waits is left waiting
                 self._failed(shares, f"{type(error).__name__}: {error}")
+            if any(share.end.published for share in shares):
+                self._pace.published()
             for asker, share in zip(askers, shares, strict=True):
                 self._usage.count(asker.network, names=share.names, versions=share.versions)
                 asker.end = share.end
@@ -144,6 +150,17 @@ class Puller:
         together = sum(one.network == network for one in askers)
         names, versions = self._usage.names_left(network), self._usage.versions_left(network)
         return Share(asker.ask, names // together, versions // together, network, asker.ranges)
+
+    def _next_in_time(self) -> list[Asker]:
+        """Those who are served together next, once it is time; they are gathered until then."""
+        while not self._stopped.is_set():
+            with self._lock:
+                waiting = sum(map(len, self._waiting.values()))
+            pause = self._pace.wait(waiting, "anybody") if waiting else 0.0
+            if not pause:
+                break
+            self._stopped.wait(min(pause, _LOOK_EVERY))
+        return self._next()
 
     def _next(self) -> list[Asker]:
         """Those who are served together: one of each network, and again, until they are enough."""

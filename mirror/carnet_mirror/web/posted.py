@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -61,6 +61,7 @@ class Bounds:
     room: int = 4 * 1024**3
 
 
+Gather = Callable[[Callable[[], bytes], int, str], Awaitable[JsonObject]]
 _Spool = tempfile.SpooledTemporaryFile[bytes]
 _IN_MEMORY = 64 * 1024
 """Bytes of one body that are kept in memory; what is larger waits on the disk until it is judged."""
@@ -86,6 +87,8 @@ class Posted:
         take: Judges a body, given with its sender (`carnet_mirror.web.senders.sender_of`), and answers, with an object
             or a whole response; may raise `NotTaken`. Runs in a thread, never twice at a time. None on a mirror that
             takes nothing.
+        gather: Waits for what `take` answers nothing to, until it is published with others: given what reads the body,
+            its bytes and its sender's network.
         bounds: What a body may cost.
         sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
         tally: Counts what is refused, and is told how much waits.
@@ -98,7 +101,8 @@ class Posted:
         *,
         path: str,
         what: str,
-        take: Callable[[bytes, str], JsonObject | Response] | None,
+        take: Callable[[bytes, str], JsonObject | Response | None] | None,
+        gather: Gather | None = None,
         bounds: Bounds,
         sender_header: str | None = None,
         tally: Tally | None = None,
@@ -108,6 +112,7 @@ class Posted:
         self._path = f"/{path}"
         self._what = what
         self._take = take
+        self._gather = gather
         self._bounds = bounds
         self._sender_header = sender_header
         self._disk = disk
@@ -156,6 +161,8 @@ class Posted:
                         async with self._turns.turn(place.network):
                             self._judged(place)
                             answer = await asyncio.to_thread(lambda: take(_all_of(spool), sender))
+                        if answer is None and self._gather is not None:  # who waits takes nobody's turn
+                            answer = await self._gather(lambda: _all_of(spool), place.received, place.network)
                     finally:
                         self._on_disk -= place.received
         except Full:
@@ -167,7 +174,7 @@ class Posted:
                 )
                 raise NotTaken(503, detail, **_COME_BACK) from None
             raise NotTaken(408, f"the {self._what} did not arrive in time", connection="close") from None
-        return answer if isinstance(answer, Response) else _json(200, {"ok": True} | answer)
+        return answer if isinstance(answer, Response) else _json(200, {"ok": True} | (answer or {}))
 
     @staticmethod
     def _all_there(place: Arrival, until: asyncio.Timeout) -> None:

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from carnet.claims.submission import MAX_SUBMISSION, URL_PATH
 from carnet.strictjson import Json, JsonObject
+from carnet_mirror.gathering import Gathering
 from carnet_mirror.intake import Receipt
 from carnet_mirror.state.disk import Disk
 from carnet_mirror.web.posted import Bounds, Posted
@@ -21,7 +22,9 @@ class Submissions(Posted):
 
     Args:
         app: Answers everything else.
-        take: Judges a body; runs in a thread, never twice at a time. None on a mirror that publishes nothing.
+        take: Judges a body; runs in a thread, never twice at a time. None on a mirror that publishes nothing. Where
+            there is a `gathering` it looks at a body, and answers nothing to what is to be published.
+        gathering: What publishes several together.
         bounds: What a body may cost.
         sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
         tally: Counts what is refused.
@@ -31,19 +34,28 @@ class Submissions(Posted):
     def __init__(
         self,
         app: ASGIApp,
-        take: Callable[[bytes], Receipt] | None,
+        take: Callable[[bytes], Receipt | None] | None,
         bounds: Bounds = BOUNDS,
         *,
         sender_header: str | None = None,
         tally: Tally | None = None,
         disk: Disk | None = None,
+        gathering: Gathering[Receipt] | None = None,
     ) -> None:
-        judged = None if take is None else lambda body, _: _answer(take(body))
+        def judge(body: bytes, _: str) -> JsonObject | None:
+            receipt = None if take is None else take(body)
+            return None if receipt is None else _answer(receipt)
+
+        async def gather(read: Callable[[], bytes], size: int, network: str) -> JsonObject:
+            assert gathering is not None  # noqa: S101  -- for the type checker; it is handed on below
+            return _answer(await gathering.join(read, size, network))
+
         super().__init__(
             app,
             path=URL_PATH,
             what="submission",
-            take=judged,
+            take=None if take is None else judge,
+            gather=None if gathering is None else gather,
             bounds=bounds,
             sender_header=sender_header,
             tally=tally,

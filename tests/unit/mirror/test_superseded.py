@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tarfile
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -181,6 +182,20 @@ def test_whoever_reads_for_long_is_not_disturbed(
         export(world.store, tmp_path / "tree", "http://localhost", counting=due.tick)
     assert due.pruned > 5
     sound(world)
+
+
+def test_a_backup_has_whatever_the_bins_list(due: Reader, tmp_path: Path) -> None:
+    """Not only what plain cargo is given of each crate."""
+    world = due.world
+    with world.store.change():
+        change = Change(index_files={"index/so/me/something": b"else\n"})
+        writing.publish(world.store, world.online, change, now=world.now)
+    backup(world.store, tmp_path / "week.tar", None, now=world.now, progress=quiet)
+    with tarfile.open(tmp_path / "week.tar") as archive:
+        names = archive.getnames()
+    assert len([name for name in names if name.endswith(".something")]) == 1
+    assert len([name for name in names if name.endswith(".busy")]) == 1
+    assert len([name for name in names if name.endswith(".snapshot.json")]) == 1
 
 
 def test_a_file_that_is_missing_and_counts_is_told_all_the_same(due: Reader, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
+from carnet_mirror.pace import Pace
 from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.bring import Share, bring
 from carnet_mirror.pull.puller import Puller
@@ -91,7 +92,7 @@ def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -
 
 @contextmanager
 def pulling(
-    opened: Opened, sources: Sources, settings: PullSettings, signer: OnlineSettings, turn: threading.Lock
+    opened: Opened, sources: Sources, settings: PullSettings, signer: OnlineSettings, turn: threading.Lock, pace: Pace
 ) -> Iterator[Pulling]:
     """Take asks while the block runs.
 
@@ -101,6 +102,7 @@ def pulling(
         settings: What its operator says of it.
         signer: How its online signer is reached.
         turn: Held while something is brought.
+        pace: How often is published.
     """
     sources = replace(sources, seconds=settings.quotas.seconds)
     upstream = sources.make(settings.upstream)
@@ -110,7 +112,7 @@ def pulling(
         with taking_turns(turn, stopped):
             _bring(opened, sources, settings, signer, upstream, shares, progress, stopped)
 
-    puller = Puller(bring_in_turn, Usage(settings.quotas))
+    puller = Puller(bring_in_turn, Usage(settings.quotas), pace)
     try:
         yield Pulling(puller, 2 * settings.quotas.seconds + 60.0, settings.rules)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carnet.errors import ConfigError
+from carnet.errors import CarnetError, ConfigError
 from carnet_cli.commands.registry.mirror.checks import DIRECTORY, warn_without_second_opinion
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -106,6 +106,8 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     from carnet_cli.config.mirror_file import read_mirror_file
     from carnet_mirror import log
     from carnet_mirror.clock import clock_problem
+    from carnet_mirror.gathering import Gathering
+    from carnet_mirror.pace import Pace
     from carnet_mirror.schedule import IntakePauses, Reminders, keep_fresh
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import is_due
@@ -140,24 +142,24 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     with Store.open(directory, rules=said.disk) as store:
         settings = OnlineSettings.of(store)
         warn_without_second_opinion(wants_second_opinion(store), log.warn)
-        wrong = clock_problem(store, now=home.now())
-        if wrong is not None:  # what is published can be served, and nothing is signed until it is set
-            log.error(wrong)
+        if (wrong := clock_problem(store, now=home.now())) is not None:
+            log.error(wrong)  # what is published can be served, and nothing is signed until it is set
 
         counted: Any = {"sender_header": sender_header, "tally": watched.tally, "disk": store.disk}
         sources = Sources(directory, said.upstreams, cargo, SECONDS)
         with signer_beside(directory, settings, passphrase), ExitStack() as stack:
-            pulls, halts, turn = None, list[Callable[[], None]](), threading.Lock()
+            pulls, halts, turn, pace = None, list[Callable[[], None]](), threading.Lock(), Pace()
             if said.pull is not None:
-                pulls = stack.enter_context(pulling(opened, sources, said.pull, settings, turn))
+                pulls = stack.enter_context(pulling(opened, sources, said.pull, settings, turn, pace))
                 halts.append(pulls.puller.halt)
             if said.sync is not None:
                 halts.append(stack.enter_context(syncing(opened, sources, said.sync, settings, turn)).halt)
 
             def taking(app: ASGIApp) -> ASGIApp:
                 app = app if pulls is None else pulls.in_front_of(app, store, sender_header)
-                proposals = Proposals(app, partial(_take_proposal, opened, settings), **counted)
-                return Submissions(proposals, partial(_take, opened, settings), **counted)
+                gathering = Gathering(partial(_take, opened, settings), _is_new, pace)
+                app = Proposals(app, partial(_take_proposal, opened, settings), **counted)
+                return Submissions(app, partial(_look, opened), gathering=gathering, **counted)
 
             upkeep = partial(
                 keep_fresh,
@@ -204,16 +206,30 @@ def _upkeep(opened: Opened, settings: OnlineSettings) -> None:
     log.note("signed again", snapshot=done.snapshot, timestamp=done.timestamp, roles=dict(done.roles))
 
 
-def _take(opened: Opened, settings: OnlineSettings, body: bytes) -> Receipt:
-    """Judge one submission, in whichever thread the server runs it."""
+def _look(opened: Opened, body: bytes) -> Receipt | None:
+    """Look at one submission, in whichever thread the server runs it; None of one that is to be published."""
+    from carnet_mirror.intake import published_already
+
+    with opened() as store:
+        return published_already(store, body, now=home.now())
+
+
+def _is_new(receipt: Receipt) -> bool:
+    return receipt.snapshot is not None
+
+
+def _take(opened: Opened, settings: OnlineSettings, bodies: Sequence[bytes]) -> list[Receipt | CarnetError]:
+    """Judge several submissions, in whichever thread the server runs it."""
     from carnet_cli.commands.registry.online_signer import online
     from carnet_mirror import log
-    from carnet_mirror.intake import take_submission
+    from carnet_mirror.intake import take_submissions
 
     with opened() as store, online(store.directory, settings, PassphraseSource()) as signer:
-        receipt = take_submission(store, signer, body, now=home.now())
-    log.note(f"taken: {receipt.words}", crate=receipt.crate, snapshot=receipt.snapshot)
-    return receipt
+        outcomes = take_submissions(store, signer, bodies, now=home.now())
+    for one in outcomes:
+        if not isinstance(one, CarnetError):
+            log.note(f"taken: {one.words}", crate=one.crate, snapshot=one.snapshot)
+    return outcomes
 
 
 def _take_proposal(opened: Opened, settings: OnlineSettings, body: bytes, source: str) -> Public:
