@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -194,6 +194,8 @@ def _bring(
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
         at_once = _ALL if settings.upstream == "cargo" else _AT_ONCE
         source = upstream(lambda: bounded.is_over())  # noqa: PLW0108  -- it is made in the next line
+        if isinstance(source, CargoUpstream):
+            source = replace(source, room=max(0, size))  # it has to be told everything at once
         bounded = BoundedUpstream(source, size, quotas.seconds, at_once, stopped)
         bring(store, client, bounded, shares, settings, now=home.now(), progress=progress)
     brought = sum(len(share.end.published) for share in shares)
