@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from carnet import strictjson
-from carnet.cargo.index_file import MAX_LINE, IndexLine
+from carnet.cargo.index_file import MAX_LINE, identity_of
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import CarnetError, FormatError
 from carnet.strictjson import Json, JsonObject
@@ -155,9 +155,11 @@ def _listed(crate: CrateId, said: Json) -> ListedVersion:
 
 def _read(line: bytes, name: CrateName) -> ListedVersion | None:
     try:
-        if len(line) > MAX_LINE:
-            return None
-        read = IndexLine.from_bytes(line)
-        return ListedVersion(read.id, read.cksum, read.identity(), read.yanked) if read.id.name == name else None
+        # No more of it than is listed: a sync hears of thousands of lines, and reads whole those that it brings.
+        match strictjson.parse_object(line, "an index line", max_bytes=MAX_LINE):
+            case {"name": name.text, "vers": str(version), "cksum": str(cksum), **rest} as raw if is_keyid(cksum):
+                crate = CrateId.of(name.text, version)
+                return ListedVersion(crate, cksum, identity_of(raw, crate), rest.get("yanked") is True)
+        return None
     except CarnetError:
         return None
