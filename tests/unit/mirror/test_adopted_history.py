@@ -27,6 +27,8 @@ from carnet.errors import MetadataMismatch, NotFound, PolicyRefused, ThresholdNo
 from carnet.tuf import paths
 from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
+from carnet_gate.choosing.resolving import Resolved, with_owners
+from carnet_gate.reporter import Lacking
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.pull.rules import PullRules
 from carnet_mirror.pull.scheduled import sync_what_is_named
@@ -189,6 +191,17 @@ def test_whoever_lacks_a_version_is_told_who_can_help(claimed: Claimed) -> None:
     assert "carnet mirror sync DIR demo-lib@=0.9.0" in str(adopted.hint)
     assert "carnet claim adopt demo-lib@2.0.0" in str(other.hint)
     assert "operator" not in str(other.hint)
+
+
+def test_whoever_chooses_versions_is_told_so_too(claimed: Claimed) -> None:
+    view = View(claimed.world.fresh(), ReadFetcher(claimed.world.store.read), "http://registry.test/")
+    lacking = [Lacking(AskedFor.parse(text)) for text in (f"{NAME}@2", f"{NAME}@=0.9.0", "other")]
+    told = with_owners(view, lacking)
+    assert [one.owned for one in told] == [True, False, False]
+    hint = Resolved(101, told).hint
+    assert "operator for `carnet mirror sync DIR demo-lib@=0.9.0 other`" in hint
+    assert "ask the owners of demo-lib" in hint
+    assert "operator" not in Resolved(101, told[:1]).hint
 
 
 def test_maintainers_yank_what_they_adopted_and_release_beside_it(claimed: Claimed) -> None:
