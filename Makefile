@@ -4,7 +4,7 @@ BIN := .venv/bin
 # On two cores two workers; tests that need a core for themselves say so with xdist_group.
 JOBS ?= 2
 
-.PHONY: demo test check lint types imports bench bench-gate hostile simulate mutants fuzz interop commands editors dist clean
+.PHONY: demo test check lint types imports bench bench-gate bench-index hostile simulate faults power serves mutants fuzz interop commands editors dist clean
 
 .venv/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: carnet needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -38,6 +38,10 @@ bench: .venv/ready
 bench-gate: .venv/ready
 	$(BIN)/python benchmarks/bench_gate.py --write docs/measured.md $(PROJECTS)
 
+# A whole index of 250,000 names, made here and listed: time, memory, disk. Never a public one. NAMES=20000 for less.
+bench-index: .venv/ready
+	$(BIN)/python benchmarks/bench_whole_index.py --names $(or $(NAMES),250000)
+
 # Every check of what a build trusts, taken out in turn: is there a test that fails? MODULE=carnet.tuf for a part of them.
 mutants: .venv/ready
 	@$(BIN)/python tests/mutants/run.py --module '$(MODULE)' --tests '$(or $(TESTS),tests)'
@@ -54,6 +58,15 @@ hostile: .venv/ready
 # Three years of mirrors with a clock of their own, run in several ways: nobody is refused but where holders were late.
 simulate: .venv/ready
 	$(BIN)/python tests/simulate/run.py
+
+faults: .venv/ready
+	$(BIN)/python tests/faults/run.py $(WORKS)
+
+power: .venv/ready
+	$(BIN)/python tests/faults/power.py
+
+serves: .venv/ready
+	$(BIN)/python tests/faults/serves.py
 
 # What python-tuf, go-tuf and tuf-js make of the format; go and node, and the modules that go.sum and package-lock.json pin.
 interop: .venv/ready

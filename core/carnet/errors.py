@@ -10,6 +10,7 @@
       TransportError          could not fetch; nothing was decided         exit 3
       StorageError            this machine's disk or database failed       exit 3
         UnfitFile             a folder, a device, or more than is read
+        NoRoom                what comes in would need the room that is kept for upkeep
       SigningError            key missing, locked, or wrong for the role   exit 3
       VerificationError       understood, and not trusted                  exit 1
         MetadataError         a TUF role
@@ -127,6 +128,10 @@ class StorageError(CarnetError):
 
 class UnfitFile(StorageError):  # noqa: N818  -- named for what it is
     """What stands in a file's place is no regular file, or is larger than anything that belongs there."""
+
+
+class NoRoom(StorageError):  # noqa: N818  -- named for what it is
+    """The disk has room left, which is kept for what has to go on; nothing was taken in."""
 
 
 class SigningError(CarnetError):

@@ -47,7 +47,7 @@ _FLOATS = (rb":-?[0-9]+[.eE]", rb"\[-?[0-9]+[.eE]", rb",-?[0-9]+[.eE]")
 _CONTAINERS = frozenset((dict, list))
 _USUAL_DEPTH = 16
 _ONE_KIND = bytes.maketrans(b"[]", b"{}")
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NEITHER = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _LONG_INTEGER = rb"[0-9]{19}"
 _SURROGATE = rb"\\u[dD][89a-fA-F]"
 _CONTROL = ((b"\\b", b"\b"), (b"\\t", b"\t"), (b"\\n", b"\n"), (b"\\f", b"\f"), (b"\\r", b"\r"))
@@ -100,7 +100,7 @@ def parse_known(data: bytes, what: str) -> Json:
     Raises:
         FormatError: They are no JSON, so they are others.
     """
-    orjson = sys.modules.get("orjson")
+    orjson = _orjson(len(data))
     try:
         value: Json = _PLAIN.decode(data.decode()) if orjson is None else orjson.loads(data)
     except (ValueError, RecursionError):
@@ -275,12 +275,15 @@ def _check_types(value: Any, what: str) -> None:
 def _is_shallow(data: bytes) -> bool:
     """Whether brackets alone prove that a document, which is JSON, is nested no deeper than metadata is in use.
 
-    Taking the innermost pairs away, over and over, is a tenth of the work of looking at each value. Without a backslash
-    every other piece between quotes is a string, and its brackets do not count.
+    Taking the innermost pairs away, over and over, is a tenth of the work of looking at each value. Strings that hold
+    brackets or backslashes prove nothing.
     """
     if b"\\" in data:
         return False
-    left = b"".join(data.split(b'"')[::2]).translate(_ONE_KIND, _NO_BRACKETS)
+    # Without its text a string is a pair of quotes. One that holds a bracket leaves a quote over, before that bracket.
+    left = data.translate(_ONE_KIND, _NEITHER).replace(b'""', b"")
+    if b'"' in left:
+        return False
     for _ in range(_USUAL_DEPTH):
         if not left:
             return True

@@ -106,7 +106,12 @@ def export(
         tree = _Tree(to, compressed=compressed)
         for part in parts:
             if part.changes or tree.length(part.path) != part.file.length:
-                data = store.files.read(part.file)
+                try:
+                    data = store.files.read(part.file)
+                except StorageError:
+                    if not store.was_pruned(part.file.path):
+                        raise
+                    continue  # it was superseded long ago, and was taken away since this began
                 if sha256_hex(data) != part.file.sha256:
                     raise StorageError(
                         f"{part.file.path} is damaged", hint="`carnet mirror fsck` lists what is damaged"

@@ -101,10 +101,12 @@ def take_submission(store: Store, online: OnlineSigner, body: bytes, *, now: dat
     Raises:
         FormatError: The submission does not parse.
         VerificationError: A client would not admit it, or somebody else published the same version first.
+        NoRoom: The disk is full, up to what is kept for upkeep.
         StorageError: The disk failed.
         SigningError: The online signer refused.
         OpinionsDiffer: python-tuf or in-toto judges it otherwise.
     """
+    store.disk.require(len(body))
     taken_apart = Submission.from_bytes(body)  # 1.
     check_holds_a_role(taken_apart)
     timestamp = store.read(_TIMESTAMP)
@@ -233,7 +235,14 @@ def _check_first(
     lines = {id_: version.line for id_, version in standing.items()}
     adopted = check_adopted(releases, lines, _listed(current, submission.crate))
     for release in releases:
-        if not release.by_checksum and standing[release.id].length != release.tarball.length:
+        if release.by_checksum:
+            continue
+        if not standing[release.id].is_here:
+            raise MetadataMismatch(
+                f"the claim adopts {release.id}, which this mirror lists and does not have yet",
+                hint=f"its operator brings what is missing: `carnet mirror sync DIR --history {release.id.name}`",
+            )
+        if standing[release.id].length != release.tarball.length:
             raise MetadataMismatch(
                 f"the claim adopts {release.id} with {release.tarball.length} bytes, and its tarball has "
                 f"{standing[release.id].length}",

@@ -19,6 +19,8 @@ from carnet.intoto.values import Layout
 from carnet.tuf.paths import INDEX, TARGETS_PREFIX
 from carnet.tuf.roles import Targets
 from carnet.tuf.tree import RoleKind, place_of
+from carnet_mirror import log
+from carnet_mirror.state.disk import Disk
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_signer.metadata.role_files import BIN_LIFE, SNAPSHOT_LIFE, TIMESTAMP_LIFE
@@ -179,6 +181,31 @@ class Reminders:
         return new
 
 
+class IntakePauses:
+    """Tells a log when intake is paused because the disk is full, and when it goes on: once each.
+
+    Args:
+        disk: The mirror's.
+    """
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._paused = False
+
+    def look(self) -> None:
+        """Look at the disk; quick.
+
+        Raises:
+            StorageError: The system does not say how much is free.
+        """
+        shortage = self._disk.shortage()
+        if shortage is not None and not self._paused:
+            log.error(shortage)
+        elif shortage is None and self._paused:
+            log.warn("there is room on the mirror's disk again: intake goes on")
+        self._paused = shortage is not None
+
+
 async def keep_fresh(
     due: Callable[[], bool],
     sign: Callable[[], None],
@@ -186,6 +213,7 @@ async def keep_fresh(
     tick: float = TICK,
     *,
     remind: Callable[[], None] = lambda: None,
+    look: Callable[[], None] = lambda: None,
 ) -> None:
     """Sign again whenever it is due, for as long as a mirror serves.
 
@@ -196,9 +224,14 @@ async def keep_fresh(
         tick: Seconds between two looks.
         remind: Tells of what people have to sign; runs in a thread, at first and then a few times a day, since nothing
             is due where others publish often.
+        look: Looks at each tick whether there is something else to tell; quick.
     """
     reminded = -math.inf
     while True:
+        try:
+            look()
+        except CarnetError as error:
+            complain(f"{error}")
         try:
             if due():
                 await asyncio.to_thread(sign)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from carnet.errors import CarnetError
 from carnet.tuf import paths
-from carnet_mirror import log
 from carnet_mirror.clock import check_clock
-from carnet_mirror.pruning import prune
+from carnet_mirror.pruning import prune_in_upkeep
 from carnet_mirror.schedule import timestamp_due
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
@@ -96,7 +95,7 @@ def sign_again(
     """
     new_root = (roles or {}).get(paths.ROOT)
     with writing(store, signer, now=now, new_root=new_root, clock_is_right=clock_is_right, memory_lost=memory_lost):
-        _prune(store)
+        prune_in_upkeep(store)
         if roles:
             done = publish(store, signer, Change(roles=roles), now=now, clock_is_right=clock_is_right)
             missed = missed_bins(read_published_state(store), now)
@@ -109,14 +108,6 @@ def sign_again(
             progress(len(done.left))
             done = _together(done, refresh_due(store, signer, now=now, left=done.left))
         return done
-
-
-def _prune(store: Store) -> None:
-    """Take away what is too old; what is damaged there keeps nobody from signing again."""
-    try:
-        prune(store)
-    except CarnetError as error:
-        log.warn(f"what was superseded stays: {error}", "`carnet mirror fsck DIR` looks at every file")
 
 
 def _together(before: PublishResult, after: PublishResult) -> PublishResult:

@@ -90,6 +90,7 @@ def take_proposal(store: Store, online: ReceiptSigner, body: bytes, *, source: s
         StorageError: There is no room, or the disk failed.
         SigningError: The online signer refused.
     """
+    store.disk.require(len(body))
     proposal = _parsed(body)  # 1.
     current = current_view(store, now)
     proposed, facts = _judged(current, proposal, now)  # 2.

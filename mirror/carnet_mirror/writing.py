@@ -9,6 +9,7 @@ from datetime import datetime
 from carnet.errors import SigningError, StorageError
 from carnet.tuf import paths
 from carnet_mirror.clock import check_clock_before
+from carnet_mirror.pruning import prune_after_publish
 from carnet_mirror.second_opinion.opinion import judge
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
@@ -127,7 +128,9 @@ def publish(
 
     wanted = second_opinion if wants_second_opinion(store) else None
     look_first = None if clock_is_right else look
-    return metadata.publish(store, online, change, now=now, second_opinion=wanted, look_first=look_first, whole=whole)
+    done = metadata.publish(store, online, change, now=now, second_opinion=wanted, look_first=look_first, whole=whole)
+    prune_after_publish(store)
+    return done
 
 
 def wants_second_opinion(store: Store) -> bool:

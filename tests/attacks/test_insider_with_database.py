@@ -17,7 +17,7 @@ from tests.support.worlds.claims import NAME, World, with_dependency
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateName
 from carnet.errors import CarnetError, MetadataError
-from carnet_mirror.fsck.fsck import FsckReport, fsck
+from carnet_mirror.fsck.fsck import FsckReport, Remembered, fsck
 from carnet_mirror.state.store import DATABASE, Store
 from carnet_mirror.writing import writing
 from carnet_signer.metadata.publish import Change, publish
@@ -197,9 +197,8 @@ def test_a_whole_older_copy_is_found_by_clients(mirror: MirrorDirectory, tmp_pat
     with mirror.open() as store, pytest.raises(MetadataError):
         refresh(trust, ReadFetcher(store.read), now=mirror.now)
     with mirror.open() as store:
-        report = fsck(
-            store, now=mirror.now, progress=quiet, signed={"timestamp": mirror.signer.last_version("timestamp")}
-        )
+        signed = Remembered(mirror.signer.last_version("timestamp"), mirror.signer.named_snapshot())
+        report = fsck(store, now=mirror.now, progress=quiet, signed=signed)
     assert "more than were published" in report.notes[0]
 
 

@@ -109,6 +109,7 @@ class Simulation:
         self._folder = folder
         self._ends = {"root": NOW + role_files.ROOT_LIFE, "others": NOW + role_files.OFFLINE_LIFE}
         self._reminders = Reminders()
+        self._known: dict[tuple[str, int], datetime] = {}
         self._outcome = Outcome()
         self._newest = "crate-0"
         self._world.now += life.begins
@@ -160,7 +161,7 @@ class Simulation:
         if now < self._reminded + self._life.reads_every:
             return
         self._reminded = now
-        for one in self._reminders.due([*expiries(store), *claims_that_end(store, now=now)], now=now):
+        for one in self._reminders.due([*expiries(store, self._known), *claims_that_end(store, now=now)], now=now):
             assert not one.online, f"{one.role} {one.warning(now)}"
             self._outcome.told.append((one.role, (one.expires - now).days))
 
@@ -232,5 +233,5 @@ class Simulation:
                     view.find_targets([paths.index_path(CrateName(name))])
             except CarnetError as error:
                 self._outcome.refused.append((self._world.now, error))
-        bins = next(one for one in expiries(self._world.store) if one.role == "index-*")
+        bins = next(one for one in expiries(self._world.store, self._known) if one.role == "index-*")
         self._outcome.youngest = min(self._outcome.youngest, bins.expires - self._world.now)

@@ -186,13 +186,27 @@ class _Lines:
     def __init__(self, label: str, length: int) -> None:
         self._label, self._length = label, length
         self._done = 0
-        self._said = time.monotonic()
+        self._begun = self._said = time.monotonic()
 
     def update(self, n_steps: int) -> None:
         self._done += n_steps
-        if time.monotonic() - self._said >= _BETWEEN_LINES:
-            self._said = time.monotonic()
-            echo(f"{self._label}: {self._done} of {self._length}", err=True)
+        now = time.monotonic()
+        if now - self._said >= _BETWEEN_LINES:
+            self._said = now
+            pace = pace_words(self._done, self._length, now - self._begun)
+            echo(f"{self._label}: {self._done} of {self._length}{pace}", err=True)
+
+
+def pace_words(done: int, length: int, seconds: float) -> str:
+    """How fast work went so far, and how long the rest takes at that pace; empty before anything is done."""
+    if done <= 0 or seconds <= 0 or done >= length:
+        return ""
+    rate = done / seconds
+    left = (length - done) / rate
+    each = f"{rate:,.0f} a second" if rate >= 2 else f"{rate * 60:,.0f} a minute"
+    hours, minutes = divmod(round(left / 60), 60)
+    rest = f"{hours} h {minutes} min" if hours else f"{minutes} min" if left >= 90 else f"{left:.0f} s"
+    return f", {each}, {rest} left"
 
 
 class _Bar:
@@ -207,11 +221,18 @@ class _Bar:
     def update(self, n_steps: int) -> None:
         self._done += n_steps
         if self._bar is not None:
-            self._bar.update(n_steps)
+            self._bar.update(n_steps, pace_words(self._done, self._length, time.monotonic() - self._begun))
         elif time.monotonic() - self._begun >= _BEFORE_A_BAR:
             import click
 
-            self._bar = click.progressbar(length=self._length, label=self._label, file=sys.stderr, show_pos=True)
+            self._bar = click.progressbar(
+                length=self._length,
+                label=self._label,
+                file=sys.stderr,
+                show_pos=True,
+                show_eta=False,
+                item_show_func=lambda pace: (pace or "").removeprefix(", "),
+            )
             self._bar.__enter__()
             self._bar.update(self._done)
 

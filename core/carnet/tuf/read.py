@@ -18,6 +18,7 @@ from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet.tuf.keys import Profile, PublicKey, Signature
+from carnet.tuf.listed import ListedFiles
 from carnet.tuf.roles import (
     DelegatedRole,
     Delegations,
@@ -201,21 +202,7 @@ def _read_timestamp(common: _Common, signed: JsonObject, profile: Profile) -> Ti
 
 def _read_snapshot(common: _Common, signed: JsonObject, profile: Profile) -> Snapshot:
     listed = _object(signed.get("meta"), "meta")
-    meta: dict[str, MetaFile] = {}
-    # Most entries of a large snapshot are bins with a version only, or empty shards that are one file: equal ones share
-    # one value.
-    known: dict[int | str, MetaFile] = {}
-    for name, entry in listed.items():
-        role = name[:-5]
-        if name[-5:] != ".json" or not role:
-            raise FormatError(f"meta lists {name[:80]!a}, which is not a metadata file")
-        only = entry.get("version") if type(entry) is dict and len(entry) == 1 else None
-        alike = only if type(only) is int else repr(entry)
-        found = known.get(alike)
-        if found is None:
-            found = known[alike] = _meta_file(entry, name)
-        meta[role] = found
-    return Snapshot(*common, meta)
+    return Snapshot(*common, ListedFiles(listed, _meta_file))
 
 
 def _read_targets(common: _Common, signed: JsonObject, profile: Profile) -> Targets:

@@ -1,1 +1,1 @@
-"""A mirror as one file, and a mirror out of one."""
+"""A mirror as one file, a mirror out of one, and a mirror whose key has another place."""

@@ -224,4 +224,4 @@ def reading(path: Path) -> Iterator[ArchiveReader]:
 
 def contents(files: Mapping[str, bytes]) -> list[StoredFile]:
     """What is said of files by path, in order."""
-    return [StoredFile(path, sha256_hex(data), len(data)) for path, data in sorted(files.items())]
+    return [StoredFile.of(path, data) for path, data in sorted(files.items())]

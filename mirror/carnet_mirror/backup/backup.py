@@ -1,6 +1,7 @@
 """A mirror as one file, while it serves and syncs run.
 
-1. the database is copied as it stands at one moment (SQLite's backup API), and what is not published leaves the copy
+1. the database is copied as it stands at one moment (SQLite's backup API); what is not published leaves the copy, and
+   so does what is superseded: it may be taken away at any time, and a mirror that is restored signs all of it anew
 2. what the online signer remembers is read after that: so it knows of everything that the copy holds
 3. every file that the copy lists is written into the archive, and compared with the sha256 that the copy says
 4. the archive gets its name once all of it is on the disk
@@ -16,11 +17,11 @@ from datetime import datetime
 from pathlib import Path
 
 from carnet import durable
-from carnet.digests import sha256_hex
 from carnet.errors import ConfigError
 from carnet.progress import Progress
 from carnet.scratch import temporary_folder
 from carnet_mirror.backup.archive import HEADER, MEMORY, ArchiveWriter, BackupHeader, contents
+from carnet_mirror.pruning import leave_out
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import StoredFile
 from carnet_mirror.state.store import DATABASE, Store
@@ -72,6 +73,7 @@ def backup(
     if file.exists() or file.is_symlink():
         raise taken
     with temporary_folder() as scratch, store.copied(scratch) as copy:  # 1.
+        leave_out(copy, store)
         remembered = {} if memory is None else {MEMORY + name: data for name, data in memory().items()}  # 2.
         database = durable.read_file(scratch / DATABASE, "database", max_bytes=_MOST)
         files = copy.files.all_published()
@@ -88,7 +90,7 @@ def backup(
             with durable.creating(file) as target:  # 4.
                 archive = ArchiveWriter(target, now)
                 first = header.to_bytes()
-                archive.add(StoredFile(HEADER, sha256_hex(first), len(first)), first)
+                archive.add(StoredFile.of(HEADER, first), first)
                 for one in header.inside:
                     archive.add(one, {**own, **remembered}[one.path])
                 with progress("copying files", len(files)) as count:  # 3.

@@ -4,8 +4,9 @@
 2. whoever runs this says what clients have seen since, unless the online signer's own memory is newer than the archive
 3. every file of the archive is written, with the sha256 that is said of it; nothing counts as a mirror yet
 4. what `fsck` finds refuses it
-5. newer files of offline roles are taken from a ceremony; what the signer has named and is still missing refuses it
-6. every bin, the snapshot and the timestamp are signed once, with versions above all of those
+5. what a copy of the published files has of later is taken up (`carnet_mirror.backup.later`), and newer files of
+   offline roles from a ceremony; what the signer has named and is still missing refuses it
+6. every bin, the snapshot and the timestamp are signed once, with versions above all of those; `fsck` looks again
 7. the database takes its place: from now on there is a mirror
 
 An older back-up is a rollback, as clients see it, and they are right: signing past what they have seen is what makes it
@@ -29,6 +30,7 @@ from carnet.progress import Progress
 from carnet.tuf.paths import ROOT, SNAPSHOT, TIMESTAMP
 from carnet.tuf.tree import is_bin
 from carnet_mirror.backup.archive import MEMORY, ArchiveReader, BackupHeader, reading
+from carnet_mirror.backup.later import Later, take_later
 from carnet_mirror.fsck.fsck import FsckReport, fsck
 from carnet_mirror.state.anew import made_anew
 from carnet_mirror.state.files import FOLDERS
@@ -37,6 +39,7 @@ from carnet_mirror.state.sqlite import Database
 from carnet_mirror.state.store import DATABASE, Store
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult, SignerAbove
+from carnet_verifier.net.fetch import Fetcher
 
 MARK = "restoring"
 """The file that says that a folder's restore has not ended: what lies there is nobody's yet."""
@@ -69,10 +72,12 @@ class Seen:
     Attributes:
         versions: The highest version of timestamp, snapshot or root; both of the first two or none.
         ceremonies: Newer files of offline roles, by role, in the order in which they are published.
+        copy: Opens a copy of the published files that is newer than the back-up.
     """
 
     versions: Mapping[str, int]
     ceremonies: Sequence[Mapping[str, bytes]] = ()
+    copy: Callable[[], AbstractContextManager[Fetcher]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,13 @@ class Restored:
         header: What the back-up says of itself.
         report: What `fsck` found.
         published: What was signed.
+        later: What was taken from a copy, when there was one.
     """
 
     header: BackupHeader
     report: FsckReport
     published: PublishResult
+    later: Later | None = None
 
 
 def restore(
@@ -126,14 +133,25 @@ def restore(
         kept = remembered({one.path.removeprefix(MEMORY): archive.read(one) for one in header.inside[1:]})
         told = means(store)
         if told.versions is not None:  # before anybody looks for a passphrase
-            _demand_seen(store, header, told.versions.get(TIMESTAMP, 0), seen)
+            _demand_seen(store, _words(header), told.versions.get(TIMESTAMP, 0), seen)
         with told.connect() as online:
-            _demand_seen(store, header, online.last_version(TIMESTAMP), seen)  # 2.
+            _demand_seen(store, _words(header), online.last_version(TIMESTAMP), seen)  # 2.
             _unpack(archive, store, progress)  # 3.
-            report = _demand_sound(store, file, now, progress)  # 4.
-            _check_roles(UnverifiedView(store), told.versions or {}, seen)  # 5.
+            report = _demand_sound(store, f"{file} holds", now, progress)  # 4.
+            later = None
+            if seen.copy is not None:  # 5.
+                with seen.copy() as fetcher:
+                    later = take_later(store, fetcher, now=now, progress=progress)
+                _demand_seen(store, "the copy", online.last_version(TIMESTAMP), seen)
+            _check_roles(UnverifiedView(store), told.versions or {}, seen)
             published = _sign_past(store, online, kept, told.remember, seen, now)  # 6.
-    return Restored(header, report, published)
+            if later is not None:
+                report = _demand_sound(store, "back-up and copy make", now, progress)
+    return Restored(header, report, published, later)
+
+
+def _words(header: BackupHeader) -> str:
+    return f"the back-up of {header.made:%Y-%m-%d %H:%M} UTC"
 
 
 def _database(archive: ArchiveReader, path: Path) -> Database:
@@ -217,32 +235,31 @@ def _unpack(archive: ArchiveReader, store: Store, progress: Progress) -> None:
     archive.finish()
 
 
-def _demand_seen(store: Store, header: BackupHeader, signed: int, seen: Seen) -> None:
-    """Demand to know what clients have seen: from a signer that has signed more than the back-up holds, or a person."""
+def _demand_seen(store: Store, what: str, signed: int, seen: Seen) -> None:
+    """Demand to know what clients have seen: from a signer that has signed more than is there, or a person."""
     timestamp = UnverifiedView(store).timestamp
     if 0 < signed < timestamp.version:
         raise SigningError(
-            f"the online signer remembers timestamp {signed}, and the back-up has {timestamp.version}: its memory is "
-            "an older copy",
+            f"the online signer remembers timestamp {signed}, and {what} has {timestamp.version}: its memory is an "
+            "older copy",
             hint="move that memory away, so that another one begins, and say what clients have seen with --seen",
         )
     if signed <= timestamp.version and not {TIMESTAMP, SNAPSHOT} <= seen.versions.keys():
         raise ConfigError(
-            f"say what clients have seen: the back-up of {header.made:%Y-%m-%d %H:%M} UTC ends with timestamp "
-            f"{timestamp.version} and snapshot {timestamp.snapshot.version}, and the online signer remembers nothing "
-            "newer",
+            f"say what clients have seen: {what} ends with timestamp {timestamp.version} and snapshot "
+            f"{timestamp.snapshot.version}, and the online signer remembers nothing newer",
             hint="--seen timestamp=N --seen snapshot=N, the highest of any client: `carnet trust status` says them",
         )
 
 
-def _demand_sound(store: Store, file: Path, now: datetime, progress: Progress) -> FsckReport:
+def _demand_sound(store: Store, what: str, now: datetime, progress: Progress) -> FsckReport:
     report = fsck(store, now=now, progress=progress)
     if report.problems:
         first = report.problems[0]
         raise StorageError(
-            f"{file} holds no sound mirror: {first.where}: {first.what}"
+            f"{what} no sound mirror: {first.where}: {first.what}"
             + (f" (and {len(report.problems) - 1} more)" if len(report.problems) > 1 else ""),
-            hint="nothing was restored; take another back-up",
+            hint="nothing was restored; take another back-up, or another copy",
         )
     return report
 
@@ -286,7 +303,8 @@ def _check_roles(view: UnverifiedView, named: Mapping[str, int], seen: Seen) -> 
     if seen.versions.get(ROOT, 0) > roots:
         raise StorageError(
             f"root {seen.versions[ROOT]} was seen, and the back-up ends with root {len(view.root_versions())}",
-            hint="--ceremony FOLDER brings newer files of the offline roles, as the holders signed them; repeatable",
+            hint="--from FOLDER_OR_URL brings them from a copy of what was published, and --ceremony FOLDER as the "
+            "holders signed them; repeatable",
         )
     lacking = [
         f"{role} {version}"
@@ -301,7 +319,7 @@ def _check_roles(view: UnverifiedView, named: Mapping[str, int], seen: Seen) -> 
         raise StorageError(
             f"the back-up is older than what people signed since and clients may have seen: {', '.join(lacking[:5])}"
             f"{more}",
-            hint="--ceremony FOLDER brings what holders signed. What owners and release keys signed: from another copy "
-            "of the mirror, whose files and `carnet mirror fsck --rebuild` make it whole. Where neither is to be had, "
-            "restore with --memory NEWFOLDER and --seen: clients refuse this mirror until those hand it in again",
+            hint="--from FOLDER_OR_URL brings all of it from an export or a mirror that shows a later state, and "
+            "--ceremony FOLDER what holders signed. Where none is to be had, restore with --memory NEWFOLDER and "
+            "--seen: clients refuse this mirror until owners and release keys hand theirs in again",
         )

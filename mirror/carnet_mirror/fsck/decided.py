@@ -32,6 +32,7 @@ _WAITING = Decision(
 )
 _FILE = Decision(DERIVED, "every file that a snapshot of the online key leads to, with the bytes that it promises")
 _CRATE = Decision(DERIVED, "the signed index file")
+_FOUND_AGAIN = Decision(DERIVED, "found again from the snapshots, from the oldest one on")
 _NOTHING = Decision(DERIVED, "nothing is staged: what was not published is left where it lies, and not served")
 
 COLUMNS: Mapping[str, Decision] = {
@@ -43,6 +44,8 @@ COLUMNS: Mapping[str, Decision] = {
     "files.sha256": _FILE,
     "files.length": _FILE,
     "files.published": Decision(DERIVED, "all of them are"),
+    "superseded.path": _FOUND_AGAIN,
+    "superseded.since": _FOUND_AGAIN,
     **{
         f"pending.{column}": _WAITING
         for column in ("digest", "crate", "asked", "until", "source", "receipt", "said", "dropped", "reason")
@@ -81,6 +84,7 @@ SETTINGS: Mapping[str, Decision] = {
     "example-keys": Decision(TOLD, "--insecure-example-keys"),
     "second-opinion": Decision(LOST, "whether the second opinion was off: it is on"),
     "staged": _NOTHING,
+    "pruned": _FOUND_AGAIN,
     "approvals": Decision(LOST, "what clients asked for and waited for approval: who asks again waits again"),
     "withheld": Decision(DERIVED, "what the signed bins say of versions that were taken down"),
 }

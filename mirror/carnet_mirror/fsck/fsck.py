@@ -4,7 +4,8 @@
 2. every published file: there, with the bytes it was published with;
 3. the signed view, from the first root on, with the verifier's own code;
 4. every role of the snapshot: its version, and signatures of those whom its delegator names;
-5. nothing newer was ever published than what the timestamp names, and nothing older than what the shards demand;
+5. nothing newer was ever published than what the timestamp names, nothing older than what the shards demand, and
+   nothing that the online signer, where it can be asked, does not remember;
 6. every crate: index file made from the state = index file on the disk = index file that is signed, and every tarball;
 7. every target that claimed crates list, and that their index lines are the ones their maintainers signed;
 8. when it is asked for: what python-tuf and in-toto make of every role and of all evidence, and python-tuf's client of
@@ -24,6 +25,7 @@ from datetime import datetime, timedelta
 from carnet import times
 from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateId, CrateName
+from carnet.cargo.takedown import Takedown, read_takedowns
 from carnet.claims.history import History
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, ExpiredMetadata, FormatError, MetadataMismatch, NotFound, StorageError
@@ -72,6 +74,19 @@ class Problem:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the online signer remembers.
+
+    Attributes:
+        timestamp: The version of the newest timestamp that it signed; 0 when its memory is gone.
+        named: Version and sha256 of the snapshot that this one names.
+    """
+
+    timestamp: int
+    named: tuple[int, str] | None
+
+
 @dataclass(slots=True)
 class FsckReport:
     """What was checked and what came of it.
@@ -102,7 +117,7 @@ def fsck(
     *,
     now: datetime,
     progress: Progress,
-    signed: Mapping[str, int] | None = None,
+    signed: Remembered | None = None,
     second_opinion: bool = False,
 ) -> FsckReport:
     """Check everything; see the module.
@@ -111,13 +126,13 @@ def fsck(
         store: The mirror; it may be serving meanwhile.
         now: The time.
         progress: Makes the progress bars.
-        signed: The highest version that the online signer remembers for each of its roles, when it can be asked.
+        signed: What the online signer remembers, when it can be asked.
         second_opinion: Whether python-tuf and in-toto judge everything as well.
     """
     report = FsckReport()
     try:
         with store.frozen():
-            view = _check(store, report, now, progress, signed or {})
+            view = _check(store, report, now, progress, signed)
             if second_opinion and view is not None:
                 _check_opinions(store, report, *view, now, progress)
     except CarnetError as error:
@@ -127,7 +142,7 @@ def fsck(
 
 
 def _check(
-    store: Store, report: FsckReport, now: datetime, progress: Progress, signed: Mapping[str, int]
+    store: Store, report: FsckReport, now: datetime, progress: Progress, signed: Remembered | None
 ) -> tuple[TrustedRepository, _Roles] | None:
     for text in store.integrity():
         report.add("database", text)
@@ -142,7 +157,9 @@ def _check(
     if repository is None:
         return None
     roles = _check_roles(store, report, progress)
-    _check_newest(report, roles, files, signed)
+    _check_newest(report, roles, files)
+    if signed is not None:
+        _check_remembered(report, UnverifiedView(store).timestamp, signed)
     _check_least(report, roles)
     _check_crates(store, report, roles, files, progress)
     _check_targets(report, roles, files)
@@ -162,7 +179,8 @@ def _check_files(store: Store, report: FsckReport, progress: Progress) -> dict[s
             try:
                 data = store.files.read(file)
             except StorageError as error:
-                report.add(file.path, error)
+                if not store.was_pruned(file.path):  # since this began
+                    report.add(file.path, error)
                 continue
             if len(data) != file.length or sha256_hex(data) != file.sha256:
                 report.add(file.path, "its bytes are not the ones that were published")
@@ -289,9 +307,7 @@ def _load(store: Store, role: str, meta: MetaFile, signers: RoleKeys | None) -> 
     return envelope.signed
 
 
-def _check_newest(
-    report: FsckReport, roles: _Roles, files: Mapping[str, StoredFile], signed: Mapping[str, int]
-) -> None:
+def _check_newest(report: FsckReport, roles: _Roles, files: Mapping[str, StoredFile]) -> None:
     """Files and the database change together, so nothing published is newer than the view: unless that was put back."""
     for path in files:
         named = _NUMBERED.match(path)
@@ -300,10 +316,27 @@ def _check_newest(
         version, current = int(named[1]), roles.versions.get(named[2], 0)
         if version > current:
             report.add(named[2], f"version {version} was published, the current view has {current}: it was rolled back")
-    behind = signed.get(TIMESTAMP, 0) - roles.versions[TIMESTAMP]
-    if behind > 0:
+
+
+def _check_remembered(report: FsckReport, published: Timestamp, signed: Remembered) -> None:
+    """Mirror and online signer know of the same publications; else one is an older copy, or another mirror's."""
+    ahead = signed.timestamp - published.version
+    snapshot = published.snapshot
+    if ahead < 0:
+        report.add(
+            "the online signer's memory",
+            f"ends with timestamp {signed.timestamp}, and {published.version} is published: it is lost, or an older "
+            "copy, and nothing is signed before the right one is back",
+        )
+    elif ahead == 0 and signed.named != (snapshot.version, snapshot.hashes.get("sha256")):
+        report.add(
+            "the online signer's memory",
+            f"says of timestamp {signed.timestamp} that it names another snapshot than is published: it is another "
+            "mirror's, or this one was put back and signed again elsewhere",
+        )
+    elif ahead > 0:
         report.notes.append(
-            f"the online signer has signed {behind} timestamps more than were published: a publish was interrupted,"
+            f"the online signer has signed {ahead} timestamps more than were published: a publish was interrupted,"
             " or an older state was put back"
         )
 
@@ -347,7 +380,8 @@ def _check_crates(
                 path = index_path(name)
                 if name.canonical != canonical:
                     raise FormatError(f"is listed under {canonical!a}")
-                data = _index_file(report, name, versions.pop(canonical, []), files)
+                down = read_takedowns(listed[path].custom, path) if path in listed else {}
+                data = _index_file(report, name, versions.pop(canonical, []), files, down)
             except CarnetError as error:
                 report.add(ascii(text), error)
                 continue
@@ -373,7 +407,13 @@ def _check_crates(
             report.add(path, error)
 
 
-def _index_file(report: FsckReport, name: CrateName, rows: list[RawVersion], files: Mapping[str, StoredFile]) -> bytes:
+def _index_file(
+    report: FsckReport,
+    name: CrateName,
+    rows: list[RawVersion],
+    files: Mapping[str, StoredFile],
+    down: Mapping[str, Takedown],
+) -> bytes:
     lines: list[IndexLine] = []
     for row in rows:
         report.versions += 1
@@ -384,7 +424,11 @@ def _index_file(report: FsckReport, name: CrateName, rows: list[RawVersion], fil
         if row.digest != row.recomputed():
             report.add(where, "its row is not the one that was written")
         tarball = files.get(row.path)
-        if tarball is None:
+        if tarball is None and row.version in down:
+            report.notes.append(f"{where}: it was taken down, and its tarball is not kept any more")
+        if tarball is None and row.length == 0:
+            pass  # it is only listed
+        elif tarball is None:
             report.add(where, f"its tarball {row.path} is not published")
         elif (tarball.sha256, tarball.length) != (row.checksum, row.length):
             report.add(where, f"its tarball {row.path} has another checksum or length")

@@ -28,11 +28,12 @@ from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, metadat
 from carnet.tuf.roles import RoleFile, Snapshot
 from carnet_mirror.fsck.decided import lost
 from carnet_mirror.fsck.fsck import FsckReport, fsck
-from carnet_mirror.fsck.signed_files import SignedFiles, follow, read_signed_chain
+from carnet_mirror.fsck.signed_files import SignedFiles, follow, read_signed_chain, reader
 from carnet_mirror.state.anew import alone, kept_aside, made_anew, open_alone
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.takedown import withhold
+from carnet_mirror.upstream.index_folder import MEMORY
 from carnet_signer.metadata.publish import OnlineSigner, name_again
 from carnet_signer.metadata.role_files import SNAPSHOT_LIFE
 
@@ -134,7 +135,9 @@ def _make(directory: Path, anchors: Anchors, sound: Rebuilt | None, now: datetim
         if sound is not None and current.signed.version <= sound.snapshot:
             return sound  # what lies there with a higher number was given up, and nobody has seen it
         _check_clock(current, now)
-        follow(found, directory, current.signed.version, progress)  # 4.
+        follow(
+            found, reader(directory), current.signed.version, progress, listed_only=(directory / MEMORY).is_dir()
+        )  # 4.
         with made_anew(directory) as store:
             root = found.roots[-1].signed
             timestamp = name_again(online, root, current, anchors.seen.get(TIMESTAMP, 0), now)  # 5.

@@ -8,19 +8,21 @@
 5. of the current index every tarball, with the sha256 that its line promises
 
 A file that none of these leads to is not believed, whatever it is called. Of former snapshots files may be missing,
-because nobody needs them any more; of the current one none may.
+because nobody needs them any more; of the current one none may, but the tarball of a version that was taken down.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from carnet import durable
 from carnet.cargo.index_line import IndexFile, IndexLine
 from carnet.cargo.names import CrateName
+from carnet.cargo.takedown import read_takedowns
 from carnet.digests import sha256_hex
 from carnet.errors import CarnetError, FormatError, MetadataMismatch, StorageError, ThresholdNotMet, UnfitFile
 from carnet.progress import Progress
@@ -32,13 +34,14 @@ from carnet.tuf.paths import (
     SNAPSHOT,
     TARGETS_PREFIX,
     crate_path,
+    download_path,
     hashed_path,
     index_path,
     is_history,
     metadata_name,
 )
 from carnet.tuf.read import parse_role
-from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, Root, Snapshot, Targets
+from carnet.tuf.roles import MetaFile, RoleFile, RoleKeys, Root, Snapshot, TargetFile, Targets
 from carnet.tuf.tree import is_bin
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.records import StoredFile, StoredVersion
@@ -49,6 +52,28 @@ _MAX_TARBALL = 1 << 30
 _TOLD = 5
 """So many of the files that lack are named in one message."""
 _HINT = "nothing was changed; put them back from a backup or from another copy of the mirror, and try again"
+
+
+class Reader(Protocol):
+    """Where files are read that nobody believes yet."""
+
+    def __call__(self, path: str, most: int, *, address: str | None = None) -> bytes | None:
+        """A file's bytes; None when it is missing, no regular file, or longer than it may be.
+
+        Args:
+            path: Below a mirror's directory.
+            most: Bytes that it may have.
+            address: What a mirror serves it as, where that is another path.
+        """
+
+
+def reader(directory: Path) -> Reader:
+    """Read a mirror's own folder."""
+
+    def read(path: str, most: int, *, address: str | None = None) -> bytes | None:
+        return _read(directory, path, most)
+
+    return read
 
 
 @dataclass(slots=True)
@@ -116,20 +141,21 @@ def read_signed_chain(directory: Path, pinned: bytes) -> SignedFiles:
     return found
 
 
-def follow(found: SignedFiles, directory: Path, current: int, progress: Progress) -> None:
+def follow(found: SignedFiles, read: Reader, current: int, progress: Progress, *, listed_only: bool = False) -> None:
     """Find every file that the snapshots lead to, up to the current one.
 
     Args:
         found: From `read_signed_chain`; what is found is added.
-        directory: The mirror's.
+        read: Where the files are.
         current: The version of the current snapshot.
         progress: Makes the progress bars.
+        listed_only: Whether tarballs may be missing: a mirror that lists a whole index has those that were asked for.
 
     Raises:
         StorageError: A file of the current snapshot is missing or damaged, or the disk failed.
         FormatError: The current index does not parse.
     """
-    walk = _Walk(found, directory)
+    walk = _Walk(found, read, listed_only=listed_only)
     wanted = sorted(version for version in found.snapshots if version <= current)
     with progress("checking snapshots", len(wanted)) as count:
         for version in wanted:
@@ -156,13 +182,15 @@ class _Walk:
         lacking: What the current snapshot needs and the disk does not have.
     """
 
-    def __init__(self, found: SignedFiles, directory: Path) -> None:
+    def __init__(self, found: SignedFiles, read: Reader, *, listed_only: bool) -> None:
         self._found = found
-        self._directory = directory
-        self._roles: dict[tuple[str, int, str, bytes], dict[str, tuple[str, int]] | None] = {}
+        self._read = read
+        self._roles: dict[tuple[str, int, str, bytes], Mapping[str, TargetFile] | None] = {}
         self._index: dict[str, str] = {}
+        self._down: set[tuple[str, str]] = set()
         self.targets: dict[str, tuple[str, int, bool]] = {}
         self.lacking: list[str] = []
+        self._listed_only = listed_only
 
     def roles_of(self, snapshot: RoleFile[Snapshot], *, current: bool) -> None:
         version = snapshot.signed.version
@@ -176,17 +204,19 @@ class _Walk:
                 if current:
                     self.lacking.append(METADATA_PREFIX + metadata_name(role, promised.version))
                 continue
-            for path, (sha256, length) in listed.items():
-                place = TARGETS_PREFIX + hashed_path(path, sha256)
+            for path, target in listed.items():
+                place = TARGETS_PREFIX + hashed_path(path, target.sha256)
                 if current or place not in self.targets:
-                    self.targets[place] = (sha256, length, current)
+                    self.targets[place] = (target.sha256, target.length, current)
                 if current and is_bin(role) and not is_history(path):
                     self._index[path] = place
+                    name = CrateName(path.rpartition("/")[2]).canonical
+                    self._down |= {(name, version) for version in read_takedowns(target.custom, path)}
 
     def _bin_signers(self, index: MetaFile | None) -> RoleKeys | None:
         if index is None:
             return None
-        data = _read(self._directory, METADATA_PREFIX + metadata_name(INDEX, index.version), Targets.MAX_BYTES)
+        data = self._read(METADATA_PREFIX + metadata_name(INDEX, index.version), Targets.MAX_BYTES)
         if data is None or sha256_hex(data) != index.hashes.get("sha256"):
             return None
         delegations = parse_role(data, Targets, what=INDEX).signed.delegations
@@ -194,7 +224,7 @@ class _Walk:
 
     def _targets_of(
         self, role: str, promised: MetaFile, bin_signers: RoleKeys | None
-    ) -> dict[str, tuple[str, int]] | None:
+    ) -> Mapping[str, TargetFile] | None:
         """What a role's file lists, once it is believed; None when it is missing, or is not the one that is meant."""
         signers = b"" if bin_signers is None else bin_signers.fingerprint
         key = (role, promised.version, promised.hashes.get("sha256", ""), signers)
@@ -204,9 +234,9 @@ class _Walk:
 
     def _read_role(
         self, role: str, promised: MetaFile, bin_signers: RoleKeys | None
-    ) -> dict[str, tuple[str, int]] | None:
+    ) -> Mapping[str, TargetFile] | None:
         path = METADATA_PREFIX + metadata_name(role, promised.version)
-        data = _read(self._directory, path, Targets.MAX_BYTES)
+        data = self._read(path, Targets.MAX_BYTES)
         if data is None:
             return None
         try:
@@ -223,12 +253,14 @@ class _Walk:
             return None
         self._found.roles += 1
         _believe(self._found, path, data)
-        return {path: (target.sha256, target.length) for path, target in envelope.signed.targets.items()}
+        return envelope.signed.targets
 
-    def check(self, path: str, sha256: str, length: int | None, *, needed: bool) -> int | None:
+    def check(
+        self, path: str, sha256: str, length: int | None, *, needed: bool, address: str | None = None
+    ) -> int | None:
         """Believe a file of this sha256; its length, or None when it is not there."""
         bound = _MAX_TARBALL if length is None else length
-        data = _read(self._directory, path, bound)
+        data = self._read(path, bound, address=address)
         if data is None or sha256_hex(data) != sha256 or length not in (None, len(data)):
             if needed:
                 self.lacking.append(path)
@@ -238,7 +270,7 @@ class _Walk:
 
     def index_lines(self) -> Iterator[tuple[CrateName, list[IndexLine]]]:
         for path, place in sorted(self._index.items()):
-            data = _read(self._directory, place, self._found.files[place].length) or b""
+            data = self._read(place, self._found.files[place].length) or b""
             first = data.partition(b"\n")[0]
             name = IndexLine.from_bytes(first).id.name
             if index_path(name) != path:
@@ -250,13 +282,18 @@ class _Walk:
         released = TARGETS_PREFIX + hashed_path(crate_path(line.id), line.cksum)
         blob = blob_path(line.cksum)
         kept = self._found.files.get(released)
-        length = kept.length if kept is not None else self.check(blob, line.cksum, None, needed=True)
-        if length is None:
+        down = (line.id.name.canonical, str(line.id.version)) in self._down
+        needed = not down and not self._listed_only
+        if kept is not None:
+            length: int | None = kept.length
+        else:
+            length = self.check(blob, line.cksum, None, needed=needed, address=download_path(line.id))
+        if length is None and needed:
             return None
         path, upstream = (released, "maintainers") if kept is not None else (blob, "unknown")
         if kept is not None:  # adopted ones lie in both places
             self.check(blob, line.cksum, length, needed=False)
-        return StoredVersion(line, length, path, upstream, False, line.pubtime or "")
+        return StoredVersion(line, length or 0, path, upstream, False, line.pubtime or "")
 
     def complain(self) -> None:
         """Refuse to go on when something lacks.
@@ -275,7 +312,7 @@ class _Walk:
 
 
 def _believe(found: SignedFiles, path: str, data: bytes) -> None:
-    found.files[path] = StoredFile(path, sha256_hex(data), len(data))
+    found.files[path] = StoredFile.of(path, data)
 
 
 def _snapshot(directory: Path, name: str, signers: list[RoleKeys]) -> RoleFile[Snapshot] | None:

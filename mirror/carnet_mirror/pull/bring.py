@@ -22,12 +22,13 @@ from carnet.cargo.asked import AskedFor
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId
 from carnet.cargo.pull import NotBrought, PullAsk, PullEnd
-from carnet.errors import TransportError, VerificationError
+from carnet.errors import NoRoom, TransportError, VerificationError
 from carnet.progress import Progress
 from carnet_mirror.pull.bounded import BoundedUpstream
 from carnet_mirror.pull.rules import APPROVAL, PullRules
 from carnet_mirror.pull.settings import PullSettings
 from carnet_mirror.state.approvals import await_approval
+from carnet_mirror.state.disk import FULL
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.closure import Missing, Taking, close
@@ -91,7 +92,7 @@ class Share:
         finally:
             self.names = upstream.names_asked - before
         self._missing += closed.missing
-        new = [package for package in closed.packages if store.crates.version(package.id) is None]
+        new = [package for package in closed.packages if not _has_tarball(store, package.id)]
         self._needed = {package.id for package in new}
         return new
 
@@ -135,7 +136,12 @@ def _told(missing: Missing) -> NotBrought:
 
 def _is_here(store: Store, asked: AskedFor) -> bool:
     versions = admitted(asked.requirement)
-    return any(versions.admits(one.id.version) for one in store.crates.versions(asked.name))
+    return any(versions.admits(one.id.version) and one.is_here for one in store.crates.versions(asked.name))
+
+
+def _has_tarball(store: Store, crate: CrateId) -> bool:
+    stored = store.crates.version(crate)
+    return stored is not None and stored.is_here
 
 
 def in_turn(taken: Sequence[tuple[str, Sequence[LockedPackage]]]) -> list[LockedPackage]:
@@ -207,9 +213,9 @@ def bring(
                 require=lambda line: rules.require(line, now),
                 index=upstream,
             )
-        except TransportError as error:
+        except (TransportError, NoRoom) as error:
             for share in shares:
-                share.fail(str(error))
+                share.fail(FULL if isinstance(error, NoRoom) else str(error))
     await_approval(store, [(one, share.network) for share in shares for one in share.awaited], times.written(now))
     snapshot = UnverifiedView(store).snapshot.version
     for share in shares:

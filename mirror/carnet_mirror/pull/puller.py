@@ -72,13 +72,15 @@ class Puller:
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
 
-    def join(self, ask: PullAsk, network: str, *, ranges: int = 1) -> Asker:
+    def join(self, ask: PullAsk, network: str, *, ranges: int = 1, counted: bool = True) -> Asker:
         """Begin to wait.
 
         Args:
             ask: What for.
             network: Whose network it is.
             ranges: As for `Share`.
+            counted: Whether it counts as one of the asks that the network may make. What is looked up and brought for
+                it counts in any case.
 
         Raises:
             NoPlace: As many wait as can, all of them or of this network.
@@ -96,7 +98,8 @@ class Puller:
                 or _entries(everybody) + len(ask.asked) > _ENTRIES
             ):
                 raise NoPlace
-            self._usage.ask(network)
+            if counted:
+                self._usage.ask(network)
             self._waiting.setdefault(network, []).append(asker)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True, name="pull")

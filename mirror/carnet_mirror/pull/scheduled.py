@@ -82,7 +82,7 @@ def sync_what_is_named(
     chosen = {package.id: package for package in (*_here(store, settings), *locked)}
     wanted = {package.id: package for package in closed.packages} | chosen
     planned = plan(store, upstream, list(wanted.values()), now=now)
-    new = [wanted[crate] for crate in planned.added] + _as_stored(store, planned.updated)
+    new = [wanted[crate] for crate in planned.added] + _as_stored(store, (*planned.updated, *planned.taken_down))
     claimed = ClaimedCrates(store, store.crates.names()) if settings.yanks else None
     looked = [] if claimed is None else [name for name in store.crates.names() if name in claimed]
     if not new and not looked:

@@ -1,4 +1,4 @@
-"""What an operator says of bringing, as values; the file that says it is `carnet_cli.config.mirror_file`'s."""
+"""What an operator says of bringing and of the disk, as values; the file is `carnet_cli.config.mirror_file`'s."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from pathlib import Path
 from carnet.cargo.asked import AskedFor
 from carnet_mirror.pull.quotas import PullQuotas
 from carnet_mirror.pull.rules import PullRules
+from carnet_mirror.state.disk import DiskRules
+from carnet_verifier.policy.policy import Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """One upstream, as an operator names it.
+
+    Attributes:
+        place: `cargo` for the operator's own cargo, the URL of a sparse index, a folder, or the address of a mirror.
+        root: The root file of that mirror; None where it is none.
+        label: How the file calls it.
+        crates: Crates that come from there, and from nowhere else.
+    """
+
+    place: str
+    root: Path | None = None
+    label: str = ""
+    crates: tuple[Pattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +35,7 @@ class PullSettings:
     """What a mirror brings because somebody asked for it, from where, and how much of it.
 
     Attributes:
-        upstream: `cargo` for the operator's own cargo, or the URL of a sparse index.
+        upstream: `cargo` for the operator's own cargo, the URL of a sparse index, or the label of an upstream.
         rules: What may be brought.
         quotas: How much.
     """
@@ -54,7 +73,11 @@ class MirrorSettings:
     Attributes:
         pull: What is brought when a client asks; None for nothing.
         sync: What is brought by the clock; None for nothing.
+        disk: What is kept for how long, and what is kept free.
+        upstreams: Where crates come from, beside what the two say themselves.
     """
 
     pull: PullSettings | None = None
     sync: SyncSettings | None = None
+    disk: DiskRules = field(default_factory=DiskRules)
+    upstreams: tuple[UpstreamSettings, ...] = ()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
-
 from carnet.cargo.index_line import IndexFile
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
@@ -12,7 +10,8 @@ from carnet.tuf.paths import TARGETS_PREFIX, index_path
 from carnet_mirror.state.records import RawVersion, StoredVersion, stored_version
 from carnet_mirror.state.sqlite import Database
 
-_SELECT_VERSIONS = "SELECT line, length, path, upstream, pubtime_source, first_seen FROM versions WHERE canonical = ?"
+_SELECT_ALL = "SELECT line, length, path, upstream, pubtime_source, first_seen FROM versions"
+_SELECT_VERSIONS = f"{_SELECT_ALL} WHERE canonical = ?"
 _SELECT_NUMBERS = "SELECT version FROM versions WHERE canonical = ?"
 _PUT_VERSION = """
 INSERT OR REPLACE INTO staged_versions
@@ -59,6 +58,18 @@ class Crates:
         """One version, or None."""
         row = self._database.row(f"{_SELECT_VERSIONS} AND version = ?", crate.name.canonical, str(crate.version))
         return None if row is None else stored_version(row)
+
+    def all_versions(self, since: str | None = None) -> list[StoredVersion]:
+        """Every version, those first that came here first.
+
+        Args:
+            since: Only those that came then or later, as times are written; those whose time is lost count as later.
+        """
+        rows = self._database.rows(
+            f"{_SELECT_ALL} WHERE first_seen >= ? OR first_seen = '' ORDER BY first_seen, canonical, version",
+            since or "",
+        )
+        return [stored_version(row) for row in rows]
 
     def count(self) -> tuple[int, int]:
         """How many crates and how many versions there are."""
@@ -133,7 +144,7 @@ class Crates:
                 "upstream" if version.pubtime_is_upstreams else "first-seen",
                 version.first_seen,
             )
-            self._database.execute(_PUT_VERSION, *astuple(row)[:-1], row.recomputed())
+            self._database.execute(_PUT_VERSION, *row.values, row.recomputed())
         return data
 
     def publish(self) -> None:

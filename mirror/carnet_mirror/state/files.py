@@ -114,7 +114,7 @@ class Files:
         folders: dict[str, dict[str, bytes]] = {}
         rows: list[StoredFile] = []
         for path, data in files.items():
-            file = StoredFile(path, sha256_hex(data), len(data))
+            file = StoredFile.of(path, data)
             known = self.known(path)
             if known is not None and known != file:
                 raise StorageError(f"{path} is published already, with other bytes")

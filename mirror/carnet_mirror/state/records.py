@@ -24,6 +24,11 @@ class StoredFile:
     sha256: str
     length: int
 
+    @classmethod
+    def of(cls, path: str, data: bytes) -> StoredFile:
+        """What is said of a file with these bytes."""
+        return cls(path, sha256_hex(data), len(data))
+
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
@@ -31,8 +36,8 @@ class StoredVersion:
 
     Attributes:
         line: Its line of the sparse index, as it is published.
-        length: Bytes of its tarball; the checksum is the line's.
-        path: Where the tarball is, below the mirror's directory.
+        length: Bytes of its tarball; the checksum is the line's. 0 where it is only listed, and is not here yet.
+        path: Where the tarball is or will be, below the mirror's directory.
         upstream: Where it came from.
         pubtime_is_upstreams: Whether the line's `pubtime` is the upstream's word; otherwise it is when this mirror
             first saw the version.
@@ -51,6 +56,11 @@ class StoredVersion:
         """Which crate and version."""
         return self.line.id
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the mirror has its tarball, and does not only list it."""
+        return self.length > 0
+
 
 @dataclass(frozen=True, slots=True)
 class RawVersion:
@@ -67,10 +77,17 @@ class RawVersion:
     first_seen: str
     digest: str = ""
 
+    @property
+    def values(self) -> list[Any]:
+        """All but the digest, in order."""
+        return [getattr(self, name) for name in _DIGESTED]
+
     def recomputed(self) -> str:
         """What `digest` has to be: it shows a damaged disk. Against people there are signatures."""
-        values = [getattr(self, one.name) for one in fields(self) if one.name != "digest"]
-        return sha256_hex(repr(values).encode())
+        return sha256_hex(repr(self.values).encode())
+
+
+_DIGESTED = tuple(one.name for one in fields(RawVersion) if one.name != "digest")
 
 
 def stored_version(row: tuple[Any, ...]) -> StoredVersion:

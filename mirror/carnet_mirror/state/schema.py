@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-VERSION = 3
-"""The layout of the tables below; a database with another one is refused, not guessed at."""
+VERSION = 4
+"""The layout of the tables below; the one before is brought up to it, and any other is refused, not guessed at."""
+BEFORE = 3
+"""The layout without what was superseded."""
+
+_SUPERSEDED = """
+CREATE TABLE superseded (
+    path  TEXT PRIMARY KEY,            -- a file that the newest snapshot does not lead to any more
+    since INTEGER NOT NULL             -- when the first snapshot was signed that did not; seconds since 1970
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX superseded_by_time ON superseded (since, path);
+
+"""
 
 _TABLES = """
 CREATE TABLE settings (
@@ -58,7 +70,7 @@ CREATE TABLE {prefix}versions (
     canonical      TEXT NOT NULL REFERENCES {prefix}crates (canonical),
     version        TEXT NOT NULL,
     checksum       TEXT NOT NULL,      -- sha256 of the tarball
-    length         INTEGER NOT NULL,
+    length         INTEGER NOT NULL,   -- of the tarball; 0 while the version is only listed
     path           TEXT NOT NULL,      -- where the tarball is, below the mirror's directory
     line           BLOB NOT NULL,      -- its line of the sparse index
     upstream       TEXT NOT NULL,      -- where it came from
@@ -72,7 +84,7 @@ CREATE TABLE {prefix}versions (
 SETTINGS = frozenset(
     (
         *("online-key", "online-memory", "online-socket", "example-keys"),
-        *("second-opinion", "staged", "approvals", "withheld"),
+        *("second-opinion", "staged", "approvals", "withheld", "pruned"),
     ),
 )
 """Every key of the table of settings: no other one can be written, so that each has a place when they are lost."""
@@ -80,4 +92,9 @@ SETTINGS = frozenset(
 
 def tables() -> str:
     """The statements that make all tables."""
-    return _TABLES + _CRATES.format(prefix="") + _CRATES.format(prefix="staged_")
+    return _TABLES + _SUPERSEDED + _CRATES.format(prefix="") + _CRATES.format(prefix="staged_")
+
+
+def next_layout() -> str:
+    """The statements that make this layout of the one before."""
+    return f"BEGIN IMMEDIATE;{_SUPERSEDED}PRAGMA user_version={VERSION};COMMIT;"

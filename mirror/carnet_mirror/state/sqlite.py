@@ -16,6 +16,8 @@ from carnet import durable
 from carnet.errors import ConfigError, StorageError
 from carnet_mirror.state import schema
 
+_WAIT = 10
+"""Seconds for which a statement waits for another connection."""
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _REBUILD = (
     "nothing was changed; put it back from a backup, or `carnet mirror fsck DIR --rebuild` makes it anew from the files"
@@ -69,7 +71,7 @@ class Database:
             raise ConfigError(f"{path.parent} holds no mirror", hint="`carnet mirror init` makes one")
         with failures(path), ExitStack() as opened:
             # A reader opens the file for writing too: SQLite shares the write-ahead log's index through it.
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_WAIT)
             opened.enter_context(closing(connection))
             if write:
                 _demand_durability(connection, path)
@@ -77,7 +79,11 @@ class Database:
                 connection.execute("PRAGMA query_only=ON")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
-            _check_layout(path, connection.execute("PRAGMA user_version").fetchone()[0])
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found != schema.BEFORE:
+                _check_layout(path, found)
+            elif write:  # whoever only reads needs nothing of what is new
+                _bring_up(connection)
             opened.pop_all()
             return cls(path, connection)
 
@@ -123,11 +129,21 @@ class Database:
             self.execute("COMMIT")
             # All is durable in the log, which is emptied for the database file to be whole by itself. If that fails,
             # the log stays, and what was committed stays so: to say that nothing was would be wrong.
-            with suppress(sqlite3.Error):
+            # Nobody is waited for: an export reads one state for hours, and the next change empties the log.
+            with suppress(sqlite3.Error), self._at_once():
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             if self._connection.in_transaction:
                 self._connection.rollback()
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """Wait for no other connection inside the block."""
+        self._connection.execute("PRAGMA busy_timeout=0")
+        try:
+            yield
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout={_WAIT * 1000}")
 
     def commit(self) -> None:
         """Make what was written so far durable, and others see it; inside `change`, which goes on.
@@ -220,6 +236,17 @@ def _check_layout(path: Path, found: int) -> None:
     if found > schema.VERSION:
         raise NewerLayout(said, hint=hint)
     raise ConfigError(said, hint=f"{hint}; `carnet mirror fsck DIR --rebuild` makes one of today's layout")
+
+
+def _bring_up(connection: sqlite3.Connection) -> None:
+    """Make today's layout of the one before, unless another process has just done so."""
+    try:
+        connection.executescript(schema.next_layout())
+    except sqlite3.OperationalError:
+        if connection.in_transaction:
+            connection.rollback()
+        if connection.execute("PRAGMA user_version").fetchone()[0] != schema.VERSION:
+            raise
 
 
 def _demand_durability(connection: sqlite3.Connection, path: Path) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from carnet import durable, strictjson
@@ -28,11 +28,13 @@ from carnet.errors import ConfigError, StorageError
 from carnet.lock import locked, take_folder
 from carnet.tuf.paths import METADATA_PREFIX, ROOT, SNAPSHOT, TIMESTAMP, metadata_name
 from carnet_mirror.state.crates import Crates
+from carnet_mirror.state.disk import Disk, DiskRules
 from carnet_mirror.state.files import FOLDERS, Files, blob_path, check_path
 from carnet_mirror.state.pending import Pending
 from carnet_mirror.state.records import StoredFile, StoredVersion
 from carnet_mirror.state.schema import SETTINGS
 from carnet_mirror.state.sqlite import Database
+from carnet_mirror.state.superseded import Superseded
 
 DATABASE = "mirror.db"
 _TIMESTAMP = METADATA_PREFIX + metadata_name(TIMESTAMP, None)
@@ -55,21 +57,28 @@ class Store:
         files: Its immutable files.
         crates: Its crates and their versions.
         pending: Claims and takeovers that wait.
+        superseded: Files that the newest snapshot does not lead to.
+        disk: How much room there is, and what is kept for how long.
     """
 
-    def __init__(self, directory: Path, database: Database, held: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, database: Database, held: int | None = None, rules: DiskRules | None = None
+    ) -> None:
         """Bring the parts together.
 
         Args:
             directory: Where it is.
             database: Its database.
             held: The directory's descriptor, on which this store has a lock; closed with it.
+            rules: What the operator says of the disk.
         """
         self.directory = directory
         self._held = held
         self.files = Files(directory, database)
         self.crates = Crates(database)
         self.pending = Pending(database)
+        self.superseded = Superseded(database)
+        self.disk = Disk(directory, rules or DiskRules())
         self._database = database
         self._changing = False
 
@@ -95,8 +104,13 @@ class Store:
             return cls(directory, Database.create(directory / DATABASE), held)
 
     @classmethod
-    def open(cls, directory: Path, *, write: bool = False) -> Store:
+    def open(cls, directory: Path, *, write: bool = False, rules: DiskRules | None = None) -> Store:
         """Open a mirror that `create` made; until it is closed nobody makes its database anew.
+
+        Args:
+            directory: Where it is.
+            write: Whether it may be changed.
+            rules: What its operator says of the disk.
 
         Raises:
             ConfigError: There is none.
@@ -104,7 +118,7 @@ class Store:
         """
         check_there(directory)
         with _in_use(directory) as held:
-            return cls(directory, Database.open(directory / DATABASE, write=write), held)
+            return cls(directory, Database.open(directory / DATABASE, write=write), held, rules)
 
     def close(self) -> None:
         """Close the database."""
@@ -238,6 +252,8 @@ class Store:
     def prune(self, paths: Sequence[str]) -> None:
         """Take files away that nobody can ask for any more, inside a change with nothing staged: rows, then files.
 
+        Killed between the two, they are still superseded, and go the next time.
+
         Raises:
             StorageError: The disk failed: some files may lie there that nothing refers to.
         """
@@ -248,6 +264,7 @@ class Store:
         for place in places:
             with durable.as_storage_error(place):
                 place.unlink(missing_ok=True)
+        self.superseded.forget(paths)
 
     def settle(self) -> None:
         """Let the database file be whole by itself, without a log beside it; the store is closed next."""
@@ -315,6 +332,11 @@ class Store:
         """Read one state of the database throughout, whatever is published meanwhile."""
         with self._database.frozen():
             yield
+
+    def was_pruned(self, path: str) -> bool:
+        """Whether a file is not published any more, by the newest state and not the one that is `frozen`."""
+        with closing(Database.open(self._database.path, write=False)) as newest:
+            return Files(self.directory, newest).published(path) is None
 
     def integrity(self) -> list[str]:
         """What is wrong with the database file by its own account; empty when it is sound."""

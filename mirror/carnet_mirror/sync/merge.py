@@ -25,12 +25,16 @@ from carnet_signer.metadata.publish import PublishResult
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A tarball and its index line that passed every check that needs no state, or that an operator lets in."""
+    """A tarball and its index line that passed every check that needs no state, or that an operator lets in.
+
+    Without a tarball, the version is listed only.
+    """
 
     line: IndexLine
-    tarball: Path
+    tarball: Path | None
     length: int
     let_in: LetIn | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Merge:
         self._compared: set[CrateId] = set()
         self.names: dict[str, CrateName] = {}
         self.tarballs: dict[str, Path] = {}
+        self.comes = 0  # bytes of these tarballs
         self.added: set[CrateId] = set()
         self.updated: set[CrateId] = set()
         self.locked: set[CrateId] = set()
@@ -106,8 +111,11 @@ class Merge:
             if adopted is not None:
                 new = replace(new, line=new.line.with_(yanked=adopted.yanked))
             versions[str(crate.version)] = new
-            self.tarballs[item.line.cksum] = item.tarball
             self.added.add(crate)
+            if item.tarball is None:
+                return
+            self.tarballs[item.line.cksum] = item.tarball
+            self.comes += item.length
             here = Destination(published=tuple(one.id for one in versions.values()))
             self.findings += [SyncNote(crate, text) for text in remarks_on(crate, here)]
             return
@@ -118,6 +126,11 @@ class Merge:
             )
         if adopted is None:
             self._update(known, item.line)
+        if item.tarball is not None and not known.is_here:
+            versions[str(crate.version)] = replace(versions[str(crate.version)], length=item.length)
+            self.tarballs[item.line.cksum] = item.tarball
+            self.comes += item.length
+            self.added.add(crate)
 
     def miss(self, missed: Sequence[Missed]) -> None:
         """Keep of these what the mirror has; the others wait, unless the upstream said that it does not have them."""
@@ -131,6 +144,8 @@ class Merge:
                         f"this mirror keeps a tarball with sha256 {known.line.cksum}, the lock demands another; "
                         f"{one.reason}"
                     )
+                if known is not None and not known.is_here:
+                    known = None  # it is only listed
                 if known is None and one.has_none:
                     raise VerificationError(one.reason)
             except VerificationError as error:
@@ -245,7 +260,8 @@ class Merge:
     def _new(self, item: Examined) -> StoredVersion:
         known = item.line.pubtime is not None
         line = item.line if known else item.line.with_(pubtime=self._now)
-        return StoredVersion(line, item.length, blob_path(line.cksum), self._upstream, known, self._now)
+        origin = item.origin or self._upstream
+        return StoredVersion(line, item.length, blob_path(line.cksum), origin, known, self._now)
 
     def _keep(self, crate: CrateId, reason: str, *, heard: bool = True) -> None:
         """Tell that a version stays as it was; the first reason is the one that counts."""

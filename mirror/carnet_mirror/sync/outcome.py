@@ -66,6 +66,7 @@ class SyncReport:
         findings: What a person should know.
         appeared: What the upstream lists of claimed crates, and nobody signed: their owners may adopt it.
         published: What the publish did; None when nothing had changed, or it was only asked what would.
+        taken_down: Versions that are taken down here because an upstream that is a mirror took them down.
     """
 
     added: tuple[CrateId, ...]
@@ -77,6 +78,7 @@ class SyncReport:
     findings: tuple[SyncNote, ...]
     published: PublishResult | None
     appeared: tuple[CrateId, ...] = ()
+    taken_down: tuple[CrateId, ...] = ()
 
     @property
     def undecided(self) -> bool:

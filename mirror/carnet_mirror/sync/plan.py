@@ -7,6 +7,7 @@ checksum, what the strict reader refuses, a manifest that its line does not matc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from carnet_mirror.sync.claimed import not_claimed, why_unsigned
 from carnet_mirror.sync.merge import Examined, Merge, Missed
 from carnet_mirror.sync.outcome import Refused, SyncReport
 from carnet_mirror.sync.sync import look_at_claimed, pubtime
+from carnet_mirror.sync.takedown import to_follow
 from carnet_mirror.upstream.packages import IndexedUpstream, Listing, UpstreamIndex
 
 _NO_TARBALL = Path()
@@ -65,7 +67,8 @@ def plan(store: Store, upstream: IndexedUpstream, packages: Sequence[LockedPacka
     merge.follow_upstream(listed)
     merge.hear(listed | looked)
     refused += [why_unsigned(crate, merge.appeared) for crate in asked.unsigned]
-    return merge.report(asked.here, refused)
+    down = to_follow(store, ((name, said.taken_down) for name, said in index.items()), upstream.name)
+    return replace(merge.report(asked.here, refused), taken_down=tuple(sorted(down)))
 
 
 def _listed(package: LockedPackage, said: UpstreamIndex) -> Examined | Missed:

@@ -5,7 +5,8 @@
 2. each tarball is held against the lock's checksum and read by the strict reader, and its index line against the
    manifest inside it;
 3. each is held against what the mirror has: a version never changes, one that was adopted is what was adopted;
-4. what is new is published in one transaction, with what the upstream lists beside it (`carnet.claims.history`).
+4. what is new is published in one transaction, with what the upstream lists beside it (`carnet.claims.history`);
+5. what an upstream that is a mirror took down is taken down here too: it is refused, and that can be taken back.
 
 What is refused stops nothing else, and leaves what the mirror had as it was. **What the upstream does not say is no
 statement** (`carnet_mirror.sync.outcome`): a version that the mirror has stays as it is, and one that it does not have
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -36,6 +38,7 @@ from carnet_mirror.state.store import Store
 from carnet_mirror.sync.claimed import ClaimedCrates, not_claimed, why_unsigned
 from carnet_mirror.sync.merge import Examined, Merge, Missed
 from carnet_mirror.sync.outcome import Refused, SyncNote, SyncReport
+from carnet_mirror.sync.takedown import take_down, to_follow
 from carnet_mirror.upstream.packages import IndexedUpstream, Listing, Upstream, UpstreamCrate
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
@@ -73,9 +76,11 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
 
     Raises:
         TransportError: The upstream gave nothing at all.
+        NoRoom: The disk is full, up to what is kept for upkeep; nothing was published.
         StorageError: Another process is writing to the mirror, or a disk failed; nothing was published.
         SigningError: The online signer refused; nothing was published.
     """
+    store.disk.require()
     with _scratch() as scratch:
         asked = not_claimed(store, packages)
         wanted, refused = asked.wanted, list(asked.refused)
@@ -111,8 +116,11 @@ def sync(  # noqa: PLR0913  -- what is taken from where, and what is demanded of
             merge.follow_upstream(listed)
             merge.hear(listed | looked)
             refused += [why_unsigned(crate, merge.appeared) for crate in asked.unsigned]
-            published = _publish(store, online, merge, before, used, now, progress)
-        return merge.report(asked.here, refused, findings, published)
+            published = publish_merged(store, online, merge, before, used, now=now, progress=progress)
+        down = to_follow(store, ((item.package.id.name, item.taken_down) for item in fetched), upstream.name)
+        for crate, reason in sorted(down.items()):
+            published = take_down(store, online, crate, reason, now=now)[1] or published
+        return replace(merge.report(asked.here, refused, findings, published), taken_down=tuple(sorted(down)))
 
 
 def look_at_claimed(
@@ -176,7 +184,7 @@ def _examine(
         if let_in is None or not let_in.counts(now):
             raise
         findings = _compared(line, contents, let_in)
-    return Examined(line, item.tarball, len(data), let_in), contents.warnings + findings
+    return Examined(line, item.tarball, len(data), let_in, item.origin), contents.warnings + findings
 
 
 def _tarball(path: Path) -> bytes:
@@ -205,19 +213,36 @@ def pubtime(now: datetime) -> str:
 # --- 4. one publish ---
 
 
-def _publish(
+def publish_merged(
     store: Store,
     online: OnlineSigner,
     merge: Merge,
     before: Mapping[CrateId, LetIn],
     let_in: Mapping[CrateId, LetIn],
+    *,
     now: datetime,
     progress: Progress,
 ) -> PublishResult | None:
+    """Publish what a merge has that is new, inside `carnet_mirror.writing.writing`; None where there is nothing.
+
+    Args:
+        store: The mirror.
+        online: Signs it.
+        merge: The versions as they will be.
+        before: What was let in of these crates.
+        let_in: What is, from now on.
+        now: The time.
+        progress: Makes the progress bar.
+
+    Raises:
+        StorageError: The disk failed.
+        SigningError: The online signer refused.
+    """
     changed = merge.changed(crate for crate, said in let_in.items() if before.get(crate) != said)
     let_in = {**before, **let_in}
     if not changed and not merge.histories:
         return None
+    store.disk.require(merge.comes)
     with progress("publishing", len(changed) + 1) as count:
         store.stage_tarballs(_read_again(merge.tarballs))
         index_files: dict[str, bytes] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from carnet import strictjson
 from carnet.cargo.let_in import write_let_in
-from carnet.cargo.names import CrateId
-from carnet.cargo.takedown import Takedown, write_takedowns
+from carnet.cargo.names import CrateId, CrateName, Version
+from carnet.cargo.takedown import MAX_REASON, Takedown, write_takedowns
 from carnet.errors import ConfigError
 from carnet.tuf.paths import index_path
 from carnet_mirror.state.crates import index_file
@@ -68,6 +69,29 @@ def take_down(
         published = publish(store, online, change, now=now)
         withhold(store, UnverifiedView(store).all_taken_down())
         return said, published
+
+
+def to_follow(
+    store: Store, said: Iterable[tuple[CrateName, Mapping[str, Takedown]]], upstream: str
+) -> dict[CrateId, str]:
+    """What an upstream that is a mirror took down and this one still serves, each with the reason to give for it.
+
+    Args:
+        store: The mirror.
+        said: Of each crate what the upstream says; a crate may come several times.
+        upstream: How the mirror remembers it.
+    """
+    view = UnverifiedView(store)
+    found: dict[CrateId, str] = {}
+    for name, versions in {name: versions for name, versions in said if versions}.items():
+        down = view.taken_down([name])
+        for version, why in versions.items():
+            crate = CrateId(name, Version(version))
+            stored = store.crates.version(crate)
+            if stored is not None and stored.id == crate and crate not in down:
+                reason = f"{why.reason} (as {upstream} says)"
+                found[crate] = reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
+    return found
 
 
 def withhold(store: Store, taken_down: dict[CrateId, Takedown]) -> None:

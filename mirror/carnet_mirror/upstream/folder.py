@@ -69,7 +69,9 @@ class FolderUpstream:
 
     def _index_of(self, name: CrateName) -> UpstreamIndex:
         try:
-            data = self._read(f"index/{index_prefix(name)}/{name.text.lower()}", "the index file", MAX_INDEX)
+            data = read_within(
+                self.path, f"index/{index_prefix(name)}/{name.text.lower()}", "the index file", MAX_INDEX
+            )
         except FileNotFoundError:
             return UpstreamIndex((), "the folder has no index file of the crate", absent=True)
         except UnfitFile as error:
@@ -79,7 +81,7 @@ class FolderUpstream:
     def _fetch_one(self, package: LockedPackage, said: UpstreamIndex, path: Path) -> UpstreamCrate:
         file = f"{package.id.stem}.crate"
         try:
-            path.write_bytes(self._read(file, "the tarball", MAX_TARBALL))
+            path.write_bytes(read_within(self.path, file, "the tarball", MAX_TARBALL))
         except FileNotFoundError:
             return UpstreamCrate(package, None, f"the folder has no {file}", True, said.chunks, said.silence)
         except UnfitFile as error:
@@ -90,15 +92,22 @@ class FolderUpstream:
             ) from None
         return UpstreamCrate(package, path, index=said.chunks, silence=said.silence)
 
-    def _read(self, file: str, what: str, most: int) -> bytes:
-        """One file of the folder.
 
-        Raises:
-            FileNotFoundError: It is not there.
-            UnfitFile: It is no regular file, too large, or a link that leads out of the folder.
-            StorageError: It cannot be read.
-        """
-        path = self.path / file
-        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.path)):  # it may be a loop of links
-            raise UnfitFile(f"{path} is a link that leads out of the folder", hint="put a file there")
-        return read_file(path, what, max_bytes=most)
+def read_within(folder: Path, file: str, what: str, most: int) -> bytes:
+    """One file of a folder that somebody else has written.
+
+    Args:
+        folder: The folder; it may be named by way of a link.
+        file: The path below it.
+        what: What it is, for the message.
+        most: Bytes that it may have.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        UnfitFile: It is no regular file, too large, or a link that leads out of the folder.
+        StorageError: It cannot be read.
+    """
+    path = folder / file
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):  # it may be a loop of links
+        raise UnfitFile(f"{path} is a link that leads out of the folder", hint="put a file there")
+    return read_file(path, what, max_bytes=most)

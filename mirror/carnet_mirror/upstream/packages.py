@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 from carnet.cargo.index_line import IndexLine
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateName
+from carnet.cargo.takedown import Takedown
 from carnet.errors import FormatError
 
 _VERSION_FIELD = re.compile(rb'"vers"\s*:\s*"([^"\\]{1,128})"')
@@ -27,6 +28,8 @@ class UpstreamCrate:
         has_none: Whether the upstream said that it has none. Otherwise it said nothing, and nothing is decided.
         index: The crate's lines of the upstream's index, unparsed; empty when they could not be had.
         silence: Why there are no lines, in words.
+        taken_down: Versions that the upstream's operator took down, if it is one that says so.
+        origin: How the mirror remembers the upstream that gave it; empty for the only one there is.
     """
 
     package: LockedPackage
@@ -35,6 +38,8 @@ class UpstreamCrate:
     has_none: bool = False
     index: tuple[bytes, ...] = field(default=(), repr=False)
     silence: str = "nothing of its index could be had"
+    taken_down: Mapping[str, Takedown] = field(default_factory=dict, repr=False)
+    origin: str = ""
 
 
 class Upstream(Protocol):
@@ -74,11 +79,13 @@ class UpstreamIndex:
         chunks: Its lines, unparsed; empty when they could not be had.
         silence: Why there are none, in words.
         absent: Whether the upstream said that there is no such crate. Otherwise it said nothing.
+        taken_down: Versions that its operator took down, if it is an upstream that says so.
     """
 
     chunks: tuple[bytes, ...]
     silence: str = ""
     absent: bool = False
+    taken_down: Mapping[str, Takedown] = field(default_factory=dict, repr=False)
 
 
 class IndexedUpstream(Upstream, Protocol):
@@ -96,6 +103,12 @@ class IndexedUpstream(Upstream, Protocol):
             ConfigError: The upstream cannot be used as it is configured.
         """
         ...
+
+
+def without(chunks: Sequence[bytes], versions: Collection[str]) -> tuple[bytes, ...]:
+    """The lines of an index file that are of none of these versions."""
+    unwanted = frozenset(versions)
+    return tuple(chunk for chunk in chunks if not _versions_in(chunk) & unwanted)
 
 
 class Listing:

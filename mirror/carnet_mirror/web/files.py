@@ -116,20 +116,19 @@ class Mirror:
         return _not_found()
 
     def _download(self, headers: Headers, path: str) -> Response:
-        name, _, rest = path.removeprefix(DOWNLOAD_PREFIX).partition("/")
-        version, slash, last = rest.rpartition("/")
-        try:
-            crate = CrateId.of(name, version)
-        except FormatError:
+        crate = downloaded(path)
+        if crate is None:
             return _not_found()
         stored = self._store.crates.version(crate)
-        if slash != "/" or last != "download" or stored is None or stored.id != crate:
+        if stored is None or stored.id != crate:
             return _not_found(f"this mirror does not have {crate}\n")
         file = self._store.files.published(stored.path)
         why = self._store.withheld(stored.path)
         if why is not None:
             return _text(451, why)
-        return _not_found() if file is None else self._send(headers, file, "application/gzip", _FOREVER)
+        if file is None:
+            return _not_found(f"this mirror lists {crate} and has no tarball of it: its operator can sync it\n")
+        return self._send(headers, file, "application/gzip", _FOREVER)
 
     def _changing(self, headers: Headers, body: bytes, media_type: str) -> Response:
         sha256 = sha256_hex(body)
@@ -155,6 +154,16 @@ class Mirror:
         if compressible:
             sent["vary"] = "accept-encoding"
         return Response(body, media_type=media_type, headers=sent)
+
+
+def downloaded(path: str) -> CrateId | None:
+    """The version that somebody downloads with a path, as `dl` of `config.json` makes it; None where it is no such."""
+    name, _, rest = path.removeprefix(DOWNLOAD_PREFIX).partition("/")
+    version, slash, last = rest.rpartition("/")
+    try:
+        return CrateId.of(name, version) if slash == "/" and last == "download" else None
+    except FormatError:
+        return None
 
 
 class _Compressed:

@@ -9,6 +9,7 @@ from carnet import VERSION
 from carnet.errors import CarnetError, ConfigError
 from carnet_mirror import log
 from carnet_mirror.schedule import LIVES, STAGES
+from carnet_mirror.state.disk import Disk
 from carnet_mirror.web.tally import Tally
 from carnet_mirror.web.watch import Contents, Published, Watch
 
@@ -35,7 +36,7 @@ async def exposed(watch: Watch, tally: Tally) -> bytes:
         published, contents = await watch.published(), await watch.contents()
         found += [*_of_published(published, watch.now()), *_of_contents(contents, watch.now())]
         found.append(_gauge("carnet_pending_claims", "Claims and takeovers that wait.", watch.waiting_claims()))
-        found.append(_gauge("carnet_disk_free_bytes", "Free on the disk that the mirror is on.", watch.free()))
+        found += _of_disk(watch.disk)
     except CarnetError as error:
         log.error(f"/metrics: {error}")
         readable = False
@@ -73,6 +74,12 @@ def _of_published(published: Published, now: datetime) -> Iterator[Metric]:
         if one.role in LIVES:
             ages.add_metric([one.role], (now - one.expires + LIVES[one.role]).total_seconds())
     yield from (versions, ends, ages)
+
+
+def _of_disk(disk: Disk) -> Iterator[Metric]:
+    yield _gauge("carnet_disk_free_bytes", "Free on the disk that the mirror is on.", disk.free())
+    yield _gauge("carnet_disk_reserve_bytes", "Of that, what is kept for upkeep.", disk.rules.reserve)
+    yield _gauge("carnet_intake_paused", "1 when nothing is taken in because of it.", disk.shortage() is not None)
 
 
 def _of_contents(contents: Contents, now: datetime) -> Iterator[Metric]:

@@ -23,6 +23,7 @@ from carnet.claims.submission import PENDING_PAGE, PENDING_PATH, PROPOSALS_PATH
 from carnet.claims.waiting import Waiting
 from carnet.errors import FormatError
 from carnet.strictjson import Json, JsonObject
+from carnet_mirror.state.disk import Disk
 from carnet_mirror.state.pending import PendingEntry, PendingPlace
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
@@ -52,6 +53,7 @@ class Proposals(Posted):
         bounds: What a body may cost.
         sender_header: As for `carnet_mirror.web.submissions.Submissions`.
         tally: Counts what is refused.
+        disk: As for `carnet_mirror.web.posted.Posted`.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Proposals(Posted):
         *,
         sender_header: str | None = None,
         tally: Tally | None = None,
+        disk: Disk | None = None,
     ) -> None:
         judged = None if take is None else lambda body, sender: _given(take(body, network_of(sender)))
         super().__init__(
@@ -72,6 +75,7 @@ class Proposals(Posted):
             bounds=bounds,
             sender_header=sender_header,
             tally=tally,
+            disk=disk,
         )
 
 

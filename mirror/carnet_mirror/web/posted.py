@@ -22,6 +22,7 @@ from carnet import strictjson
 from carnet.errors import (
     CarnetError,
     FormatError,
+    NoRoom,
     OpinionsDiffer,
     RollbackDetected,
     SigningError,
@@ -31,6 +32,7 @@ from carnet.errors import (
 )
 from carnet.strictjson import JsonObject
 from carnet_mirror import log
+from carnet_mirror.state.disk import FULL, Disk
 from carnet_mirror.web.senders import Arrival, Full, Senders, Turns, sender_of
 from carnet_mirror.web.tally import Tally
 
@@ -87,9 +89,10 @@ class Posted:
         bounds: What a body may cost.
         sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
         tally: Counts what is refused, and is told how much waits.
+        disk: The mirror's: nothing is received while it is full. None where nobody looks.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  -- what is taken, who judges it, and within what
         self,
         app: ASGIApp,
         *,
@@ -99,6 +102,7 @@ class Posted:
         bounds: Bounds,
         sender_header: str | None = None,
         tally: Tally | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self._app = app
         self._path = f"/{path}"
@@ -106,6 +110,7 @@ class Posted:
         self._take = take
         self._bounds = bounds
         self._sender_header = sender_header
+        self._disk = disk
         self._on_disk = 0
         self._turns = Turns()
         self._senders = Senders(
@@ -136,6 +141,7 @@ class Posted:
             raise NotTaken(503, "this mirror is read-only")
         take = self._take
         length = self._length(Headers(scope=scope))
+        self._require_room()
         sender = sender_of(scope, self._sender_header)
         place: Arrival | None = None
         try:
@@ -187,6 +193,10 @@ class Posted:
             raise NotTaken(413, f"a {self._what} has at most {self._bounds.size} bytes", connection="close")
         return int(digits)
 
+    def _require_room(self) -> None:
+        if self._disk is not None:
+            self._disk.require()
+
     async def _read(self, length: int, receive: Receive, spool: _Spool, place: Arrival) -> None:
         while True:
             elapsed = time.monotonic() - place.started
@@ -203,6 +213,7 @@ class Posted:
             room = self._bounds.room
             if self._on_disk > room or self._senders.held(place.sender) > max(room // 4, self._bounds.size):
                 raise NotTaken(503, f"there is no room for more {self._what}s", **_COME_BACK)
+            self._require_room()  # bodies that wait may lie on the mirror's own disk
             _keep(spool, data)
             if not message.get("more_body", False):
                 break
@@ -236,6 +247,9 @@ def _error(error: CarnetError, what: str) -> Response:
         # Whoever submitted it may be the one who found it: both are told, and only the operator can look further.
         log.alarm(f"a {what} was not published: {error}")
         status = 500
+    elif isinstance(error, NoRoom):
+        # The operator is told when it begins, and not by everybody who asks.
+        return _json(507, {"errors": [{"detail": FULL}]}, {"connection": "close"})
     else:
         # What failed here is the operator's to know and to mend.
         log.error(f"a {what} was not decided: {error}")

@@ -13,6 +13,7 @@ from carnet import strictjson
 from carnet.cargo.pull import LINES, MAX_ASK, URL_PATH, PullAsk
 from carnet_mirror.pull.puller import Asker, NoPlace, Puller
 from carnet_mirror.pull.quotas import OverQuota
+from carnet_mirror.state.disk import Disk
 from carnet_mirror.web.posted import Bounds, NotTaken, Posted
 from carnet_mirror.web.senders import network_of
 
@@ -32,6 +33,7 @@ class Pulls(Posted):
         seconds: How long one answer may take, waiting included.
         bounds: What a body may cost.
         sender_header: As for `carnet_mirror.web.submissions.Submissions`.
+        disk: As for `carnet_mirror.web.posted.Posted`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Pulls(Posted):
         seconds: float,
         bounds: Bounds = BOUNDS,
         sender_header: str | None = None,
+        disk: Disk | None = None,
     ) -> None:
         def take(body: bytes, sender: str) -> Response:
             try:
@@ -52,7 +55,9 @@ class Pulls(Posted):
                 raise NotTaken(429, str(over), **{"retry-after": str(over.come_back)}) from None
             return _Telling(puller, asker, seconds)
 
-        super().__init__(app, path=URL_PATH, what="ask", take=take, bounds=bounds, sender_header=sender_header)
+        super().__init__(
+            app, path=URL_PATH, what="ask", take=take, bounds=bounds, sender_header=sender_header, disk=disk
+        )
 
 
 class _Telling(StreamingResponse):

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from carnet.errors import ConfigError, StorageError
 from carnet_mirror.log import LogFormat
+from carnet_mirror.state.disk import DiskRules
 from carnet_mirror.state.store import Store
 from carnet_mirror.web.files import Mirror, RequestLog, open_log
 from carnet_mirror.web.tally import Tally
@@ -109,6 +110,7 @@ def serve(
     ready: Callable[[str, str | None], None],
     background: Callable[[], Awaitable[None]] | None = None,
     around: Callable[[ASGIApp], ASGIApp] | None = None,
+    rules: DiskRules | None = None,
 ) -> None:
     """Serve a mirror until SIGINT or SIGTERM.
 
@@ -120,6 +122,7 @@ def serve(
             another one.
         background: Runs beside the server, and ends it when it ends.
         around: Puts something in front of the application, such as what takes submissions.
+        rules: What its operator says of the disk.
 
     Raises:
         ConfigError: The port is taken, the address is not this machine's, or clients could not use it.
@@ -130,7 +133,7 @@ def serve(
             f"listening on {address.host or 'every address'}, clients need to know a URL",
             hint="give it with --url, such as --url https://crates.example.org",
         )
-    with Store.open(directory) as store, ExitStack() as claims:
+    with Store.open(directory, rules=rules) as store, ExitStack() as claims:
         port = claims.enter_context(claim(address)).getsockname()[1]
         url, own = address.base(port), watched.address
         try:

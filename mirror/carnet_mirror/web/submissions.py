@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from carnet.claims.submission import MAX_SUBMISSION, URL_PATH
 from carnet.strictjson import Json, JsonObject
 from carnet_mirror.intake import Receipt
+from carnet_mirror.state.disk import Disk
 from carnet_mirror.web.posted import Bounds, Posted
 from carnet_mirror.web.tally import Tally
 
@@ -24,6 +25,7 @@ class Submissions(Posted):
         bounds: What a body may cost.
         sender_header: The header in which a proxy before this server says who asks; None when there is no proxy.
         tally: Counts what is refused.
+        disk: As for `carnet_mirror.web.posted.Posted`.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Submissions(Posted):
         *,
         sender_header: str | None = None,
         tally: Tally | None = None,
+        disk: Disk | None = None,
     ) -> None:
         judged = None if take is None else lambda body, _: _answer(take(body))
         super().__init__(
@@ -44,6 +47,7 @@ class Submissions(Posted):
             bounds=bounds,
             sender_header=sender_header,
             tally=tally,
+            disk=disk,
         )
 
 

@@ -8,7 +8,6 @@ in any of it: errors are logged.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from carnet.tuf.paths import METADATA_PREFIX, SNAPSHOT, TIMESTAMP, metadata_name
 from carnet_mirror import log
 from carnet_mirror.clock import clock_problem
 from carnet_mirror.schedule import Expiry, claims_that_end, expiries
+from carnet_mirror.state.disk import Disk
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 
@@ -110,16 +110,10 @@ class Watch:
                 self._contents = time.monotonic(), found
             return self._contents[1]
 
-    def free(self) -> int:
-        """Bytes that are free on the mirror's disk.
-
-        Raises:
-            StorageError: The system does not say.
-        """
-        try:
-            return shutil.disk_usage(self._directory).free
-        except OSError as error:
-            raise StorageError(f"the disk does not say how much is free: {error.strerror}") from None
+    @property
+    def disk(self) -> Disk:
+        """The mirror's disk."""
+        return self._store.disk
 
     def waiting_claims(self) -> int:
         """How many claims and takeovers wait.

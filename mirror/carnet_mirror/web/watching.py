@@ -83,7 +83,13 @@ class Watching:
             said["clock"] = None if published.clock is None else str(published.clock)
             problems += [f"{one.role} has ended" for one in published.ended(now)]
             problems += ["the clock cannot be right"] if published.clock is not None else []
-            said["disk"] = {"free_bytes": watch.free()}
+            full = watch.disk.shortage() is not None
+            said["disk"] = {
+                "free_bytes": watch.disk.free(),
+                "reserve_bytes": watch.disk.rules.reserve,
+                "intake": "paused" if full else "open",
+            }
+            problems += ["the disk is full: nothing is taken in"] if full else []
         except CarnetError as error:
             log.error(f"/health: {error}")
             problems.append("the mirror cannot be read; its log says more")

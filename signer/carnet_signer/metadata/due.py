@@ -2,9 +2,9 @@
 
 Each bin has a turn in every round, a quarter of a bin's life: the first when the round begins, the last when it ends. A
 publication takes the bins whose turn has come since the timestamp before it, and of those signs again the ones in the
-second half of their life. So however often something is published, each bin is looked at once in a round, a publication
-takes as many as time has passed for, and what was signed in one moment is signed again over a whole round. A bin whose
-turn comes has a quarter of its life left at least.
+second half of their life, or a day before it. So however often something is published, each bin is looked at once in a
+round, a publication takes as many as time has passed for, and what was signed in one moment is signed again over a
+whole round. A bin whose turn comes has a quarter of its life left at least, where a timestamp is signed once a day.
 
 What nobody published for is found by its age: a bin in the last quarter of its life has missed its turn.
 """
@@ -20,6 +20,9 @@ from carnet_signer.metadata.published_state import PublishedState, metadata_path
 ROUND = role_files.BIN_LIFE / 4
 MISSED = role_files.BIN_LIFE / 4
 """What is left of the life of a bin that has missed its turn."""
+TAKEN = role_files.BIN_LIFE / 2 + role_files.TIMESTAMP_LIFE
+"""What is left, at most, of the life of a bin that is signed at its turn. One that is passed over has its next turn a
+round later, and is looked at up to a timestamp's life after that."""
 _EXPIRES = b',"expires":"'
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -39,7 +42,7 @@ def due_bins(current: PublishedState, now: datetime) -> list[str]:
         return []
     since = current.timestamp.signed.expires - role_files.TIMESTAMP_LIFE
     names = (succinct.name(number) for number in turns(1 << succinct.bit_length, since, now))
-    return [name for _, name in sorted(_ending(current, names, now + role_files.BIN_LIFE / 2))]
+    return [name for _, name in sorted(_ending(current, names, now + TAKEN))]
 
 
 def missed_bins(current: PublishedState, now: datetime) -> list[str]:

@@ -219,6 +219,19 @@ def versions_in(files: Mapping[str, bytes]) -> dict[str, int]:
     return found
 
 
+def named_in(files: Mapping[str, bytes]) -> tuple[int, tuple[int, str] | None]:
+    """The newest timestamp that a copy of a memory knows of, 0 for none, and the snapshot that it names.
+
+    Args:
+        files: As `copy_memory` gives them.
+
+    Raises:
+        SigningError: It is damaged.
+    """
+    last = _entries_of(files.get(_LOG, b""), Path(_LOG)).get(paths.TIMESTAMP)
+    return (0, None) if last is None else (last.version, last.snapshot)
+
+
 def take_memory(folder: Path) -> int | None:
     """Take a memory's lock for a signer that is about to be started; None while another signer has it.
 

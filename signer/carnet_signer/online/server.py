@@ -171,7 +171,14 @@ def serve_connection(connection: socket.socket, oracle: Oracle) -> None:
             send_line(connection, answer)
 
 
-def serve_socket(path: Path, oracle: Oracle, *, mode: int = 0o600, group: int | None = None) -> None:
+def serve_socket(
+    path: Path,
+    oracle: Oracle,
+    *,
+    mode: int = 0o600,
+    group: int | None = None,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
     """Listen on a unix socket until the memory fails or the process is stopped.
 
     Args:
@@ -179,6 +186,7 @@ def serve_socket(path: Path, oracle: Oracle, *, mode: int = 0o600, group: int | 
         oracle: What answers.
         mode: The socket's permission bits: whoever may write to it may ask for signatures.
         group: Group id that the socket is given.
+        ready: Called once whoever connects is answered.
 
     Raises:
         StorageError: The socket cannot be made, or the memory could not be written.
@@ -198,6 +206,7 @@ def serve_socket(path: Path, oracle: Oracle, *, mode: int = 0o600, group: int | 
             path.chmod(mode)
             listener.listen(_MAX_CONNECTIONS)
             listener.settimeout(1.0)
+            ready()
             slots = threading.BoundedSemaphore(_MAX_CONNECTIONS)
             while not failed:
                 with contextlib.suppress(TimeoutError):

@@ -139,8 +139,8 @@ class World:
 
     # --- the registry, with its online keys ---
 
-    def add(self, *tarballs: bytes) -> None:
-        """Publish unclaimed crates, as a sync does."""
+    def add(self, *tarballs: bytes, through: Callable[..., object] = publish) -> None:
+        """Publish unclaimed crates, as a sync does; which goes through `carnet_mirror.writing.publish`."""
         stamp = at(self.now)
         found: dict[CrateName, list[StoredVersion]] = {}
         for data in tarballs:
@@ -154,7 +154,7 @@ class World:
             files = {
                 paths.index_path(name): self.store.crates.stage(name, versions) for name, versions in found.items()
             }
-            publish(self.store, self.online, Change(index_files=files), now=self.now)
+            through(self.store, self.online, Change(index_files=files), now=self.now)
 
     def publish_index(self, edit: Callable[[IndexFile], Iterable[IndexLine]], name: CrateName = NAME) -> None:
         """Publish any index file: what somebody with the online keys and the disk can do."""

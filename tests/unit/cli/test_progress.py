@@ -35,8 +35,26 @@ def test_a_log_has_a_line_every_ten_seconds(
             now[0] += 0.5
             bar.update(1)
     printed = capsys.readouterr()
-    assert printed.err.splitlines() == [f"checking: {done} of 60" for done in (20, 40, 60)]
+    assert printed.err.splitlines() == [
+        "checking: 20 of 60, 2 a second, 20 s left",
+        "checking: 40 of 60, 2 a second, 10 s left",
+        "checking: 60 of 60",
+    ]
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("done", "length", "seconds", "words"),
+    [
+        (0, 10, 60.0, ""),
+        (5, 10, 0.0, ""),
+        (1, 10, 30.0, ", 2 a minute, 4 min left"),
+        (25_000, 250_000, 10.0, ", 2,500 a second, 2 min left"),
+        (1_000, 100_000, 100.0, ", 10 a second, 2 h 45 min left"),
+    ],
+)
+def test_how_fast_it_goes_and_how_long_the_rest_takes(done: int, length: int, seconds: float, words: str) -> None:
+    assert output.pace_words(done, length, seconds) == words
 
 
 def test_short_work_and_no_work_say_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,10 +102,17 @@ def test_what_brackets_prove_is_so(document: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strictjson, "_USUAL_DEPTH", 2)
         data = strictjson.encode(document)
-        if b"\\" in data:
+        if b"\\" in data or _has_brackets_in_strings(document):
             assert not strictjson._is_shallow(data)
         else:
             assert strictjson._is_shallow(data) == (_depth(document) <= 2)
+
+
+def _has_brackets_in_strings(value: object) -> bool:
+    if isinstance(value, str):
+        return not {*value}.isdisjoint("[]{}")
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return any(map(_has_brackets_in_strings, parts))
 
 
 def test_size_is_checked_before_parsing() -> None:

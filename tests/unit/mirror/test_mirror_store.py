@@ -197,4 +197,4 @@ def test_no_version_disappears(mirror: MirrorDirectory) -> None:
 
 
 def test_layout_is_stated_once() -> None:
-    assert schema.VERSION == 3
+    assert schema.VERSION == 4

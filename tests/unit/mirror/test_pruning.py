@@ -14,10 +14,11 @@ from tests.support.crates.archives import honest_crate
 from tests.support.registries.mirror_process import MirrorDirectory, make_mirror, quiet
 
 from carnet.errors import StorageError
-from carnet_mirror import upkeep
+from carnet_mirror import pruning
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.fsck.rebuild import Anchors, rebuild
-from carnet_mirror.pruning import KEEP, prune
+from carnet_mirror.pruning import prune
+from carnet_mirror.state.disk import KEEP
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.upkeep import sign_again
@@ -38,7 +39,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> MirrorDirectory:
     """Eleven days of a mirror from which nothing was ever taken away."""
     mirror = make_mirror(tmp_path_factory.mktemp("grown") / "mirror", [honest_crate("first", "1.0.0")])
     with pytest.MonkeyPatch.context() as off:
-        off.setattr(upkeep, "prune", lambda store: 0)
+        off.setattr(pruning, "prune", lambda store, **_: 0)
         for _ in _live(mirror, 11):
             pass
     return mirror
@@ -86,7 +87,7 @@ def test_the_disk_is_bounded_and_was_not_without(mirror: MirrorDirectory, monkey
     (mirror.path / "mirror.db").unlink()
     means = Anchors(mirror.root, lambda: contextlib.nullcontext(mirror.signer), lambda store: None, {})
     assert rebuild(mirror.path, lambda _: means, now=mirror.now, progress=quiet).made
-    monkeypatch.setattr(upkeep, "prune", lambda store: 0)
+    monkeypatch.setattr(pruning, "prune", lambda store, **_: 0)
     before = len(_names(mirror, "metadata/*.snapshot.json"))
     for _ in _live(mirror, 5, DAYS):
         pass

@@ -41,7 +41,9 @@ def test_a_sync_that_started_with_serve_asks_its_signer_once_that_listens(
     """It used to wait for the memory alone, which `serve` does not let go of: for an hour, and then it failed."""
     looked = [None, None, Listening()]
     monkeypatch.setattr(online_signer, "_running", lambda *_: looked.pop(0))
-    with online(memory.parent, OnlineSettings("key", memory), PassphraseSource()) as signer:
+    key = memory.parent / "key"
+    key.touch()
+    with online(memory.parent, OnlineSettings(str(key), memory), PassphraseSource()) as signer:
         assert isinstance(signer, Listening)
     assert looked == []
     assert capsys.readouterr().err.count("waiting for it to end") == 1

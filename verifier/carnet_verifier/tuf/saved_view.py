@@ -32,6 +32,7 @@ from carnet.tuf.tree import RoleKind, place_of
 from carnet.value import value
 from carnet_verifier.memory.metadata_store import MemoryStore, MetadataStore
 from carnet_verifier.memory.trust import TrustDirectory
+from carnet_verifier.net.fetch import Fetcher
 from carnet_verifier.net.local import ReadFetcher
 from carnet_verifier.tuf.refresh import check_clock, update
 from carnet_verifier.tuf.repository import TrustedRepository
@@ -181,18 +182,54 @@ def read_saved_view_from(data: bytes, root: bytes, *, now: datetime) -> SavedVie
     return _verified(data, root, MemoryStore(), now)
 
 
+def read_carried_tree(fetcher: Fetcher, trust: TrustDirectory, *, now: datetime) -> TrustedRepository:
+    """Verify a repository's files that were carried here on a disk, from what a client trusts, and remember it.
+
+    They take their time, as a saved view does, and `GRACE` is for both.
+
+    Args:
+        fetcher: The files.
+        trust: The client's memory; locked while this runs.
+        now: The time, aware, UTC.
+
+    Raises:
+        MetadataError: A check failed, or the timestamp ended longer than `GRACE` ago.
+        FormatError: A file does not parse.
+        TransportError: A file that is needed is not there.
+        StorageError: The disk failed.
+    """
+    with trust.locked():
+        check_clock(trust.last_refresh(), now)
+        again = "write them anew where the mirror is, and carry them here: `carnet mirror export DIR FOLDER`"
+        repository, _ = _within_grace(
+            fetcher, trust.root, trust.metadata, now, "the files that were carried here", again
+        )
+        trust.remember_refresh(now)
+    return repository
+
+
 def _verified(data: bytes, root: bytes, store: MetadataStore, now: datetime) -> SavedView:
     files = _files(data)
-    fetcher = ReadFetcher(files.get)
+    again = "write a new one where there is a network: `carnet trust export -o FILE`"
+    repository, ended = _within_grace(ReadFetcher(files.get), root, store, now, "the saved view", again)
+    shards = [(shard, repository.version(shard)) for shard in map(paths.claims_shard_role, paths.SHARDS)]
+    inside = [shard for shard, version in shards if version is not None and _path(shard, version) in files]
+    return SavedView(repository, ended, tuple(expired_roles(repository, inside, now)))
+
+
+def _within_grace(
+    fetcher: Fetcher, root: bytes, store: MetadataStore, now: datetime, what: str, again: str
+) -> tuple[TrustedRepository, timedelta]:
+    """Verify files that took their time to come here; how long ago their timestamp ended."""
     try:
         timestamp = parse_role(fetcher.get(_TIMESTAMP, max_bytes=Timestamp.MAX_BYTES), Timestamp).signed
     except TransportError:
-        raise FormatError("the saved view has no timestamp") from None
+        raise FormatError(f"{what}: there is no timestamp", hint=again) from None
     ended = max(now - timestamp.expires, timedelta(0))
     if ended > GRACE:
         raise ExpiredMetadata(
-            f"the timestamp of the saved view ended on {timestamp.expires:%Y-%m-%d}, longer than {GRACE.days} days ago",
-            hint="write a new one where there is a network: `carnet trust export -o FILE`",
+            f"the timestamp of {what} ended on {timestamp.expires:%Y-%m-%d}, longer than {GRACE.days} days ago",
+            hint=again,
         )
     moment = now if timestamp.expires > now else timestamp.expires - timedelta(seconds=1)
     trusted = update(root, store, fetcher, now=moment)
@@ -201,9 +238,7 @@ def _verified(data: bytes, root: bytes, store: MetadataStore, now: datetime) -> 
     check_unexpired(paths.ROOT, trusted.root.signed, now)
     check_unexpired(paths.TARGETS, repository.targets, now)
     trusted.now_for_people = now  # of the roles that are looked at from here on
-    shards = [(shard, repository.version(shard)) for shard in map(paths.claims_shard_role, paths.SHARDS)]
-    inside = [shard for shard, version in shards if version is not None and _path(shard, version) in files]
-    return SavedView(repository, ended, tuple(expired_roles(repository, inside, now)))
+    return repository, ended
 
 
 def _files(data: bytes) -> dict[str, bytes]:

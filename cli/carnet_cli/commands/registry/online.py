@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import CarnetError, ConfigError
+from carnet_cli.commands.registry.service_manager import tell_ready
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 from carnet_cli.terminal.signing_key import key_option, open_key
@@ -115,7 +116,7 @@ def command(  # noqa: PLR0913  -- one parameter for each flag
         serve_connection(inherited, oracle)
     elif path is not None:
         output.note(f"listening on {path}")
-        serve_socket(path, oracle, mode=0o600 if group is None else 0o660, group=_group(group))
+        serve_socket(path, oracle, mode=0o600 if group is None else 0o660, group=_group(group), ready=tell_ready)
 
 
 def _end_with(descriptor: int) -> None:

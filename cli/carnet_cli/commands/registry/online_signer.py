@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carnet.errors import CarnetError, ConfigError, SigningError
@@ -20,10 +20,11 @@ from carnet.tuf.paths import TIMESTAMP
 from carnet_cli.commands.registry.online import WAITING, signer_command
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource
+from carnet_mirror.fsck.fsck import Remembered
 from carnet_mirror.state.store import Store
 from carnet_signer.keys.uri import anchored, exists, key_file
 from carnet_signer.online.client import OnlineClient, connect_signer, start_signer
-from carnet_signer.online.memory import take_memory
+from carnet_signer.online.memory import copy_memory, named_in, take_memory
 
 SOCKET = "online.sock"
 _WAIT = 3600
@@ -95,6 +96,37 @@ class OnlineSettings:
             new_memory=True,
         )
 
+    def moved(self, key: str | None, memory: Path | None, socket: Path | None) -> OnlineSettings:
+        """The same signer in another place: what is not said stays, and a key's memory is beside it if one is there.
+
+        Raises:
+            ConfigError: Nothing is said, both a key and a socket are, or a key that no memory lies beside.
+        """
+        if socket is not None:
+            told = OnlineSettings.told(key, memory, socket)
+            return replace(self, key=None, memory=None, socket=told.socket)
+        if key is None and memory is None:
+            raise ConfigError(
+                "say what has moved: the mirror remembers "
+                + " ".join(f"{flag} {place}" for flag, place in self.places.items()),
+                hint="--online-key KEY, --memory FOLDER or --online-socket PATH says where it is now",
+            )
+        key = self.key if key is None else anchored(key)
+        if key is None:
+            raise ConfigError("this mirror's online signer runs by itself", hint="--online-socket says where it is now")
+        beside = None if key_file(key) is None else _memory_of(key, None).absolute()
+        if memory is None:
+            memory = beside if beside is not None and beside.is_dir() else self.memory
+        if memory is None:
+            memory = _memory_of(key, None)
+        return replace(self, key=key, memory=memory.absolute(), socket=None)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where it is, by the flag that says it."""
+        named = {"--online-key": self.key, "--memory": self.memory, "--online-socket": self.socket}
+        return {flag: str(place) for flag, place in named.items() if place is not None}
+
     def remember(self, store: Store) -> None:
         """Let a mirror remember it, inside a change."""
         for name, value in (("online-key", self.key), ("online-memory", self.memory), ("online-socket", self.socket)):
@@ -112,14 +144,21 @@ class OnlineSettings:
         if not self.new_memory and not self.memory.is_dir():
             raise SigningError(
                 f"the memory of the online signer, {self.memory}, is gone",
-                hint="put that folder back; when it is lost for good, `carnet mirror refresh DIR --memory-lost` begins "
-                "another one, above what is published",
+                hint="put that folder back, or say where it is now: `carnet mirror relocate DIR --memory FOLDER`; when "
+                "it is lost for good, `carnet mirror refresh DIR --memory-lost` begins another one, above what is "
+                "published",
             )
         absolute = PassphraseSource(passphrase.file and passphrase.file.absolute(), passphrase.descriptor)
         # A key that was lost cannot hand over: the new one signs alone, and clients are refused for a moment. A file
         # that is gone is lost; a token that does not answer may be in a drawer.
         gone = key_file(self.key) is not None and not exists(self.key)
         lost = self.next_key is not None and (self.lost or gone)
+        if gone and not lost:
+            raise SigningError(
+                f"the online key {self.key} is not there",
+                hint="put it back, or say where it is now: `carnet mirror relocate DIR --online-key KEY`; when it is "
+                "lost for good, `carnet root rotate CEREMONY --online NEW.pub` names another one",
+            )
         keys = [key for key in (None if lost else self.key, self.next_key) if key is not None]
         return signer_command(keys, self.memory, absolute, insecure_example_keys=self.example_keys)
 
@@ -235,16 +274,23 @@ def _reached(
             os.close(lock)
 
 
-def signed_last(directory: Path, store: Store) -> dict[str, int]:
-    """What the online signer remembers of the timestamp, when it can be asked without a passphrase."""
+def signed_last(directory: Path, store: Store) -> Remembered | None:
+    """What the online signer remembers, when it runs or its memory can be read: without a passphrase."""
     try:
-        client = _running(directory, OnlineSettings.of(store))
-        if client is None:
-            return {}
-        with client:
-            return {TIMESTAMP: client.last_version(TIMESTAMP)}
-    except CarnetError:
-        return {}
+        settings = OnlineSettings.of(store)
+        client = _running(directory, settings)
+        if client is not None:
+            with client:
+                return Remembered(client.last_version(TIMESTAMP), client.named_snapshot())
+        if settings.memory is None:
+            return None
+        try:
+            settings.memory.stat()
+        except FileNotFoundError:
+            return Remembered(0, None)
+        return Remembered(*named_in(copy_memory(settings.memory)))
+    except (CarnetError, PermissionError):
+        return None
 
 
 def _wait(directory: Path, settings: OnlineSettings, process: subprocess.Popen[bytes]) -> None:

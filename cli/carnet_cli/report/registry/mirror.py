@@ -1,14 +1,14 @@
-"""What a mirror did and how it stands, as `carnet mirror` shows it: published, status, checked."""
+"""What a mirror did and how it stands, as `carnet mirror` shows it: published, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carnet_cli.report import as_json
+from carnet_cli.report.registry.status import let_in_object, taken_down_object
 from carnet_cli.report.waiting import entry_words
 from carnet_cli.terminal import output
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from carnet_mirror.export import Exported
     from carnet_mirror.fsck.fsck import FsckReport
     from carnet_mirror.fsck.rebuild import Rebuilt
-    from carnet_mirror.schedule import Expiry
     from carnet_mirror.state.pending import PendingEntry
     from carnet_signer.metadata.publish import PublishResult
 
@@ -54,7 +53,7 @@ def published_as_text(report: PublishReport) -> None:
 def published_as_json(report: PublishReport) -> Iterator[Any]:
     """For machines; warnings are for people, on stderr."""
     _warn(report.published)
-    yield {"directory": str(report.directory)} | published_object(report.published)
+    yield {"directory": str(report.directory)} | publication_as_json(report.published)
 
 
 def _warn(published: PublishResult) -> None:
@@ -62,8 +61,8 @@ def _warn(published: PublishResult) -> None:
         output.warn(warning)
 
 
-def published_object(published: PublishResult) -> dict[str, Any]:
-    """The versions that clients see now."""
+def publication_as_json(published: PublishResult) -> dict[str, Any]:
+    """What is published now, in the fields that every report has for it."""
     return {
         "snapshot": published.snapshot,
         "timestamp": published.timestamp,
@@ -71,113 +70,6 @@ def published_object(published: PublishResult) -> dict[str, Any]:
         "roles": dict(published.roles),
         "bytes-written": published.bytes_written,
     }
-
-
-# --- status ---
-
-
-@dataclass(frozen=True)
-class StatusReport:
-    """What a mirror has published and when it ends.
-
-    Attributes:
-        directory: The mirror.
-        crates: How many crates it has.
-        versions: And how many versions.
-        roles: When each role ends.
-        claims: What of claimed crates has ended or ends soon: owner and crate roles, and layouts.
-        now: When it was looked at.
-        second_opinion: Whether it publishes only what python-tuf and in-toto take as well.
-        let_in: Versions whose index lines are not their manifests', and what is said of each.
-        taken_down: Versions that were taken down, and why.
-    """
-
-    directory: Path
-    crates: int
-    versions: int
-    roles: tuple[Expiry, ...]
-    claims: tuple[Expiry, ...]
-    now: datetime
-    second_opinion: bool
-    let_in: Mapping[CrateId, LetIn]
-    taken_down: Mapping[CrateId, Takedown]
-
-    @property
-    def expired(self) -> bool:
-        """Whether clients refuse what is published."""
-        return any(one.expires <= self.now for one in self.roles)
-
-
-def status_as_text(report: StatusReport) -> None:
-    """For people: a line for each role; what is to be done on stderr."""
-    output.echo(f"{report.crates} crates, {report.versions} versions")
-    for one in (*report.roles, *report.claims):
-        who = "online" if one.online else "offline"
-        note = one.warning(report.now)
-        when = f"{one.expires:%Y-%m-%d %H:%M} UTC"
-        output.echo(f"{one.role:<10} {who:<8} version {one.version:<5} until {when}{'   ' + note if note else ''}")
-    output.echo(f"second opinion: {'on' if report.second_opinion else 'OFF'}")
-    for crate, said in sorted(report.let_in.items()):
-        ended = "" if said.counts(report.now) or said.revoked is not None else " (ended)"
-        output.echo(f"index differs: {crate} {said.sha256}: {said}{ended}")
-    for crate, why in sorted(report.taken_down.items()):
-        output.echo(f"taken down: {crate}: {why}")
-    tell_what_ends(report.roles, report.claims, report.now)
-
-
-def status_as_json(report: StatusReport) -> Iterator[Any]:
-    """For machines; what is to be done stands on stderr as well."""
-    yield {
-        "directory": str(report.directory),
-        "crates": report.crates,
-        "versions": report.versions,
-        "second-opinion": report.second_opinion,
-        "roles": [
-            {
-                "role": one.role,
-                "version": one.version,
-                "expires": as_json.time(one.expires),
-                "online": one.online,
-                "warning": one.warning(report.now) or None,
-            }
-            for one in (*report.roles, *report.claims)
-        ],
-        "let-in": [_let_in(crate, said) for crate, said in sorted(report.let_in.items())],
-        "taken-down": [_taken_down(crate, said) for crate, said in sorted(report.taken_down.items())],
-    }
-    tell_what_ends(report.roles, report.claims, report.now)
-
-
-def _let_in(crate: CrateId, said: LetIn) -> dict[str, Any]:
-    return {
-        "crate": str(crate),
-        "sha256": said.sha256,
-        "why": said.reason,
-        "expires": as_json.time(said.expires),
-        "revoked": None if said.revoked is None else as_json.time(said.revoked),
-    }
-
-
-def _taken_down(crate: CrateId, said: Takedown) -> dict[str, Any]:
-    return {"crate": str(crate), "why": said.reason, "since": as_json.time(said.since)}
-
-
-def tell_what_ends(
-    roles: Iterable[Expiry], claims: Iterable[Expiry], now: datetime, warn: Callable[[str, str], None] = output.warn
-) -> None:
-    """On stderr: what has ended or ends soon, and who can do something about it."""
-    for one in claims:
-        warn(
-            f"{one.role} {one.warning(now)}",
-            "its owners or maintainers sign the next version: `carnet claim --help`, `carnet release --help`",
-        )
-    for one in roles:
-        warning = one.warning(now)
-        if warning and not one.online:
-            warn(f"{one.role} {warning}", "its holders sign the next version: `carnet root --help`")
-        elif warning:
-            told = "has expired" if one.expires <= now else warning
-            warn(f"{one.role} {told}", "`carnet mirror refresh` signs it again")
 
 
 # --- checked ---
@@ -254,7 +146,7 @@ def revoked_as_text(report: RevokedReport) -> None:
 def revoked_as_json(report: RevokedReport) -> Iterator[Any]:
     """For machines."""
     snapshot = None if report.published is None else report.published.snapshot
-    yield {"reason": "revoked", "snapshot": snapshot} | _let_in(report.crate, report.said)
+    yield {"reason": "revoked", "snapshot": snapshot} | let_in_object(report.crate, report.said)
 
 
 @dataclass(frozen=True)
@@ -289,7 +181,7 @@ def takedown_as_json(report: TakedownReport) -> Iterator[Any]:
     """For machines."""
     snapshot = None if report.published is None else report.published.snapshot
     reason = "takedown-undone" if report.undone else "taken-down"
-    yield {"reason": reason, "snapshot": snapshot} | _taken_down(report.crate, report.said)
+    yield {"reason": reason, "snapshot": snapshot} | taken_down_object(report.crate, report.said)
 
 
 # --- a database made anew ---

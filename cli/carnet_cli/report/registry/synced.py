@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carnet.errors import TransportError, VerificationError
-from carnet_cli.report.registry.mirror import published_object
+from carnet_cli.report.registry.mirror import publication_as_json
 from carnet_cli.terminal import output
 
 if TYPE_CHECKING:
     from carnet_mirror.sync.closure import Missing
     from carnet_mirror.sync.outcome import SyncReport
+    from carnet_mirror.sync.whole_index import Listed
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,14 @@ def synced_as_text(report: SyncedReport) -> None:
     _tell_missing(report.missing)
     _tell_findings(sync)
     if report.dry_run:
-        for what, crates in (("add", sync.added), ("update", sync.updated)):
+        for what, crates in (("add", sync.added), ("update", sync.updated), ("take down", sync.taken_down)):
             for crate in crates:
                 output.echo(f"would {what} {crate}")
     words = [f"{len(sync.added)} added", f"{len(sync.updated)} updated", f"{sync.unchanged} unchanged"]
     words += [f"{len(sync.refused)} refused"] if sync.refused else []
     words += [f"{len(sync.waiting)} waiting"] if sync.waiting else []
     words += [f"{len(sync.kept)} kept although the upstream says less"] if sync.kept else []
+    words += [f"{len(sync.taken_down)} taken down, as upstream"] if sync.taken_down else []
     would = "would be: " if report.dry_run else ""
     output.echo(f"{would}{', '.join(words)}; the mirror has {report.versions} versions of {report.crates} crates")
     if report.dry_run:
@@ -79,6 +81,7 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
         "refused": [{"crate": str(one.crate), "reason": one.reason} for one in sync.refused],
         "kept": [{"crate": str(one.crate), "reason": one.reason, "heard": one.heard} for one in sync.kept],
         "waiting": [{"crate": str(one.crate), "reason": one.reason} for one in sync.waiting],
+        "taken_down": [str(crate) for crate in sync.taken_down],
         "findings": [{"crate": str(one.crate), "text": one.text} for one in sync.findings],
         "missing": [
             {
@@ -90,9 +93,52 @@ def synced_as_json(report: SyncedReport) -> Iterator[Any]:
             for one in report.missing
         ],
         "appeared": [str(crate) for crate in sync.appeared],
-        "published": None if sync.published is None else published_object(sync.published),
+        "published": None if sync.published is None else publication_as_json(sync.published),
         "dry_run": report.dry_run,
     }
+
+
+# --- a whole index ---
+
+
+@dataclass(frozen=True)
+class ListedReport:
+    """What listing a whole index did.
+
+    Attributes:
+        listed: What was read, listed and left.
+        crates: How many crates the mirror has now.
+        versions: And how many versions.
+    """
+
+    listed: Listed
+    crates: int
+    versions: int
+
+
+def listed_as_text(report: ListedReport) -> None:
+    """For people: two lines."""
+    listed = report.listed
+    words = [f"{listed.added:,} added", f"{listed.updated:,} updated"]
+    words += [f"{listed.refused:,} refused"] if listed.refused else []
+    words += [f"{listed.unread:,} lines that cannot be read"] if listed.unread else []
+    words += [f"{listed.late:,} not listed yet, by the rules of mirror.toml"] if listed.late else []
+    output.echo(f"read {listed.read:,} of {listed.files:,} files: {', '.join(words)}")
+    published = "nothing was published" if listed.published is None else f"snapshot {listed.published.snapshot}"
+    output.echo(f"the mirror has {report.versions:,} versions of {report.crates:,} crates; {published}")
+
+
+def listed_as_json(report: ListedReport) -> Iterator[Any]:
+    """For machines."""
+    listed = report.listed
+    counts = {
+        name: getattr(listed, name) for name in ("files", "read", "added", "updated", "refused", "unread", "late")
+    }
+    published = None if listed.published is None else publication_as_json(listed.published)
+    yield counts | {"crates": report.crates, "versions": report.versions, "published": published}
+
+
+# --- what stands on stderr ---
 
 
 def _tell_missing(missing: Iterable[Missing]) -> None:
@@ -106,6 +152,8 @@ def _tell_missing(missing: Iterable[Missing]) -> None:
 
 
 def _tell_findings(sync: SyncReport) -> None:
+    for crate in sync.taken_down:
+        output.warn(f"{crate}: the upstream took it down, and so it is taken down here")
     for finding in sync.findings:
         output.warn(f"{finding.crate}: {finding.text}")
     for kept in sync.kept:

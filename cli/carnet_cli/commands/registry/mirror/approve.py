@@ -71,7 +71,7 @@ def approve(
 
 
 def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: PassphraseSource) -> SyncedReport:
-    from carnet_cli.commands.registry.mirror.pull import upstream_for
+    from carnet_cli.commands.registry.mirror.upstreams import Sources
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_cli.config.mirror_file import FILE_NAME, read_mirror_file
     from carnet_mirror.state.approvals import no_longer
@@ -80,15 +80,16 @@ def _bring(directory: Path, asked: Sequence[AskedFor], cargo: str, passphrase: P
     from carnet_mirror.sync.sync import sync
     from carnet_mirror.upstream.stopping import never
 
-    said, now = read_mirror_file(directory).pull, home.now()
+    settings, now = read_mirror_file(directory), home.now()
+    said = settings.pull
     if said is None:
         raise ConfigError(
             f"{directory / FILE_NAME} does not say what is brought",
             hint="`carnet mirror sync DIR NAME@REQUIREMENT` brings it without",
         )
     rules = said.rules.signed_off()
-    source = upstream_for(said.upstream, cargo, said.quotas.seconds)(never)
-    with Store.open(directory, write=True) as store:
+    source = Sources(directory, settings.upstreams, cargo, said.quotas.seconds).make(said.upstream)(never)
+    with Store.open(directory, write=True, rules=settings.disk) as store:
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
             taking = Taking(rules.why_no_crate, lambda line: rules.why_no_version(line, now))
             closed = close(store, source, asked, taking=taking)

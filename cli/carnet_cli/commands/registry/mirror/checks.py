@@ -1,4 +1,4 @@
-"""`carnet mirror status` and `fsck`: looking at a mirror, and making its database anew where that is asked for."""
+"""`carnet mirror status`, `list` and `fsck`: looking at a mirror, and making its database anew when asked."""
 
 from __future__ import annotations
 
@@ -10,13 +10,8 @@ import click
 
 from carnet.errors import ConfigError
 from carnet_cli.config import home
-from carnet_cli.report.registry.mirror import (
-    StatusReport,
-    checked_as_json,
-    checked_as_text,
-    status_as_json,
-    status_as_text,
-)
+from carnet_cli.report.registry.mirror import checked_as_json, checked_as_text
+from carnet_cli.report.registry.status import DiskReport, StatusReport, status_as_json, status_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
@@ -81,20 +76,20 @@ def _read_lockfile(path: Path) -> Lockfile:
 def status(directory: Path, message_format: output.MessageFormat) -> int:
     """Show what is published and when it expires.
 
-    Exit status 1 when something has expired, or this machine's clock cannot be right.
+    Exit status 1 when something has expired, this machine's clock cannot be right, or the disk is full.
 
     \b
     Example:
       carnet mirror status /srv/carnet
     """
+    from carnet_cli.config.mirror_file import open_mirror
     from carnet_mirror.clock import clock_problem
     from carnet_mirror.schedule import claims_that_end, expiries
     from carnet_mirror.state.published import UnverifiedView
-    from carnet_mirror.state.store import Store
     from carnet_mirror.writing import wants_second_opinion
 
     now = home.now()
-    with Store.open(directory) as store:
+    with open_mirror(directory) as store:
         crates, versions = store.crates.count()
         report = StatusReport(
             directory,
@@ -106,13 +101,43 @@ def status(directory: Path, message_format: output.MessageFormat) -> int:
             second_opinion=wants_second_opinion(store),
             let_in=UnverifiedView(store).all_let_in(),
             taken_down=UnverifiedView(store).all_taken_down(),
+            disk=DiskReport(store.disk.free(), store.disk.rules.reserve, full=store.disk.shortage()),
         )
         wrong = clock_problem(store, now=now)
     output.show(report, message_format, status_as_text, status_as_json)
     warn_without_second_opinion(report.second_opinion)
-    if wrong is not None:
-        output.report(wrong)
-    return 1 if report.expired or wrong is not None else 0
+    for problem in (wrong, report.disk.full):
+        if problem is not None:
+            output.report(problem)
+    return 1 if report.expired or wrong is not None or report.disk.full is not None else 0
+
+
+@click.command("list")
+@DIRECTORY
+@click.option("--since", metavar="DAY", help="Only what came on that day or later, such as 2026-11-20, in UTC.")
+@click.option("--upstream", help="Only what came from there, as the list spells it.")
+@output.message_format
+def listed(directory: Path, since: str | None, upstream: str | None, message_format: output.MessageFormat) -> None:
+    """List the versions that a mirror has, with when each came here and from where.
+
+    What a rebuilt database knows of that is the time of publication alone, and `unknown`.
+
+    \b
+    Example:
+      carnet mirror list /srv/carnet --since 2026-11-20 --upstream cargo
+    """
+    from carnet import times
+    from carnet.errors import FormatError
+    from carnet_cli.report.registry.listed import ListReport, listed_as_json, listed_as_text
+    from carnet_mirror.state.store import Store
+
+    try:
+        first = None if since is None else times.written(times.read(f"{since}T00:00:00Z", "--since"))
+    except FormatError:
+        raise ConfigError(f"--since {(since or '')[:80]!a} is no day", hint="such as --since 2026-11-20") from None
+    with Store.open(directory) as store:
+        found = [one for one in store.crates.all_versions(first) if upstream in (None, one.upstream)]
+    output.show(ListReport(directory, found), message_format, listed_as_text, listed_as_json)
 
 
 def warn_without_second_opinion(wanted: bool, warn: Callable[[str, str], None] = output.warn) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from carnet.errors import ConfigError
-from carnet_cli.commands.network import network_for
 from carnet_cli.commands.registry.mirror.approve import approve
-from carnet_cli.commands.registry.mirror.backup import backup, restore
+from carnet_cli.commands.registry.mirror.backup import backup, relocate, restore
 from carnet_cli.commands.registry.mirror.checks import (
     DIRECTORY,
     fsck,
+    listed,
     locked_in,
     online_options,
     status,
@@ -33,15 +32,14 @@ from carnet_cli.report.registry.mirror import (
     PublishReport,
     published_as_json,
     published_as_text,
-    tell_what_ends,
 )
+from carnet_cli.report.registry.status import tell_what_ends
 from carnet_cli.report.registry.synced import SyncedReport, synced_as_json, synced_as_text
 from carnet_cli.terminal import output
 from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 
 if TYPE_CHECKING:
     from carnet_mirror.state.store import Store
-    from carnet_mirror.upstream.packages import IndexedUpstream
     from carnet_signer.metadata.publish import PublishResult
 
 
@@ -147,7 +145,14 @@ def _show_published(
 @click.option(
     "--upstream",
     metavar="INDEX",
-    help="Without cargo: a sparse index, `sparse+https://...`, or a folder in the form of cargo's local registries.",
+    help="Without cargo: a sparse index, `sparse+https://...`; a folder in the form of cargo's local registries; with "
+    "--upstream-root another mirror's address or export; or a label of mirror.toml.",
+)
+@click.option(
+    "--upstream-root",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The root file of the mirror of carnet's that --upstream names: it is verified from there, as by a client.",
 )
 @click.option("--cargo", envvar="CARGO", default="cargo", show_default=True, help="The cargo that fetches.")
 @click.option(
@@ -164,6 +169,12 @@ def _show_published(
     help="Also every version that each REQUIREMENT admits, yanked ones too; of a claimed crate what was adopted, and "
     "whether more appeared upstream.",
 )
+@click.option(
+    "--whole-index",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Only list every crate of the index in this folder, a git index or a dump: tarballs come when clients ask.",
+)
 @click.option("--dry-run", is_flag=True, help="Ask the upstream's index only, say what would come, and change nothing.")
 @passphrase_options
 @output.message_format
@@ -174,9 +185,11 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     lockfile: Path | None,
     workspace: Path | None,
     upstream: str | None,
+    upstream_root: Path | None,
     cargo: str,
     let_in_file: Path | None,
     whole: bool,
+    whole_index: Path | None,
     dry_run: bool,
     passphrase: PassphraseSource,
     message_format: output.MessageFormat,
@@ -202,30 +215,37 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror sync /srv/carnet serde@1 'tokio@>=1.40, <2'
     """
     from carnet.cargo.asked import AskedFor
+    from carnet_cli.commands.registry.mirror.upstreams import CARGO, SECONDS, Sources
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
     from carnet_cli.config.let_in_file import read_let_in_file
-    from carnet_mirror.state.store import Store
+    from carnet_cli.config.mirror_file import open_mirror, read_mirror_file
+    from carnet_mirror.state.store import check_there
     from carnet_mirror.sync.closure import Missing, close, history
     from carnet_mirror.sync.manifests import read_workspace
     from carnet_mirror.sync.plan import plan
     from carnet_mirror.sync.sync import sync as run
-    from carnet_mirror.upstream.cargo import CargoUpstream
-    from carnet_mirror.upstream.folder import FolderUpstream
-    from carnet_mirror.upstream.sparse import SparseUpstream
+    from carnet_mirror.upstream.stopping import never
 
     if dry_run and let_in_file is not None:
         raise ConfigError(
             "--let-in is about what a tarball says, and --dry-run looks at none", hint="leave one of the two away"
         )
-    network = network_for()
-    if upstream is not None and "://" not in upstream:
-        source: IndexedUpstream = FolderUpstream(Path(upstream))
-    elif upstream is not None:
-        source = SparseUpstream(upstream, network=network)
-    else:
-        # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
-        authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
-        source = CargoUpstream(cargo, home.cargo_home(), {**os.environ, **authorities})
+    if whole_index is not None:
+        from carnet_cli.commands.registry.mirror.whole_index import list_index
+
+        if dry_run or wanted or any(said is not None for said in (lockfile, workspace, upstream, let_in_file)):
+            raise ConfigError(
+                "--whole-index lists all of an index, and nothing else is said beside it",
+                hint="run it alone, then `carnet mirror sync` for tarballs that are to be here",
+            )
+        return list_index(directory, whole_index, passphrase, message_format)
+    if upstream is None and upstream_root is not None:
+        raise ConfigError(
+            "--upstream-root is the root of the mirror that --upstream names", hint="add --upstream https://host/"
+        )
+    check_there(directory)  # before anything is remembered in it
+    sources = Sources(directory, read_mirror_file(directory).upstreams, cargo, SECONDS, remembering=False)
+    source = sources.make(CARGO if upstream is None else upstream, upstream_root)(never)
     asked = [AskedFor.parse(text) for text in wanted]
     if whole and not asked:
         raise ConfigError("--history is of crates that are named", hint="write --history NAME")
@@ -246,7 +266,9 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     now = home.now()
     let_in = None if let_in_file is None else read_let_in_file(let_in_file, now)
     missing: tuple[Missing, ...] = ()
-    with Store.open(directory, write=not dry_run) as store, ExitStack() as stack:
+    with open_mirror(directory, write=not dry_run) as store, ExitStack() as stack:
+        if not dry_run:
+            store.disk.require()  # before a passphrase is asked for
         signer = None if dry_run else stack.enter_context(online(directory, OnlineSettings.of(store), passphrase))
         if asked:
             closed = close(store, source, asked)
@@ -336,15 +358,15 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
       carnet mirror refresh /srv/carnet --ceremony ceremony/ --next-online-key keys/online-2027
     """
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
+    from carnet_cli.config.mirror_file import open_for_upkeep
     from carnet_mirror.schedule import claims_that_end, expiries
-    from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import sign_again
     from carnet_mirror.writing import set_second_opinion, wants_second_opinion
     from carnet_signer.ceremony import folder as ceremony_folder
     from carnet_signer.keys.uri import anchored
 
     files = ceremony_folder.finished(ceremony) if ceremony is not None else {}
-    with Store.open(directory, write=True) as store:
+    with open_for_upkeep(directory) as store:
         if second_opinion is not None:
             with store.change():
                 set_second_opinion(store, wanted=second_opinion)
@@ -373,6 +395,7 @@ def refresh(  # noqa: PLR0913  -- one parameter for each flag
 
 command.add_command(serve)
 command.add_command(status)
+command.add_command(listed)
 command.add_command(fsck)
 command.add_command(pending)
 command.add_command(export)
@@ -382,3 +405,4 @@ command.add_command(approve)
 command.add_command(takedown)
 command.add_command(backup)
 command.add_command(restore)
+command.add_command(relocate)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from carnet.cargo.names import CrateName
 from carnet.progress import Progress
-from carnet_cli.commands.network import network_for
 from carnet_cli.commands.registry.mirror.checks import locked_in
+from carnet_cli.commands.registry.mirror.upstreams import Sources
 from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -28,18 +26,19 @@ from carnet_mirror.pull.rules import APPROVAL, PullRules
 from carnet_mirror.pull.scheduled import Scheduled, sync_what_is_named, taking_turns
 from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.store import Store
-from carnet_mirror.upstream.cargo import CargoUpstream
 from carnet_mirror.upstream.packages import IndexedUpstream
-from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_mirror.upstream.stopping import Stopped, never
+from carnet_mirror.web.on_demand import OnDemand, listed_in
 from carnet_mirror.web.plain_cargo import PlainCargo
 from carnet_mirror.web.pull import Pulls
 
+Opened = Callable[[], Store]
+"""Opens a mirror for writing, by the rules of its operator; each thread works with a connection of its own."""
 _AT_ONCE = 32
 _ALL = 1_000_000
 """cargo has to be told everything at once."""
 _MEGABYTE = 1_000_000
-_SECONDS = 3600.0
+SECONDS = 3600.0
 """How long a scheduled sync may let cargo fetch."""
 
 
@@ -58,10 +57,10 @@ class Pulling:
     rules: PullRules
 
     def in_front_of(self, app: ASGIApp, store: Store, sender_header: str | None) -> ASGIApp:
-        """Take asks, those of plain cargo too, and leave everything else to an application.
+        """Take asks, those of plain cargo too, bring what is downloaded and only listed, and leave everything else.
 
         Args:
-            app: The application.
+            app: The application that everything else is left to.
             store: The mirror, opened for reading in the thread of the event loop.
             sender_header: As for `carnet_mirror.web.submissions.Submissions`.
         """
@@ -73,8 +72,9 @@ class Pulling:
             reason = self.rules.why_no_crate(name)
             return "" if reason == APPROVAL else reason  # it is put on the list, and cargo shows why
 
-        plain = PlainCargo(app, self.puller, has=has, refuses=refuses, sender_header=sender_header)
-        return Pulls(plain, self.puller, seconds=self.seconds, sender_header=sender_header)
+        app = OnDemand(app, self.puller, listed_in(store), sender_header=sender_header)
+        app = PlainCargo(app, self.puller, has=has, refuses=refuses, sender_header=sender_header)
+        return Pulls(app, self.puller, seconds=self.seconds, sender_header=sender_header, disk=store.disk)
 
 
 def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
@@ -91,23 +91,24 @@ def until(halt: Callable[[], None], background: Callable[[], Awaitable[None]]) -
 
 @contextmanager
 def pulling(
-    directory: Path, settings: PullSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+    opened: Opened, sources: Sources, settings: PullSettings, signer: OnlineSettings, turn: threading.Lock
 ) -> Iterator[Pulling]:
     """Take asks while the block runs.
 
     Args:
-        directory: The mirror.
+        opened: Opens the mirror for writing.
+        sources: What upstreams are made with, and for which mirror.
         settings: What its operator says of it.
         signer: How its online signer is reached.
-        cargo: The cargo that fetches, where the operator's own does.
         turn: Held while something is brought.
     """
-    upstream = upstream_for(settings.upstream, cargo, settings.quotas.seconds)
+    sources = replace(sources, seconds=settings.quotas.seconds)
+    upstream = sources.make(settings.upstream)
     _ = upstream(never)  # what is wrong with its configuration is told now, and not when somebody asks
 
     def bring_in_turn(shares: Sequence[Share], progress: Progress, stopped: Stopped) -> None:
         with taking_turns(turn, stopped):
-            _bring(directory, settings, signer, upstream, shares, progress, stopped)
+            _bring(opened, sources, settings, signer, upstream, shares, progress, stopped)
 
     puller = Puller(bring_in_turn, Usage(settings.quotas))
     try:
@@ -118,20 +119,20 @@ def pulling(
 
 @contextmanager
 def syncing(
-    directory: Path, settings: SyncSettings, signer: OnlineSettings, cargo: str, turn: threading.Lock
+    opened: Opened, sources: Sources, settings: SyncSettings, signer: OnlineSettings, turn: threading.Lock
 ) -> Iterator[Scheduled]:
     """Sync by the clock while the block runs.
 
     Args:
-        directory: The mirror.
+        opened: Opens the mirror for writing.
+        sources: As for pulling.
         settings: What its operator says of it.
         signer: How its online signer is reached.
-        cargo: The cargo that fetches, where the operator's own does.
         turn: Held while something is brought.
     """
-    upstream = upstream_for(settings.upstream, cargo, _SECONDS)
+    upstream = replace(sources, seconds=SECONDS).make(settings.upstream)
     _ = upstream(never)  # as for pulling
-    scheduled = Scheduled(partial(_sync, directory, settings, signer, upstream), settings.every, turn)
+    scheduled = Scheduled(partial(_sync, opened, settings, signer, upstream), settings.every, turn)
     scheduled.start()
     try:
         yield scheduled
@@ -140,14 +141,14 @@ def syncing(
 
 
 def _sync(
-    directory: Path,
+    opened: Opened,
     settings: SyncSettings,
     signer: OnlineSettings,
     upstream: Callable[[Stopped], IndexedUpstream],
     stopped: Stopped,
 ) -> None:
     locked = [package for path in settings.lockfiles for package in locked_in(path)]
-    with Store.open(directory, write=True) as store, online(directory, signer, PassphraseSource()) as client:
+    with opened() as store, online(store.directory, signer, PassphraseSource()) as client:
         brought = sync_what_is_named(
             store, client, upstream(stopped), settings, locked, now=home.now(), progress=output.counting
         )
@@ -157,31 +158,14 @@ def _sync(
     for missing in brought.missing:
         output.warn(f"sync: {missing.asked} is not to be had: {missing.reason}")
     left = f"; {len(report.waiting)} not decided" if report.waiting else ""
+    for crate in report.taken_down:
+        output.warn(f"sync: {crate} is taken down here too, as the upstream says")
     output.note(f"sync: {len(report.added)} added, {len(report.updated)} updated, {len(report.refused)} refused{left}")
 
 
-def upstream_for(named: str, cargo: str, seconds: float) -> Callable[[Stopped], IndexedUpstream]:
-    """What makes the upstream of one pull.
-
-    Args:
-        named: `cargo`, or the URL of a sparse index.
-        cargo: The program.
-        seconds: How long it may fetch.
-
-    Raises:
-        ConfigError: What is configured for networks cannot be used.
-    """
-    network = network_for()
-    if named != "cargo":
-        return lambda stopped: SparseUpstream(named, network=network, remembered={}, stopped=stopped)
-    # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
-    authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
-    environment = {**os.environ, **authorities}
-    return lambda stopped: CargoUpstream(cargo, home.cargo_home(), environment, seconds, stopped)
-
-
-def _bring(
-    directory: Path,
+def _bring(  # noqa: PLR0913, PLR0917  -- a partial gives all but the last three
+    opened: Opened,
+    sources: Sources,
     settings: PullSettings,
     signer: OnlineSettings,
     upstream: Callable[[Stopped], IndexedUpstream],
@@ -190,9 +174,9 @@ def _bring(
     stopped: Stopped,
 ) -> None:
     quotas = settings.quotas
-    with Store.open(directory, write=True) as store, online(directory, signer, PassphraseSource()) as client:
+    with opened() as store, online(store.directory, signer, PassphraseSource()) as client:
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
-        at_once = _ALL if settings.upstream == "cargo" else _AT_ONCE
+        at_once = _ALL if sources.uses_cargo(settings.upstream) else _AT_ONCE
         source = upstream(lambda: bounded.is_over())  # noqa: PLW0108  -- it is made in the next line
         if isinstance(source, CargoUpstream):
             source = replace(source, room=max(0, size))  # it has to be told everything at once
@@ -206,7 +190,8 @@ def _bring(
 
 def _room(store: Store, quotas: PullQuotas) -> int:
     """Bytes of tarballs that the mirror may still take; less than nothing when it is full."""
-    return quotas.megabytes * _MEGABYTE - store.crates.size()
+    # It is fetched into the folder for temporary files first, which may be on the same disk.
+    return min(quotas.megabytes * _MEGABYTE - store.crates.size(), store.disk.left() // 2)
 
 
 def _s(count: int) -> str:

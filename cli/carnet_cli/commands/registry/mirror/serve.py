@@ -21,6 +21,7 @@ from carnet_cli.terminal.passphrase import PassphraseSource, passphrase_options
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from carnet_cli.commands.registry.mirror.pull import Opened
     from carnet_cli.commands.registry.online_signer import OnlineSettings
     from carnet_mirror.intake import Receipt
     from carnet_mirror.log import LogFormat
@@ -98,12 +99,14 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     Example:
       carnet mirror serve /srv/carnet --port 8790 --access-log /var/log/carnet.log
     """
-    from carnet_cli.commands.registry.mirror.pull import pulling, syncing, until
+    from carnet_cli.commands.registry.mirror.pull import SECONDS, pulling, syncing, until
+    from carnet_cli.commands.registry.mirror.upstreams import Sources
     from carnet_cli.commands.registry.online_signer import OnlineSettings, signer_beside
+    from carnet_cli.commands.registry.service_manager import tell_ready
     from carnet_cli.config.mirror_file import read_mirror_file
     from carnet_mirror import log
     from carnet_mirror.clock import clock_problem
-    from carnet_mirror.schedule import Reminders, keep_fresh
+    from carnet_mirror.schedule import IntakePauses, Reminders, keep_fresh
     from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import is_due
     from carnet_mirror.web.pending import Proposals
@@ -121,6 +124,7 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
             if watched_at is not None:
                 output.echo(f"watched at {watched_at}")
         sys.stdout.flush()
+        tell_ready()
 
     if metrics_host is not None and metrics_port is None:
         raise ConfigError("--metrics-host is only for --metrics-port", hint="add --metrics-port, such as 9464")
@@ -131,45 +135,55 @@ def serve(  # noqa: PLR0913  -- one parameter for each flag
     if read_only:
         run(directory, address, watched=watched, ready=ready, around=_takes_nothing)
         return
-    with Store.open(directory) as store:
+    said = read_mirror_file(directory)
+    opened = partial(Store.open, directory, write=True, rules=said.disk)
+    with Store.open(directory, rules=said.disk) as store:
         settings = OnlineSettings.of(store)
         warn_without_second_opinion(wants_second_opinion(store), log.warn)
         wrong = clock_problem(store, now=home.now())
         if wrong is not None:  # what is published can be served, and nothing is signed until it is set
             log.error(wrong)
 
-        counted: Any = {"sender_header": sender_header, "tally": watched.tally}
-
-        said = read_mirror_file(directory)
+        counted: Any = {"sender_header": sender_header, "tally": watched.tally, "disk": store.disk}
+        sources = Sources(directory, said.upstreams, cargo, SECONDS)
         with signer_beside(directory, settings, passphrase), ExitStack() as stack:
             pulls, halts, turn = None, list[Callable[[], None]](), threading.Lock()
             if said.pull is not None:
-                pulls = stack.enter_context(pulling(directory, said.pull, settings, cargo, turn))
+                pulls = stack.enter_context(pulling(opened, sources, said.pull, settings, turn))
                 halts.append(pulls.puller.halt)
             if said.sync is not None:
-                halts.append(stack.enter_context(syncing(directory, said.sync, settings, cargo, turn)).halt)
+                halts.append(stack.enter_context(syncing(opened, sources, said.sync, settings, turn)).halt)
 
             def taking(app: ASGIApp) -> ASGIApp:
                 app = app if pulls is None else pulls.in_front_of(app, store, sender_header)
-                proposals = Proposals(app, partial(_take_proposal, directory, settings), **counted)
-                return Submissions(proposals, partial(_take, directory, settings), **counted)
+                proposals = Proposals(app, partial(_take_proposal, opened, settings), **counted)
+                return Submissions(proposals, partial(_take, opened, settings), **counted)
 
             upkeep = partial(
                 keep_fresh,
                 lambda: is_due(store, now=home.now()),
-                partial(_upkeep, directory, settings),
+                partial(_upkeep, opened, settings),
                 _complain,
                 remind=partial(_remind, directory, Reminders()),
+                look=IntakePauses(store.disk).look,
             )
             beside: Callable[[], Awaitable[None]] = upkeep
             for halt in halts:
                 beside = until(halt, beside)
-            run(directory, address, watched=watched, ready=ready, background=beside, around=taking)
+            run(
+                directory,
+                address,
+                watched=watched,
+                ready=ready,
+                background=beside,
+                around=taking,
+                rules=said.disk,
+            )
 
 
 def _remind(directory: Path, reminders: Reminders) -> None:
     """Tell of what people have to sign soon: at the start, and whenever there is something new to tell."""
-    from carnet_cli.report.registry.mirror import tell_what_ends
+    from carnet_cli.report.registry.status import tell_what_ends
     from carnet_mirror import log
     from carnet_mirror.schedule import claims_that_end, expiries
     from carnet_mirror.state.store import Store
@@ -180,37 +194,34 @@ def _remind(directory: Path, reminders: Reminders) -> None:
     tell_what_ends(reminders.due(roles, now=now), reminders.due(claims, now=now), now, log.warn)
 
 
-def _upkeep(directory: Path, settings: OnlineSettings) -> None:
+def _upkeep(opened: Opened, settings: OnlineSettings) -> None:
     from carnet_cli.commands.registry.online_signer import online
     from carnet_mirror import log
-    from carnet_mirror.state.store import Store
     from carnet_mirror.upkeep import sign_again
 
-    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
+    with opened() as store, online(store.directory, settings, PassphraseSource()) as signer:
         done = sign_again(store, signer, now=home.now())
     log.note("signed again", snapshot=done.snapshot, timestamp=done.timestamp, roles=dict(done.roles))
 
 
-def _take(directory: Path, settings: OnlineSettings, body: bytes) -> Receipt:
+def _take(opened: Opened, settings: OnlineSettings, body: bytes) -> Receipt:
     """Judge one submission, in whichever thread the server runs it."""
     from carnet_cli.commands.registry.online_signer import online
     from carnet_mirror import log
     from carnet_mirror.intake import take_submission
-    from carnet_mirror.state.store import Store
 
-    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
+    with opened() as store, online(store.directory, settings, PassphraseSource()) as signer:
         receipt = take_submission(store, signer, body, now=home.now())
     log.note(f"taken: {receipt.words}", crate=receipt.crate, snapshot=receipt.snapshot)
     return receipt
 
 
-def _take_proposal(directory: Path, settings: OnlineSettings, body: bytes, source: str) -> Public:
+def _take_proposal(opened: Opened, settings: OnlineSettings, body: bytes, source: str) -> Public:
     """Judge one proposal, in whichever thread the server runs it."""
     from carnet_cli.commands.registry.online_signer import online
-    from carnet_mirror.state.store import Store
     from carnet_mirror.waiting import take_proposal
 
-    with Store.open(directory, write=True) as store, online(directory, settings, PassphraseSource()) as signer:
+    with opened() as store, online(store.directory, settings, PassphraseSource()) as signer:
         return take_proposal(store, signer, body, source=source, now=home.now())
 
 

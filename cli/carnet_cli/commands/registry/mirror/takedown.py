@@ -41,7 +41,7 @@ def takedown(
     from carnet.cargo.names import CrateId
     from carnet.errors import ConfigError, FormatError
     from carnet_cli.commands.registry.online_signer import OnlineSettings, online
-    from carnet_mirror.state.store import Store
+    from carnet_cli.config.mirror_file import open_for_upkeep
     from carnet_mirror.sync.takedown import take_down
 
     if undo == (reason is not None):
@@ -50,7 +50,7 @@ def takedown(
         wanted = CrateId.parse(crate)
     except FormatError as error:
         raise ConfigError(str(error), hint="such as number_prefix@0.2.5") from None
-    with Store.open(directory, write=True) as store, online(directory, OnlineSettings.of(store), passphrase) as signer:
+    with open_for_upkeep(directory) as store, online(directory, OnlineSettings.of(store), passphrase) as signer:
         try:
             said, published = take_down(store, signer, wanted, reason, now=home.now())
         except FormatError as error:
