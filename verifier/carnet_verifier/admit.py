@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from carnet.cargo.names import CrateId, CrateName
 from carnet.digests import sha256_hex
-from carnet.errors import CarnetError, FormatError, NotFound, TransportError, VerificationError
+from carnet.errors import CarnetError, FormatError, TransportError, VerificationError
 from carnet.level import Level
 from carnet.tuf import paths
 from carnet_verifier.line import (
@@ -30,6 +30,7 @@ from carnet_verifier.line import (
     unknown_crate,
     verify,
     vouch,
+    vouch_alone,
 )
 from carnet_verifier.outcomes import (
     Admission,
@@ -196,10 +197,7 @@ class _One:
         """2. to 5."""
         name = wanted.id.name
         indexed = open_index(self._repository, name, find_target(self._repository, name))
-        try:
-            vouched = vouch(indexed, wanted)
-        except NotFound:
-            vouched = vouch(indexed, wanted, self._repository.claim(name))  # which says whom to ask for it
+        vouched = vouch_alone(self._repository, indexed, wanted)
         claim, released = self._repository.claim(name), self._repository.released(name)
         return attribute(vouched, claim, released=released, now=self._now)
 

@@ -18,7 +18,17 @@ from carnet.tuf import keys, paths
 from carnet.tuf.roles import RoleFile, RoleKeys, Targets
 from carnet_evidence.kind import Evidence
 from carnet_verifier.claims.owners import Claim, Handover
-from carnet_verifier.line import admit, attribute, download, find_target, inspect, judge, needed, open_index, vouch
+from carnet_verifier.line import (
+    admit,
+    attribute,
+    download,
+    find_target,
+    inspect,
+    judge,
+    needed,
+    open_index,
+    vouch_alone,
+)
 from carnet_verifier.outcomes import Admission, Attributed, LevelMemory, Vouched, Wanted
 from carnet_verifier.policy.evaluate import in_force
 from carnet_verifier.policy.foreign import FOREIGN, foreign_verdict
@@ -215,7 +225,8 @@ class _Walk:
         def find_line() -> tuple[Vouched, tuple[str, ...]]:
             if target is None:
                 raise MetadataMismatch(f"{path} was not found")
-            vouched = vouch(open_index(self._repository, wanted.id.name, target), wanted)
+            indexed = open_index(self._repository, wanted.id.name, target)
+            vouched = vouch_alone(self._repository, indexed, wanted)
             found = vouched.line
             facts = [f"sha256 {found.cksum} of the tarball", f"published {found.pubtime or 'at an unknown time'}"]
             if wanted.checksum is not None:

@@ -29,6 +29,7 @@ checksum in the signed index. Nothing here decides from what a mirror leaves out
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from carnet.cargo.index_file import IndexFile, IndexLine
 from carnet.cargo.lockfile import SourceKind
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import (
+    CarnetError,
     ExpiredMetadata,
     MetadataMismatch,
     NotFound,
@@ -128,6 +130,21 @@ def vouch(indexed: Indexed, wanted: Wanted, claim: Claim | None = None) -> Vouch
             hint="one of the two was tampered with, or the lock is from another registry; do not update it blindly",
         )
     return _vouched(wanted, indexed.target, indexed.index, line)
+
+
+def vouch_alone(repository: TrustedRepository, indexed: Indexed, wanted: Wanted) -> Vouched:
+    """4. for a single version, whose owners are looked up where it lacks: only to say whom to ask.
+
+    Raises:
+        NotFound: As `vouch`, and so on.
+    """
+    try:
+        return vouch(indexed, wanted)
+    except NotFound:
+        claim = None
+        with suppress(CarnetError):
+            claim = repository.claim(wanted.id.name)
+        return vouch(indexed, wanted, claim)
 
 
 def attribute(

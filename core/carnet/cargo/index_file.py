@@ -27,6 +27,20 @@ _PUBTIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z
 _NOT_IDENTITY = ("yanked", "pubtime")
 
 
+def identity_of(raw: JsonObject, crate: CrateId) -> str:
+    """What maintainers sign of a line: the sha256, in hex, of its canonical JSON without `yanked` and `pubtime`.
+
+    Args:
+        raw: The object as parsed.
+        crate: Which version it is of, for messages.
+
+    Raises:
+        FormatError: It has no canonical form.
+    """
+    kept = {key: value for key, value in raw.items() if key not in _NOT_IDENTITY}
+    return sha256_hex(strictjson.canonical(kept, f"the index line of {crate}"))
+
+
 @value
 class IndexLine:
     """One version of one crate, as the registry tells cargo. Fields that carnet does not know are kept.
@@ -116,8 +130,7 @@ class IndexLine:
 
     @cached_property
     def _identity(self) -> str:
-        kept = {key: value for key, value in self.raw.items() if key not in _NOT_IDENTITY}
-        return sha256_hex(strictjson.canonical(kept, f"the index line of {self.id}"))
+        return identity_of(self.raw, self.id)
 
     def with_(self, *, yanked: bool | None = None, pubtime: str | None = None) -> IndexLine:
         """The same line with another yank state or publication time; None leaves it as it is.

@@ -19,17 +19,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from carnet import strictjson
-from carnet.cargo.index_file import MAX_LINE, IndexLine
+from carnet.cargo.index_file import MAX_LINE, identity_of
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import CarnetError, FormatError
 from carnet.strictjson import Json, JsonObject
 from carnet.tuf.keys import is_keyid
 from carnet.value import value
 
-MAX_HISTORY = 2 * 1024 * 1024
+MAX_HISTORY = 1024 * 1024
 """Bytes of a history."""
-MOST_VERSIONS = 10_000
-"""Versions of a crate; of one with more, the first that an upstream names are listed."""
+MOST_VERSIONS = 4_000
+"""Versions of a crate, as many as a claim can adopt; of one with more, the first that an upstream names are listed."""
+_MOST_TEXT = 32
+"""Characters of a version, on average over all that are listed: an upstream may call them what it likes."""
 _VERSION = re.compile(rb'"vers"\s*:\s*"([^"\\]{1,128})"')
 _YANKED = re.compile(rb'"yanked"\s*:\s*(true|false)\b')
 
@@ -103,6 +105,7 @@ class History:
             lines: Those of the crate in the upstream's index, unparsed; what cannot be read says nothing.
         """
         found = dict(self.versions)
+        text = sum(len(str(version)) for version in found)
         said: set[Version] = set()
         for line in lines:
             one = self._known(line) or _read(line, self.name)
@@ -110,9 +113,10 @@ class History:
                 continue
             said.add(one.id.version)
             before = found.get(one.id.version)
-            if (before is None and len(found) < MOST_VERSIONS) or (
-                before is not None and (before.cksum, before.index) == (one.cksum, one.index)
-            ):
+            has_room = len(found) < MOST_VERSIONS and text + len(str(one.id.version)) <= MOST_VERSIONS * _MOST_TEXT
+            if before is None and has_room:
+                found[one.id.version], text = one, text + len(str(one.id.version))
+            elif before is not None and (before.cksum, before.index) == (one.cksum, one.index):
                 found[one.id.version] = one
         return History(self.name, found)
 
@@ -155,9 +159,11 @@ def _listed(crate: CrateId, said: Json) -> ListedVersion:
 
 def _read(line: bytes, name: CrateName) -> ListedVersion | None:
     try:
-        if len(line) > MAX_LINE:
-            return None
-        read = IndexLine.from_bytes(line)
-        return ListedVersion(read.id, read.cksum, read.identity(), read.yanked) if read.id.name == name else None
+        # No more of it than is listed: a sync hears of thousands of lines, and reads whole those that it brings.
+        match strictjson.parse_object(line, "an index line", max_bytes=MAX_LINE):
+            case {"name": name.text, "vers": str(version), "cksum": str(cksum), **rest} as raw if is_keyid(cksum):
+                crate = CrateId.of(name.text, version)
+                return ListedVersion(crate, cksum, identity_of(raw, crate), rest.get("yanked") is True)
+        return None
     except CarnetError:
         return None

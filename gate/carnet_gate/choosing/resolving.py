@@ -149,7 +149,7 @@ def tell(
     from carnet_gate.choosing.choices import asked_by
 
     lock = LockOnDisk(project.workspace, project.lock).read_if_any() if status == 0 else None
-    lacking = _with_owners(view, choices.lacking(asked_by(project))) if status != 0 else ()
+    lacking = with_owners(view, choices.lacking(asked_by(project))) if status != 0 else ()
     asks.ask([one.asked for one in lacking])
     skipped = choices.skipped(_locked(lock) - before)
     if status == 0:
@@ -194,10 +194,14 @@ def _whom_to_ask(lacking: Sequence[Lacking]) -> Iterator[str]:
         )
 
 
-def _with_owners(view: View, lacking: Sequence[Lacking]) -> tuple[Lacking, ...]:
+def with_owners(view: View, lacking: Sequence[Lacking]) -> tuple[Lacking, ...]:
     """The same, each with whether the crate's owners alone can do something about it.
 
-    What they adopted by checksum, its operator brings.
+    What they adopted by checksum, the mirror's operator brings.
+
+    Args:
+        view: Says which crates are claimed.
+        lacking: What cargo did not find.
     """
     from carnet.cargo.admitted import admitted  # here and below: who lacks nothing needs none of it
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import zip_longest
 
 from carnet import times
 from carnet.cargo.admitted import admitted
@@ -143,6 +144,25 @@ def _has_tarball(store: Store, crate: CrateId) -> bool:
     return stored is not None and stored.is_here
 
 
+def in_turn(taken: Sequence[tuple[str, Sequence[LockedPackage]]]) -> list[LockedPackage]:
+    """The order in which packages are fetched: one of each network, of its asks each in turn, and again.
+
+    What all may have of bytes and time ends somewhere; so it ends for everybody, and not for those behind somebody who
+    asked for much.
+
+    Args:
+        taken: The network of each ask, and what is fetched for it.
+    """
+    networks: dict[str, list[Sequence[LockedPackage]]] = {}
+    for network, packages in taken:
+        networks.setdefault(network, []).append(packages)
+    return _alternating([_alternating(asks) for asks in networks.values()])
+
+
+def _alternating(queues: Sequence[Sequence[LockedPackage]]) -> list[LockedPackage]:
+    return [one for row in zip_longest(*queues) for one in row if one is not None]
+
+
 def bring(
     store: Store,
     online: OnlineSigner,
@@ -171,11 +191,13 @@ def bring(
     """
     rules, most = settings.rules, settings.quotas.versions_per_ask
     wanted: dict[CrateId, LockedPackage] = {}
+    taken: list[list[LockedPackage]] = []
     with progress("resolving", len(shares)) as count:
         for number, share in enumerate(shares):
             upstream.give_turn(len(shares) - number)
             new = share.close(store, upstream, rules, now, most)
-            wanted |= {package.id: package for package in share.take(new, set(wanted))}
+            taken.append(share.take(new, set(wanted)))
+            wanted |= {package.id: package for package in taken[-1]}
             count(1)
     upstream.end_turns()
     report: SyncReport | None = None
@@ -185,7 +207,7 @@ def bring(
                 store,
                 online,
                 upstream,
-                sorted(wanted.values(), key=lambda package: package.id),
+                in_turn([(share.network, packages) for share, packages in zip(shares, taken, strict=True)]),
                 now=now,
                 progress=progress,
                 require=lambda line: rules.require(line, now),

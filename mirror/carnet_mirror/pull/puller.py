@@ -24,6 +24,9 @@ _TOGETHER = 16
 """Asks that one pull serves."""
 _WAITING = 256
 _WAITING_OF_ONE = 16
+_ENTRIES = 131_072
+"""Names and requirements in all asks that wait: about 90 MB. One ask has up to 4,096."""
+_ENTRIES_OF_ONE = 8_192
 _STOPPED_WITHIN = 5.0
 _LOOK_EVERY = 0.2
 _FAILED = "the mirror could not decide; its operator was told"
@@ -89,8 +92,15 @@ class Puller:
         """
         asker = Asker(ask, network, ranges)
         with self._lock:
-            own = len(self._waiting.get(network, ()))
-            if self._stopped.is_set() or own >= _WAITING_OF_ONE or sum(map(len, self._waiting.values())) >= _WAITING:
+            own = self._waiting.get(network, [])
+            everybody = [one for queue in self._waiting.values() for one in queue]
+            if (
+                self._stopped.is_set()
+                or len(own) >= _WAITING_OF_ONE
+                or len(everybody) >= _WAITING
+                or _entries(own) + len(ask.asked) > _ENTRIES_OF_ONE
+                or _entries(everybody) + len(ask.asked) > _ENTRIES
+            ):
                 raise NoPlace
             if counted:
                 self._usage.ask(network)
@@ -180,6 +190,10 @@ class Puller:
         print(f"error: what clients asked for was not brought: {why}", file=sys.stderr, flush=True)
         for share in shares:
             share.end = PullEnd(undecided=tuple(NotBrought(str(one), _FAILED) for one in share.ask.asked))
+
+
+def _entries(askers: Sequence[Asker]) -> int:
+    return sum(len(one.ask.asked) for one in askers)
 
 
 def _telling(askers: Sequence[Asker]) -> Progress:

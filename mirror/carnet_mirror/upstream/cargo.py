@@ -17,10 +17,11 @@ import shutil
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from carnet.cargo.index_line import IndexLine
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
@@ -41,6 +42,10 @@ _SAYS_MORE = "`cargo fetch` in your project may say more"
 _LOOK_EVERY = 0.3
 _NOTHING_AFTER = 3
 _GIVE_UP_AFTER = 20
+_MOST_PARTS = 16
+"""Projects for packages that link the same library: no honest lock has two such."""
+_TOO_MANY = f"more than {_MOST_PARTS} of what is asked for link the same library: ask for fewer of them at once"
+_NO_ROOM = "there was no room for it any more"
 _INDEX_CACHE_VERSIONS = (3,)
 """The form of cargo's index cache: a byte, four more, a string, then version and line in turn, each ended by NUL."""
 _MAX_INDEX = 64 * 1024 * 1024
@@ -56,6 +61,7 @@ class CargoUpstream:
         environment: The variables to run cargo with.
         deadline: Seconds for everything that is fetched at once.
         stopped: Whether nobody waits for it any more.
+        room: Bytes of tarballs that cargo may fetch: it is ended when it has more. None for any number.
     """
 
     cargo: str
@@ -63,6 +69,7 @@ class CargoUpstream:
     environment: Mapping[str, str]
     deadline: float = _DEADLINE
     stopped: Stopped = never
+    room: int | None = None
 
     @property
     def name(self) -> str:
@@ -75,10 +82,14 @@ class CargoUpstream:
         """See `Upstream.fetch`."""
         home = self._scratch_home(scratch)
         with _watching(home, packages, progress):
-            error = ""
-            for number, apart in enumerate(without_rivals(packages)):
-                error = self._cargo_fetch(scratch / f"all-{number}", home, apart, self.deadline) or error
-        reasons = self._fetch_each(packages, scratch, home, error, progress)
+            error = self._fetch_parts(without_rivals(packages), (), scratch / "all", home)
+            # cargo says only now which of them link the same library, of which it takes one at a time
+            left = [one for one in packages if one.id.stem not in _tarballs(home)]
+            links = {one.id: library for one in left if (library := _links(home, one)) is not None}
+            parts = without_rivals(left, links) if error and len(set(links.values())) < len(links) else []
+            error = self._fetch_parts(parts[:_MOST_PARTS], packages, scratch / "apart", home) or error
+        late = {one: _TOO_MANY for part in parts[_MOST_PARTS:] for one in part}
+        reasons = late | self._fetch_each(packages, scratch, home, error, progress, without=late)
         found = _tarballs(home)
         return [self._fetched(package, home, found, reasons.get(package, "")) for package in packages]
 
@@ -102,6 +113,21 @@ class CargoUpstream:
                 raise TransportError(f"cargo could not read any index: {error}", hint=_SAYS_MORE)
         return {name: _indexed(home, name, reasons.get(name)) for name in names}
 
+    def _fetch_parts(
+        self,
+        parts: Sequence[Sequence[LockedPackage]],
+        everything: Sequence[LockedPackage],
+        folder: Path,
+        home: Path,
+    ) -> str:
+        """Fetch each part in a project of its own, with stubs for the rest; returns cargo's last complaint."""
+        error = ""
+        for number, part in enumerate(parts):
+            ids = {one.id for one in part}
+            others = {stub.id: stub for one in part for stub in stubs(home, one, everything) if stub.id not in ids}
+            error = self._cargo_fetch(folder / str(number), home, part, self.deadline, list(others.values())) or error
+        return error
+
     def _fetch_each(
         self,
         everything: Sequence[LockedPackage],
@@ -109,6 +135,7 @@ class CargoUpstream:
         home: Path,
         error: str,
         progress: Callable[[int], None],
+        without: Collection[LockedPackage] = (),
     ) -> dict[LockedPackage, str]:
         """One that the upstream refuses stops cargo for all. Alone, each fails for itself only.
 
@@ -119,7 +146,7 @@ class CargoUpstream:
             TransportError: The first few fail, and nothing at all was fetched: it is not for the packages.
         """
         found = _tarballs(home)
-        packages = [one for one in everything if one.id.stem not in found]
+        packages = [one for one in everything if one.id.stem not in found and one not in without]
         reasons: dict[LockedPackage, str] = {}
         in_a_row = 0
         for number, package in enumerate(packages):
@@ -174,6 +201,8 @@ class CargoUpstream:
         try:
             if self.stopped():
                 return "nothing is asked for any more"
+            if self._is_full(home):
+                return _NO_ROOM
             with (
                 subprocess.Popen(
                     [self.cargo, *arguments],
@@ -183,7 +212,7 @@ class CargoUpstream:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                 ) as process,
-                ending(self.stopped, process.kill),
+                self._ending(home, process.kill),
             ):
                 try:
                     _, said = process.communicate(timeout=deadline)
@@ -200,7 +229,18 @@ class CargoUpstream:
             raise ConfigError(
                 f"cannot run {self.cargo}: {error.strerror}", hint="install cargo, or name it with `--cargo`"
             ) from None
+        if process.returncode != 0 and self._is_full(home):
+            return _NO_ROOM
         return "" if process.returncode == 0 else _complaint(said.decode("utf-8", "replace"))
+
+    def _ending(self, home: Path, kill: Callable[[], None]) -> AbstractContextManager[None]:
+        """End cargo when nobody waits for it, or when it has fetched more than there is room for."""
+        if self.room is None:
+            return ending(self.stopped, kill)
+        return ending(lambda: self.stopped() or self._is_full(home), kill)
+
+    def _is_full(self, home: Path) -> bool:
+        return self.room is not None and _size(_tarballs(home).values()) > self.room
 
 
 @contextmanager
@@ -273,19 +313,44 @@ def _line(home: Path, package: LockedPackage) -> IndexLine | None:
     return Listing(index, package.id.name, {version}, silence).lines.get(version)
 
 
-def without_rivals(packages: Sequence[LockedPackage]) -> list[list[LockedPackage]]:
-    """Parts that cargo takes into one project: two compatible versions of a crate, as of two locks, it does not."""
+def without_rivals(
+    packages: Sequence[LockedPackage], links: Mapping[CrateId, str] = MappingProxyType({})
+) -> list[list[LockedPackage]]:
+    """Parts that cargo takes into one project: two compatible versions of a crate, as of two locks, it does not.
+
+    Args:
+        packages: What is to be fetched.
+        links: The native library that some of them link, where that is known: nor does it take two that link one.
+    """
     parts: list[list[LockedPackage]] = []
     so_far: Counter[tuple[str, ...]] = Counter()
     for package in packages:
         major, minor, patch = str(package.id.version).partition("-")[0].partition("+")[0].split(".")
         compatible = (major,) if major != "0" else (major, minor) if minor != "0" else (major, minor, patch)
-        range_ = (str(package.id.name), *compatible)
-        if so_far[range_] == len(parts):
+        rivals = [(str(package.id.name), *compatible)]
+        rivals += [("links", links[package.id])] if package.id in links else []
+        place = max(so_far[one] for one in rivals)
+        if place == len(parts):
             parts.append([])
-        parts[so_far[range_]].append(package)
-        so_far[range_] += 1
+        parts[place].append(package)
+        for one in rivals:
+            so_far[one] = place + 1
     return parts
+
+
+def _links(home: Path, package: LockedPackage) -> str | None:
+    """The native library that a package links, as far as cargo's index cache knows it."""
+    line = _line(home, package)
+    return None if line is None else line.links
+
+
+def _size(paths: Iterable[Path]) -> int:
+    """Bytes of some files; one that has just gone has none."""
+    size = 0
+    for path in paths:
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size
 
 
 def write_project(folder: Path, packages: Iterable[LockedPackage], without: Sequence[Stub] = ()) -> None:

@@ -31,7 +31,7 @@ from carnet_mirror.pull.puller import Asker, NoPlace, Puller
 from carnet_mirror.pull.quotas import OverQuota
 from carnet_mirror.web.senders import network_of, sender_of
 
-RANGES = 6
+RANGES = 3
 """Compatible ranges of which the newest version comes, of a crate that cargo asks for itself."""
 _GATHERED = 0.4
 """Seconds in which the names that one network asks for become one ask."""

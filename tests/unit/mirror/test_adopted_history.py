@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,19 @@ from tests.support.worlds.release import synthetic
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId, Version
+from carnet.claims import history as bounds
 from carnet.claims.history import History, ListedVersion
 from carnet.claims.releases import Digest, Releases
 from carnet.errors import MetadataMismatch, NotFound, PolicyRefused, ThresholdNotMet
 from carnet.tuf import paths
 from carnet_cli.commands.maintain import proposal_folders
 from carnet_cli.config import home
+from carnet_gate.choosing.resolving import Resolved, with_owners
+from carnet_gate.reporter import Lacking
 from carnet_mirror.fsck.fsck import fsck
+from carnet_mirror.pull.rules import PullRules
+from carnet_mirror.pull.scheduled import sync_what_is_named
+from carnet_mirror.pull.settings import SyncSettings
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.sync.closure import close
 from carnet_mirror.sync.outcome import SyncReport
@@ -36,6 +43,7 @@ from carnet_signer.own_view import OwnView
 from carnet_signer.proposals import ownership, review, state_before
 from carnet_signer.proposals.proposal import Proposal, load
 from carnet_verifier.net.local import ReadFetcher
+from carnet_verifier.policy.policy import Pattern
 from carnet_verifier.releases.published_versions import read_history
 from carnet_verifier.tuf.view import View
 
@@ -185,6 +193,17 @@ def test_whoever_lacks_a_version_is_told_who_can_help(claimed: Claimed) -> None:
     assert "operator" not in str(other.hint)
 
 
+def test_whoever_chooses_versions_is_told_so_too(claimed: Claimed) -> None:
+    view = View(claimed.world.fresh(), ReadFetcher(claimed.world.store.read), "http://registry.test/")
+    lacking = [Lacking(AskedFor.parse(text)) for text in (f"{NAME}@2", f"{NAME}@=0.9.0", "other")]
+    told = with_owners(view, lacking)
+    assert [one.owned for one in told] == [True, False, False]
+    hint = Resolved(101, told).hint
+    assert "operator for `carnet mirror sync DIR demo-lib@=0.9.0 other`" in hint
+    assert "ask the owners of demo-lib" in hint
+    assert "operator" not in Resolved(101, told[:1]).hint
+
+
 def test_maintainers_yank_what_they_adopted_and_release_beside_it(claimed: Claimed) -> None:
     world = claimed.world
     assert world.yank("0.9.0").yanked == ("0.9.0",)
@@ -240,6 +259,41 @@ def test_of_a_long_history_signers_see_a_part_and_the_digest_of_all(tmp_path: Pa
     assert shown[0] != shown[1]
     assert len(world.claim_proposal().drafts[paths.crate_role(NAME)].raw) < 120_000
     assert len(world.claim().added) == 501
+
+
+def test_an_upstream_that_lists_any_number_of_versions_makes_a_history_that_can_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = 175 * bounds.MOST_VERSIONS + bounds.MOST_VERSIONS * bounds._MOST_TEXT
+    assert whole < bounds.MAX_HISTORY, "what an entry has beside its version, and the versions"
+    monkeypatch.setattr(bounds, "MOST_VERSIONS", 40)
+
+    def line(version: str, **more: object) -> bytes:
+        return json.dumps({"name": str(NAME), "vers": version, "cksum": "ab" * 32, "yanked": False} | more).encode()
+
+    long = [line(f"1.0.{number}-{'x' * 100}") for number in range(25)]
+    short = [line(f"2.0.{number}") for number in range(45)]
+    for lines in (long, short, [*long, *short]):
+        history = History(NAME, {}).heard(lines)
+        assert 9 < len(history.versions) <= 40
+        assert len(history.to_bytes()) < 175 * 40 + 40 * bounds._MOST_TEXT + 100
+        assert History.from_bytes(history.to_bytes(), NAME) == history
+    odd = [b"{}", b"[", b'{"name":1}', line("x"), line("1.0.0", cksum="AB"), line("1.0.0", name="other"), b"\xff" * 9]
+    assert History(NAME, {}).heard(odd).versions == {}
+    once = History(NAME, {}).heard([line("1.0.0")])
+    later = once.heard([line("1.0.0", cksum="cd" * 32), line("1.0.1", yanked=True)])
+    assert [(one.cksum, one.yanked) for one in later] == [("ab" * 32, False), ("ab" * 32, True)]
+    assert later.heard([line("1.0.0", yanked=True)]).versions[Version("1.0.0")].yanked
+    assert later.heard([]) == later
+
+
+def test_what_appears_is_looked_for_by_the_clock_too(claimed: Claimed) -> None:
+    claimed.registry.add(honest_crate(str(NAME), "1.0.20"))
+    world, upstream = claimed.world, SparseUpstream(claimed.registry.index_url)
+    settings = SyncSettings("sparse", timedelta(hours=1), (), (), yanks=True, rules=PullRules((Pattern("*"),)))
+    brought = sync_what_is_named(world.store, world.online, upstream, settings, (), now=world.now, progress=quiet)
+    assert brought.report.appeared == (claimed.id("1.0.20"),)
+    assert brought.report.added == ()
 
 
 def test_nothing_is_adopted_that_the_upstream_does_not_list(claimed: Claimed) -> None:
