@@ -26,7 +26,8 @@ MAX_FILE = 256 * 1024
 """Bytes in such a file."""
 _KEYS = ("upstream", "allow", "deny", "approve", "least-age-days", "quotas")
 _SYNC_KEYS = ("every", "upstream", "crates", "lockfiles", "yanks", "least-age-days")
-_UPSTREAM_KEYS = ("from", "root", "crates")
+_UPSTREAM_KEYS = ("from", "root", "registry", "crates")
+_REGISTRY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _LABEL = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _EVERY = re.compile(r"([1-9][0-9]{0,4})(m|h|d)")
 _SIZE = re.compile(r"([1-9][0-9]{0,5})(MB|GB|TB)")
@@ -153,6 +154,12 @@ def _named(label: str, said: Any, where: str, directory: Path) -> UpstreamSettin
         )
     if root is not None and (not isinstance(root, str) or not root):
         raise ConfigError(f"{where}: root is no file", hint='write root = "root.json", beside this file')
+    registry = table.get("registry")
+    if registry is not None and (place != "cargo" or not _REGISTRY.fullmatch(str(registry))):
+        raise ConfigError(
+            f"{where}: registry is none of your cargo's",
+            hint='with from = "cargo", write registry = "NAME" for a [registries.NAME] of your cargo\'s configuration',
+        )
     if place != "cargo" and "://" not in place:
         place = str(directory / place)
     crates = _patterns(table, "crates", where)
@@ -160,7 +167,7 @@ def _named(label: str, said: Any, where: str, directory: Path) -> UpstreamSettin
         raise ConfigError(
             f"{where}: crates has a version", hint="a crate comes from one registry, with all its versions"
         )
-    return UpstreamSettings(place, None if root is None else directory / root, label, crates)
+    return UpstreamSettings(place, None if root is None else directory / root, label, crates, registry)
 
 
 def _sync(table: Mapping[str, Any], where: str, directory: Path, labels: frozenset[str]) -> SyncSettings:

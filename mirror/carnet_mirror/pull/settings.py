@@ -22,12 +22,14 @@ class UpstreamSettings:
         root: The root file of that mirror; None where it is none.
         label: How the file calls it.
         crates: Crates that come from there, and from nowhere else.
+        registry: With `cargo`, one of the registries of the operator's configuration; None for crates-io.
     """
 
     place: str
     root: Path | None = None
     label: str = ""
     crates: tuple[Pattern, ...] = ()
+    registry: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

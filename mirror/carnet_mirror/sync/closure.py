@@ -84,6 +84,8 @@ class Taking:
 
 
 EVERYTHING = Taking()
+_OURS = CRATES_IO.removeprefix("registry+")
+"""How a line of another registry names crates-io, for which this mirror stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +312,7 @@ def needed(line: IndexLine, features: frozenset[str]) -> Iterator[tuple[Dependen
     """What a version depends on with some features, and which features it asks of each: cargo's book, "Features"."""
     on, asks = _activated(line, features)
     for dependency in line.deps:
-        if dependency.kind == "dev" or dependency.registry is not None:
+        if dependency.kind == "dev" or dependency.registry not in (None, _OURS):
             continue
         if not dependency.optional or dependency.name in on:
             default = ("default",) if dependency.default_features else ()

@@ -8,6 +8,9 @@ a project, or somebody with a `/tmp/.cargo`, would have a say otherwise.
 `=version`, without default features, and its lock names exactly the packages of the user's lock, so yanked versions and
 those of other platforms are fetched as well. The lock's checksums are left out: cargo would stop at the first
 difference, and the mirror wants to report each. They are compared afterwards.
+
+Of a registry that the user's configuration names beside crates-io, each version is asked for by itself (`cargo info
+NAME@VERSION --registry REGISTRY`): nothing is resolved then, so no other registry is asked for anything.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ _DEADLINE_ONE = 180.0
 _STATUS = re.compile(r", got ([0-9]{3})\b")
 _HAS_NONE = frozenset(("403", "404", "410", "451"))
 _NOT_FOUND = "could not be found in registry index"
+_NONE_OF_IT = re.compile(r"failed to verify the checksum|could not find `[^`]+` in registry `")
 _FEATURE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+.-]*\Z")
 _SAYS_MORE = "`cargo fetch` in your project may say more"
 _LOOK_EVERY = 0.3
@@ -62,6 +66,7 @@ class CargoUpstream:
         deadline: Seconds for everything that is fetched at once.
         stopped: Whether nobody waits for it any more.
         room: Bytes of tarballs that cargo may fetch: it is ended when it has more. None for any number.
+        registry: The registry of the user's configuration; None for crates-io, or what replaces it there.
     """
 
     cargo: str
@@ -70,17 +75,22 @@ class CargoUpstream:
     deadline: float = _DEADLINE
     stopped: Stopped = never
     room: int | None = None
+    registry: str | None = None
 
     @property
     def name(self) -> str:
         """How the mirror remembers it."""
-        return "cargo"
+        return "cargo" if self.registry is None else f"cargo:{self.registry}"
 
     def fetch(
         self, packages: Sequence[LockedPackage], scratch: Path, progress: Callable[[int], None]
     ) -> list[UpstreamCrate]:
         """See `Upstream.fetch`."""
         home = self._scratch_home(scratch)
+        if self.registry is not None:
+            reasons = self._ask_for_each(packages, home, progress)
+            found = _tarballs(home)
+            return [self._fetched(package, home, found, reasons.get(package, "")) for package in packages]
         with _watching(home, packages, progress):
             error = self._fetch_parts(without_rivals(packages), (), scratch / "all", home)
             # cargo says only now which of them link the same library, of which it takes one at a time
@@ -102,8 +112,9 @@ class CargoUpstream:
         left, reasons = list(names), dict[CrateName, str]()
         while left:  # it ends at the first that it does not find
             wanted = [f"{name}@*" for name in left]
-            arguments = ["add", "--dry-run", "--quiet", "--manifest-path", str(folder / "Cargo.toml"), "--", *wanted]
-            error = self._run(arguments, home, self.deadline)
+            where = [] if self.registry is None else ["--registry", self.registry]
+            arguments = ["add", "--dry-run", "--quiet", "--manifest-path", str(folder / "Cargo.toml"), *where]
+            error = self._run([*arguments, "--", *wanted], home, self.deadline)
             rest = [name for name in left if not _kept_index(home, "*", name)[0]]
             if not error or not rest or self.stopped():
                 break
@@ -159,6 +170,26 @@ class CargoUpstream:
             progress(1)
             if in_a_row == _NOTHING_AFTER and not _tarballs(home):
                 raise TransportError(f"cargo could not fetch anything: {error}", hint=_SAYS_MORE)
+        return reasons
+
+    def _ask_for_each(
+        self, packages: Sequence[LockedPackage], home: Path, progress: Callable[[int], None]
+    ) -> dict[LockedPackage, str]:
+        """Of a registry that is named: why each that did not come did not.
+
+        Raises:
+            TransportError: The first few fail, and nothing came: it is not for the packages.
+        """
+        reasons: dict[LockedPackage, str] = {}
+        for package in packages:
+            asked = f"{package.id.name}@{package.id.version}"
+            error = self._run(["info", "--quiet", "--registry", self.registry or "", asked], home, _DEADLINE_ONE)
+            if error:
+                reasons[package] = error
+            progress(1)
+            said = [reason for reason in reasons.values() if not _says_no(reason)]
+            if len(said) == _NOTHING_AFTER and not _tarballs(home):
+                raise TransportError(f"cargo could not fetch anything from {self.registry}: {said[-1]}")
         return reasons
 
     def _fetched(self, package: LockedPackage, home: Path, found: Mapping[str, Path], reason: str) -> UpstreamCrate:
@@ -430,7 +461,7 @@ def _tarballs(home: Path) -> dict[str, Path]:
 def _says_no(complaint: str) -> bool:
     """Whether cargo says that the registry has no such tarball, or another one; else nothing was decided."""
     status = _STATUS.search(complaint)
-    return (status is not None and status[1] in _HAS_NONE) or "failed to verify the checksum" in complaint
+    return (status is not None and status[1] in _HAS_NONE) or _NONE_OF_IT.search(complaint) is not None
 
 
 def _complaint(stderr: str) -> str:

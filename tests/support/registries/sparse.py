@@ -64,6 +64,7 @@ class SparseRegistry:
         refused: `name-version` to the status that a download gets instead.
         requests: The paths that were asked for.
         scripts: By path, what is sent instead: one for each request, the last one for all that follow.
+        token: What whoever asks has to show; nothing when empty.
     """
 
     url: str = ""
@@ -72,6 +73,7 @@ class SparseRegistry:
     refused: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     scripts: dict[str, list[Script]] = field(default_factory=dict)
+    token: str = ""
 
     def script(self, path: str) -> Script | None:
         """What is sent for this request instead of an answer, if something is."""
@@ -114,7 +116,8 @@ class SparseRegistry:
     def answer(self, path: str) -> tuple[int, bytes]:
         self.requests.append(path)
         if path == "/index/config.json":
-            return 200, json.dumps({"dl": f"{self.url}/dl/{{crate}}-{{version}}"}).encode()
+            demands = {"auth-required": True} if self.token else {}
+            return 200, json.dumps({"dl": f"{self.url}/dl/{{crate}}-{{version}}"} | demands).encode()
         if path.startswith("/dl/"):
             stem = path.removeprefix("/dl/").replace("%2B", "+")
             status = self.refused.get(stem, 200 if stem in self.tarballs else 404)
@@ -142,6 +145,8 @@ def sparse_registry() -> Iterator[SparseRegistry]:
                     script(self.connection)
                 return
             status, body = registry.answer(self.path)
+            if registry.token and self.headers.get("authorization") != registry.token:
+                status, body = 401, b"who are you?\n"
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 from tests.support.crates.archives import honest_crate
 from tests.support.registries.mirror_process import CARNET, MirrorDirectory, make_mirror, quiet
+from tests.support.registries.sparse import sparse_registry
 
+from carnet.cargo.asked import AskedFor
 from carnet.cargo.crate import read_crate
 from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
@@ -21,6 +24,7 @@ from carnet_cli.commands.registry.mirror.upstreams import Sources
 from carnet_cli.config.mirror_file import read_mirror_file
 from carnet_mirror.export import export
 from carnet_mirror.pull.settings import UpstreamSettings
+from carnet_mirror.sync.closure import close
 from carnet_mirror.sync.sync import sync
 from carnet_mirror.upstream.cargo import CargoUpstream
 from carnet_mirror.upstream.folder import FolderUpstream
@@ -124,6 +128,36 @@ def test_a_name_of_two_rules_comes_from_neither(tmp_path: Path) -> None:
     assert public.asked + own.asked + other.asked == []
 
 
+@pytest.mark.cargo
+def test_a_registry_that_demands_credentials_is_read_by_ones_own_cargo(mirror: MirrorDirectory, tmp_path: Path) -> None:
+    """With its providers; what a crate of it depends on is looked for nowhere by that."""
+    with sparse_registry() as registry:
+        registry.token = "secret"
+        registry.add(honest_crate("house-one", extra='[dependencies]\nserde = "1"\n'))
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / "config.toml").write_text(
+            f'[registries.house]\nindex = "{registry.index_url}"\n'
+            '[registry]\nglobal-credential-providers = ["cargo:token"]\n'
+        )
+        upstream = CargoUpstream("cargo", home, dict(os.environ), registry="house")
+        names = [CrateName("house-one"), CrateName("house-none")]
+        (tmp_path / "refused").mkdir()
+        with pytest.raises(TransportError, match="could not fetch anything from house"):
+            upstream.fetch([_package("house-one"), _package("a"), _package("b")], tmp_path / "refused", lambda _: None)
+        (home / "credentials.toml").write_text('[registries.house]\ntoken = "secret"\n')
+        index = upstream.index(names, tmp_path)
+        assert [bool(index[name].chunks) for name in names] == [True, False]
+        packages = [_package("house-one"), _package("house-none")]
+        with mirror.open(write=True) as store:
+            report = sync(store, mirror.signer, upstream, packages, now=mirror.now, progress=quiet)
+            closed = close(store, upstream, [AskedFor.parse("house-one")])
+    assert [str(crate) for crate in report.added] == ["house-one@0.1.0"]
+    assert [str(one.crate) for one in report.refused] == ["house-none@0.1.0"]
+    assert [str(one.asked) for one in closed.missing] == ["serde@^1"], "it is not there, and was not fetched elsewhere"
+    assert not [path for path in registry.requests if path.startswith("/dl/serde")]
+
+
 # --- what an operator writes ---
 
 
@@ -133,6 +167,7 @@ def test_the_tables_are_read_strictly(tmp_path: Path) -> None:
         '[upstreams.house]\nfrom = "sparse+https://crates.acme.example/index/"\ncrates = ["acme-*"]\n'
         '[upstreams.chain]\nfrom = "https://mirror.example/"\nroot = "chain.json"\n'
         '[upstreams.disk]\nfrom = "vendored"\n'
+        '[upstreams.login]\nfrom = "cargo"\nregistry = "house"\n'
         '[pull]\nupstream = "chain"\nallow = ["*"]\n'
     )
     read = read_mirror_file(tmp_path)
@@ -142,6 +177,7 @@ def test_the_tables_are_read_strictly(tmp_path: Path) -> None:
         UpstreamSettings("sparse+https://crates.acme.example/index/", None, "house", (Pattern("acme-*"),)),
         UpstreamSettings("https://mirror.example/", tmp_path / "chain.json", "chain"),
         UpstreamSettings(str(tmp_path / "vendored"), None, "disk"),
+        UpstreamSettings("cargo", None, "login", (), "house"),
     )
     for text, says_what in (
         ('[upstreams]\na = "cargo"', "is not a table"),
@@ -150,6 +186,8 @@ def test_the_tables_are_read_strictly(tmp_path: Path) -> None:
         ('[upstreams.cargo]\nfrom = "cargo"', "no label"),
         ('[upstreams.A]\nfrom = "cargo"', "no label"),
         ('[upstreams.a]\nfrom = "https://h/"\nroot = 1', "root is no file"),
+        ('[upstreams.a]\nfrom = "https://h/"\nregistry = "house"', "none of your cargo's"),
+        ('[upstreams.a]\nfrom = "cargo"\nregistry = "--config"', "none of your cargo's"),
         ('[upstreams.a]\nfrom = "cargo"\ncrates = ["serde@1.*"]', "has a version"),
         ('[upstreams.a]\nfrom = "cargo"\n[pull]\nupstream = "b"\nallow = ["*"]', r"nor one of \[upstreams\]"),
     ):

@@ -90,7 +90,9 @@ class Sources:
             # It runs with a copy of the user's configuration, in which a relative path would lead elsewhere.
             authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
             environment = {**os.environ, **authorities}
-            return lambda stopped: CargoUpstream(self.cargo, home.cargo_home(), environment, self.seconds, stopped)
+            return lambda stopped: CargoUpstream(
+                self.cargo, home.cargo_home(), environment, self.seconds, stopped, settings.registry
+            )
         if place.startswith(("http://", "https://")):
             raise ConfigError(
                 f"{place[:200]} is a mirror of carnet's, or an index: it is not said which",
