@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from carnet.cargo.names import CrateName
 from carnet.progress import Progress
 from carnet_cli.commands.registry.mirror.checks import locked_in
-from carnet_cli.commands.registry.mirror.upstreams import Sources
+from carnet_cli.commands.registry.mirror.upstreams import Sources, with_room
 from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -180,9 +180,7 @@ def _bring(  # noqa: PLR0913, PLR0917  -- a partial gives all but the last three
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
         at_once = _ALL if sources.uses_cargo(settings.upstream) else _AT_ONCE
         source = upstream(lambda: bounded.is_over())  # noqa: PLW0108  -- it is made in the next line
-        if isinstance(source, CargoUpstream):
-            source = replace(source, room=max(0, size))  # it has to be told everything at once
-        bounded = BoundedUpstream(source, size, quotas.seconds, at_once, stopped)
+        bounded = BoundedUpstream(with_room(source, size), size, quotas.seconds, at_once, stopped)
         bring(store, client, bounded, shares, settings, now=home.now(), progress=progress)
     brought = sum(len(share.end.published) for share in shares)
     undecided = sum(len(share.end.undecided) for share in shares)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carnet.durable import read_named_file
@@ -91,7 +91,7 @@ class Sources:
             authorities = {} if network.ca_file is None else {"CARGO_HTTP_CAINFO": network.ca_file}
             environment = {**os.environ, **authorities}
             return lambda stopped: CargoUpstream(
-                self.cargo, home.cargo_home(), environment, self.seconds, stopped, settings.registry
+                self.cargo, home.cargo_home(), environment, self.seconds, stopped, registry=settings.registry
             )
         if place.startswith(("http://", "https://")):
             raise ConfigError(
@@ -110,3 +110,11 @@ class Sources:
             )
         folder = FolderUpstream(Path(place))
         return lambda stopped: folder
+
+
+def with_room(upstream: IndexedUpstream, room: int) -> IndexedUpstream:
+    """Let cargo, which has to be told everything at once, be ended when it has fetched more than so many bytes."""
+    if isinstance(upstream, RoutedUpstream):
+        routes = tuple(replace(one, upstream=with_room(one.upstream, room)) for one in upstream.routes)
+        return RoutedUpstream(with_room(upstream.otherwise, room), routes)
+    return replace(upstream, room=max(0, room)) if isinstance(upstream, CargoUpstream) else upstream
