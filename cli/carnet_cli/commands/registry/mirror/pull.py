@@ -27,6 +27,7 @@ from carnet_mirror.pull.scheduled import Scheduled, sync_what_is_named, taking_t
 from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.packages import IndexedUpstream
+from carnet_mirror.upstream.routed import with_room
 from carnet_mirror.upstream.stopping import Stopped, never
 from carnet_mirror.web.on_demand import OnDemand, listed_in
 from carnet_mirror.web.plain_cargo import PlainCargo
@@ -177,9 +178,7 @@ def _bring(  # noqa: PLR0913, PLR0917  -- a partial gives all but the last three
     with opened() as store, online(store.directory, signer, PassphraseSource()) as client:
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
         at_once = _ALL if sources.uses_cargo(settings.upstream) else _AT_ONCE
-        source = upstream(lambda: bounded.is_over())  # noqa: PLW0108  -- it is made in the next line
-        if isinstance(source, CargoUpstream):
-            source = replace(source, room=max(0, size))  # it has to be told everything at once
+        source = with_room(upstream(lambda: bounded.is_over()), size)  # noqa: PLW0108  -- it is made in the next line
         bounded = BoundedUpstream(source, size, quotas.seconds, at_once, stopped)
         bring(store, client, bounded, shares, settings, now=home.now(), progress=progress)
     brought = sum(len(share.end.published) for share in shares)
