@@ -78,7 +78,7 @@ class ClaimedCrates:
     def awaited(self, name: CrateName) -> list[SignedRelease]:
         """The versions that were adopted by checksum, and are not here yet."""
         listed = [release for release in self.releases(name) if release.by_checksum]
-        here = {version.id for version in self._store.crates.versions(name)} if listed else set()
+        here = {one.id for one in self._store.crates.versions(name) if one.is_here} if listed else set()
         return [release for release in listed if release.id not in here]
 
     def came_from_upstream(self, name: CrateName) -> bool:
@@ -123,6 +123,7 @@ def not_claimed(store: Store, packages: Sequence[LockedPackage]) -> Sorted:
             wanted.append(package)
             continue
         stored, adopted = store.crates.version(crate), claimed.adopted(crate)
+        stored = stored if stored is not None and stored.is_here else None
         if stored is None and adopted is None:
             unsigned.append(crate)
             continue

@@ -15,6 +15,7 @@ from typing import TypeVar
 from carnet.cargo.lockfile import LockedPackage
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.errors import StorageError, TransportError
+from carnet_mirror.upstream.cargo import CargoUpstream
 from carnet_mirror.upstream.packages import IndexedUpstream, UpstreamCrate, UpstreamIndex
 from carnet_verifier.policy.policy import Pattern
 
@@ -40,6 +41,21 @@ class FromThere:
         """Whether a crate comes from there."""
         crate = CrateId(name, _ANY)
         return any(pattern.covers(crate) for pattern in self.crates)
+
+
+def with_room(upstream: IndexedUpstream, size: int) -> IndexedUpstream:
+    """The same upstream, where a program that is told everything at once is ended when it has fetched more than this.
+
+    Args:
+        upstream: Any one.
+        size: Bytes of tarballs.
+    """
+    if isinstance(upstream, CargoUpstream):
+        return replace(upstream, room=max(0, size))
+    if isinstance(upstream, RoutedUpstream):
+        routes = tuple(replace(one, upstream=with_room(one.upstream, size)) for one in upstream.routes)
+        return RoutedUpstream(with_room(upstream.otherwise, size), routes)
+    return upstream
 
 
 @dataclass(frozen=True, slots=True)

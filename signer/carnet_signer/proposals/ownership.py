@@ -146,23 +146,15 @@ def adopt(
 
     Args:
         index: The crate's verified index file, or None when the registry has none.
-        lengths: Bytes of each tarball, by sha256.
+        lengths: Bytes of each tarball that the mirror has, by sha256; what it only lists is adopted by checksum.
         registry: The registry's id.
         history: What the registry says that its upstream lists, verified; None when it says nothing of that.
-
-    Raises:
-        ConfigError: The length of a tarball is not known.
     """
     if index is None or not index.readable:
         return None
     found: dict[Version, SignedRelease] = {}
     for line in sorted(index.readable, key=lambda line: line.id.version):
-        if line.cksum not in lengths:
-            raise ConfigError(
-                f"the mirror does not have the tarball of {line.id}: it cannot be adopted",
-                hint="ask the mirror's operator for `carnet mirror sync DIR --lockfile FILE`, a lock that has it",
-            )
-        tarball = Digest(lengths[line.cksum], line.cksum)
+        tarball = Digest(lengths.get(line.cksum), line.cksum)
         found[line.id.version] = SignedRelease(line.id, tarball, line.identity(), line.yanked, registry)
     name = index.readable[0].id.name
     for one in history or ():

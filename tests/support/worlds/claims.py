@@ -188,7 +188,7 @@ class World:
         view = self.fresh()
         target = view.find_targets([paths.index_path(name)])[paths.index_path(name)]
         index = None if target is None else IndexFile.from_bytes(view.download(target), name)
-        lengths = {version.line.cksum: version.length for version in self.store.crates.versions(name)}
+        lengths = {one.line.cksum: one.length for one in self.store.crates.versions(name) if one.is_here}
         return ownership.adopt(index, lengths, "crates-io", read_history(view, name))
 
     def claim_proposal(

@@ -18,6 +18,8 @@ from tests.support.worlds.claims import NAME, World, person, refusal, sign, with
 from tests.support.worlds.release import synthetic
 
 from carnet.cargo.asked import AskedFor
+from carnet.cargo.crate import read_crate
+from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId, Version
 from carnet.claims import history as bounds
@@ -33,7 +35,9 @@ from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.pull.rules import PullRules
 from carnet_mirror.pull.scheduled import sync_what_is_named
 from carnet_mirror.pull.settings import SyncSettings
+from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import UnverifiedView
+from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.sync.closure import close
 from carnet_mirror.sync.outcome import SyncReport
 from carnet_mirror.sync.sync import sync
@@ -191,6 +195,30 @@ def test_whoever_lacks_a_version_is_told_who_can_help(claimed: Claimed) -> None:
     assert "carnet mirror sync DIR demo-lib@=0.9.0" in str(adopted.hint)
     assert "carnet claim adopt demo-lib@2.0.0" in str(other.hint)
     assert "operator" not in str(other.hint)
+
+
+def test_a_version_that_is_listed_and_not_here_is_adopted_by_its_checksum_as_well(tmp_path: Path) -> None:
+    world, tarball = World.make(tmp_path), honest_crate(str(NAME), "0.9.0")
+    world.add(honest_crate(str(NAME), _NEW))
+    line = line_from_crate(read_crate(tarball), pubtime=None)
+    listed = StoredVersion(line, 0, blob_path(line.cksum), "test", False, "2026-11-23T12:00:00Z")
+    with world.store.change():
+        versions = [*world.store.crates.versions(NAME), listed]
+        change = Change(index_files={paths.index_path(NAME): world.store.crates.stage(NAME, versions)})
+        publish(world.store, world.online, change, now=world.now)
+    world.claim()
+    assert [one.by_checksum for one in UnverifiedView(world.store).releases(NAME)] == [True, False]
+    assert str(world.admit("0.9.0").level) == "maintainer", "its line is signed, whoever brings its tarball"
+    with sparse_registry() as registry:
+        registry.add(tarball)
+        upstream = SparseUpstream(registry.index_url)
+        wanted = [LockedPackage(CrateId(NAME, Version("0.9.0")), CRATES_IO, None)]
+        report = sync(world.store, world.online, upstream, wanted, now=world.now, progress=quiet, index=upstream)
+    assert (len(report.added), report.refused) == (1, ())
+    stored = world.store.crates.version(CrateId(NAME, Version("0.9.0")))
+    assert stored is not None
+    assert stored.is_here
+    world.store.close()
 
 
 def test_whoever_chooses_versions_is_told_so_too(claimed: Claimed) -> None:

@@ -40,6 +40,7 @@ from carnet_mirror.upstream.index_folder import IndexFolder
 from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_mirror.web.files import Mirror
 from carnet_mirror.web.on_demand import OnDemand, listed_in
+from carnet_signer.proposals import ownership
 from carnet_verifier.policy.policy import Pattern
 
 ALL = PullRules((Pattern("*"),), least_age=timedelta(0))
@@ -177,8 +178,13 @@ def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_only_what_is_here(t
     world = World.make(tmp_path)
     index = IndexFolder(dump.folder, world.store.directory)
     list_whole_index(world.store, world.online, index, now=world.now, progress=quiet)
-    assert refusal(world.claim)
+    as_if_here = ownership.adopt(world.index(), {one.cksum: 10 for one in world.index().lines}, "crates-io")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "adopted", lambda name: as_if_here)
+        assert "lists and does not have" in str(refusal(world.claim)), "of what is not here nobody knows the length"
     assert world.fresh().claim(NAME) is None
+    assert world.claim().added == ("0.9.0",)
+    assert [one.by_checksum for one in UnverifiedView(world.store).releases(NAME)] == [True]
     other = World.make(tmp_path / "other")
     other.claim()
     index = IndexFolder(dump.folder, other.store.directory)

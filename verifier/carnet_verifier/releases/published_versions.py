@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 from carnet.cargo.crate import CrateLimits
 from carnet.cargo.index_line import IndexFile
-from carnet.cargo.names import CrateName
+from carnet.cargo.names import CrateId, CrateName
 from carnet.claims.history import History
 from carnet.digests import sha256_hex
-from carnet.errors import MetadataMismatch
+from carnet.errors import MetadataMismatch, TransportError
 from carnet.progress import Progress
 from carnet.tuf import paths
+
+_NOT_HERE = frozenset((403, 404, 451))
+"""Statuses by which a mirror says that it has no tarball of a version that it lists."""
 
 if TYPE_CHECKING:
     from carnet_verifier.tuf.repository import TrustedRepository
@@ -29,7 +32,7 @@ class PublishedVersions:
 
     Attributes:
         index: The crate's verified index file.
-        lengths: Bytes of each tarball, by its sha256.
+        lengths: Bytes of each tarball that is there, by its sha256.
         history: What its upstream lists, verified; None when the registry says nothing of that.
     """
 
@@ -61,12 +64,23 @@ def read_published_versions(view: View, name: CrateName, progress: Progress) -> 
     lengths: dict[str, int] = {}
     with progress("adopting", len(index.readable)) as count:
         for line in index.readable:
-            data = view.fetcher.get(paths.download_path(line.id), max_bytes=CrateLimits().compressed)
-            if sha256_hex(data) != line.cksum:
+            data = _tarball(view, line.id)
+            if data is not None and sha256_hex(data) != line.cksum:
                 raise MetadataMismatch(f"the mirror's tarball of {line.id} is not the one in its signed index")
-            lengths[line.cksum] = len(data)
+            if data is not None:
+                lengths[line.cksum] = len(data)
             count(1)
     return PublishedVersions(index, lengths, read_history(view.repository, name))
+
+
+def _tarball(view: View, crate: CrateId) -> bytes | None:
+    """A version's tarball; None where the mirror lists the version only, and does not have it."""
+    try:
+        return view.fetcher.get(paths.download_path(crate), max_bytes=CrateLimits().compressed)
+    except TransportError as error:
+        if error.status in _NOT_HERE:
+            return None
+        raise
 
 
 def read_history(repository: TrustedRepository, name: CrateName) -> History | None:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from carnet.cargo.names import CrateName
 from carnet.progress import Progress
 from carnet_cli.commands.registry.mirror.checks import locked_in
-from carnet_cli.commands.registry.mirror.upstreams import Sources, with_room
+from carnet_cli.commands.registry.mirror.upstreams import Sources
 from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.terminal import output
@@ -28,6 +28,7 @@ from carnet_mirror.pull.scheduled import Scheduled, sync_what_is_named, taking_t
 from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.store import Store
 from carnet_mirror.upstream.packages import IndexedUpstream
+from carnet_mirror.upstream.routed import with_room
 from carnet_mirror.upstream.stopping import Stopped, never
 from carnet_mirror.web.on_demand import OnDemand, listed_in
 from carnet_mirror.web.plain_cargo import PlainCargo
@@ -179,8 +180,8 @@ def _bring(  # noqa: PLR0913, PLR0917  -- a partial gives all but the last three
     with opened() as store, online(store.directory, signer, PassphraseSource()) as client:
         size = min(quotas.megabytes_per_ask * _MEGABYTE, _room(store, quotas))
         at_once = _ALL if sources.uses_cargo(settings.upstream) else _AT_ONCE
-        source = upstream(lambda: bounded.is_over())  # noqa: PLW0108  -- it is made in the next line
-        bounded = BoundedUpstream(with_room(source, size), size, quotas.seconds, at_once, stopped)
+        source = with_room(upstream(lambda: bounded.is_over()), size)  # noqa: PLW0108  -- it is made in the next line
+        bounded = BoundedUpstream(source, size, quotas.seconds, at_once, stopped)
         bring(store, client, bounded, shares, settings, now=home.now(), progress=progress)
     brought = sum(len(share.end.published) for share in shares)
     undecided = sum(len(share.end.undecided) for share in shares)

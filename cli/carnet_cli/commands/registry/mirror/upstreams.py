@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from carnet.durable import read_named_file
@@ -110,11 +110,3 @@ class Sources:
             )
         folder = FolderUpstream(Path(place))
         return lambda stopped: folder
-
-
-def with_room(upstream: IndexedUpstream, room: int) -> IndexedUpstream:
-    """Let cargo, which has to be told everything at once, be ended when it has fetched more than so many bytes."""
-    if isinstance(upstream, RoutedUpstream):
-        routes = tuple(replace(one, upstream=with_room(one.upstream, room)) for one in upstream.routes)
-        return RoutedUpstream(with_room(upstream.otherwise, room), routes)
-    return replace(upstream, room=max(0, room)) if isinstance(upstream, CargoUpstream) else upstream
