@@ -380,6 +380,19 @@ def test_a_shard_that_was_only_given_more_time_is_not_published(world: World, ol
     assert isinstance(refusal(lambda: admit(world, view, "1.0.0")), RollbackDetected)
 
 
+def test_the_same_where_the_first_snapshots_were_pruned(world: World, old: dict[str, bytes]) -> None:
+    """What is not kept any more says nothing, and what is kept says enough: nobody is let through for it."""
+    assert old
+    versions = range(
+        1, signed_of(world.store.read("metadata/timestamp.json") or b"")["meta"]["snapshot.json"]["version"]
+    )
+    ten_days(world)
+    ten_days(world)
+    with world.store.change():
+        world.store.prune([f"metadata/{version}.snapshot.json" for version in versions])
+    assert isinstance(refusal(lambda: sign_again(world)), MetadataMismatch)
+
+
 def test_a_role_that_says_that_it_is_old_holds_no_shard_up(world: World) -> None:
     """When a role ends is its signers' word: what counts is since when it is published."""
     published = world.fresh().role(SHARD)

@@ -23,8 +23,8 @@ def first_published(current: PublishedState, role: str, version: int) -> datetim
         version: The version.
 
     Returns:
-        The time at which the first snapshot with it was signed; None when it is not published, or when a snapshot of
-        before is not kept.
+        The time at which the first snapshot with it was signed, of those that are kept; None when it is not published.
+        It may have been published before the oldest one that is kept.
 
     Raises:
         FormatError: A snapshot does not parse.
@@ -35,13 +35,22 @@ def first_published(current: PublishedState, role: str, version: int) -> datetim
     low, high = 1, found.version
     while low < high:
         middle = (low + high) // 2
-        data = current.publication.read(metadata_path(paths.SNAPSHOT, middle))
-        if data is None:
-            return None
-        snapshot = parse_role(data, Snapshot, what=f"snapshot {middle}").signed
+        snapshot = _next_kept(current, middle, high)
+        if snapshot is None:  # none from there on but the one that is known to have it
+            high = middle
+            continue
         listed = snapshot.meta.get(role)
         if listed is not None and listed.version >= version:
             found, high = snapshot, middle
         else:
-            low = middle + 1
+            low = snapshot.version + 1
     return times.moved(found.expires, -SNAPSHOT_LIFE)
+
+
+def _next_kept(current: PublishedState, first: int, end: int) -> Snapshot | None:
+    """The first snapshot that is kept, from one version on and before another."""
+    for version in range(first, end):
+        data = current.publication.read(metadata_path(paths.SNAPSHOT, version))
+        if data is not None:
+            return parse_role(data, Snapshot, what=f"snapshot {version}").signed
+    return None
