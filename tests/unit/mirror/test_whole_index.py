@@ -40,6 +40,7 @@ from carnet_mirror.upstream.index_folder import IndexFolder
 from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_mirror.web.files import Mirror
 from carnet_mirror.web.on_demand import OnDemand, listed_in
+from carnet_signer.proposals import ownership
 from carnet_verifier.policy.policy import Pattern
 
 ALL = PullRules((Pattern("*"),), least_age=timedelta(0))
@@ -172,17 +173,23 @@ def test_what_is_no_line_of_the_crate_is_no_statement(mirror: MirrorDirectory, d
         IndexFolder(tmp_path / "mirror", mirror.path)
 
 
-def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_only_what_is_here(tmp_path: Path, dump: Dump) -> None:
+def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_only_what_is_here(
+    tmp_path: Path, dump: Dump, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dump.put(str(NAME), line(str(NAME), "0.9.0"))
     world = World.make(tmp_path)
     index = IndexFolder(dump.folder, world.store.directory)
     list_whole_index(world.store, world.online, index, now=world.now, progress=quiet)
-    assert refusal(world.claim)
+    tarball = honest_crate(str(NAME), "0.9.0")
+    lengths = {read_crate(tarball).sha256: len(tarball)}  # as whoever claims knows it, who has a tarball from elsewhere
+    monkeypatch.setattr(world, "adopted", lambda _: ownership.adopt(world.index(), lengths, "crates-io"))
+    assert "which this mirror lists and does not have yet" in str(refusal(world.claim))
     assert world.fresh().claim(NAME) is None
     other = World.make(tmp_path / "other")
     other.claim()
     index = IndexFolder(dump.folder, other.store.directory)
-    assert list_whole_index(other.store, other.online, index, now=other.now, progress=quiet).added == 3
+    done = list_whole_index(other.store, other.online, index, now=other.now, progress=quiet)
+    assert (done.added, done.refused) == (3, 0)
     assert other.store.crates.version(CrateId.of(str(NAME), "0.9.0")) is None
 
 
