@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,9 @@ from tests.support.machines.cargo import Machine
 from tests.support.machines.gatebox import BRANCH, LEAF, MAIN
 from tests.support.registries.live import LiveRegistry, live_registry
 from tests.support.registries.sparse import SparseRegistry, sparse_registry
+
+from carnet.cargo.names import CrateId
+from carnet.tuf.paths import download_path
 
 pytestmark = pytest.mark.cargo
 
@@ -130,6 +134,23 @@ def test_what_waits_for_approval_is_listed_and_brought_by_its_operator(world: Pu
     assert world.registry.run("mirror", "approve", folder).stdout == "nothing waits for approval\n"
     added = machine.cargo_carnet("add", "acme-parser", cwd=project)
     assert added.returncode == 0, added.stderr
+
+
+def test_a_crate_of_a_whole_index_comes_when_it_is_downloaded(world: Pulling) -> None:
+    """Plain cargo's way: the version is in the signed index before anybody has looked at its tarball."""
+    tarball = honest_crate("petal", source="pub fn petal() {}\n")
+    world.upstream.add(tarball)
+    index = world.folder / "index" / "pe" / "ta" / "petal"
+    index.parent.mkdir(parents=True)
+    index.write_text("".join(json.dumps(line) + "\n" for line in world.upstream.lines["petal"]))
+    directory = str(world.registry.mirror.directory.path)
+    done = world.registry.run("mirror", "sync", directory, "--whole-index", str(world.folder / "index"))
+    assert done.stdout.startswith("read 1 of 1 files: 1 added, 0 updated\n")
+    assert "petal-0.1.0" not in world.downloads()
+    place = f"{world.registry.url}/{download_path(CrateId.of('petal', '0.1.0'))}"
+    with urllib.request.urlopen(place, timeout=60) as answer:
+        assert answer.read() == tarball
+    assert world.downloads().count("petal-0.1.0") == 1
 
 
 def test_a_mirror_that_is_killed_while_it_brings_has_all_of_it_or_nothing(world: Pulling) -> None:

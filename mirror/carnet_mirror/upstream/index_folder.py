@@ -101,7 +101,7 @@ class IndexFolder:
                 except FormatError:
                     continue
                 if index_prefix(name) == prefix:
-                    found.append(IndexFound(name, path, stamp))
+                    found.append(IndexFound(name, Path(path), stamp))
         return found, count
 
     def read(self, found: IndexFound) -> tuple[bytes, ...]:
@@ -134,7 +134,7 @@ def is_shard(name: str) -> bool:
     return name in ("1", "2", "3") or (len(name) == 2 and name.isascii() and name[0].isalnum())
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, str, str, os.stat_result]]:
+def _files(folder: Path) -> Iterator[tuple[str, str, str, os.stat_result]]:
     """Every file that can be a crate's: its path, the folders above it, its name, and its status."""
     for first in _entries(str(folder)):
         if not is_shard(first.name) or not first.is_dir(follow_symlinks=False):
@@ -145,7 +145,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str, str, os.stat_result]]:
             for one in _entries(second.path) if deeper else (second,):
                 status = one.stat(follow_symlinks=False)
                 if stat.S_ISREG(status.st_mode):
-                    yield Path(one.path), prefix, one.name, status
+                    yield one.path, prefix, one.name, status
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

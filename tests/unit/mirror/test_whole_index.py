@@ -173,7 +173,9 @@ def test_what_is_no_line_of_the_crate_is_no_statement(mirror: MirrorDirectory, d
         IndexFolder(tmp_path / "mirror", mirror.path)
 
 
-def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_only_what_is_here(tmp_path: Path, dump: Dump) -> None:
+def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_only_what_is_here(
+    tmp_path: Path, dump: Dump, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dump.put(str(NAME), line(str(NAME), "0.9.0"))
     world = World.make(tmp_path)
     index = IndexFolder(dump.folder, world.store.directory)
@@ -188,7 +190,8 @@ def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_only_what_is_here(t
     other = World.make(tmp_path / "other")
     other.claim()
     index = IndexFolder(dump.folder, other.store.directory)
-    assert list_whole_index(other.store, other.online, index, now=other.now, progress=quiet).added == 3
+    done = list_whole_index(other.store, other.online, index, now=other.now, progress=quiet)
+    assert (done.added, done.refused) == (3, 0)
     assert other.store.crates.version(CrateId.of(str(NAME), "0.9.0")) is None
 
 
