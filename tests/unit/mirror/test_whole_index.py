@@ -173,8 +173,8 @@ def test_what_is_no_line_of_the_crate_is_no_statement(mirror: MirrorDirectory, d
         IndexFolder(tmp_path / "mirror", mirror.path)
 
 
-def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_only_what_is_here(
-    tmp_path: Path, dump: Dump, monkeypatch: pytest.MonkeyPatch
+def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_by_checksum_what_is_only_listed(
+    tmp_path: Path, dump: Dump
 ) -> None:
     dump.put(str(NAME), line(str(NAME), "0.9.0"))
     world = World.make(tmp_path)
