@@ -44,6 +44,7 @@ from carnet.cargo.manifest import read_manifest
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.cargo.original import inherited_files, inherits, meaning, outside_files, read_toml, resolve
 from carnet.cargo.pull import NotBrought, PullAsk, PullEnd, PullProgress, read_line
+from carnet.claims.history import History
 from carnet.claims.holders import ClaimFacts
 from carnet.claims.releases import Demands, Releases
 from carnet.claims.submission import ParsedSubmission, Submission
@@ -157,6 +158,18 @@ def _index_file(data: bytes) -> None:
     for line in file.lines:
         line.identity()
     file.to_bytes()
+
+
+def _history(data: bytes) -> None:
+    """What a mirror signs of an upstream's list, and that list itself."""
+    name = CrateName("demo")
+    begun = History(name, {}).heard(data.split(b"\n"))
+    History.from_bytes(begun.to_bytes(), name)
+    History.from_bytes(data, name).heard(LINES.split(b"\n")).to_bytes()
+
+
+def _histories() -> list[bytes]:
+    return [LINES, History(CrateName("demo"), {}).heard(LINES.split(b"\n")).to_bytes()]
 
 
 def _role(kind: Any) -> Callable[[bytes], None]:
@@ -426,6 +439,7 @@ TARGETS: dict[str, Target] = (
         ),
         "index-line": Target(lambda: [_line()], _index_line, documents),
         "index-file": Target(lambda: [LINES], _index_file),
+        "history": Target(_histories, _history),
         "index-needs": Target(lambda: [_line()], _what_is_needed, documents),
         "listing": Target(lambda: [_line(), _line() + b"\n" + _line("0.1.1")], _listing),
         "index-cache": Target(lambda: [b"\x03\x02\0\0\0x\0" + b"1.0.0\0" + _line() + b"\0"], _index_cache),

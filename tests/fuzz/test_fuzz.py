@@ -67,6 +67,7 @@ BEHIND_OTHERS = {
     "verifier/carnet_verifier/line.py:parse_index": "IndexFile.from_bytes: index-file",
     "verifier/carnet_verifier/tuf/refresh.py:read_repository": "the walk that saved-view goes as well",
     "verifier/carnet_verifier/tuf/saved_view.py:read_saved_view": "read_saved_view_from with a memory: saved-view",
+    "mirror/carnet_mirror/pruning.py:_Progress.of": "a setting that the mirror wrote into its own database",
     "mirror/carnet_mirror/state/pending.py:Pending._entries": "rows that the mirror wrote into its own database",
     "mirror/carnet_mirror/state/approvals.py:awaited": "a setting that the mirror wrote into its own database",
     "mirror/carnet_mirror/web/pending.py:_shown": "a receipt in a row that the mirror wrote into its own database",
