@@ -22,7 +22,7 @@ from tests.support.worlds.online import OracleSigner
 from tests.unit.mirror.test_backup import Site, remember
 
 from carnet.cargo.names import CrateId, CrateName
-from carnet_mirror import upkeep
+from carnet_mirror import upkeep, writing
 from carnet_mirror.backup.archive import reading
 from carnet_mirror.fsck.rebuild import Anchors, rebuild
 from carnet_mirror.intake import take_submission
@@ -83,7 +83,8 @@ class Faulty(Site):
         now = self.now
         self.now = now - timedelta(days=12)
         with pytest.MonkeyPatch.context() as off:
-            off.setattr(upkeep, "_prune", lambda store: None)
+            off.setattr(upkeep, "prune_in_upkeep", lambda store: None)
+            off.setattr(writing, "prune_after_publish", lambda store: None)
             self.make()
             for day in range(12):
                 self.now = now - timedelta(days=12 - day)
