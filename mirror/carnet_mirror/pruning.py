@@ -216,15 +216,22 @@ def _follow(store: Store, version: int, newest: int, most: int) -> tuple[int, li
 
 
 def _supersede(store: Store, before: Snapshot, after: Snapshot, since: int) -> None:
-    old = {role: meta.version for role, meta in before.meta.items() if is_bin(role)}
-    new = {role: meta.version for role, meta in after.meta.items() if is_bin(role)}
-    left = [(role, version) for role, version in old.items() if new.get(role) != version]
-    came = [(role, version) for role, version in new.items() if old.get(role) != version]
+    left, came = _other_bins(before, after), _other_bins(after, before)
     listed = set().union(*(_index_files(store, role, version) for role, version in came))
     dropped = set().union(*(_index_files(store, role, version) for role, version in left)) - listed
     store.superseded.forget(sorted(listed))
     paths = [_path(SNAPSHOT, before.version), *(_path(role, version) for role, version in left), *sorted(dropped)]
     store.superseded.add(paths, since)
+
+
+def _other_bins(one: Snapshot, other: Snapshot) -> list[tuple[str, int]]:
+    """The bins of one snapshot, with their versions, that another one does not have in these."""
+    found = []
+    for role, meta in one.meta.items():
+        there = other.meta.get(role)
+        if (there is None or there.version != meta.version) and is_bin(role):
+            found.append((role, meta.version))
+    return found
 
 
 def _index_files(store: Store, role: str, version: int) -> set[str]:
