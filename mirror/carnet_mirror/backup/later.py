@@ -112,7 +112,10 @@ def take_later(store: Store, fetcher: Fetcher, *, now: datetime, progress: Progr
     view = UnverifiedView(store)
     trusted = _verified(store, view, fetcher, now)  # 1.
     snapshot, timestamp = trusted.snapshot.signed, trusted.timestamp.signed
-    copy = _Copy(store, fetcher)
+    # A mirror that lists a whole index has the tarballs that somebody asked for, and brings others when they are asked
+    # for: to fetch them here would bring all of them.
+    listed_only = any(one.length == 0 for one in store.crates.all_versions())
+    copy = _Copy(store, fetcher, tarballs=not listed_only)
     before = len(view.root_versions())
     for version in range(before + 1, trusted.root.signed.version + 1):
         copy(METADATA_PREFIX + metadata_name(ROOT, version), Root.MAX_BYTES)
@@ -120,7 +123,7 @@ def take_later(store: Store, fetcher: Fetcher, *, now: datetime, progress: Progr
     first = store.served(METADATA_PREFIX + metadata_name(ROOT, 1)) or b""
     found = read_signed_chain(store.directory, first)
     found.snapshots = {snapshot.version: found.snapshots[snapshot.version]}
-    follow(found, copy, snapshot.version, progress)  # 2.
+    follow(found, copy, snapshot.version, progress, listed_only=listed_only)  # 2.
     roles = {ROOT: trusted.root.signed.version} if trusted.root.signed.version > before else {}
     for role, meta in snapshot.meta.items():  # 3.
         had = view.snapshot.meta[role].version if role in view.snapshot.meta else 0
@@ -184,10 +187,12 @@ class _Copy:
     Args:
         store: The mirror.
         fetcher: The copy.
+        tarballs: Whether those of crates that nobody claims are fetched.
     """
 
-    def __init__(self, store: Store, fetcher: Fetcher) -> None:
+    def __init__(self, store: Store, fetcher: Fetcher, *, tarballs: bool) -> None:
         self._store = store
+        self._tarballs = tarballs
         self._fetcher = fetcher
         self._beside = reader(store.directory)
         self._fetched: set[str] = set()
@@ -195,7 +200,7 @@ class _Copy:
     def __call__(self, path: str, most: int, *, address: str | None = None) -> bytes | None:
         """See `carnet_mirror.fsck.signed_files.Reader`."""
         data = self._beside(path, most)
-        if data is None:
+        if data is None and (self._tarballs or address is None):
             try:
                 data = self._fetcher.get(
                     url_path(path) if address is None else address, max_bytes=min(most, MAX_TARGET)

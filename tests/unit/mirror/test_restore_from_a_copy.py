@@ -16,6 +16,7 @@ from tests.support.registries.mirror_process import quiet
 from tests.support.worlds.ceremony import DirectOnlineSigner, make_ceremony, make_key
 from tests.support.worlds.changes import new_online_key, next_version
 from tests.support.worlds.claims import NAME, World, people, person, sign
+from tests.unit.mirror.test_whole_index import Dump, line
 
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import CarnetError, RollbackDetected
@@ -26,7 +27,9 @@ from carnet_mirror.export import export
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.takedown import take_down
+from carnet_mirror.sync.whole_index import list_whole_index
 from carnet_mirror.upkeep import sign_again
+from carnet_mirror.upstream.index_folder import IndexFolder
 from carnet_signer.proposals.ownership import OwnerChanges
 from carnet_verifier.memory.trust import TrustDirectory
 from carnet_verifier.net.route import DIRECT
@@ -236,4 +239,25 @@ def test_a_root_and_an_online_key_that_came_since(brought: str, tmp_path: Path) 
         restored(world, copy=None, roles=change.roles)
     world.client()
     sign_again(world.store, world.online, now=world.now)
+    world.client()
+
+
+def test_a_mirror_that_lists_a_whole_index_is_asked_for_what_is_signed_and_for_no_tarball(tmp_path: Path) -> None:
+    """To ask such a mirror for a tarball is to have it brought from the upstream: of all of them, for months."""
+    world, dump = World.make(tmp_path), Dump(tmp_path / "index")
+    for name in ("leaf", "upper"):
+        dump.put(name, line(name))
+        index = IndexFolder(dump.folder, world.store.directory)
+        list_whole_index(world.store, world.online, index, now=world.now, progress=quiet)
+        if name == "leaf":
+            saved(world)
+    world.client()
+    export(world.store, world.folder / COPY, "http://localhost")
+    world.store.close()
+    shutil.rmtree(tmp_path / "mirror")
+    world.online = DirectOnlineSigner(world.online.key)
+    later = restored(world).later
+    assert later is not None
+    assert later.versions == 1
+    assert {str(one.id): one.length for one in world.store.crates.all_versions()} == {"leaf@0.1.0": 0, "upper@0.1.0": 0}
     world.client()
