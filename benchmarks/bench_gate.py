@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +44,8 @@ _IMPORTS = "import carnet_cli.start, carnet_cli.commands.build.gated, carnet_gat
 _BEGIN, _END = "<!-- benchmarks/bench_gate.py -->", "<!-- end of benchmarks/bench_gate.py -->"
 _HEAD = """| packages | registry | gate, CPU | cargo, CPU | **over cargo, CPU** | gate, clock | cargo, clock |
 | --- | --- | --- | --- | --- | --- | --- |"""
+_OTHERS = """| packages | command | gate, CPU | cargo, CPU | **over cargo, CPU** |
+| --- | --- | --- | --- | --- |"""
 _PARTS = """| packages | files | Python, and carnet's modules | `cargo metadata`, for the project's place | a walk |
 | --- | --- | --- | --- | --- |"""
 
@@ -108,11 +111,11 @@ class Bench:
             "CARGO_TARGET_DIR": str(folder / "plain"),
         }
 
-    def gate(self) -> Cost:
-        return run([sys.executable, "-c", _MAIN, "build", "--locked"], self._copy, self._gated)
+    def gate(self, *command: str) -> Cost:
+        return run([sys.executable, "-c", _MAIN, *(command or ("build",)), "--locked"], self._copy, self._gated)
 
-    def cargo(self) -> Cost:
-        return run(["cargo", "build", "--locked", "--offline"], self._copy, self._plain)
+    def cargo(self, *command: str) -> Cost:
+        return run(["cargo", *(command or ("build",)), "--locked", "--offline"], self._copy, self._plain)
 
     def publish(self, count: int) -> None:
         """Publish so many crates of others, at once."""
@@ -132,6 +135,19 @@ class Bench:
         times = f"{cpu:.2f} s | {theirs:.2f} s | **{over:.2f} s** | {clock:.2f} s | {their_clock:.2f} s"
         world = f"{publishes} crates of others" if publishes else "quiet"
         return f"| {self.packages} | {world} | {times} |"
+
+    def others(self, rounds: int) -> list[str]:
+        """A row for each of some commands that compile nothing, or one package: the medians of so many rounds."""
+        name = tomllib.loads((self._copy / "Cargo.toml").read_text())["package"]["name"]
+        rows = []
+        for command in (["tree"], ["metadata", "--format-version", "1"], ["check", "-p", name]):
+            for one in (self.gate, self.gate, self.cargo):
+                one(*command)
+            pairs = [(self.gate(*command), self.cargo(*command)) for _ in range(rounds)]
+            cpu, theirs = (median(pair[who].cpu for pair in pairs) for who in (0, 1))
+            over = median(mine.cpu - other.cpu for mine, other in pairs)
+            rows.append(f"| {self.packages} | `{command[0]}` | {cpu:.2f} s | {theirs:.2f} s | **{over:.2f} s** |")
+        return rows
 
     def parts(self, rounds: int) -> str:
         """A row: what the gate does in any case, and cannot do in less."""
@@ -157,8 +173,8 @@ def walk(folders: Sequence[str]) -> tuple[float, int]:
     return time.process_time() - begun, count
 
 
-def measure(options: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
-    """Of each project the row of a quiet registry, that of a living one, and that of its parts."""
+def measure(options: argparse.Namespace) -> Iterator[tuple[str, str, list[str], str]]:
+    """Of each project the row of a quiet registry, that of a living one, those of other commands, that of its parts."""
     for project in options.projects:
         with tempfile.TemporaryDirectory() as scratch:
             bench = Bench(project.resolve(), Path(scratch).resolve(), options)
@@ -168,7 +184,7 @@ def measure(options: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
                     one()
                 quiet = bench.measured(options.rounds)
                 living = bench.measured(options.rounds, options.publishes)
-                yield quiet, living, bench.parts(options.rounds)
+                yield quiet, living, bench.others(options.rounds), bench.parts(options.rounds)
 
 
 def machine() -> str:
@@ -204,13 +220,16 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures into this document")
     options = parser.parse_args()
     options.cargo_home = options.cargo_home.resolve()
-    rows, parts = [], []
-    for quiet, living, part in measure(options):
-        print(quiet, living, part, sep="\n", flush=True)
+    rows, others, parts = [], [], []
+    for quiet, living, other, part in measure(options):
+        print(quiet, living, *other, part, sep="\n", flush=True)
         rows += [quiet, living]
+        others += other
         parts.append(part)
     about = f"Medians of {options.rounds} rounds; an index of 2^{options.bit_length} bins. {machine()}."
-    text = "\n".join([about, "", _HEAD, *rows, "", "What of it is done in any case, CPU:", "", _PARTS, *parts])
+    more = ["", "Other commands, on a quiet registry:", "", _OTHERS, *others]
+    always = ["", "What of it is done in any case, CPU:", "", _PARTS, *parts]
+    text = "\n".join([about, "", _HEAD, *rows, *more, *always])
     print(text)
     if options.write is not None:
         write(options.write, text)

@@ -36,7 +36,8 @@ from tests.faults.works import Faulty
 from tests.support.registries.mirror_process import now_in_seconds
 from tests.support.worlds.ceremony import make_ceremony
 
-_SIZE = 192 << 20
+_SIZE = 3 << 30
+"""Bytes, nearly all of them holes: a mirror keeps one gigabyte free."""
 _LONGEST = 0.4
 _CRATES = 120
 """Crates that are published on one file system, before another one is made: a look at each costs what is there."""
