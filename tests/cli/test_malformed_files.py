@@ -108,6 +108,7 @@ OTHERWISE = {
     "release assemble layout": "it has to be the file in force, byte for byte, whatever it holds",
     "mirror sync let_in_file": "tried in tests/cli/test_mirror.py",
     "mirror sync workspace": "tried in tests/unit/mirror/test_manifests.py",
+    "mirror sync upstream_root": "tried in tests/unit/mirror/test_upstreams.py",
     "mirror sync lockfile": "tried in tests/cli/test_mirror.py",
     "claim handover layout": "read as that of `claim new` is",
     "claim review view": "read as that of `root sign` is",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -237,3 +238,11 @@ def test_the_command_takes_an_export_with_its_root(tmp_path: Path) -> None:
     done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
     said = json.loads(done.stdout)
     assert (said["added"], said["taken_down"]) == (["leaf@0.1.0"], [])
+    (tmp_path / "root.json").write_bytes(b"{")
+    shutil.rmtree(below.path / "upstreams")
+    bad = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert bad.returncode == 2, bad.stderr
+    first, hint = bad.stderr.splitlines()
+    assert first.startswith("error: ")
+    assert hint.startswith("hint: ")
+    assert not list((below.path / "upstreams").glob("*/trust.json"))
