@@ -259,5 +259,6 @@ def test_a_mirror_that_lists_a_whole_index_is_asked_for_what_is_signed_and_for_n
     later = restored(world).later
     assert later is not None
     assert later.versions == 1
+    assert (tmp_path / "mirror" / "whole-index").is_dir(), "by which a rebuild knows that tarballs may never have come"
     assert {str(one.id): one.length for one in world.store.crates.all_versions()} == {"leaf@0.1.0": 0, "upper@0.1.0": 0}
     world.client()
