@@ -18,6 +18,7 @@ from tests.support.worlds.claims import NAME, World
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId
+from carnet.cargo.takedown import Takedown
 from carnet.errors import (
     CarnetError,
     ConfigError,
@@ -35,7 +36,7 @@ from carnet_mirror.sync.closure import close
 from carnet_mirror.sync.outcome import SyncReport
 from carnet_mirror.sync.plan import plan
 from carnet_mirror.sync.sync import sync
-from carnet_mirror.sync.takedown import take_down
+from carnet_mirror.sync.takedown import take_down, to_follow
 from carnet_mirror.upstream.mirror import MirrorUpstream, remembered_upstream
 
 PLAIN, OTHER, EVIL = (CrateId.of(name, "0.1.0") for name in ("plain", "other", "evil"))
@@ -222,3 +223,13 @@ def test_a_takedown_there_is_followed_and_a_version_that_is_down_is_not_brought(
     assert down[EVIL].reason.startswith(f"{REASON} (as carnet+file://")
     with nothing_changes(other.store):
         assert take(other, made.newer, EVIL).taken_down == ()
+
+
+def test_no_takedown_there_reaches_what_maintainers_released_here(made: Chain, below: World) -> None:
+    """Its online key could otherwise deny, in a mirror that asks it for one old version, every release of a crate."""
+    below.claim()
+    below.release("1.0.0")
+    released = CrateId(NAME, CrateId.of("x", "1.0.0").version)
+    lie = {str(one): Takedown(REASON, below.now) for one in (released.version,)}
+    assert to_follow(below.store, [(NAME, lie)], "carnet+https://mirror.example/") == {}
+    below.admit("1.0.0")

@@ -15,6 +15,7 @@ from carnet_mirror.state.crates import index_file
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import WITHHELD, Store
+from carnet_mirror.sync.claimed import MAINTAINERS
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
 
@@ -76,6 +77,8 @@ def to_follow(
 ) -> dict[CrateId, str]:
     """What an upstream that is a mirror took down and this one still serves, each with the reason to give for it.
 
+    What maintainers released here is theirs: it never was the upstream's, which may be asked for older versions alone.
+
     Args:
         store: The mirror.
         said: Of each crate what the upstream says; a crate may come several times.
@@ -88,7 +91,7 @@ def to_follow(
         for version, why in versions.items():
             crate = CrateId(name, Version(version))
             stored = store.crates.version(crate)
-            if stored is not None and stored.id == crate and crate not in down:
+            if stored is not None and stored.id == crate and stored.upstream != MAINTAINERS and crate not in down:
                 reason = f"{why.reason} (as {upstream} says)"
                 found[crate] = reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
     return found
