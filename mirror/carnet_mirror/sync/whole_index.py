@@ -6,7 +6,7 @@
 3. they are published, and then remembered as read: what ends in the middle goes on there.
 
 Until its tarball is here, a version stands on the index's word alone; the tarball is judged when it comes, by the
-mirror and by every client. A line that cannot be read is no statement, and of a claimed crate nothing is looked at.
+mirror and by every client. A line that cannot be read is no statement. Of a claimed crate nothing is looked at.
 """
 
 from __future__ import annotations
