@@ -115,7 +115,8 @@ class IndexFolder:
         """The lines of a file, unparsed.
 
         Raises:
-            StorageError: It cannot be read, or is no regular file any more.
+            UnfitFile: It is too large, or no regular file any more.
+            StorageError: It cannot be read.
         """
         try:
             data = read_file(found.path, "the index file", max_bytes=_MAX_FILE)

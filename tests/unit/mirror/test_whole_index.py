@@ -36,6 +36,7 @@ from carnet_mirror.pull.rules import PullRules
 from carnet_mirror.pull.settings import PullSettings
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.sync.whole_index import Listed, list_whole_index
+from carnet_mirror.upstream import index_folder
 from carnet_mirror.upstream.index_folder import IndexFolder
 from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_mirror.web.files import Mirror
@@ -171,6 +172,16 @@ def test_what_is_no_line_of_the_crate_is_no_statement(mirror: MirrorDirectory, d
         assert stored.line.cksum != "0" * 64
     with pytest.raises(ConfigError, match="is no index"):
         IndexFolder(tmp_path / "mirror", mirror.path)
+
+
+def test_a_file_that_is_too_large_stops_nothing_else(
+    mirror: MirrorDirectory, dump: Dump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_folder, "_MAX_FILE", 2_000)
+    dump.put("huge", line("huge"), b" " * 2_000)
+    for added, unread in ((3, 1), (0, 0)):
+        done = listed(mirror, dump)
+        assert (done.added, done.unread) == (added, unread)
 
 
 def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_by_checksum_what_is_only_listed(
