@@ -98,10 +98,13 @@ def to_follow(
 
 
 def withhold(store: Store, taken_down: dict[CrateId, Takedown]) -> None:
-    """Remember, inside a change, which files are not served and why: what is signed says it of versions."""
+    """Remember, inside a change, which files are not served and why: what is signed says it of versions.
+
+    A version that is only listed has no tarball: one that lies here under the checksum that is listed is another's.
+    """
     files: strictjson.JsonObject = {}
     for crate, said in taken_down.items():
         stored = store.crates.version(crate)
-        if stored is not None:
+        if stored is not None and (stored.is_here or store.files.published(stored.path) is None):
             files |= {stored.path: f"{crate}: {said}", blob_path(stored.line.cksum): f"{crate}: {said}"}
     store.put_setting(WITHHELD, strictjson.encode(files).decode())
