@@ -199,7 +199,7 @@ def _parts(store: Store) -> Iterator[_Part]:
     names = store.crates.names()
     for name in names:
         for version in store.crates.versions(name):
-            stored = store.files.published(version.path)
+            stored = store.files.published(version.path) if version.is_here else None
             if stored is not None:
                 yield _Part(f"{DOWNLOAD_PREFIX}{version.id.name}/{version.id.version}/download", stored)
     for name in names:

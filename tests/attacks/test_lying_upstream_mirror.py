@@ -18,6 +18,7 @@ from tests.support.worlds.claims import NAME, World
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId
+from carnet.cargo.takedown import Takedown
 from carnet.errors import (
     CarnetError,
     ConfigError,
@@ -27,16 +28,19 @@ from carnet.errors import (
     ThresholdNotMet,
     TransportError,
 )
+from carnet.strictjson import JsonObject
 from carnet.tuf import paths
 from carnet_mirror.export import export
+from carnet_mirror.state.crates import index_file
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.closure import close
 from carnet_mirror.sync.outcome import SyncReport
 from carnet_mirror.sync.plan import plan
 from carnet_mirror.sync.sync import sync
-from carnet_mirror.sync.takedown import take_down
+from carnet_mirror.sync.takedown import take_down, to_follow
 from carnet_mirror.upstream.mirror import MirrorUpstream, remembered_upstream
+from carnet_signer.metadata.publish import Change, publish
 
 PLAIN, OTHER, EVIL = (CrateId.of(name, "0.1.0") for name in ("plain", "other", "evil"))
 CLAIMED = CrateId(NAME, CrateId.of("x", "1.0.0").version)
@@ -222,3 +226,27 @@ def test_a_takedown_there_is_followed_and_a_version_that_is_down_is_not_brought(
     assert down[EVIL].reason.startswith(f"{REASON} (as carnet+file://")
     with nothing_changes(other.store):
         assert take(other, made.newer, EVIL).taken_down == ()
+
+
+def test_a_takedown_of_no_version_stops_nothing_else(tmp_path: Path) -> None:
+    """What cannot be read of one crate is no statement about it, and no reason to lose what came of the others."""
+    above, below = World.make(tmp_path / "above"), World.make(tmp_path / "below")
+    above.add(honest_crate("plain"), honest_crate("other"))
+    path = paths.index_path(PLAIN.name)
+    said: JsonObject = {"taken_down": {"the newest": {"reason": REASON, "since": "2026-11-20T12:00:00Z"}}}
+    with above.store.change():
+        data = index_file(PLAIN.name, above.store.crates.versions(PLAIN.name))
+        publish(above.store, above.online, Change(index_files={path: data}, custom={path: said}), now=above.now)
+    export(above.store, tmp_path / "www", "http://localhost")
+    report = take(below, tmp_path / "www", PLAIN, OTHER)
+    assert (report.added, [one.crate for one in report.waiting]) == ((OTHER,), [PLAIN])
+
+
+def test_no_takedown_there_reaches_what_maintainers_released_here(made: Chain, below: World) -> None:
+    """Its online key could otherwise deny, in a mirror that asks it for one old version, every release of a crate."""
+    below.claim()
+    below.release("1.0.0")
+    released = CrateId(NAME, CrateId.of("x", "1.0.0").version)
+    lie = {str(one): Takedown(REASON, below.now) for one in (released.version,)}
+    assert to_follow(below.store, [(NAME, lie)], "carnet+https://mirror.example/") == {}
+    below.admit("1.0.0")

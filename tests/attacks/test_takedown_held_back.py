@@ -11,6 +11,7 @@ from tests.support.registries.mirror_process import Tarballs, quiet
 from tests.support.worlds.claims import NAME, World, refusal
 
 from carnet import strictjson
+from carnet.cargo.let_in import read_let_in
 from carnet.cargo.names import CrateId, CrateName, Version
 from carnet.cargo.takedown import Takedown, read_takedowns, write_takedowns
 from carnet.digests import sha256_hex
@@ -167,6 +168,21 @@ def test_the_online_signer_signs_that_and_nothing_else_of_an_index_file(
             check_payload(role, asked(right | more), memory, datetime.now(UTC))
     finally:
         memory.close()
+
+
+def test_of_what_is_no_version_nothing_is_said() -> None:
+    """Whoever asks a mirror's signer in its name could otherwise sign what the mirror cannot read any more."""
+    down: JsonObject = {"reason": REASON, "since": "2026-11-20T12:00:00Z"}
+    let_in: JsonObject = {"reason": REASON, "sha256": "0" * 64, "expires": "2026-12-20T12:00:00Z"}
+    assert (
+        read_takedowns({"taken_down": {"1.0.0": down}}, "it").keys()
+        == read_let_in({"let_in": {"1.0.0": let_in}}, "it").keys()
+    )
+    for version in ("the newest", "1.0", ""):
+        with pytest.raises(FormatError, match="it: taken_down"):
+            read_takedowns({"taken_down": {version: down}}, "it")
+        with pytest.raises(FormatError, match="it: let_in"):
+            read_let_in({"let_in": {version: let_in}}, "it")
 
 
 @pytest.mark.parametrize("said", [[], {"1.0.0": []}, {"1.0.0": {"reason": 1}}])

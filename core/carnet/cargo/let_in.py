@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from carnet import times
+from carnet.cargo.names import read_version
 from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
 from carnet.value import value
@@ -63,13 +64,14 @@ def read_let_in(custom: JsonObject, what: str) -> dict[str, LetIn]:
         what: The target, for messages.
 
     Raises:
-        FormatError: `let_in` is there and is not of this form.
+        FormatError: `let_in` is there and is not of this form, or about something that is no version.
     """
     listed = custom.get(FIELD, {})
     if not isinstance(listed, dict):
         raise FormatError(f"{what}: {FIELD} is not an object")
     found = {}
     for version, said in listed.items():
+        read_version(version, f"{what}: {FIELD}")
         if not isinstance(said, dict) or said.keys() - {_REVOKED} != _FIELDS:
             raise FormatError(f"{what}: {FIELD} of {version[:40]!a} has not exactly {', '.join(sorted(_FIELDS))}")
         sha256, reason, expires = said["sha256"], said["reason"], said["expires"]

@@ -125,6 +125,18 @@ class Version:
         return (numbers, match[4] is None, _identifiers(match[4]), _identifiers(match[5]), self.text)
 
 
+def read_version(text: str, what: str) -> Version:
+    """A version, of whose place a message speaks.
+
+    Raises:
+        FormatError: It is none.
+    """
+    try:
+        return Version(text)
+    except FormatError as error:
+        raise FormatError(f"{what}: {error}", hint=error.hint) from None
+
+
 def _is_plain(text: str) -> bool:
     """Whether a version is three small numbers, as nearly all are: the pattern for the others takes long to compile."""
     parts = text.split(".")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from carnet import times
+from carnet.cargo.names import read_version
 from carnet.errors import FormatError
 from carnet.strictjson import JsonObject
 from carnet.value import value
@@ -48,13 +49,14 @@ def read_takedowns(custom: JsonObject, what: str) -> dict[str, Takedown]:
         what: The target, for messages.
 
     Raises:
-        FormatError: `taken_down` is there and is not of this form.
+        FormatError: `taken_down` is there and is not of this form, or about something that is no version.
     """
     listed = custom.get(FIELD, {})
     if not isinstance(listed, dict):
         raise FormatError(f"{what}: {FIELD} is not an object")
     found = {}
     for version, said in listed.items():
+        read_version(version, f"{what}: {FIELD}")
         match said:
             case {"reason": str(reason), "since": str(since), **more} if not more:
                 found[version] = Takedown(reason, times.read(since, f"{what}: since"))

@@ -5,6 +5,7 @@
     carnet-backup.json      what it holds, with the sha256 of the next few
     mirror.db               the database, without what was not published
     memory/...              what the online signer remembered, where that could be read
+    upstreams/...           what was seen of other mirrors (`carnet_mirror.backup.upstreams`), where there are any
     metadata/... targets/... blobs/...
                             the files that the database lists, by path
 
@@ -32,12 +33,13 @@ from carnet.cargo.tarball import BLOCK, Member, members
 from carnet.digests import sha256_hex
 from carnet.errors import ArchiveRefused, FormatError, MalformedFile, UnfitFile
 from carnet.strictjson import JsonObject
+from carnet_mirror.backup.upstreams import is_of_upstream
 from carnet_mirror.state.records import StoredFile
 from carnet_mirror.state.store import DATABASE
 
 HEADER, MEMORY = "carnet-backup.json", "memory/"
 FORMAT = 1
-_MAX_HEADER = 10_000
+_MAX_HEADER = 1_000_000
 _HINT = "take another back-up; this one was not made by `carnet mirror backup`, or was changed or damaged since"
 
 
@@ -50,7 +52,7 @@ class BackupHeader:
         snapshot: The version of the snapshot that was published then.
         timestamp: The version of the timestamp that was published then.
         files: How many immutable files there are.
-        inside: What stands before them: the database and the signer's memory, in this order.
+        inside: What stands before them: the database, the signer's memory, and what was seen of upstreams.
     """
 
     made: datetime
@@ -96,11 +98,15 @@ class BackupHeader:
                 listed = tuple(map(_entry, inside))
             case _:
                 raise FormatError(f"{HEADER} has not the fields of a back-up's header")
-        first, *memory = [file.path for file in listed] or [""]
-        plain = all(path.startswith(MEMORY) and path.count("/") == 1 and len(path) > len(MEMORY) for path in memory)
-        if first != DATABASE or not plain or memory != sorted(set(memory)):
-            raise FormatError(f"{HEADER} lists something else than the database and the signer's memory")
+        first, *more = [file.path for file in listed] or [""]
+        if first != DATABASE or not all(map(_is_remembered, more)) or more != sorted(set(more)):
+            raise FormatError(f"{HEADER} lists something else than the database and what was remembered")
         return cls(times.read(made, f"{HEADER}: made"), snapshot, timestamp, files, listed)
+
+
+def _is_remembered(path: str) -> bool:
+    of_signer = path.startswith(MEMORY) and path.count("/") == 1 and len(path) > len(MEMORY)
+    return of_signer or is_of_upstream(path)
 
 
 def _entry(entry: strictjson.Json) -> StoredFile:

@@ -2,7 +2,8 @@
 
 1. the database is copied as it stands at one moment (SQLite's backup API); what is not published leaves the copy, and
    so does what is superseded: it may be taken away at any time, and a mirror that is restored signs all of it anew
-2. what the online signer remembers is read after that: so it knows of everything that the copy holds
+2. what the online signer remembers is read after that: so it knows of everything that the copy holds; and so is what
+   was seen of mirrors that are upstreams
 3. every file that the copy lists is written into the archive, and compared with the sha256 that the copy says
 4. the archive gets its name once all of it is on the disk
 
@@ -21,6 +22,7 @@ from carnet.errors import ConfigError
 from carnet.progress import Progress
 from carnet.scratch import temporary_folder
 from carnet_mirror.backup.archive import HEADER, MEMORY, ArchiveWriter, BackupHeader, contents
+from carnet_mirror.backup.upstreams import seen_of_upstreams
 from carnet_mirror.pruning import leave_out
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.records import StoredFile
@@ -75,6 +77,7 @@ def backup(
     with temporary_folder() as scratch, store.copied(scratch) as copy:  # 1.
         leave_out(copy, store)
         remembered = {} if memory is None else {MEMORY + name: data for name, data in memory().items()}  # 2.
+        remembered |= seen_of_upstreams(store.directory)
         database = durable.read_file(scratch / DATABASE, "database", max_bytes=_MOST)
         files = copy.files.all_published()
         timestamp = UnverifiedView(copy).timestamp

@@ -2,7 +2,8 @@
 
 1. the folder is new or empty; nobody else has it open
 2. whoever runs this says what clients have seen since, unless the online signer's own memory is newer than the archive
-3. every file of the archive is written, with the sha256 that is said of it; nothing counts as a mirror yet
+3. every file of the archive is written, with the sha256 that is said of it; nothing counts as a mirror yet; what was
+   seen of upstreams comes back as far as their pinned roots prove it (`carnet_mirror.backup.upstreams`)
 4. what `fsck` finds refuses it
 5. what a copy of the published files has of later is taken up (`carnet_mirror.backup.later`), and newer files of
    offline roles from a ceremony; what the signer has named and is still missing refuses it
@@ -30,13 +31,16 @@ from carnet.progress import Progress
 from carnet.tuf.paths import ROOT, SNAPSHOT, TIMESTAMP
 from carnet.tuf.tree import is_bin
 from carnet_mirror.backup.archive import MEMORY, ArchiveReader, BackupHeader, reading
-from carnet_mirror.backup.later import Later, take_later
+from carnet_mirror.backup.later import Later, lists_more, take_later
+from carnet_mirror.backup.upstreams import put_back
 from carnet_mirror.fsck.fsck import FsckReport, fsck
 from carnet_mirror.state.anew import made_anew
 from carnet_mirror.state.files import FOLDERS
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.sqlite import Database
 from carnet_mirror.state.store import DATABASE, Store
+from carnet_mirror.upstream.index_folder import MEMORY as WHOLE_INDEX
+from carnet_mirror.upstream.mirror import MEMORIES
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult, SignerAbove
 from carnet_verifier.net.fetch import Fetcher
@@ -46,7 +50,8 @@ MARK = "restoring"
 GIVEN_UP = 1_000
 """A bin's version grows by one with a snapshot's, and by one more each time a publish was given up: so many at most."""
 _BATCH = 64 << 20
-_OURS = frozenset((MARK, "lock", *FOLDERS, *(f"{DATABASE}.new{end}" for end in ("", "-wal", "-shm", "-journal"))))
+_BESIDE = (*FOLDERS, MEMORIES, WHOLE_INDEX)
+_OURS = frozenset((MARK, "lock", *_BESIDE, *(f"{DATABASE}.new{end}" for end in ("", "-wal", "-shm", "-journal"))))
 """All that a restore may leave where it is killed."""
 
 
@@ -130,13 +135,16 @@ def restore(
         made_anew(directory, lambda path: _database(archive, path)) as store,  # 7.
     ):
         header = archive.header
-        kept = remembered({one.path.removeprefix(MEMORY): archive.read(one) for one in header.inside[1:]})
+        inside = {one.path: archive.read(one) for one in header.inside[1:]}
+        of_signer = {path: data for path, data in inside.items() if path.startswith(MEMORY)}
+        kept = remembered({path.removeprefix(MEMORY): data for path, data in of_signer.items()})
         told = means(store)
         if told.versions is not None:  # before anybody looks for a passphrase
             _demand_seen(store, _words(header), told.versions.get(TIMESTAMP, 0), seen)
         with told.connect() as online:
             _demand_seen(store, _words(header), online.last_version(TIMESTAMP), seen)  # 2.
             _unpack(archive, store, progress)  # 3.
+            put_back(directory, {path: data for path, data in inside.items() if path not in of_signer})
             report = _demand_sound(store, f"{file} holds", now, progress)  # 4.
             later = None
             if seen.copy is not None:  # 5.
@@ -147,6 +155,10 @@ def restore(
             published = _sign_past(store, online, kept, told.remember, seen, now)  # 6.
             if later is not None:
                 report = _demand_sound(store, "back-up and copy make", now, progress)
+            if lists_more(store):
+                durable.private_folder(
+                    directory / WHOLE_INDEX
+                )  # a rebuild knows by it that tarballs may never have come
     return Restored(header, report, published, later)
 
 

@@ -426,8 +426,8 @@ def _index_file(
         tarball = files.get(row.path)
         if tarball is None and row.version in down:
             report.notes.append(f"{where}: it was taken down, and its tarball is not kept any more")
-        if tarball is None and row.length == 0:
-            pass  # it is only listed
+        if row.length == 0:
+            pass  # it is only listed, and where there is a tarball of that checksum it is another one's
         elif tarball is None:
             report.add(where, f"its tarball {row.path} is not published")
         elif (tarball.sha256, tarball.length) != (row.checksum, row.length):

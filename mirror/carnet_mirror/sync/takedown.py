@@ -15,6 +15,7 @@ from carnet_mirror.state.crates import index_file
 from carnet_mirror.state.files import blob_path
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.store import WITHHELD, Store
+from carnet_mirror.sync.claimed import MAINTAINERS
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult
 
@@ -76,6 +77,8 @@ def to_follow(
 ) -> dict[CrateId, str]:
     """What an upstream that is a mirror took down and this one still serves, each with the reason to give for it.
 
+    What maintainers released here is theirs: it never was the upstream's, which may be asked for older versions alone.
+
     Args:
         store: The mirror.
         said: Of each crate what the upstream says; a crate may come several times.
@@ -88,17 +91,20 @@ def to_follow(
         for version, why in versions.items():
             crate = CrateId(name, Version(version))
             stored = store.crates.version(crate)
-            if stored is not None and stored.id == crate and crate not in down:
+            if stored is not None and stored.id == crate and stored.upstream != MAINTAINERS and crate not in down:
                 reason = f"{why.reason} (as {upstream} says)"
                 found[crate] = reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
     return found
 
 
 def withhold(store: Store, taken_down: dict[CrateId, Takedown]) -> None:
-    """Remember, inside a change, which files are not served and why: what is signed says it of versions."""
+    """Remember, inside a change, which files are not served and why: what is signed says it of versions.
+
+    A version that is only listed has no tarball: one that lies here under the checksum that is listed is another's.
+    """
     files: strictjson.JsonObject = {}
     for crate, said in taken_down.items():
         stored = store.crates.version(crate)
-        if stored is not None:
+        if stored is not None and (stored.is_here or store.files.published(stored.path) is None):
             files |= {stored.path: f"{crate}: {said}", blob_path(stored.line.cksum): f"{crate}: {said}"}
     store.put_setting(WITHHELD, strictjson.encode(files).decode())

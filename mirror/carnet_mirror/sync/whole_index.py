@@ -6,7 +6,7 @@
 3. they are published, and then remembered as read: what ends in the middle goes on there.
 
 Until its tarball is here, a version stands on the index's word alone; the tarball is judged when it comes, by the
-mirror and by every client. A line that cannot be read is no statement, and of a claimed crate nothing is looked at.
+mirror and by every client. A line that cannot be read is no statement. Of a claimed crate nothing is looked at.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import datetime
 
 from carnet.cargo.index_line import IndexLine
 from carnet.cargo.names import CrateName
-from carnet.errors import FormatError, StorageError
+from carnet.errors import FormatError, StorageError, UnfitFile
 from carnet.progress import Progress
 from carnet.tuf.paths import INDEX, index_path
 from carnet_mirror.state.published import UnverifiedView
@@ -43,7 +43,7 @@ class Listed:
         added: Versions that are listed now and were not.
         updated: Versions of which something else is said now.
         refused: Lines that contradict what the mirror has, or are of another spelling.
-        unread: Lines that cannot be read.
+        unread: Lines that cannot be read, and files that are too large.
         late: Versions that are not listed yet, by the operator's rules.
         published: The last publish; None when nothing had changed.
     """
@@ -131,7 +131,10 @@ def _batches(
 ) -> Iterator[_Batch]:
     batch = _Batch([], [])
     for one in found:
-        lines, unread = _lines(index.read(one), one.name)
+        try:
+            lines, unread = _lines(index.read(one), one.name)
+        except UnfitFile:
+            lines, unread = [], 1
         taken = [line for line in lines if not why_not(line)]
         batch.files.append(one)
         batch.examined += [Examined(line, None, 0) for line in taken]

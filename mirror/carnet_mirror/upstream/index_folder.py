@@ -5,6 +5,9 @@
     FOLDER/se/rd/serde      a crate's lines; 250,000 such files
     FOLDER/config.json      and what else lies there: no crate has a path like it
 
+A name that a rule lets come from one registry is passed over: whoever has it in the index would be taken for whoever
+has it there (`carnet_mirror.upstream.routed`).
+
 Files that were read stay known by size and time, so that a next run looks at each name and reads what changed.
 """
 
@@ -13,7 +16,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +55,18 @@ class IndexFolder:
     Args:
         folder: The index.
         directory: The mirror's.
+        comes_from_elsewhere: Whether a rule says which registry a crate comes from.
 
     Raises:
         ConfigError: It is none.
         StorageError: The memory cannot be read.
     """
 
-    def __init__(self, folder: Path, directory: Path) -> None:
+    def __init__(
+        self, folder: Path, directory: Path, comes_from_elsewhere: Callable[[CrateName], bool] = lambda _: False
+    ) -> None:
         self.folder = folder
+        self._comes_from_elsewhere = comes_from_elsewhere
         if not folder.is_dir() or not any(is_shard(one.name) for one in _entries(str(folder))):
             raise ConfigError(
                 f"{folder} is no index: it has no folders such as 1, 2, 3 or se",
@@ -100,7 +107,7 @@ class IndexFolder:
                     name = CrateName(file)
                 except FormatError:
                     continue
-                if index_prefix(name) == prefix:
+                if index_prefix(name) == prefix and not self._comes_from_elsewhere(name):
                     found.append(IndexFound(name, Path(path), stamp))
         return found, count
 
@@ -108,7 +115,8 @@ class IndexFolder:
         """The lines of a file, unparsed.
 
         Raises:
-            StorageError: It cannot be read, or is no regular file any more.
+            UnfitFile: It is too large, or no regular file any more.
+            StorageError: It cannot be read.
         """
         try:
             data = read_file(found.path, "the index file", max_bytes=_MAX_FILE)

@@ -38,7 +38,7 @@ from carnet_verifier.tuf.saved_view import read_carried_tree
 from carnet_verifier.tuf.told import of_mirror
 from carnet_verifier.tuf.view import open_view
 
-_MEMORIES = "upstreams"
+MEMORIES = "upstreams"
 """The folder in a mirror's directory that holds what was seen of other mirrors."""
 _AT_ONCE = 64
 """Tarballs that are asked for together."""
@@ -145,7 +145,7 @@ def remembered_upstream(
             f"{folder} holds no exported mirror: it has no folder metadata",
             hint="`carnet mirror export DIR FOLDER` writes one; a local registry of cargo's takes no root",
         )
-    memory = private_folder(directory / _MEMORIES) / sha256_hex(root)
+    memory = private_folder(directory / MEMORIES) / sha256_hex(root)
     if not (memory / "trust.json").exists():
         return MirrorUpstream(TrustDirectory.create(memory, root, url), clock, network, folder)
     trust = TrustDirectory.open(memory)

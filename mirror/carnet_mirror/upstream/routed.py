@@ -7,7 +7,7 @@ not, whether that registry answers or not; and a name that two rules are about c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -39,8 +39,13 @@ class FromThere:
 
     def covers(self, name: CrateName) -> bool:
         """Whether a crate comes from there."""
-        crate = CrateId(name, _ANY)
-        return any(pattern.covers(crate) for pattern in self.crates)
+        return covers(self.crates, name)
+
+
+def covers(patterns: Iterable[Pattern], name: CrateName) -> bool:
+    """Whether a rule with these patterns of whole names is about a crate."""
+    crate = CrateId(name, _ANY)
+    return any(pattern.covers(crate) for pattern in patterns)
 
 
 def with_room(upstream: IndexedUpstream, size: int) -> IndexedUpstream:

@@ -126,7 +126,7 @@ class Mirror:
         why = self._store.withheld(stored.path)
         if why is not None:
             return _text(451, why)
-        if file is None:
+        if file is None or not stored.is_here:
             return _not_found(f"this mirror lists {crate} and has no tarball of it: its operator can sync it\n")
         return self._send(headers, file, "application/gzip", _FOREVER)
 

@@ -10,7 +10,8 @@ from carnet.digests import sha256_hex
 from carnet_signer.proposals.proposal import Proposal
 
 _MOST = 100
-"""Versions that are adopted by checksum, each of which gets a line: a crate may have thousands."""
+"""Versions that are adopted by checksum, each of which gets a line: a crate may have thousands. The newest do: builds
+take those, so that whoever slips one into what an upstream lists would have it be one of them."""
 
 
 def changed(proposal: Proposal, changes: Differences) -> Iterator[str]:
@@ -39,14 +40,14 @@ def _by_checksum(proposal: Proposal, listed: Sequence[SignedRelease]) -> Iterato
             f"{len(listed)} versions that the mirror's upstream lists are adopted by checksum; nobody here has looked "
             "at their tarballs, which the mirror brings when somebody asks for them:"
         )
-    for release in listed[:_MOST]:
+    for release in listed[-_MOST:]:
         yanked = ", yanked" if release.yanked else ""
         yield f"{release.id}, sha256 {release.tarball.sha256}, index line sha256 {release.index}{yanked}"
     if len(listed) > _MOST:
         words = Releases(listed[0].id.name, {one.id.version: one for one in listed}).to_words()
         yield (
-            f"and {len(listed) - _MOST} more, up to {listed[-1].id}; all {len(listed)} of them, as they would be "
-            f"signed, have the sha256 {sha256_hex(strictjson.canonical(words))}"
+            f"and {len(listed) - _MOST} older ones, from {listed[0].id} on; all {len(listed)} of them, as they would "
+            f"be signed, have the sha256 {sha256_hex(strictjson.canonical(words))}"
         )
 
 

@@ -273,9 +273,9 @@ def test_of_a_long_history_signers_see_a_part_and_the_digest_of_all(tmp_path: Pa
         change = Change(index_files={paths.history_path(NAME): history.to_bytes()})
         publish(world.store, world.online, change, now=world.now)
     shown = []
-    for number in (499, 498):
+    for number in (499, 1):
         proposal = world.claim_proposal()
-        if number == 498:  # somebody swapped two digests that nobody is shown
+        if number == 1:  # somebody swapped two digests that nobody is shown
             other = replace(listed[number], cksum=listed[499].cksum)
             releases = Releases.of(NAME, proposal.drafts[paths.crate_role(NAME)].signed)
             versions = {**releases.versions, other.id.version: ownership.by_checksum(other, "crates-io")}
@@ -284,6 +284,8 @@ def test_of_a_long_history_signers_see_a_part_and_the_digest_of_all(tmp_path: Pa
         words = review.describe(proposal, now=world.now)
         shown.append([line for one in words if one.title == "versions" for line in one.lines])
     assert len(shown[0]) < 110
+    assert any(f"@0.499.0, sha256 {499:064x}" in line for line in shown[0]), "the newest, which builds would take"
+    assert not any(f"@0.{number}.0, sha256" in line for number in (0, 1) for line in shown[0])
     assert shown[0] != shown[1]
     assert len(world.claim_proposal().drafts[paths.crate_role(NAME)].raw) < 120_000
     assert len(world.claim().added) == 501

@@ -147,6 +147,22 @@ def test_without_the_copy_a_client_that_saw_the_claim_refuses_the_mirror(world: 
     world.client()
 
 
+def test_what_comes_after_a_restore_is_brought_by_the_next_one_too(world: World) -> None:
+    """A copy has no tarball of what was taken down: that makes no mirror that only lists, of which none is brought."""
+    restored(world)
+    assert not (world.folder / "mirror" / "whole-index").exists()
+    (world.folder / WEEK).unlink()
+    saved(world)
+    world.add(honest_crate("three"))
+    export(world.store, world.folder / "newest", "http://localhost")
+    world.store.close()
+    shutil.rmtree(world.folder / "mirror")
+    world.online = DirectOnlineSigner(world.online.key)
+    restored(world, "newest", seen=299)
+    world.admit("0.1.0", name=CrateName("three"))
+    assert [one.is_here for one in world.store.crates.versions(CrateName("three"))] == [True]
+
+
 def only(place: Path, pattern: str) -> Path:
     return min(place.glob(pattern))
 
@@ -259,5 +275,6 @@ def test_a_mirror_that_lists_a_whole_index_is_asked_for_what_is_signed_and_for_n
     later = restored(world).later
     assert later is not None
     assert later.versions == 1
+    assert (tmp_path / "mirror" / "whole-index").is_dir(), "by which a rebuild knows that tarballs may never have come"
     assert {str(one.id): one.length for one in world.store.crates.all_versions()} == {"leaf@0.1.0": 0, "upper@0.1.0": 0}
     world.client()

@@ -7,13 +7,17 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.support.crates.archives import honest_crate
+from tests.support.machines.command import carnet
 from tests.support.registries.mirror_process import CARNET, MirrorDirectory, make_mirror, quiet
 from tests.support.registries.sparse import sparse_registry
+from tests.unit.mirror.test_whole_index import Dump, line
 
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.crate import read_crate
@@ -21,6 +25,7 @@ from carnet.cargo.index_line import line_from_crate
 from carnet.cargo.lockfile import CRATES_IO, LockedPackage
 from carnet.cargo.names import CrateId, CrateName
 from carnet.errors import ConfigError, TransportError
+from carnet_cli.commands.registry.mirror import whole_index
 from carnet_cli.commands.registry.mirror.upstreams import Sources
 from carnet_cli.config.mirror_file import read_mirror_file
 from carnet_mirror.export import export
@@ -105,6 +110,27 @@ def test_a_name_comes_from_where_its_rule_says_and_from_nowhere_else(mirror: Mir
     index = upstream.index([CrateName("acme_one"), CrateName("plain")], tmp_path)
     assert public.asked == ["plain", "plain"], "another spelling is the same name"
     assert index[CrateName("acme_one")].absent
+
+
+def test_a_whole_index_lists_no_name_that_a_rule_is_about(
+    mirror: MirrorDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever publishes `house-new` elsewhere would be listed with their checksum, and then the house is refused."""
+    (mirror.path / "mirror.toml").write_text('[upstreams.house]\nfrom = "house"\ncrates = ["house-*"]\n')
+    dump = Dump(tmp_path / "index")
+    for name in ("leaf", "house-new", "house_new"):
+        dump.put(name, line(name))
+    monkeypatch.setattr(whole_index, "online", lambda *_: nullcontext(mirror.signer))
+    monkeypatch.setattr(whole_index, "OnlineSettings", SimpleNamespace(of=lambda _: None))
+    for _ in range(2):
+        done = carnet("mirror", "sync", mirror.path, "--whole-index", dump.folder)
+        assert done.status == 0, done.err
+        with mirror.open() as store:
+            names = {str(one.id.name) for one in store.crates.all_versions()}
+        assert "leaf" in names
+        assert not names & {"house-new", "house_new"}
+    for more in (["--history"], ["--upstream-root", tmp_path / "root.json"]):
+        assert carnet("mirror", "sync", mirror.path, "--whole-index", dump.folder, *more).status == 2
 
 
 def test_a_registry_that_is_down_is_no_reason_to_ask_another_one(tmp_path: Path) -> None:

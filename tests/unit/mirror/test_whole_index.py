@@ -35,7 +35,9 @@ from carnet_mirror.pull.quotas import PullQuotas, Usage
 from carnet_mirror.pull.rules import PullRules
 from carnet_mirror.pull.settings import PullSettings
 from carnet_mirror.state.published import UnverifiedView
+from carnet_mirror.sync.takedown import take_down
 from carnet_mirror.sync.whole_index import Listed, list_whole_index
+from carnet_mirror.upstream import index_folder
 from carnet_mirror.upstream.index_folder import IndexFolder
 from carnet_mirror.upstream.sparse import SparseUpstream
 from carnet_mirror.web.files import Mirror
@@ -171,6 +173,34 @@ def test_what_is_no_line_of_the_crate_is_no_statement(mirror: MirrorDirectory, d
         assert stored.line.cksum != "0" * 64
     with pytest.raises(ConfigError, match="is no index"):
         IndexFolder(tmp_path / "mirror", mirror.path)
+
+
+def test_a_file_that_is_too_large_stops_nothing_else(
+    mirror: MirrorDirectory, dump: Dump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_folder, "_MAX_FILE", 2_000)
+    dump.put("huge", line("huge"), b" " * 2_000)
+    for added, unread in ((3, 1), (0, 0)):
+        done = listed(mirror, dump)
+        assert (done.added, done.unread) == (added, unread)
+
+
+def test_a_line_with_the_checksum_of_anothers_tarball_has_no_say_in_that(mirror: MirrorDirectory, dump: Dump) -> None:
+    """An index may say any checksum: `fsck` found damage then, so that no back-up of the mirror could be restored."""
+    listed(mirror, dump)
+    with sparse_registry() as registry:
+        registry.add(honest_crate("leaf"))
+        assert asks(mirror, registry, "leaf@=0.1.0").published == ("leaf@0.1.0",)
+    dump.put("liar", line("liar", cksum=json.loads(line("leaf"))["cksum"]))
+    assert listed(mirror, dump).added == 1
+    assert sound(mirror)
+    with mirror.open(write=True) as store:
+        for name, withheld in (("liar", False), ("leaf", True)):
+            take_down(store, mirror.signer, CrateId.of(name, "0.1.0"), "it sends keys away", now=mirror.now)
+            leaf = store.crates.version(LEAF)
+            assert leaf is not None
+            assert (store.withheld(leaf.path) is not None) is withheld
+    assert sound(mirror)
 
 
 def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_by_checksum_what_is_only_listed(

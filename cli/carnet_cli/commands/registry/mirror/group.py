@@ -233,7 +233,8 @@ def sync(  # noqa: PLR0913  -- one parameter for each flag
     if whole_index is not None:
         from carnet_cli.commands.registry.mirror.whole_index import list_index
 
-        if dry_run or wanted or any(said is not None for said in (lockfile, workspace, upstream, let_in_file)):
+        beside = (lockfile, workspace, upstream, upstream_root, let_in_file)
+        if dry_run or whole or wanted or any(said is not None for said in beside):
             raise ConfigError(
                 "--whole-index lists all of an index, and nothing else is said beside it",
                 hint="run it alone, then `carnet mirror sync` for tarballs that are to be here",
