@@ -33,8 +33,10 @@ from carnet_mirror.pull.bring import Share, bring
 from carnet_mirror.pull.puller import Puller
 from carnet_mirror.pull.quotas import PullQuotas, Usage
 from carnet_mirror.pull.rules import PullRules
-from carnet_mirror.pull.settings import PullSettings
+from carnet_mirror.pull.scheduled import sync_what_is_named
+from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.published import UnverifiedView
+from carnet_mirror.sync.outcome import SyncReport
 from carnet_mirror.sync.whole_index import Listed, list_whole_index
 from carnet_mirror.upstream.index_folder import IndexFolder
 from carnet_mirror.upstream.sparse import SparseUpstream
@@ -224,6 +226,36 @@ def test_its_tarball_comes_when_somebody_asks_and_is_judged_then(mirror: MirrorD
         "leaf@0.1.0": True,
         "Upper@0.1.0": False,
     }, "a database that is made anew knows what is only listed"
+
+
+def turn(mirror: MirrorDirectory, registry: SparseRegistry, *named: str) -> SyncReport:
+    """One by the clock, which follows yanks."""
+    settings = SyncSettings("", timedelta(hours=1), tuple(map(AskedFor.parse, named)), (), yanks=True, rules=ALL)
+    upstream = SparseUpstream(registry.index_url, remembered={})
+    with mirror.open(write=True) as store:
+        return sync_what_is_named(store, mirror.signer, upstream, settings, (), now=mirror.now, progress=quiet).report
+
+
+def test_the_clock_follows_yanks_of_what_is_only_listed_and_brings_nothing_of_it(
+    mirror: MirrorDirectory, dump: Dump
+) -> None:
+    listed(mirror, dump)
+    with sparse_registry() as registry:
+        for name, version in (("leaf", "0.0.9"), ("leaf", "0.1.0"), ("Upper", "0.1.0")):
+            registry.add(honest_crate(name, version))
+        asks(mirror, registry, "leaf@=0.1.0")
+        registry.requests.clear()
+        assert turn(mirror, registry).added == ()
+        assert [path for path in registry.requests if path.startswith("/dl/") or "upper" in path.lower()] == []
+        registry.add(honest_crate("leaf", "0.0.9"), yanked=True)
+        report = turn(mirror, registry)
+        assert (report.added, report.updated) == ((), (OLDER,))
+        with mirror.open() as store:
+            older = store.crates.version(OLDER)
+            assert older is not None
+            assert (older.line.yanked, older.is_here) == (True, False)
+        assert [str(one) for one in turn(mirror, registry, "Upper").added] == ["Upper@0.1.0"]
+    assert sound(mirror)
 
 
 def test_a_download_waits_for_it_or_says_why_there_is_none(mirror: MirrorDirectory, dump: Dump) -> None:
