@@ -112,7 +112,7 @@ def _here(store: Store, settings: SyncSettings) -> list[LockedPackage]:
 
 
 def _to_hear_of(store: Store, planned: SyncReport, but: set[CrateId]) -> list[StoredVersion]:
-    """Versions that are here, to fetch so that the change is heard of; of one that is only listed, another beside it."""
+    """Versions that are here, to fetch so that the change is heard of: of one that is only listed, one beside it."""
     found: dict[CrateId, StoredVersion] = {}
     for crate in (*planned.updated, *planned.taken_down):
         versions = [one for one in store.crates.versions(crate.name) if one.is_here]

@@ -9,7 +9,8 @@ published once; cargo is told to come back, and held for some seconds when it do
     not to be had   404, remembered for a minute; 403 with the reason, where a person has to approve of it
 
 Nobody knows which version cargo will want: of each name the newest version of several compatible ranges comes. What
-an index file has already is what plain cargo gets of a crate. Quotas are those of every ask, for each network.
+an index file has already is what plain cargo gets of a crate. Quotas are those of every ask, for each network; and what
+one network is told, or waits for, is nothing to another, which may have what that one may not.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class _Known:
     since: float = field(default_factory=time.monotonic)
     answer: Response | None = None
     until: float = 0.0
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class PlainCargo:
@@ -88,7 +90,7 @@ class PlainCargo:
         self._refuses = refuses
         self._sender_header = sender_header
         self._held = held
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
         self._swept = time.monotonic()
         self._working: dict[str, asyncio.Task[None]] = {}
 
@@ -104,28 +106,32 @@ class PlainCargo:
 
     async def _bring(self, name: CrateName, network: str) -> Response | None:
         """Have a crate brought; what to answer, or None when it is here."""
-        known = self._of(name)
+        known = self._of(name, network)
         if known is None:
             if not self._has_room() or self._waiting(network) >= _MOST_OF_ONE:
                 return _text(503, "others are waiting for what they asked for", {"retry-after": "10"})
-            self._known[name.text] = _Known(name, network)
-            if network not in self._working:
-                self._working[network] = asyncio.create_task(self._work(network))
+            self._known[network, name.text] = _Known(name, network)
+            self._begin(network)
             return _text(503, f"{name} is being looked for: ask again", _COME_BACK)
-        ends = time.monotonic() + self._held
-        while known.answer is None and not self._has(index_path(name)):
-            if time.monotonic() > ends or self._puller.stopped:
+        if known.answer is None:
+            self._begin(network)
+            try:
+                await asyncio.wait_for(known.told.wait(), self._held)
+            except TimeoutError:
                 return _text(503, f"{name} is still being brought: ask again", _COME_BACK)
-            await asyncio.sleep(_LOOK_EVERY)
         return None if self._has(index_path(name)) else known.answer
 
-    def _of(self, name: CrateName) -> _Known | None:
-        """What is known of a crate; what was known for long enough is forgotten."""
+    def _begin(self, network: str) -> None:
+        if network not in self._working:
+            self._working[network] = asyncio.create_task(self._work(network))
+
+    def _of(self, name: CrateName, network: str) -> _Known | None:
+        """What a network was told of a crate; what was known for long enough is forgotten."""
         now = time.monotonic()
         if now >= self._swept + _UNDECIDED:
             self._swept = now
             self._known = {key: one for key, one in self._known.items() if one.answer is None or one.until > now}
-        known = self._known.get(name.text)
+        known = self._known.get((network, name.text))
         return known if known is None or known.answer is None or known.until > now else None
 
     def _has_room(self) -> bool:
@@ -146,7 +152,7 @@ class PlainCargo:
             while True:
                 await asyncio.sleep(_GATHERED)
                 some = [one for one in self._known.values() if one.network == network and one.answer is None][:_NAMES]
-                if not some or self._puller.stopped:
+                if not some:
                     return
                 await self._ask(network, some)
         finally:
@@ -175,6 +181,7 @@ class PlainCargo:
             one.answer = answer(one)
             undecided = one.answer.status_code in (429, 503)
             one.until = time.monotonic() + (_UNDECIDED if undecided else _REMEMBERED)
+            one.told.set()
 
 
 def _answer(name: CrateName, end: PullEnd | None) -> Response:
@@ -183,7 +190,9 @@ def _answer(name: CrateName, end: PullEnd | None) -> Response:
         return _text(503, "the mirror is being stopped", _COME_BACK)
 
     def about(entries: tuple[NotBrought, ...]) -> str:
-        return next((one.reason for one in entries if one.what.partition("@")[0].partition(",")[0] == str(name)), "")
+        # A path is in lower case, whatever the crate's own spelling.
+        said = ((one.what.partition("@")[0].partition(",")[0].lower(), one.reason) for one in entries)
+        return next((reason for what, reason in said if what == name.text), "")
 
     if reason := about(end.waiting):
         return _text(403, f"{name}: {reason}")

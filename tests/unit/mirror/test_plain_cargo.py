@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ async def behind(scope: Any, receive: Any, send: Any) -> None:
 class Mirror:
     """A mirror that brings some names; what it was asked for."""
 
+    refused: tuple[NotBrought, ...] = ()
+
     def __init__(self, *there: str, quotas: PullQuotas | None = None, undecided: bool = False) -> None:
         self.there, self.here, self.asked = set(there), set[str](), list[list[str]]()
         self.undecided = undecided
@@ -48,6 +51,7 @@ class Mirror:
             waits = tuple(NotBrought(one.what, APPROVAL) for one in left if one.what.startswith("acme"))
             self.here |= {index_path(CrateName(name)) for name in names if name in self.there}
             share.end = PullEnd(undecided=left) if self.undecided else PullEnd(missing=left, waiting=waits)
+            share.end = PullEnd(refused=self.refused) if self.refused else share.end
 
     async def get(self, name: str, client: str = "192.0.2.1", *, path: str = "") -> tuple[int, dict[str, str], bytes]:
         sent = list[Any]()
@@ -132,6 +136,50 @@ def test_a_flood_of_names_is_a_few_asks_of_its_own_network_and_keeps_nobody_else
     assert sum(map(len, theirs)) <= 3 * 64
 
 
+def test_what_one_network_may_not_have_is_nothing_to_another() -> None:
+    """Somebody who has used up his quota asks for what others need before they do, again and again."""
+    mirror = Mirror("leaf", quotas=PullQuotas(asks_per_hour=1))
+
+    async def work() -> None:
+        await mirror.get("other")
+        assert (await mirror.get("other"))[0] == 404
+        await mirror.get("leaf")
+        assert (await mirror.get("leaf"))[0] == 429
+        assert (await mirror.get("leaf", "198.51.100.1"))[0] == 503
+        assert (await mirror.get("leaf", "198.51.100.1"))[0] == 299
+
+    mirror.run(work)
+
+
+def test_what_is_on_its_way_to_one_network_is_asked_for_by_another_itself() -> None:
+    """Whoever is in a long queue keeps nobody in it who came later and has a queue of their own."""
+    mirror = Mirror("leaf")
+
+    async def work() -> None:
+        assert [(await mirror.get("leaf", client))[0] for client in ("192.0.2.1", "198.51.100.1")] == [503, 503]
+        assert sorted(mirror.app._working) == ["192.0.2.0/24", "198.51.100.0/24"]
+
+    mirror.run(work)
+
+
+def test_whoever_is_held_costs_nothing_meanwhile() -> None:
+    mirror, looked, goes_on = Mirror("leaf"), list[str](), threading.Event()
+    work_on, has = mirror.work, mirror.here.__contains__
+    mirror.work = lambda shares: (goes_on.wait(), work_on(shares))  # type: ignore[method-assign]
+    mirror.app._has = lambda path: bool(looked.append(path)) or has(path)
+
+    async def work() -> None:
+        await mirror.get("leaf")
+        held = asyncio.gather(*(mirror.get("leaf") for _ in range(20)))
+        await asyncio.sleep(0.3)
+        before = len(looked)
+        goes_on.set()
+        assert {status for status, _, _ in await held} == {299}
+        assert before <= 41, "each looked when it came, and not while it waits"
+
+    mirror.run(work)
+
+
 def test_an_upstream_that_says_nothing_is_no_absence() -> None:
     mirror = Mirror(undecided=True)
 
@@ -139,5 +187,17 @@ def test_an_upstream_that_says_nothing_is_no_absence() -> None:
         await mirror.get("leaf")
         status, headers, body = await mirror.get("leaf")
         assert (status, headers["retry-after"], body) == (503, "2", b"leaf: the upstream has none\n")
+
+    mirror.run(work)
+
+
+def test_what_is_refused_is_told_whatever_the_crate_is_spelled_like() -> None:
+    mirror = Mirror()
+    mirror.refused = (NotBrought("Leaf@1.0.0", "its manifest says otherwise"),)
+
+    async def work() -> None:
+        await mirror.get("leaf")
+        status, _, body = await mirror.get("leaf")
+        assert (status, body) == (404, b"leaf: its manifest says otherwise\n")
 
     mirror.run(work)
