@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.names import CrateName
 from carnet.cargo.pull import NotBrought, PullAsk, PullEnd
-from carnet.errors import FormatError
+from carnet.errors import CarnetError, FormatError
 from carnet.tuf.paths import SPARSE_INDEX_PREFIX, index_path
 from carnet_mirror.pull.puller import Asker, NoPlace, Puller
 from carnet_mirror.pull.quotas import OverQuota
@@ -97,7 +97,7 @@ class PlainCargo:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         name = _asked_for(scope)
-        if name is not None and not self._has(index_path(name)) and not self._refuses(name):
+        if name is not None and not self._is_here(name) and not self._refuses(name):
             answer = await self._bring(name, network_of(sender_of(scope, self._sender_header)))
             if answer is not None:
                 await answer(scope, receive, send)
@@ -119,7 +119,13 @@ class PlainCargo:
                 await asyncio.wait_for(known.told.wait(), self._held)
             except TimeoutError:
                 return _text(503, f"{name} is still being brought: ask again", _COME_BACK)
-        return None if self._has(index_path(name)) else known.answer
+        return None if self._is_here(name) else known.answer
+
+    def _is_here(self, name: CrateName) -> bool:
+        try:
+            return self._has(index_path(name))
+        except CarnetError:
+            return True  # the application behind reads it as well, and tells
 
     def _begin(self, network: str) -> None:
         if network not in self._working:

@@ -11,6 +11,7 @@ import pytest
 
 from carnet.cargo.names import CrateName
 from carnet.cargo.pull import NotBrought, PullEnd
+from carnet.errors import StorageError
 from carnet.tuf.paths import index_path
 from carnet_mirror.pull.bring import Share
 from carnet_mirror.pull.puller import Puller
@@ -164,9 +165,18 @@ def test_what_is_on_its_way_to_one_network_is_asked_for_by_another_itself() -> N
 
 def test_whoever_is_held_costs_nothing_meanwhile() -> None:
     mirror, looked, goes_on = Mirror("leaf"), list[str](), threading.Event()
-    work_on, has = mirror.work, mirror.here.__contains__
-    mirror.work = lambda shares: (goes_on.wait(), work_on(shares))  # type: ignore[method-assign]
-    mirror.app._has = lambda path: bool(looked.append(path)) or has(path)
+    has = mirror.here.__contains__
+
+    def bring(shares: Sequence[Share], _progress: object, _stopped: object) -> None:
+        goes_on.wait()
+        mirror.work(shares)
+
+    def looking(path: str) -> bool:
+        looked.append(path)
+        return has(path)
+
+    mirror.puller = Puller(bring, Usage(PullQuotas()))
+    mirror.app = PlainCargo(behind, mirror.puller, has=looking, refuses=lambda _: "", held=5.0)
 
     async def work() -> None:
         await mirror.get("leaf")
@@ -201,3 +211,18 @@ def test_what_is_refused_is_told_whatever_the_crate_is_spelled_like() -> None:
         assert (status, body) == (404, b"leaf: its manifest says otherwise\n")
 
     mirror.run(work)
+
+
+def test_what_cannot_be_read_is_left_to_whoever_tells_of_it() -> None:
+    mirror = Mirror()
+
+    def damaged(_: str) -> bool:
+        raise StorageError("the database is damaged")
+
+    mirror.app = PlainCargo(behind, mirror.puller, has=damaged, refuses=lambda _: "")
+
+    async def work() -> None:
+        assert (await mirror.get("leaf"))[0] == 299
+
+    mirror.run(work)
+    assert mirror.asked == []

@@ -36,6 +36,7 @@ from carnet_mirror.pull.rules import PullRules
 from carnet_mirror.pull.scheduled import sync_what_is_named
 from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.published import UnverifiedView
+from carnet_mirror.sync.closure import Taking, close
 from carnet_mirror.sync.outcome import SyncReport
 from carnet_mirror.sync.whole_index import Listed, list_whole_index
 from carnet_mirror.upstream.index_folder import IndexFolder
@@ -107,11 +108,11 @@ def sound(mirror: MirrorDirectory) -> bool:
         return fsck(store, now=mirror.now, progress=quiet).problems == []
 
 
-def asks(mirror: MirrorDirectory, registry: SparseRegistry, *crates: str) -> PullEnd:
+def asks(mirror: MirrorDirectory, registry: SparseRegistry, *crates: str, rules: PullRules = ALL) -> PullEnd:
     upstream = BoundedUpstream(SparseUpstream(registry.index_url, remembered={}), 10**9, 60.0, 32)
     share = Share(PullAsk(tuple(map(AskedFor.parse, crates)), locked=True), 100, 100)
     with mirror.open(write=True) as store:
-        bring(store, mirror.signer, upstream, [share], PullSettings("", ALL), now=mirror.now, progress=quiet)
+        bring(store, mirror.signer, upstream, [share], PullSettings("", rules), now=mirror.now, progress=quiet)
     return share.end
 
 
@@ -228,6 +229,29 @@ def test_its_tarball_comes_when_somebody_asks_and_is_judged_then(mirror: MirrorD
     }, "a database that is made anew knows what is only listed"
 
 
+def get(app: ASGIApp, path: str) -> tuple[int, bytes, bytes]:
+    """Status, `Retry-After` and body."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "headers": [],
+        "query_string": b"",
+        "client": ("::1", 1),
+    }
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    headers = dict(sent[0]["headers"])
+    return sent[0]["status"], headers.get(b"retry-after", b""), sent[1]["body"]
+
+
 def turn(mirror: MirrorDirectory, registry: SparseRegistry, *named: str) -> SyncReport:
     """One by the clock, which follows yanks."""
     settings = SyncSettings("", timedelta(hours=1), tuple(map(AskedFor.parse, named)), (), yanks=True, rules=ALL)
@@ -272,28 +296,6 @@ def test_a_download_waits_for_it_or_says_why_there_is_none(mirror: MirrorDirecto
             asked.append(share.ask)
             share.end = ends[len(asked) - 1]
 
-    def get(app: ASGIApp, path: str) -> tuple[int, bytes, bytes]:
-        """Status, `Retry-After` and body."""
-        sent: list[Message] = []
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b""}
-
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": path,
-            "headers": [],
-            "query_string": b"",
-            "client": ("::1", 1),
-        }
-        asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
-        headers = dict(sent[0]["headers"])
-        return sent[0]["status"], headers.get(b"retry-after", b""), sent[1]["body"]
-
     puller = Puller(bring_next, Usage(PullQuotas(asks_per_hour=1)))
     path = f"/{download_path(LEAF)}"
     with mirror.open() as store:
@@ -307,4 +309,57 @@ def test_a_download_waits_for_it_or_says_why_there_is_none(mirror: MirrorDirecto
     assert asked == [PullAsk((AskedFor.of("leaf", "=0.1.0"),), locked=True)] * 3
     assert others == [b"the application"] * 2
     assert (alone[0], b"lists leaf@0.1.0" in alone[2]) == (404, True)
+    puller.stop()
+
+
+def test_what_came_for_somebody_else_meanwhile_is_served(mirror: MirrorDirectory, dump: Dump) -> None:
+    """Two builds want one tarball: the second ask finds it here, and nothing to bring."""
+    listed(mirror, dump)
+    with sparse_registry() as registry, mirror.open() as store:
+        registry.add(honest_crate("leaf"))
+
+        def comes(shares: Sequence[Share], _progress: Progress, _stopped: Callable[[], bool]) -> None:
+            asks(mirror, registry, "leaf@=0.1.0")
+            for share in shares:
+                share.end = asks(mirror, registry, *map(str, share.ask.asked))
+
+        puller = Puller(comes, Usage(PullQuotas()))
+        behind = OnDemand(PlainTextResponse("the application"), puller, listed_in(store))
+        assert get(behind, f"/{download_path(LEAF)}")[0] == 200
+        puller.stop()
+
+
+def test_what_is_only_listed_is_not_had_where_the_rules_do_not_let_it_come(mirror: MirrorDirectory, dump: Dump) -> None:
+    listed(mirror, dump)
+    denied = PullRules((Pattern("*"),), deny=(Pattern("leaf"),), least_age=timedelta(0))
+    with sparse_registry() as registry:
+        registry.add(honest_crate("leaf"))
+        registry.add(honest_crate("branch", extra='[dependencies]\nleaf = "0.1"\n'))
+        end = asks(mirror, registry, "leaf@=0.1.0", rules=denied)
+        assert [one.what for one in end.missing] == ["leaf@=0.1.0"]
+        with mirror.open() as store:
+            taking = Taking(denied.why_no_crate)
+            closed = close(store, SparseUpstream(registry.index_url), [AskedFor.parse("branch")], taking=taking)
+        assert [str(one.asked) for one in closed.missing] == ["leaf@^0.1"]
+        asks(mirror, registry, "leaf@=0.1.0")
+        assert asks(mirror, registry, "leaf@=0.1.0", rules=denied).missing == (), "what is here is here"
+
+
+def test_a_version_with_build_metadata_comes_too(mirror: MirrorDirectory, dump: Dump) -> None:
+    """Half of all crates that link a library have some, such as `libgit2-sys 0.12.18+1.2.0`."""
+    dump.put("leaf-sys", line("leaf-sys", "0.1.0+1.2.3"))
+    listed(mirror, dump)
+    with sparse_registry() as registry:
+        registry.add(honest_crate("leaf-sys", "0.1.0+1.2.3"))
+        assert asks(mirror, registry, "leaf-sys@=0.1.0+1.2.3").published == ("leaf-sys@0.1.0+1.2.3",)
+
+
+def test_a_row_that_is_damaged_is_told_like_any_other(mirror: MirrorDirectory, dump: Dump) -> None:
+    listed(mirror, dump)
+    with mirror.open(write=True) as store, store.change():
+        store._database.execute("UPDATE versions SET line = x'00'")
+    puller = Puller(lambda *_: None, Usage(PullQuotas()))
+    with mirror.open() as store:
+        behind = OnDemand(Mirror(store, "http://localhost"), puller, listed_in(store))
+        assert get(behind, f"/{download_path(LEAF)}")[0] == 500
     puller.stop()
