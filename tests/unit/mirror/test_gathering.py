@@ -15,7 +15,7 @@ from carnet.cargo.asked import AskedFor
 from carnet.cargo.crate import read_crate
 from carnet.cargo.names import CrateName
 from carnet.cargo.pull import PullAsk
-from carnet.errors import CarnetError, FormatError, OpinionsDiffer, RollbackDetected
+from carnet.errors import CarnetError, FormatError, OpinionsDiffer, RollbackDetected, StorageError
 from carnet.tuf import paths
 from carnet_mirror import writing
 from carnet_mirror.fsck.fsck import fsck
@@ -166,6 +166,24 @@ def test_where_the_opinions_differ_on_one_the_others_are_published(
     assert versions(world, OTHER) == ["0.9.0"]
     assert versions(world, NAME) == ["0.9.0", "1.0.0"]
     assert fsck(world.store, now=world.now, progress=quiet).problems == []
+
+
+def test_who_was_published_or_refused_is_told_so_where_the_disk_fails_for_the_next_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = paths.crate_role(OTHER)
+
+    def judge(accepted: object, *_: object, **__: object) -> None:
+        if bad in accepted.new:  # type: ignore[attr-defined]
+            if paths.crate_role(NAME) not in accepted.new:  # type: ignore[attr-defined]
+                raise StorageError("the disk failed")
+            raise OpinionsDiffer(bad, "field", ours="a", theirs="b", library="python-tuf")
+
+    monkeypatch.setattr(writing, "judge", judge)
+    taken, undecided = take(world, released(world, NAME), released(world, OTHER))
+    assert isinstance(taken, Receipt)
+    assert isinstance(undecided, StorageError)
+    assert (versions(world, NAME), versions(world, OTHER)) == (["0.9.0", "1.0.0"], ["0.9.0"])
 
 
 # --- who waits ---
