@@ -6,7 +6,8 @@ published once; cargo is told to come back, and held for some seconds when it do
 
     first        503, Retry-After: 2     several names come together: two connections ask for them in turn
     again        held until all is there or a few seconds are over; then the file, or 503 once more
-    not to be had   404, remembered for a minute; 403 with the reason, where a person has to approve of it
+    not to be had   404, remembered for a minute; 403 with the reason, where a person has to approve of it, or where it
+                    needs more than its network may have
 
 Nobody knows which version cargo will want: of each name the newest version of several compatible ranges comes. What
 an index file has already is what plain cargo gets of a crate. Quotas are those of every ask, for each network; and what
@@ -175,6 +176,11 @@ class PlainCargo:
             self._tell(some, lambda _: _text(429, reason, headers))
         else:
             end = await self._end_of(asker)
+            if len(some) > 1 and end is not None and any(one.what in map(str, wanted) for one in end.refused):
+                # It is too much together, which says nothing of any of them.
+                await self._ask(network, some[: len(some) // 2])
+                await self._ask(network, some[len(some) // 2 :])
+                return
             self._tell(some, lambda one: _answer(one.name, end))
 
     async def _end_of(self, asker: Asker) -> PullEnd | None:
@@ -200,7 +206,8 @@ def _answer(name: CrateName, end: PullEnd | None) -> Response:
         said = ((one.what.partition("@")[0].partition(",")[0].lower(), one.reason) for one in entries)
         return next((reason for what, reason in said if what == name.text), "")
 
-    if reason := about(end.waiting):
+    too_much = next((one.reason for one in end.refused if one.what == str(AskedFor(name))), "")
+    if reason := about(end.waiting) or too_much:
         return _text(403, f"{name}: {reason}")
     if reason := about(end.missing) or about(end.refused):
         return _text(404, f"{name}: {reason}")

@@ -30,6 +30,7 @@ class Mirror:
     """A mirror that brings some names; what it was asked for."""
 
     refused: tuple[NotBrought, ...] = ()
+    most = 1000
 
     def __init__(self, *there: str, quotas: PullQuotas | None = None, undecided: bool = False) -> None:
         self.there, self.here, self.asked = set(there), set[str](), list[list[str]]()
@@ -48,6 +49,9 @@ class Mirror:
             assert share.ranges == RANGES
             names = [str(one.name) for one in share.ask.asked]
             self.asked.append(names)
+            if len(names) > self.most:
+                share.end = PullEnd(refused=tuple(NotBrought(str(one), "too much") for one in share.ask.asked))
+                continue
             left = tuple(NotBrought(f"{name}@*", "the upstream has none") for name in names if name not in self.there)
             waits = tuple(NotBrought(one.what, APPROVAL) for one in left if one.what.startswith("acme"))
             self.here |= {index_path(CrateName(name)) for name in names if name in self.there}
@@ -199,6 +203,24 @@ def test_an_upstream_that_says_nothing_is_no_absence() -> None:
         assert (status, headers["retry-after"], body) == (503, "2", b"leaf: the upstream has none\n")
 
     mirror.run(work)
+
+
+def test_what_is_too_much_together_is_asked_for_in_parts() -> None:
+    """Several builds of one network are gathered: that all of it is too much says nothing of any crate."""
+    names = ("leaf", "twig", "bud", "root")
+    mirror = Mirror(*names)
+    mirror.most = 2
+
+    async def work() -> None:
+        await asyncio.gather(*(mirror.get(name) for name in names))
+        assert [status for status, _, _ in await asyncio.gather(*(mirror.get(name) for name in names))] == [299] * 4
+        mirror.most = 0
+        await mirror.get("huge")
+        status, _, body = await mirror.get("huge")
+        assert (status, body) == (403, b"huge: too much\n")
+
+    mirror.run(work)
+    assert mirror.asked == [[*names], ["leaf", "twig"], ["bud", "root"], ["huge"]]
 
 
 def test_what_is_refused_is_told_whatever_the_crate_is_spelled_like() -> None:
