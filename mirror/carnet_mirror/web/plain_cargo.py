@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -109,7 +110,7 @@ class PlainCargo:
         """Have a crate brought; what to answer, or None when it is here."""
         known = self._of(name, network)
         if known is None:
-            if not self._has_room() or self._waiting(network) >= _MOST_OF_ONE:
+            if self._waiting(network) >= _MOST_OF_ONE or not self._has_room(network):
                 return _text(503, "others are waiting for what they asked for", {"retry-after": "10"})
             self._known[network, name.text] = _Known(name, network)
             self._begin(network)
@@ -141,14 +142,22 @@ class PlainCargo:
         known = self._known.get((network, name.text))
         return known if known is None or known.answer is None or known.until > now else None
 
-    def _has_room(self) -> bool:
-        """Whether one more name may be remembered; the oldest of which all is known is forgotten for it."""
+    def _has_room(self, network: str) -> bool:
+        """Whether a network may have one more name remembered.
+
+        The oldest of which all is known is forgotten for it, or else the newest of a network that has more than it.
+        """
         if len(self._known) < _MOST:
             return True
         oldest = next((key for key, one in self._known.items() if one.answer is not None), None)
-        if oldest is not None:
-            del self._known[oldest]
-        return oldest is not None
+        if oldest is None:
+            most, count = Counter(one.network for one in self._known.values()).most_common(1)[0]
+            if count <= self._waiting(network) + 1:
+                return False
+            oldest = next(key for key, one in reversed(self._known.items()) if one.network == most)
+            self._tell([self._known[oldest]], lambda _: _text(503, "others are waiting", _COME_BACK))
+        del self._known[oldest]
+        return True
 
     def _waiting(self, network: str) -> int:
         return sum(one.network == network and one.answer is None for one in self._known.values())

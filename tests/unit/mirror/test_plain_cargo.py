@@ -167,6 +167,23 @@ def test_what_is_on_its_way_to_one_network_is_asked_for_by_another_itself() -> N
     mirror.run(work)
 
 
+def test_networks_that_take_all_places_leave_one_to_whoever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_cargo, "_MOST", 6)
+    mirror = Mirror("leaf")
+
+    async def work() -> None:
+        for number in range(6):
+            await mirror.get(f"name-{number}", f"192.0.{number % 2}.1")
+        told = [await mirror.get("leaf", client) for client in ("192.0.0.1", "198.51.100.1", "203.0.113.1")]
+        assert [headers["retry-after"] for _, headers, _ in told] == ["10", "2", "2"], "not to those who have most"
+        assert len(mirror.app._known) == 6
+        assert (await mirror.get("leaf", "198.51.100.1"))[0] == 299
+        while mirror.app._working:
+            await asyncio.sleep(0.01)
+
+    mirror.run(work)
+
+
 def test_whoever_is_held_costs_nothing_meanwhile() -> None:
     mirror, looked, goes_on = Mirror("leaf"), list[str](), threading.Event()
     has = mirror.here.__contains__
