@@ -6,7 +6,8 @@
 3. they are published, and then remembered as read: what ends in the middle goes on there.
 
 Until its tarball is here, a version stands on the index's word alone; the tarball is judged when it comes, by the
-mirror and by every client. A line that cannot be read is no statement, and of a claimed crate nothing is looked at.
+mirror and by every client. A line that cannot be read is no statement, and of a claimed crate, or of one that
+comes from another upstream by the operator's word, nothing is looked at.
 """
 
 from __future__ import annotations
@@ -68,13 +69,14 @@ class _Batch:
     late: int = 0
 
 
-def list_whole_index(
+def list_whole_index(  # noqa: PLR0913  -- what is listed, by which rules, and how much at once
     store: Store,
     online: OnlineSigner,
     index: IndexFolder,
     *,
     now: datetime,
     progress: Progress,
+    elsewhere: Callable[[CrateName], bool] = lambda _: False,
     why_not: Callable[[IndexLine], str] = lambda _: "",
     at_once: int = AT_ONCE,
 ) -> Listed:
@@ -86,6 +88,7 @@ def list_whole_index(
         index: The index.
         now: The time.
         progress: Makes the progress bar.
+        elsewhere: Whether a crate comes from another upstream, and from nowhere else: it is not looked at.
         why_not: Why a version is not listed, in words; empty where it is.
         at_once: Lines that are published together.
 
@@ -93,7 +96,8 @@ def list_whole_index(
         StorageError: Another process is writing to the mirror, or a disk failed; what was published stays.
         SigningError: The online signer refused; as above.
     """
-    changed, files = index.changed()
+    found, files = index.changed()
+    changed = [one for one in found if not elsewhere(one.name)]
     total = {"added": 0, "updated": 0, "refused": 0, "unread": 0, "late": 0}
     published: PublishResult | None = None
     with progress("listing", len(changed)) as count:

@@ -39,8 +39,13 @@ class FromThere:
 
     def covers(self, name: CrateName) -> bool:
         """Whether a crate comes from there."""
-        crate = CrateId(name, _ANY)
-        return any(pattern.covers(crate) for pattern in self.crates)
+        return covers(self.crates, name)
+
+
+def covers(crates: Sequence[Pattern], name: CrateName) -> bool:
+    """Whether a rule with these patterns of whole names is about a crate, however that is spelled."""
+    crate = CrateId(name, _ANY)
+    return any(pattern.covers(crate) for pattern in crates)
 
 
 def with_room(upstream: IndexedUpstream, size: int) -> IndexedUpstream:

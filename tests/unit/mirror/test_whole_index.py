@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -26,6 +27,9 @@ from carnet.cargo.pull import NotBrought, PullAsk, PullEnd
 from carnet.errors import ConfigError
 from carnet.progress import Progress
 from carnet.tuf.paths import download_path, index_prefix
+from carnet_cli.commands.registry.mirror import whole_index
+from carnet_cli.config import home
+from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.fsck.signed_files import follow, read_signed_chain, reader
 from carnet_mirror.pull.bounded import BoundedUpstream
@@ -202,6 +206,22 @@ def test_what_the_rules_hold_back_is_listed_once_they_do_not(mirror: MirrorDirec
     first = listed(mirror, dump, why_not=lambda line: "too young" if line.id == LEAF else "")
     assert (first.added, first.late) == (2, 1)
     assert listed(mirror, dump).added == 1
+
+
+def test_a_name_that_comes_from_somewhere_else_is_listed_by_no_whole_index(
+    mirror: MirrorDirectory, dump: Dump, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Dependency confusion: whoever publishes a company's name in the public registry has no line of it shown."""
+    dump.put("acme_core", line("acme_core", "99.0.0"))
+    dump.put("Acme-Core2", line("Acme-Core2", "99.0.0"))
+    (tmp_path / "corp").mkdir()
+    (mirror.path / "mirror.toml").write_text(f'[upstreams.corp]\nfrom = "{tmp_path / "corp"}"\ncrates = ["acme-*"]\n')
+    monkeypatch.setattr(whole_index, "OnlineSettings", SimpleNamespace(of=lambda store: None))
+    monkeypatch.setattr(whole_index, "online", lambda *_: nullcontext(mirror.signer))
+    monkeypatch.setattr(home, "now", lambda: mirror.now)
+    assert whole_index.list_index(mirror.path, dump.folder, PassphraseSource(), "human") == 0
+    with mirror.open() as store:
+        assert [str(one) for one in store.crates.names()] == ["leaf", "Upper"]
 
 
 def test_its_tarball_comes_when_somebody_asks_and_is_judged_then(mirror: MirrorDirectory, dump: Dump) -> None:

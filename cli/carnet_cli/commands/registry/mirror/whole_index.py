@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from carnet.cargo.index_line import IndexLine
+from carnet.cargo.names import CrateName
 from carnet_cli.commands.registry.online_signer import OnlineSettings, online
 from carnet_cli.config import home
 from carnet_cli.config.mirror_file import FILE_NAME, read_mirror_file
@@ -14,6 +15,7 @@ from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.whole_index import list_whole_index
 from carnet_mirror.upstream.index_folder import IndexFolder
+from carnet_mirror.upstream.routed import covers
 
 
 def list_index(
@@ -24,7 +26,8 @@ def list_index(
     Raises:
         CarnetError: As `carnet_mirror.sync.whole_index.list_whole_index`.
     """
-    pull, now = read_mirror_file(directory).pull, home.now()
+    said, now = read_mirror_file(directory), home.now()
+    pull = said.pull
     if pull is None:
         output.warn(
             "what is listed has no tarball, and nothing says that clients may have it brought",
@@ -34,10 +37,15 @@ def list_index(
     def why_not(line: IndexLine) -> str:
         return "" if pull is None else pull.rules.signed_off().why_no_version(line, now)
 
+    def elsewhere(name: CrateName) -> bool:
+        return any(covers(one.crates, name) for one in said.upstreams)
+
     with Store.open(directory, write=True) as store:
         index = IndexFolder(folder, directory)
         with online(directory, OnlineSettings.of(store), passphrase) as signer:
-            listed = list_whole_index(store, signer, index, now=now, progress=output.counting, why_not=why_not)
+            listed = list_whole_index(
+                store, signer, index, now=now, progress=output.counting, elsewhere=elsewhere, why_not=why_not
+            )
         crates, versions = store.crates.count()
     output.show(ListedReport(listed, crates, versions), message_format, listed_as_text, listed_as_json)
     return 1 if listed.refused else 0
