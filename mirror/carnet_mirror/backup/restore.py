@@ -37,6 +37,7 @@ from carnet_mirror.state.files import FOLDERS
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.state.sqlite import Database
 from carnet_mirror.state.store import DATABASE, Store
+from carnet_mirror.upstream.index_folder import MEMORY as LISTS_ONLY
 from carnet_mirror.writing import publish, writing
 from carnet_signer.metadata.publish import Change, OnlineSigner, PublishResult, SignerAbove
 from carnet_verifier.net.fetch import Fetcher
@@ -147,6 +148,9 @@ def restore(
             published = _sign_past(store, online, kept, told.remember, seen, now)  # 6.
             if later is not None:
                 report = _demand_sound(store, "back-up and copy make", now, progress)
+            lists_only = store.crates.lists_only()
+    if lists_only:  # its files say so from now on, as where the index was listed
+        durable.make_folder(directory / LISTS_ONLY, mode=0o700)
     return Restored(header, report, published, later)
 
 

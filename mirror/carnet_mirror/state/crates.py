@@ -77,6 +77,10 @@ class Crates:
             stored_version(row) for row in self._database.rows(f"{_SELECT_ALL} WHERE length > 0 ORDER BY canonical")
         ]
 
+    def lists_only(self) -> bool:
+        """Whether there are versions whose tarball is not here."""
+        return self._database.row("SELECT 1 FROM versions WHERE length = 0 LIMIT 1") is not None
+
     def count(self) -> tuple[int, int]:
         """How many crates and how many versions there are."""
         row = self._database.row("SELECT (SELECT count(*) FROM crates), (SELECT count(*) FROM versions)")
