@@ -114,7 +114,7 @@ def take_later(store: Store, fetcher: Fetcher, *, now: datetime, progress: Progr
     snapshot, timestamp = trusted.snapshot.signed, trusted.timestamp.signed
     # A mirror that lists a whole index has the tarballs that somebody asked for, and brings others when they are asked
     # for: to fetch them here would bring all of them.
-    listed_only = store.crates.lists_only()
+    listed_only = view.lists_only()
     copy = _Copy(store, fetcher, tarballs=not listed_only)
     before = len(view.root_versions())
     for version in range(before + 1, trusted.root.signed.version + 1):

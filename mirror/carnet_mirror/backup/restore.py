@@ -148,7 +148,7 @@ def restore(
             published = _sign_past(store, online, kept, told.remember, seen, now)  # 6.
             if later is not None:
                 report = _demand_sound(store, "back-up and copy make", now, progress)
-            lists_only = store.crates.lists_only()
+            lists_only = UnverifiedView(store).lists_only()
     if lists_only:  # its files say so from now on, as where the index was listed
         durable.make_folder(directory / LISTS_ONLY, mode=0o700)
     return Restored(header, report, published, later)

@@ -77,9 +77,9 @@ class Crates:
             stored_version(row) for row in self._database.rows(f"{_SELECT_ALL} WHERE length > 0 ORDER BY canonical")
         ]
 
-    def lists_only(self) -> bool:
-        """Whether there are versions whose tarball is not here."""
-        return self._database.row("SELECT 1 FROM versions WHERE length = 0 LIMIT 1") is not None
+    def not_here(self, most: int) -> list[StoredVersion]:
+        """Versions whose tarball is not here, so many at most."""
+        return [stored_version(row) for row in self._database.rows(f"{_SELECT_ALL} WHERE length = 0 LIMIT ?", most)]
 
     def count(self) -> tuple[int, int]:
         """How many crates and how many versions there are."""

@@ -42,6 +42,7 @@ from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.published import UnverifiedView
 from carnet_mirror.sync.closure import Taking, close
 from carnet_mirror.sync.outcome import SyncReport
+from carnet_mirror.sync.takedown import take_down
 from carnet_mirror.sync.whole_index import Listed, list_whole_index
 from carnet_mirror.upstream.index_folder import IndexFolder
 from carnet_mirror.upstream.sparse import SparseUpstream
@@ -223,6 +224,23 @@ def test_a_name_that_comes_from_somewhere_else_is_listed_by_no_whole_index(
     assert whole_index.list_index(mirror.path, dump.folder, PassphraseSource(), "human") == 0
     with mirror.open() as store:
         assert [str(one) for one in store.crates.names()] == ["leaf", "Upper"]
+
+
+def test_what_was_taken_down_and_is_gone_makes_no_mirror_that_lists_a_whole_index(
+    mirror: MirrorDirectory, tmp_path: Path
+) -> None:
+    """A restore asks the copy of such a mirror for its tarballs, and a rebuild misses those that lack."""
+    dump = Dump(tmp_path / "index")
+    dump.put("leaf", line("leaf"))
+    listed(mirror, dump)
+    with mirror.open(write=True) as store:
+        assert UnverifiedView(store).lists_only()
+        take_down(store, mirror.signer, LEAF, "it mines", now=mirror.now)
+        assert not UnverifiedView(store).lists_only()
+        dump.put("twig", line("twig"))
+    listed(mirror, dump)
+    with mirror.open() as store:
+        assert UnverifiedView(store).lists_only()
 
 
 def test_its_tarball_comes_when_somebody_asks_and_is_judged_then(mirror: MirrorDirectory, dump: Dump) -> None:
