@@ -25,10 +25,11 @@ _LOOK_EVERY = 5.0
 
 @dataclass(eq=False)
 class _Waits(Generic[T]):
-    """A body, which is read when its turn comes."""
+    """A body, which is read when its turn comes, and since when it waits."""
 
     read: Callable[[], bytes]
     size: int
+    since: float
     answer: asyncio.Future[T] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -62,7 +63,7 @@ class Gathering(Generic[T]):
         Raises:
             CarnetError: It is refused, and why.
         """
-        one = _Waits[T](read, size)
+        one = _Waits[T](read, size, self._pace.now())
         self._waiting.setdefault(network, deque()).append(one)
         self._came.set()
         if self._task is None:
@@ -89,12 +90,18 @@ class Gathering(Generic[T]):
             self._task = None
 
     async def _until_it_is_time(self) -> None:
-        while pause := self._pace.wait(sum(map(len, self._waiting.values())), "signed") if self._waiting else 0.0:
+        while pause := self._pause():
             self._came.clear()
             try:
                 await asyncio.wait_for(self._came.wait(), min(pause, _LOOK_EVERY))
             except TimeoutError:
                 continue
+
+    def _pause(self) -> float:
+        if not self._waiting:
+            return 0.0
+        first = min(queue[0].since for queue in self._waiting.values())
+        return self._pace.wait(sum(map(len, self._waiting.values())), "signed", first)
 
     def _next(self) -> list[_Waits[T]]:
         """One of each network, and again, until they are enough."""

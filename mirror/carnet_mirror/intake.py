@@ -140,7 +140,7 @@ def take_submissions(
                 if store.read(_TIMESTAMP) != timestamp:
                     timestamp, current = store.read(_TIMESTAMP), current_view(store, now)
                 wave = {number: left.pop(number) for number in _next_wave(left)}
-                outcomes |= _take_wave(store, online, current, wave, now)
+                _take_wave(store, online, current, wave, now, outcomes)
     except CarnetError as error:
         # What was published before it stays so; of what was not, nothing was changed.
         return [outcomes.get(number, error) for number in range(len(bodies))]
@@ -197,9 +197,12 @@ def _take_wave(
     current: TrustedRepository,
     wave: Mapping[int, ParsedSubmission],
     now: datetime,
-) -> dict[int, Receipt | CarnetError]:
-    """Judge each, and publish together those that passed; inside `writing`."""
-    outcomes: dict[int, Receipt | CarnetError] = {}
+    outcomes: dict[int, Receipt | CarnetError],
+) -> None:
+    """Judge each, and publish together those that passed, inside `writing`; what is decided stands in `outcomes`.
+
+    It stands there also when the disk or the signer fails for the next one: what was published is told so.
+    """
     judged: dict[int, JudgedSubmission] = {}
     for number, submission in wave.items():
         try:
@@ -210,14 +213,14 @@ def _take_wave(
         except CarnetError as error:
             outcomes[number] = error
     try:
-        return outcomes | _publish(store, online, judged, now)
+        outcomes |= _publish(store, online, judged, now)
     except _REFUSALS as error:
         store.drop()  # nothing was sealed: both opinions are asked before anything is signed
         if len(judged) == 1:
-            return outcomes | dict.fromkeys(judged, error)
-    for number in judged:
-        outcomes |= _take_wave(store, online, current_view(store, now), {number: wave[number]}, now)
-    return outcomes
+            outcomes |= dict.fromkeys(judged, error)
+            return
+        for number in judged:
+            _take_wave(store, online, current_view(store, now), {number: wave[number]}, now, outcomes)
 
 
 def _publish(

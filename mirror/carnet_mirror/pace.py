@@ -5,7 +5,8 @@ publishes while nothing comes, one a minute and up to sixty, and spends them as 
 answer on a calm mirror is not kept waiting. When they are spent, things are gathered for half a minute at most, because
 a person waits, and proxies cut an answer off that takes a minute; pulls for ten seconds, because a build waits, and
 plain cargo gives up soon. The more wait already, the shorter, and when as many wait as are served at once, there is
-nothing to wait for. Two publishes are a second apart at least.
+nothing to wait for. Two publishes are a second apart at least. It counts since the last publish or since the first of
+them came, whichever is longer ago: so nobody is put off by what others publish.
 
 What anybody can cause leaves half of what is saved to those who have signed something. Time is a clock's that only
 grows: one that jumps makes nobody wait. Each process has a pace of its own.
@@ -44,19 +45,25 @@ class Pace:
         self._last = float("-inf")
         self._saved, self._looked = float(SAVED), clock()
 
-    def wait(self, waiting: int, who: Who) -> float:
+    def now(self) -> float:
+        """The time, as this clock tells it."""
+        return self._clock()
+
+    def wait(self, waiting: int, who: Who, since: float | None = None) -> float:
         """Seconds until what waits is to be published; 0 when that is now.
 
         Args:
             waiting: How many things wait.
             who: Who causes it: somebody whose signature was checked, or anybody.
+            since: When the first of it came, by `now`; others may publish in the meantime, as often as they like.
         """
         with self._lock:
             now = self._save()
-            since = now - self._last
+            last = now - self._last
             left = self._saved - (SAVED / 2 if who == "anybody" else 0)
             gathered = 0.0 if left >= 1 else GATHERED_FOR[who] * max(0.0, 1 - waiting / TOGETHER)
-            return max(0.0, max(APART, gathered) - since)
+            waited = last if since is None else max(last, now - since)
+            return max(0.0, APART - last, gathered - waited)
 
     def published(self) -> None:
         """Say that something was published."""

@@ -114,7 +114,7 @@ def take_later(store: Store, fetcher: Fetcher, *, now: datetime, progress: Progr
     snapshot, timestamp = trusted.snapshot.signed, trusted.timestamp.signed
     # A mirror that lists a whole index has the tarballs that somebody asked for, and brings others when they are asked
     # for: to fetch them here would bring all of them.
-    listed_only = lists_more(store)
+    listed_only = view.lists_only()
     copy = _Copy(store, fetcher, tarballs=not listed_only)
     before = len(view.root_versions())
     for version in range(before + 1, trusted.root.signed.version + 1):
@@ -141,12 +141,6 @@ def take_later(store: Store, fetcher: Fetcher, *, now: datetime, progress: Progr
         store.reveal(trusted.timestamp.raw)
         withhold(store, UnverifiedView(store).all_taken_down())
     return Later(snapshot.version, timestamp.version, roles, store.crates.count()[1] - count)
-
-
-def lists_more(store: Store) -> bool:
-    """Whether a mirror lists versions whose tarballs never came; of one that was taken down it may be kept from it."""
-    without = {one.id for one in store.crates.all_versions() if not one.is_here}
-    return bool(without - UnverifiedView(store).all_taken_down().keys())
 
 
 def _with_what_is_known(

@@ -31,7 +31,7 @@ from carnet.progress import Progress
 from carnet.tuf.paths import ROOT, SNAPSHOT, TIMESTAMP
 from carnet.tuf.tree import is_bin
 from carnet_mirror.backup.archive import MEMORY, ArchiveReader, BackupHeader, reading
-from carnet_mirror.backup.later import Later, lists_more, take_later
+from carnet_mirror.backup.later import Later, take_later
 from carnet_mirror.backup.upstreams import put_back
 from carnet_mirror.fsck.fsck import FsckReport, fsck
 from carnet_mirror.state.anew import made_anew
@@ -155,10 +155,8 @@ def restore(
             published = _sign_past(store, online, kept, told.remember, seen, now)  # 6.
             if later is not None:
                 report = _demand_sound(store, "back-up and copy make", now, progress)
-            if lists_more(store):
-                durable.private_folder(
-                    directory / WHOLE_INDEX
-                )  # a rebuild knows by it that tarballs may never have come
+            if UnverifiedView(store).lists_only():  # a rebuild knows by it that tarballs may never have come
+                durable.private_folder(directory / WHOLE_INDEX)
     return Restored(header, report, published, later)
 
 

@@ -47,6 +47,7 @@ class Asker:
         ask: What for.
         network: Whose network it is.
         ranges: Compatible ranges of which the newest version comes, of each crate that is asked for (`Share.ranges`).
+        since: When it was asked, by the clock of the mirror's pace.
         progress: How far it is.
         end: What came of it, once it is over.
     """
@@ -54,6 +55,7 @@ class Asker:
     ask: PullAsk
     network: str
     ranges: int = 1
+    since: float = 0.0
     progress: PullProgress = field(default_factory=lambda: PullProgress("waiting"))
     end: PullEnd | None = None
 
@@ -90,7 +92,7 @@ class Puller:
             NoPlace: As many wait as can, all of them or of this network.
             OverQuota: The network has used what it may.
         """
-        asker = Asker(ask, network, ranges)
+        asker = Asker(ask, network, ranges, self._pace.now())
         with self._lock:
             own = self._waiting.get(network, [])
             everybody = [one for queue in self._waiting.values() for one in queue]
@@ -166,7 +168,8 @@ class Puller:
         while not self._stopped.is_set():
             with self._lock:
                 waiting = sum(map(len, self._waiting.values()))
-            pause = self._pace.wait(waiting, "anybody") if waiting else 0.0
+                first = min((queue[0].since for queue in self._waiting.values()), default=0.0)
+            pause = self._pace.wait(waiting, "anybody", first) if waiting else 0.0
             if not pause:
                 break
             self._stopped.wait(min(pause, _LOOK_EVERY))

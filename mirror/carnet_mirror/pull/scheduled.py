@@ -20,6 +20,7 @@ from carnet.cargo.names import CrateId
 from carnet.errors import CarnetError, TransportError
 from carnet.progress import Progress
 from carnet_mirror.pull.settings import SyncSettings
+from carnet_mirror.state.records import StoredVersion
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.claimed import ClaimedCrates
 from carnet_mirror.sync.closure import Missing, Taking, close
@@ -82,7 +83,8 @@ def sync_what_is_named(
     chosen = {package.id: package for package in (*_here(store, settings), *locked)}
     wanted = {package.id: package for package in closed.packages} | chosen
     planned = plan(store, upstream, list(wanted.values()), now=now)
-    new = [wanted[crate] for crate in planned.added] + _as_stored(store, (*planned.updated, *planned.taken_down))
+    new = [wanted[crate] for crate in planned.added]
+    new += _as_stored(_to_hear_of(store, planned, {package.id for package in new}))
     claimed = ClaimedCrates(store, store.crates.names()) if settings.yanks else None
     looked = [] if claimed is None else [name for name in store.crates.names() if name in claimed]
     if not new and not looked:
@@ -105,14 +107,23 @@ def sync_what_is_named(
 
 
 def _here(store: Store, settings: SyncSettings) -> list[LockedPackage]:
-    """What the mirror has already, where its yank states are to be followed."""
-    names = store.crates.names() if settings.yanks else ()
-    return _as_stored(store, [one.id for name in names for one in store.crates.versions(name)])
+    """What the mirror has already, where its yank states are to be followed; what it only lists is not brought."""
+    return _as_stored(store.crates.here()) if settings.yanks else []
 
 
-def _as_stored(store: Store, crates: Sequence[CrateId]) -> list[LockedPackage]:
-    found = [store.crates.version(crate) for crate in crates]
-    return [LockedPackage(one.id, CRATES_IO, one.line.cksum) for one in found if one is not None]
+def _to_hear_of(store: Store, planned: SyncReport, but: set[CrateId]) -> list[StoredVersion]:
+    """Versions that are here, to fetch so that the change is heard of: of one that is only listed, one beside it."""
+    found: dict[CrateId, StoredVersion] = {}
+    for crate in (*planned.updated, *planned.taken_down):
+        versions = [one for one in store.crates.versions(crate.name) if one.is_here]
+        chosen = next((one for one in versions if one.id == crate), versions[0] if versions else None)
+        if chosen is not None and chosen.id not in but:
+            found[chosen.id] = chosen
+    return list(found.values())
+
+
+def _as_stored(versions: Sequence[StoredVersion]) -> list[LockedPackage]:
+    return [LockedPackage(one.id, CRATES_IO, one.line.cksum) for one in versions]
 
 
 class Scheduled:

@@ -71,6 +71,16 @@ class Crates:
         )
         return [stored_version(row) for row in rows]
 
+    def here(self) -> list[StoredVersion]:
+        """Every version whose tarball is here; of a whole index that is listed these are few."""
+        return [
+            stored_version(row) for row in self._database.rows(f"{_SELECT_ALL} WHERE length > 0 ORDER BY canonical")
+        ]
+
+    def not_here(self, most: int) -> list[StoredVersion]:
+        """Versions whose tarball is not here, so many at most."""
+        return [stored_version(row) for row in self._database.rows(f"{_SELECT_ALL} WHERE length = 0 LIMIT ?", most)]
+
     def count(self) -> tuple[int, int]:
         """How many crates and how many versions there are."""
         row = self._database.row("SELECT (SELECT count(*) FROM crates), (SELECT count(*) FROM versions)")

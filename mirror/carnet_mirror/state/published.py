@@ -164,6 +164,15 @@ class UnverifiedView:
         """
         return self._all_said(read_takedowns)
 
+    def lists_only(self) -> bool:
+        """Whether this mirror lists versions that it does not have, beside such as were taken down.
+
+        Raises:
+            FormatError: What is published of one does not parse.
+        """
+        down = self.all_taken_down()
+        return any(one.id not in down for one in self._store.crates.not_here(len(down) + 1))
+
     def _said_of(self, names: Iterable[CrateName], read: Callable[[JsonObject, str], dict[str, T]]) -> dict[CrateId, T]:
         found: dict[CrateId, T] = {}
         for name in names:

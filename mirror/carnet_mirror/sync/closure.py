@@ -5,7 +5,7 @@ of what that depends on with the features that are asked of it; for every platfo
 two requirements on one crate admit different newest versions, both are taken, so cargo finds the one that suits both.
 
 **A claimed crate's versions are those that its maintainers released here**, and those that they adopted by checksum:
-only where some of these are not here yet is the upstream asked for it.
+only where some of these are not here yet is the upstream asked for it. What the mirror only lists it does not have.
 """
 
 from __future__ import annotations
@@ -209,14 +209,14 @@ class _Search:
         refused = {name: reason for name, reason in reasons.items() if reason}
         self.unasked |= {name: reason for name, reason in refused.items() if name not in claims}
         for name in (self.claimed | self.unasked.keys()).intersection(new):
-            self.lines[name] = [version.line for version in self.store.crates.versions(name)]
+            self.lines[name] = [version.line for version in self.store.crates.versions(name) if version.is_here]
         asked = [name for name in reasons if name not in refused]
         for name, index in (self.upstream.index(asked, self.scratch) if asked else {}).items():
             listed = list(_read(index.chunks, name, any_case=self.taking.ranges > 1))
             if name in claims:
                 self._adopt(awaited[name], listed)
-                continue
-            self.lines[name] = listed
+            else:
+                self.lines[name] = listed
             if not listed:
                 self.silent[name] = index
 

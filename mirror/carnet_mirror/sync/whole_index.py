@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from carnet.cargo.index_line import IndexLine
@@ -60,10 +60,11 @@ class Listed:
 
 @dataclass
 class _Batch:
-    """What is published together."""
+    """What is published together; of the files those are done of which nothing is held back."""
 
-    files: list[IndexFound]
-    examined: list[Examined]
+    files: int = 0
+    done: list[IndexFound] = field(default_factory=list)
+    examined: list[Examined] = field(default_factory=list)
     unread: int = 0
     late: int = 0
 
@@ -104,13 +105,13 @@ def list_whole_index(
                 names = {item.line.id.name for item in batch.examined}
                 before = UnverifiedView(store).let_in(names) if merge.added or merge.updated else {}
                 published = publish_merged(store, online, merge, before, {}, now=now, progress=_quiet) or published
-            index.remember(() if batch.late else batch.files)
+            index.remember(batch.done)
             total["added"] += len(merge.added)
             total["updated"] += len(merge.updated)
             total["refused"] += len(merge.refused)
             total["unread"] += batch.unread
             total["late"] += batch.late
-            count(len(batch.files))
+            count(batch.files)
     return Listed(files, len(changed), **total, published=published)
 
 
@@ -129,20 +130,21 @@ def _by_bin(store: Store, found: Sequence[IndexFound]) -> list[IndexFound]:
 def _batches(
     index: IndexFolder, found: Sequence[IndexFound], why_not: Callable[[IndexLine], str], at_once: int
 ) -> Iterator[_Batch]:
-    batch = _Batch([], [])
+    batch = _Batch()
     for one in found:
         try:
             lines, unread = _lines(index.read(one), one.name)
         except UnfitFile:
             lines, unread = [], 1
         taken = [line for line in lines if not why_not(line)]
-        batch.files.append(one)
+        batch.files += 1
+        batch.done += [one] if len(taken) == len(lines) else []
         batch.examined += [Examined(line, None, 0) for line in taken]
         batch.unread += unread
         batch.late += len(lines) - len(taken)
         if len(batch.examined) >= at_once:
             yield batch
-            batch = _Batch([], [])
+            batch = _Batch()
     if batch.files:
         yield batch
 

@@ -43,7 +43,7 @@ class FromThere:
 
 
 def covers(patterns: Iterable[Pattern], name: CrateName) -> bool:
-    """Whether a rule with these patterns of whole names is about a crate."""
+    """Whether a rule with these patterns of whole names is about a crate, however that is spelled."""
     crate = CrateId(name, _ANY)
     return any(pattern.covers(crate) for pattern in patterns)
 

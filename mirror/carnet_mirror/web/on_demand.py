@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.names import CrateId
 from carnet.cargo.pull import PullAsk, PullEnd
+from carnet.errors import CarnetError
 from carnet.tuf.paths import DOWNLOAD_PREFIX
 from carnet_mirror.pull.puller import Asker, NoPlace, Puller
 from carnet_mirror.state.store import Store
@@ -67,14 +68,20 @@ class OnDemand:
         """Answer one request."""
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
             path = scope["path"].removeprefix("/")
-            crate = self._listed(path) if path.startswith(DOWNLOAD_PREFIX) else None
-            answer = None if crate is None else await self._bring(crate, sender_of(scope, self._sender_header))
+            crate = self._only_listed(path) if path.startswith(DOWNLOAD_PREFIX) else None
+            answer = None if crate is None else await self._bring(path, crate, sender_of(scope, self._sender_header))
             if answer is not None:
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _bring(self, crate: CrateId, sender: str) -> Response | None:
+    def _only_listed(self, path: str) -> CrateId | None:
+        try:
+            return self._listed(path)
+        except CarnetError:
+            return None  # the application behind reads it as well, and tells
+
+    async def _bring(self, path: str, crate: CrateId, sender: str) -> Response | None:
         """Bring it; what is answered instead, or None when it is here."""
         ask = PullAsk((AskedFor.of(str(crate.name), f"={crate.version}"),), locked=True)
         try:
@@ -86,10 +93,10 @@ class OnDemand:
             end = await self._ended(asker)
         finally:
             self._puller.leave(asker)
+        if (end is not None and str(crate) in end.published) or self._only_listed(path) is None:
+            return None  # or it came with what another one asked for
         if end is None:
             return _text(503, f"{crate} is being brought: ask again", retry_after=2)
-        if str(crate) in end.published:
-            return None
         said = [*end.refused, *end.missing, *end.waiting]
         if said:
             return _text(403, f"{crate} is listed and not brought: {said[0].reason}")

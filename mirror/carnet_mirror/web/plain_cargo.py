@@ -6,16 +6,19 @@ published once; cargo is told to come back, and held for some seconds when it do
 
     first        503, Retry-After: 2     several names come together: two connections ask for them in turn
     again        held until all is there or a few seconds are over; then the file, or 503 once more
-    not to be had   404, remembered for a minute; 403 with the reason, where a person has to approve of it
+    not to be had   404, remembered for a minute; 403 with the reason, where a person has to approve of it, or where it
+                    needs more than its network may have
 
 Nobody knows which version cargo will want: of each name the newest version of several compatible ranges comes. What
-an index file has already is what plain cargo gets of a crate. Quotas are those of every ask, for each network.
+an index file has already is what plain cargo gets of a crate. Quotas are those of every ask, for each network; and what
+one network is told, or waits for, is nothing to another, which may have what that one may not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,7 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from carnet.cargo.asked import AskedFor
 from carnet.cargo.names import CrateName
 from carnet.cargo.pull import NotBrought, PullAsk, PullEnd
-from carnet.errors import FormatError
+from carnet.errors import CarnetError, FormatError
 from carnet.tuf.paths import SPARSE_INDEX_PREFIX, index_path
 from carnet_mirror.pull.puller import Asker, NoPlace, Puller
 from carnet_mirror.pull.quotas import OverQuota
@@ -58,6 +61,7 @@ class _Known:
     since: float = field(default_factory=time.monotonic)
     answer: Response | None = None
     until: float = 0.0
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class PlainCargo:
@@ -88,14 +92,14 @@ class PlainCargo:
         self._refuses = refuses
         self._sender_header = sender_header
         self._held = held
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
         self._swept = time.monotonic()
         self._working: dict[str, asyncio.Task[None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         name = _asked_for(scope)
-        if name is not None and not self._has(index_path(name)) and not self._refuses(name):
+        if name is not None and not self._is_here(name) and not self._refuses(name):
             answer = await self._bring(name, network_of(sender_of(scope, self._sender_header)))
             if answer is not None:
                 await answer(scope, receive, send)
@@ -104,38 +108,56 @@ class PlainCargo:
 
     async def _bring(self, name: CrateName, network: str) -> Response | None:
         """Have a crate brought; what to answer, or None when it is here."""
-        known = self._of(name)
+        known = self._of(name, network)
         if known is None:
-            if not self._has_room() or self._waiting(network) >= _MOST_OF_ONE:
+            if self._waiting(network) >= _MOST_OF_ONE or not self._has_room(network):
                 return _text(503, "others are waiting for what they asked for", {"retry-after": "10"})
-            self._known[name.text] = _Known(name, network)
-            if network not in self._working:
-                self._working[network] = asyncio.create_task(self._work(network))
+            self._known[network, name.text] = _Known(name, network)
+            self._begin(network)
             return _text(503, f"{name} is being looked for: ask again", _COME_BACK)
-        ends = time.monotonic() + self._held
-        while known.answer is None and not self._has(index_path(name)):
-            if time.monotonic() > ends or self._puller.stopped:
+        if known.answer is None:
+            self._begin(network)
+            try:
+                await asyncio.wait_for(known.told.wait(), self._held)
+            except TimeoutError:
                 return _text(503, f"{name} is still being brought: ask again", _COME_BACK)
-            await asyncio.sleep(_LOOK_EVERY)
-        return None if self._has(index_path(name)) else known.answer
+        return None if self._is_here(name) else known.answer
 
-    def _of(self, name: CrateName) -> _Known | None:
-        """What is known of a crate; what was known for long enough is forgotten."""
+    def _is_here(self, name: CrateName) -> bool:
+        try:
+            return self._has(index_path(name))
+        except CarnetError:
+            return True  # the application behind reads it as well, and tells
+
+    def _begin(self, network: str) -> None:
+        if network not in self._working:
+            self._working[network] = asyncio.create_task(self._work(network))
+
+    def _of(self, name: CrateName, network: str) -> _Known | None:
+        """What a network was told of a crate; what was known for long enough is forgotten."""
         now = time.monotonic()
         if now >= self._swept + _UNDECIDED:
             self._swept = now
             self._known = {key: one for key, one in self._known.items() if one.answer is None or one.until > now}
-        known = self._known.get(name.text)
+        known = self._known.get((network, name.text))
         return known if known is None or known.answer is None or known.until > now else None
 
-    def _has_room(self) -> bool:
-        """Whether one more name may be remembered; the oldest of which all is known is forgotten for it."""
+    def _has_room(self, network: str) -> bool:
+        """Whether a network may have one more name remembered.
+
+        The oldest of which all is known is forgotten for it, or else the newest of a network that has more than it.
+        """
         if len(self._known) < _MOST:
             return True
         oldest = next((key for key, one in self._known.items() if one.answer is not None), None)
-        if oldest is not None:
-            del self._known[oldest]
-        return oldest is not None
+        if oldest is None:
+            most, count = Counter(one.network for one in self._known.values()).most_common(1)[0]
+            if count <= self._waiting(network) + 1:
+                return False
+            oldest = next(key for key, one in reversed(self._known.items()) if one.network == most)
+            self._tell([self._known[oldest]], lambda _: _text(503, "others are waiting", _COME_BACK))
+        del self._known[oldest]
+        return True
 
     def _waiting(self, network: str) -> int:
         return sum(one.network == network and one.answer is None for one in self._known.values())
@@ -146,7 +168,7 @@ class PlainCargo:
             while True:
                 await asyncio.sleep(_GATHERED)
                 some = [one for one in self._known.values() if one.network == network and one.answer is None][:_NAMES]
-                if not some or self._puller.stopped:
+                if not some:
                     return
                 await self._ask(network, some)
         finally:
@@ -163,6 +185,11 @@ class PlainCargo:
             self._tell(some, lambda _: _text(429, reason, headers))
         else:
             end = await self._end_of(asker)
+            if len(some) > 1 and end is not None and any(one.what in map(str, wanted) for one in end.refused):
+                # It is too much together, which says nothing of any of them.
+                await self._ask(network, some[: len(some) // 2])
+                await self._ask(network, some[len(some) // 2 :])
+                return
             self._tell(some, lambda one: _answer(one.name, end))
 
     async def _end_of(self, asker: Asker) -> PullEnd | None:
@@ -175,6 +202,7 @@ class PlainCargo:
             one.answer = answer(one)
             undecided = one.answer.status_code in (429, 503)
             one.until = time.monotonic() + (_UNDECIDED if undecided else _REMEMBERED)
+            one.told.set()
 
 
 def _answer(name: CrateName, end: PullEnd | None) -> Response:
@@ -183,9 +211,12 @@ def _answer(name: CrateName, end: PullEnd | None) -> Response:
         return _text(503, "the mirror is being stopped", _COME_BACK)
 
     def about(entries: tuple[NotBrought, ...]) -> str:
-        return next((one.reason for one in entries if one.what.partition("@")[0].partition(",")[0] == str(name)), "")
+        # A path is in lower case, whatever the crate's own spelling.
+        said = ((one.what.partition("@")[0].partition(",")[0].lower(), one.reason) for one in entries)
+        return next((reason for what, reason in said if what == name.text), "")
 
-    if reason := about(end.waiting):
+    too_much = next((one.reason for one in end.refused if one.what == str(AskedFor(name))), "")
+    if reason := about(end.waiting) or too_much:
         return _text(403, f"{name}: {reason}")
     if reason := about(end.missing) or about(end.refused):
         return _text(404, f"{name}: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from carnet.cargo.asked import AskedFor
 from carnet.cargo.crate import read_crate
 from carnet.cargo.names import CrateName
 from carnet.cargo.pull import PullAsk
-from carnet.errors import CarnetError, FormatError, OpinionsDiffer, RollbackDetected
+from carnet.errors import CarnetError, FormatError, OpinionsDiffer, RollbackDetected, StorageError
 from carnet.tuf import paths
 from carnet_mirror import writing
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.gathering import Gathering
 from carnet_mirror.intake import Receipt, published_already, take_submissions
-from carnet_mirror.pace import APART, GATHERED_FOR, SAVED, SAVED_IN, TOGETHER, Pace
+from carnet_mirror.pace import APART, GATHERED_FOR, SAVED, SAVED_IN, TOGETHER, Pace, Who
 from carnet_mirror.pull.puller import Puller
 from carnet_mirror.pull.quotas import PullQuotas, Usage
 from carnet_mirror.state.published import UnverifiedView
@@ -79,6 +80,54 @@ def test_what_comes_faster_is_gathered_for_half_a_minute_and_less_the_more_waits
             pace.published()
             publishes += 1
     assert publishes <= 24 * 3600 / GATHERED_FOR["signed"] * 1.1
+
+
+def test_whoever_publishes_often_keeps_nobody_waiting_who_publishes_at_another_pace(clock: Clock) -> None:
+    """Strangers whose downloads are brought one after another, and a maintainer who hands in one release."""
+    pace = Pace(clock)
+    spend(pace, clock, SAVED)
+    begun = {"signed": pace.now(), "anybody": pace.now()}
+    longest = dict.fromkeys(begun, 0.0)
+    for second in range(1800):
+        clock.now += 1.0
+        if second % 3 == 0:
+            pace.published()
+        for who, since in begun.items():
+            longest[who] = max(longest[who], pace.now() - since)
+            if pace.wait(1, who, since) == 0:  # type: ignore[arg-type]
+                pace.published()
+                begun[who] = pace.now()
+    assert longest["signed"] <= GATHERED_FOR["signed"] + 3
+    assert longest["anybody"] <= GATHERED_FOR["anybody"] + 3
+
+
+def test_of_those_who_wait_the_first_one_counts(clock: Clock) -> None:
+    pace = Pace(clock)
+    asked: list[tuple[int, str, float | None]] = []
+
+    def wait(waiting: int, who: Who, since: float | None = None) -> float:
+        asked.append((waiting, who, since))
+        return 0.0 if waiting == 3 or who == "anybody" else 60.0
+
+    pace.wait = wait  # type: ignore[method-assign]
+    begun = pace.now()
+    gathering = Gathering[str](lambda bodies: [one.decode() for one in bodies], lambda _: True, pace)
+
+    async def hand_in() -> None:
+        joining = []
+        for name in ("a", "b", "a"):
+            joining.append(asyncio.ensure_future(gathering.join(lambda: b"x", 1, name)))
+            await asyncio.sleep(0)
+            clock.now += 1.0
+        await asyncio.wait_for(asyncio.gather(*joining), 20)
+
+    asyncio.run(hand_in())
+    served = threading.Event()
+    puller = Puller(lambda *_: served.set(), Usage(PullQuotas()), pace)
+    puller.join(PullAsk((AskedFor.parse("serde"),)), "10.0.0.0/24")
+    assert served.wait(20)
+    puller.stop()
+    assert asked[-2:] == [(3, "signed", begun), (1, "anybody", begun + 3.0)]
 
 
 # --- what ---
@@ -166,6 +215,24 @@ def test_where_the_opinions_differ_on_one_the_others_are_published(
     assert versions(world, OTHER) == ["0.9.0"]
     assert versions(world, NAME) == ["0.9.0", "1.0.0"]
     assert fsck(world.store, now=world.now, progress=quiet).problems == []
+
+
+def test_who_was_published_or_refused_is_told_so_where_the_disk_fails_for_the_next_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = paths.crate_role(OTHER)
+
+    def judge(accepted: object, *_: object, **__: object) -> None:
+        if bad in accepted.new:  # type: ignore[attr-defined]
+            if paths.crate_role(NAME) not in accepted.new:  # type: ignore[attr-defined]
+                raise StorageError("the disk failed")
+            raise OpinionsDiffer(bad, "field", ours="a", theirs="b", library="python-tuf")
+
+    monkeypatch.setattr(writing, "judge", judge)
+    taken, undecided = take(world, released(world, NAME), released(world, OTHER))
+    assert isinstance(taken, Receipt)
+    assert isinstance(undecided, StorageError)
+    assert (versions(world, NAME), versions(world, OTHER)) == (["0.9.0", "1.0.0"], ["0.9.0"])
 
 
 # --- who waits ---

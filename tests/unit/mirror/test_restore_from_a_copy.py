@@ -25,6 +25,7 @@ from carnet_mirror.backup.later import open_copy
 from carnet_mirror.backup.restore import OnlineMeans, Restored, Seen, restore
 from carnet_mirror.export import export
 from carnet_mirror.fsck.fsck import fsck
+from carnet_mirror.fsck.rebuild import Anchors, rebuild
 from carnet_mirror.state.store import Store
 from carnet_mirror.sync.takedown import take_down
 from carnet_mirror.sync.whole_index import list_whole_index
@@ -278,3 +279,9 @@ def test_a_mirror_that_lists_a_whole_index_is_asked_for_what_is_signed_and_for_n
     assert (tmp_path / "mirror" / "whole-index").is_dir(), "by which a rebuild knows that tarballs may never have come"
     assert {str(one.id): one.length for one in world.store.crates.all_versions()} == {"leaf@0.1.0": 0, "upper@0.1.0": 0}
     world.client()
+    directory = world.store.directory
+    world.store.close()
+    (directory / "mirror.db").unlink()
+    anchors = Anchors(world.ceremony.root, lambda: nullcontext(world.online), lambda _: None, {})
+    made = rebuild(directory, lambda _: anchors, now=world.now, progress=quiet)
+    assert made.made, "what is only listed lacks nothing, after a restore too"

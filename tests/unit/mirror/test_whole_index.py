@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -26,6 +27,9 @@ from carnet.cargo.pull import NotBrought, PullAsk, PullEnd
 from carnet.errors import ConfigError
 from carnet.progress import Progress
 from carnet.tuf.paths import download_path, index_prefix
+from carnet_cli.commands.registry.mirror import whole_index
+from carnet_cli.config import home
+from carnet_cli.terminal.passphrase import PassphraseSource
 from carnet_mirror.fsck.fsck import fsck
 from carnet_mirror.fsck.signed_files import follow, read_signed_chain, reader
 from carnet_mirror.pull.bounded import BoundedUpstream
@@ -33,8 +37,11 @@ from carnet_mirror.pull.bring import Share, bring
 from carnet_mirror.pull.puller import Puller
 from carnet_mirror.pull.quotas import PullQuotas, Usage
 from carnet_mirror.pull.rules import PullRules
-from carnet_mirror.pull.settings import PullSettings
+from carnet_mirror.pull.scheduled import sync_what_is_named
+from carnet_mirror.pull.settings import PullSettings, SyncSettings
 from carnet_mirror.state.published import UnverifiedView
+from carnet_mirror.sync.closure import Taking, close
+from carnet_mirror.sync.outcome import SyncReport
 from carnet_mirror.sync.takedown import take_down
 from carnet_mirror.sync.whole_index import Listed, list_whole_index
 from carnet_mirror.upstream import index_folder
@@ -107,11 +114,11 @@ def sound(mirror: MirrorDirectory) -> bool:
         return fsck(store, now=mirror.now, progress=quiet).problems == []
 
 
-def asks(mirror: MirrorDirectory, registry: SparseRegistry, *crates: str) -> PullEnd:
+def asks(mirror: MirrorDirectory, registry: SparseRegistry, *crates: str, rules: PullRules = ALL) -> PullEnd:
     upstream = BoundedUpstream(SparseUpstream(registry.index_url, remembered={}), 10**9, 60.0, 32)
     share = Share(PullAsk(tuple(map(AskedFor.parse, crates)), locked=True), 100, 100)
     with mirror.open(write=True) as store:
-        bring(store, mirror.signer, upstream, [share], PullSettings("", ALL), now=mirror.now, progress=quiet)
+        bring(store, mirror.signer, upstream, [share], PullSettings("", rules), now=mirror.now, progress=quiet)
     return share.end
 
 
@@ -228,7 +235,41 @@ def test_a_claimed_crate_is_not_looked_at_and_a_claim_adopts_by_checksum_what_is
 def test_what_the_rules_hold_back_is_listed_once_they_do_not(mirror: MirrorDirectory, dump: Dump) -> None:
     first = listed(mirror, dump, why_not=lambda line: "too young" if line.id == LEAF else "")
     assert (first.added, first.late) == (2, 1)
-    assert listed(mirror, dump).added == 1
+    later = listed(mirror, dump)
+    assert (later.added, later.read) == (1, 1), "of what is published with it nothing is read again"
+
+
+def test_a_name_that_comes_from_somewhere_else_is_listed_by_no_whole_index(
+    mirror: MirrorDirectory, dump: Dump, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Dependency confusion: whoever publishes a company's name in the public registry has no line of it shown."""
+    dump.put("acme_core", line("acme_core", "99.0.0"))
+    dump.put("Acme-Core2", line("Acme-Core2", "99.0.0"))
+    (tmp_path / "corp").mkdir()
+    (mirror.path / "mirror.toml").write_text(f'[upstreams.corp]\nfrom = "{tmp_path / "corp"}"\ncrates = ["acme-*"]\n')
+    monkeypatch.setattr(whole_index, "OnlineSettings", SimpleNamespace(of=lambda store: None))
+    monkeypatch.setattr(whole_index, "online", lambda *_: nullcontext(mirror.signer))
+    monkeypatch.setattr(home, "now", lambda: mirror.now)
+    assert whole_index.list_index(mirror.path, dump.folder, PassphraseSource(), "human") == 0
+    with mirror.open() as store:
+        assert [str(one) for one in store.crates.names()] == ["leaf", "Upper"]
+
+
+def test_what_was_taken_down_and_is_gone_makes_no_mirror_that_lists_a_whole_index(
+    mirror: MirrorDirectory, tmp_path: Path
+) -> None:
+    """A restore asks the copy of such a mirror for its tarballs, and a rebuild misses those that lack."""
+    dump = Dump(tmp_path / "index")
+    dump.put("leaf", line("leaf"))
+    listed(mirror, dump)
+    with mirror.open(write=True) as store:
+        assert UnverifiedView(store).lists_only()
+        take_down(store, mirror.signer, LEAF, "it mines", now=mirror.now)
+        assert not UnverifiedView(store).lists_only()
+        dump.put("twig", line("twig"))
+    listed(mirror, dump)
+    with mirror.open() as store:
+        assert UnverifiedView(store).lists_only()
 
 
 def test_its_tarball_comes_when_somebody_asks_and_is_judged_then(mirror: MirrorDirectory, dump: Dump) -> None:
@@ -256,6 +297,59 @@ def test_its_tarball_comes_when_somebody_asks_and_is_judged_then(mirror: MirrorD
     }, "a database that is made anew knows what is only listed"
 
 
+def get(app: ASGIApp, path: str) -> tuple[int, bytes, bytes]:
+    """Status, `Retry-After` and body."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "headers": [],
+        "query_string": b"",
+        "client": ("::1", 1),
+    }
+    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    headers = dict(sent[0]["headers"])
+    return sent[0]["status"], headers.get(b"retry-after", b""), sent[1]["body"]
+
+
+def turn(mirror: MirrorDirectory, registry: SparseRegistry, *named: str) -> SyncReport:
+    """One by the clock, which follows yanks."""
+    settings = SyncSettings("", timedelta(hours=1), tuple(map(AskedFor.parse, named)), (), yanks=True, rules=ALL)
+    upstream = SparseUpstream(registry.index_url, remembered={})
+    with mirror.open(write=True) as store:
+        return sync_what_is_named(store, mirror.signer, upstream, settings, (), now=mirror.now, progress=quiet).report
+
+
+def test_the_clock_follows_yanks_of_what_is_only_listed_and_brings_nothing_of_it(
+    mirror: MirrorDirectory, dump: Dump
+) -> None:
+    listed(mirror, dump)
+    with sparse_registry() as registry:
+        for name, version in (("leaf", "0.0.9"), ("leaf", "0.1.0"), ("Upper", "0.1.0")):
+            registry.add(honest_crate(name, version))
+        asks(mirror, registry, "leaf@=0.1.0")
+        registry.requests.clear()
+        assert turn(mirror, registry).added == ()
+        assert [path for path in registry.requests if path.startswith("/dl/") or "upper" in path.lower()] == []
+        registry.add(honest_crate("leaf", "0.0.9"), yanked=True)
+        report = turn(mirror, registry)
+        assert (report.added, report.updated) == ((), (OLDER,))
+        with mirror.open() as store:
+            older = store.crates.version(OLDER)
+            assert older is not None
+            assert (older.line.yanked, older.is_here) == (True, False)
+        assert [str(one) for one in turn(mirror, registry, "Upper").added] == ["Upper@0.1.0"]
+    assert sound(mirror)
+
+
 def test_a_download_waits_for_it_or_says_why_there_is_none(mirror: MirrorDirectory, dump: Dump) -> None:
     listed(mirror, dump)
     ends = [
@@ -270,28 +364,6 @@ def test_a_download_waits_for_it_or_says_why_there_is_none(mirror: MirrorDirecto
             asked.append(share.ask)
             share.end = ends[len(asked) - 1]
 
-    def get(app: ASGIApp, path: str) -> tuple[int, bytes, bytes]:
-        """Status, `Retry-After` and body."""
-        sent: list[Message] = []
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b""}
-
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": path,
-            "headers": [],
-            "query_string": b"",
-            "client": ("::1", 1),
-        }
-        asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
-        headers = dict(sent[0]["headers"])
-        return sent[0]["status"], headers.get(b"retry-after", b""), sent[1]["body"]
-
     puller = Puller(bring_next, Usage(PullQuotas(asks_per_hour=1)))
     path = f"/{download_path(LEAF)}"
     with mirror.open() as store:
@@ -305,4 +377,57 @@ def test_a_download_waits_for_it_or_says_why_there_is_none(mirror: MirrorDirecto
     assert asked == [PullAsk((AskedFor.of("leaf", "=0.1.0"),), locked=True)] * 3
     assert others == [b"the application"] * 2
     assert (alone[0], b"lists leaf@0.1.0" in alone[2]) == (404, True)
+    puller.stop()
+
+
+def test_what_came_for_somebody_else_meanwhile_is_served(mirror: MirrorDirectory, dump: Dump) -> None:
+    """Two builds want one tarball: the second ask finds it here, and nothing to bring."""
+    listed(mirror, dump)
+    with sparse_registry() as registry, mirror.open() as store:
+        registry.add(honest_crate("leaf"))
+
+        def comes(shares: Sequence[Share], _progress: Progress, _stopped: Callable[[], bool]) -> None:
+            asks(mirror, registry, "leaf@=0.1.0")
+            for share in shares:
+                share.end = asks(mirror, registry, *map(str, share.ask.asked))
+
+        puller = Puller(comes, Usage(PullQuotas()))
+        behind = OnDemand(PlainTextResponse("the application"), puller, listed_in(store))
+        assert get(behind, f"/{download_path(LEAF)}")[0] == 200
+        puller.stop()
+
+
+def test_what_is_only_listed_is_not_had_where_the_rules_do_not_let_it_come(mirror: MirrorDirectory, dump: Dump) -> None:
+    listed(mirror, dump)
+    denied = PullRules((Pattern("*"),), deny=(Pattern("leaf"),), least_age=timedelta(0))
+    with sparse_registry() as registry:
+        registry.add(honest_crate("leaf"))
+        registry.add(honest_crate("branch", extra='[dependencies]\nleaf = "0.1"\n'))
+        end = asks(mirror, registry, "leaf@=0.1.0", rules=denied)
+        assert [one.what for one in end.missing] == ["leaf@=0.1.0"]
+        with mirror.open() as store:
+            taking = Taking(denied.why_no_crate)
+            closed = close(store, SparseUpstream(registry.index_url), [AskedFor.parse("branch")], taking=taking)
+        assert [str(one.asked) for one in closed.missing] == ["leaf@^0.1"]
+        asks(mirror, registry, "leaf@=0.1.0")
+        assert asks(mirror, registry, "leaf@=0.1.0", rules=denied).missing == (), "what is here is here"
+
+
+def test_a_version_with_build_metadata_comes_too(mirror: MirrorDirectory, dump: Dump) -> None:
+    """Half of all crates that link a library have some, such as `libgit2-sys 0.12.18+1.2.0`."""
+    dump.put("leaf-sys", line("leaf-sys", "0.1.0+1.2.3"))
+    listed(mirror, dump)
+    with sparse_registry() as registry:
+        registry.add(honest_crate("leaf-sys", "0.1.0+1.2.3"))
+        assert asks(mirror, registry, "leaf-sys@=0.1.0+1.2.3").published == ("leaf-sys@0.1.0+1.2.3",)
+
+
+def test_a_row_that_is_damaged_is_told_like_any_other(mirror: MirrorDirectory, dump: Dump) -> None:
+    listed(mirror, dump)
+    with mirror.open(write=True) as store, store.change():
+        store._database.execute("UPDATE versions SET line = x'00'")
+    puller = Puller(lambda *_: None, Usage(PullQuotas()))
+    with mirror.open() as store:
+        behind = OnDemand(Mirror(store, "http://localhost"), puller, listed_in(store))
+        assert get(behind, f"/{download_path(LEAF)}")[0] == 500
     puller.stop()
