@@ -32,6 +32,7 @@ WHO_CONNECTS = {
     "signer/carnet_signer/online/client.py",  # on a socket of this machine
     "signer/carnet_signer/online/server.py",  # answers there
     "cli/carnet_cli/commands/registry/online.py",  # opens that
+    "cli/carnet_cli/commands/registry/service_manager.py",  # tells whoever started it, on a socket of this machine
 }
 
 
