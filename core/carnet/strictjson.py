@@ -280,10 +280,9 @@ def _is_shallow(data: bytes) -> bool:
     """
     if b"\\" in data:
         return False
-    # Without its text a string is a pair of quotes. One that holds a bracket leaves a quote over, before that bracket.
+    # Without its text a string is a pair of quotes. One that holds a bracket leaves a quote over, before that bracket,
+    # which nothing takes away.
     left = data.translate(_ONE_KIND, _NEITHER).replace(b'""', b"")
-    if b'"' in left:
-        return False
     for _ in range(_USUAL_DEPTH):
         if not left:
             return True
