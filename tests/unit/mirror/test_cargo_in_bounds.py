@@ -66,6 +66,16 @@ def test_it_is_not_started_again_once_there_is_no_room(registry: SparseRegistry,
     assert "room" in missing["leaf@1.0.1"]
 
 
+def test_it_is_ended_while_it_fetches_more_than_there_is_room_for(registry: SparseRegistry, tmp_path: Path) -> None:
+    """A cargo that has fetched too much and goes on: left alone it would leave a mark."""
+    source, _ = upstream(registry, tmp_path, room=100)
+    cache, mark = "$CARGO_HOME/registry/cache/one", tmp_path / "mark"
+    fetches = f'mkdir -p "{cache}" && head -c 1000 /dev/zero > "{cache}/leaf-1.0.0.crate"'
+    Path(source.cargo).write_text(f'#!/bin/sh\n{fetches}\nsleep 5 2> /dev/null\ntouch "{mark}"\n')
+    assert "room" in fetched(source, tmp_path / "scratch", "leaf@1.0.0", "twig@1.0.0")["twig@1.0.0"]
+    assert not mark.exists()
+
+
 def test_more_that_link_one_library_than_any_lock_has_start_nothing_for_each() -> None:
     many = packages(*(f"p{number}@1.0.0" for number in range(100)))
     parts = without_rivals(many, {one.id: "z" for one in many[:40]})
